@@ -1,0 +1,66 @@
+# `make` alone explains the targets. VENV and PYTHON can be set: make test VENV=/tmp/venv
+
+VENV   ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# torch's thread pool collapses when it shares few cores with another process.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-fast lint types format lock clean
+
+help: ## show this list
+	@printf 'repic: personalized captions, from SFT to RL.\n\n'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@printf '\nEverything is installed into %s (set VENV to change it).\n' '$(VENV)'
+
+setup: $(STAMP) ## make the virtual environment from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'repic needs Python 3.11 or newer: name one with PYTHON=, or on Debian 12 run: sudo apt-get install python3 python3-venv'; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+		version=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& echo "Installing Debian's python$$version-venv, which makes virtual environments." \
+		&& apt-get update -qq && apt-get install -y -qq "python$$version-venv"; } || { \
+		echo "Python's venv is not complete: on Debian run: sudo apt-get install python3-venv"; exit 1; }
+	'$(PYTHON)' -m venv '$(VENV)'
+	'$(BIN)/python' -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch '$@'
+
+quickstart: setup ## train the tiny model by SFT and RL on toy scenes; minutes, no GPU
+	'$(BIN)/python' -m repic.run +experiment=quickstart
+
+test: setup lint types ## everything that CI checks, slow tests included
+	'$(BIN)/python' -m pytest
+
+test-fast: setup ## the tests to run while you edit
+	'$(BIN)/python' -m pytest -m 'not slow and not gpu'
+
+lint: setup ## ruff's rules and formatting, nothing rewritten
+	'$(BIN)/ruff' check .
+	'$(BIN)/ruff' format --check .
+
+types: setup ## pyright on repic/
+	'$(BIN)/pyright' --pythonpath '$(BIN)/python'
+
+format: setup ## rewrite imports, fixable rules and layout
+	'$(BIN)/ruff' check --fix .
+	'$(BIN)/ruff' format .
+
+lock: ## resolve pyproject.toml anew in a fresh environment and rewrite requirements.lock
+	rm -rf '$(VENV)-lock' && '$(PYTHON)' -m venv '$(VENV)-lock'
+	'$(VENV)-lock/bin/python' -m pip install --quiet -e '.[dev]'
+	{ echo '# Exact versions that were tested together (Python 3.11). Remade by `make lock`.'; \
+		'$(VENV)-lock/bin/python' -m pip freeze --all --exclude-editable \
+		| grep -viE '^(pip|nvidia-.*|cuda-.*|triton)(==| @)' | sed -E 's/\+[a-z0-9.]+$$//'; } > requirements.lock
+	rm -rf '$(VENV)-lock'
+
+clean: ## remove the environment and every cache; outputs/ stays
+	rm -rf '$(VENV)' .pytest_cache .ruff_cache .hypothesis
+	find repic conf tests -name __pycache__ -type d -prune -exec rm -rf {} +
