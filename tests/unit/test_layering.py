@@ -1,0 +1,172 @@
+"""Imports point down only, and heavy libraries stay where they belong.
+
+run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox} -> {parsing, types}
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+LAYERS = (
+    ("parsing", "types"),
+    ("rewards", "metrics", "rl", "toybox"),
+    ("models", "data", "report"),
+    ("phases",),
+    ("run", "sweep"),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+# Library -> the modules (or packages) of repic that may import it.
+HOMES = {
+    "hydra": ("repic.run", "repic.sweep"),
+    "omegaconf": ("repic.run", "repic.sweep"),
+    "lightning": ("repic.phases", "repic.data.module", "repic.run"),
+    "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.run"),
+    "transformers": ("repic.models",),
+    "peft": ("repic.models",),
+    "wandb": (),
+    # The judge of captions is not at hand to the rewards.
+    "pycocoevalcap": ("repic.metrics",),
+}
+
+
+def is_inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def imports_of(path: Path, module: str) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of every import in a file, wherever in it it stands."""
+    is_package = path.name == "__init__.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                kept = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*kept, base] if base else kept)
+            # `from repic import run` names a module, `from repic.run import main` does not:
+            # the longer name is inside the shorter one either way.
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def complaint(module: str, imported: str) -> str | None:
+    """Say what is wrong with one import, if anything is."""
+    library = imported.split(".")[0]
+    if library == "repic":
+        here, there = module.split(".")[1:2], imported.split(".")[1:2]
+        if not here or here == there:
+            return None  # the root package, or inside one part
+        if there and there[0] not in LEVEL:
+            return "is in no layer: add it to LAYERS"
+        if not there or LEVEL[there[0]] >= LEVEL[here[0]]:
+            return "does not point down"
+    if library == "conf":
+        return "belongs to Hydra: values come by argument"
+    if library in HOMES and not any(is_inside(module, home) for home in HOMES[library]):
+        return "may be imported only in " + (", ".join(HOMES[library]) or "no module at all")
+    return None
+
+
+def violations(root: Path) -> list[str]:
+    """Walk root/repic and list every import that breaks a rule."""
+    found = []
+    for path in sorted((root / "repic").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if len(parts) > 1 and parts[1] not in LEVEL and parts[1:] not in [("__init__",)]:
+            found.append(f"{path.relative_to(root)}: is in no layer: add it to LAYERS")
+            continue
+        for line, imported in imports_of(path, module):
+            if (wrong := complaint(module, imported)) is not None:
+                found.append(f"{path.relative_to(root)}:{line}: {imported} {wrong}")
+    return found
+
+
+def test_imports_point_down_and_heavy_libraries_stay_home() -> None:
+    assert violations(ROOT) == []
+
+
+def test_configuration_holds_no_code() -> None:
+    code = [p.relative_to(ROOT) for p in (ROOT / "conf").rglob("*.py") if p.name != "__init__.py"]
+    assert code == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "blamed"),
+    [
+        ("rl/losses.py", "from repic.phases.grpo import GrpoModule", "repic.phases.grpo"),
+        ("rl/losses.py", "from repic import run", "repic.run"),
+        ("rewards/cider.py", "import repic.metrics.cider", "repic.metrics.cider"),
+        ("metrics/cider.py", "from repic.rewards import cider", "repic.rewards.cider"),
+        ("rewards/facts.py", "from ..toybox.grammar import parse_caption", "repic.toybox.grammar"),
+        ("rewards/__init__.py", "from ..metrics import cider", "repic.metrics.cider"),
+        ("models/load.py", "from .. import phases", "repic.phases"),
+        ("data/dreambooth.py", "from repic.models.load import load_policy", "repic.models.load"),
+        ("types.py", "def late():\n    from repic.parsing import find_names", "repic.parsing"),
+        ("phases/sft.py", "from omegaconf import DictConfig", "omegaconf.DictConfig"),
+        ("rl/losses.py", "import pytorch_lightning as pl", "pytorch_lightning"),
+        ("data/prompts.py", "import lightning.pytorch", "lightning.pytorch"),
+        ("data/prompts.py", "from transformers import AutoProcessor", "transformers.AutoProcessor"),
+        ("phases/grpo.py", "import peft", "peft"),
+        ("run.py", "import wandb", "wandb"),
+        ("rewards/cider.py", "import pycocoevalcap.cider", "pycocoevalcap.cider"),
+        ("data/toys.py", "import conf", "conf"),
+        ("utils.py", "", "utils.py"),
+        ("rl/kl.py", "from repic.utils import clip", "repic.utils.clip"),
+    ],
+)
+def test_the_guard_can_fail(tmp_path: Path, file: str, line: str, blamed: str) -> None:
+    path = tmp_path / "repic" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    (found,) = violations(tmp_path)
+    assert file in found
+    assert blamed in found
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("run.py", "import hydra\nfrom repic.phases.grpo import GrpoModule"),
+        ("phases/grpo.py", "import pytorch_lightning\nfrom repic.rl import losses\nimport torch"),
+        ("data/module.py", "import pytorch_lightning\nfrom repic.toybox import dataset"),
+        ("models/load.py", "import transformers, peft\nfrom .lora import adapt"),
+        ("rewards/__init__.py", "from .rubric import Rubric\nfrom repic.types import Example"),
+        ("metrics/cider.py", "from pycocoevalcap.cider.cider import Cider"),
+    ],
+)
+def test_the_guard_lets_good_imports_pass(tmp_path: Path, file: str, line: str) -> None:
+    path = tmp_path / "repic" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert violations(tmp_path) == []
+
+
+PURE = ("parsing", "types", "rewards", "rl", "toybox")
+HEAVY = ("hydra", "omegaconf", "pytorch_lightning", "transformers", "peft", "wandb")
+
+
+def test_pure_layers_load_no_heavy_library() -> None:
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for part in PURE
+        for path in [ROOT / "repic" / f"{part}.py", *(ROOT / "repic" / part).rglob("*.py")]
+        if path.exists() and path.name != "__init__.py"
+    ]
+    program = (
+        f"import importlib, sys\n[importlib.import_module(name) for name in {names}]\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
