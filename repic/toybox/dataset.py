@@ -1,0 +1,202 @@
+"""Examples of the toybox's tasks, each determined by (seed, split, task, index) alone."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from repic.toybox import scene as stage
+from repic.toybox.grammar import describe, write_captions
+from repic.toybox.world import SPLITS, Toy, draw_names, lookalikes, toys
+from repic.types import Example, ImageSource, Mention, Reference, Scene
+
+MIN_CONCEPTS, MAX_CONCEPTS = 1, 5
+
+
+@dataclass(frozen=True)
+class SceneRules:
+    """How prompts are made hard; every number is a share in [0, 1] or a range of counts.
+
+    Attributes:
+        absent: how many references show toys that are not in the scene (least, most).
+        lookalike: share of absent references that differ in one attribute from a named toy that
+            is in the scene (the rest are other toys).
+        strangers: how many unnamed toys stand in the scene (least, most).
+        drop_image, drop_info: share of references that lack the picture, or the info sentence.
+        omit, swap: share of targets in which one name is left out, or replaced by another
+            reference's. Answers are never touched.
+    """
+
+    absent: tuple[int, int]
+    lookalike: float
+    strangers: tuple[int, int]
+    drop_image: float
+    drop_info: float
+    omit: float
+    swap: float
+
+
+def check_counts(counts: Mapping[int, float] | Sequence[int]) -> dict[int, float]:
+    """Return concept counts with their weights, or say which one is not possible."""
+    weights = dict(counts) if isinstance(counts, Mapping) else dict.fromkeys(counts, 1.0)
+    for count, weight in weights.items():
+        if not isinstance(count, int) or not MIN_CONCEPTS <= count <= MAX_CONCEPTS:
+            raise ValueError(
+                f"concepts.counts: {count!r} is not a number of concepts;"
+                f" use whole numbers from {MIN_CONCEPTS} to {MAX_CONCEPTS}"
+            )
+        if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            raise ValueError(f"concepts.counts.{count}: {weight!r} is not a weight of 0 or more")
+    if not sum(weights.values()):
+        raise ValueError("concepts.counts: no count has a weight above 0")
+    return weights
+
+
+class CaptionDataset:
+    """Personalized captions of scenes: ``dataset[i]`` is the i-th example, for ever the same.
+
+    Args:
+        split: "train", "val" or "test"; decides which toys and names may occur.
+        counts: numbers of named toys in a scene, a list or weights by count.
+        size: number of examples.
+        seed: another seed gives other examples of the same kind.
+        rules: see ``SceneRules``.
+        questions: ways to ask; one is chosen for each example.
+        scale: resolution of the pictures; 1 is what the tiny model reads.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        counts: Mapping[int, float] | Sequence[int],
+        size: int,
+        seed: int,
+        rules: SceneRules,
+        questions: Sequence[str],
+        scale: float,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"data: split {split!r} is not one of {', '.join(SPLITS)}")
+        self.split, self.size, self.seed, self.scale = split, size, seed, scale
+        self.counts = check_counts(counts)
+        self.rules, self.questions = rules, tuple(questions)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(self.size))
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        key = f"{self.seed}/{self.split}/caption/{index}"
+        rng = random.Random(f"toybox/{key}")
+        count = rng.choices(list(self.counts), list(self.counts.values()))[0]
+        return caption_example(key, self.split, count, rng, self.rules, self.questions, self.scale)
+
+
+def caption_example(
+    key: str,
+    split: str,
+    count: int,
+    rng: random.Random,
+    rules: SceneRules,
+    questions: Sequence[str],
+    scale: float,
+) -> Example:
+    """One personalized caption with ``count`` named toys in the scene."""
+    named, strangers, absent = cast(split, count, rng, rules)
+    names = draw_names(split, count + len(absent), rng)
+    in_scene: list[tuple[Toy, str | None]] = [
+        *zip(named, names, strict=False),
+        *((toy, None) for toy in strangers),
+    ]
+    rng.shuffle(in_scene)
+    picture, poses = stage.arrange([toy for toy, _ in in_scene], f"{key}/scene", scale=scale)
+    scene = stage.ground_truth(*map(list, zip(*in_scene, strict=True)), poses, picture)
+    references = make_references(
+        list(zip([*named, *absent], names, strict=True)), key, rng, rules, scale
+    )
+    answers = write_captions(scene)
+    return Example(
+        id=f"toybox/{key}",
+        task="caption",
+        references=references,
+        query=picture,
+        question=rng.choice(list(questions)),
+        target=imperfect_target(scene, names, rng, rules),
+        answers=answers,
+        present=tuple(m.name for m in scene.mentions if m.name),
+        num_concepts=count,
+        scene=scene,
+    )
+
+
+def cast(
+    split: str, count: int, rng: random.Random, rules: SceneRules
+) -> tuple[list[Toy], list[Toy], list[Toy]]:
+    """Choose who is named, who is a stranger and who is absent; all are different toys."""
+    taken: set[Toy] = set()
+
+    def one_of(candidates: Sequence[Toy]) -> Toy:
+        toy = rng.choice(candidates)
+        while toy in taken:
+            toy = rng.choice(candidates)
+        taken.add(toy)
+        return toy
+
+    def absentee() -> Toy:
+        alike = [t for t in lookalikes(rng.choice(named), split) if t not in taken]
+        return one_of(alike if alike and rng.random() < rules.lookalike else toys(split))
+
+    named = [one_of(toys(split)) for _ in range(count)]
+    strangers = [one_of(toys(split)) for _ in range(rng.randint(*rules.strangers))]
+    absent = [absentee() for _ in range(rng.randint(*rules.absent))]
+    return named, strangers, absent
+
+
+def make_references(
+    concepts: Sequence[tuple[Toy, str]], key: str, rng: random.Random, rules: SceneRules, scale: float
+) -> tuple[Reference, ...]:
+    """Introduce toys by picture, info or both, in random order."""
+    references = []
+    for i, (toy, name) in enumerate(concepts):
+        image: ImageSource | None = stage.portrait(toy, f"{key}/ref{i}", scale=scale)
+        info: str | None = describe(toy.attributes)
+        chance = rng.random()
+        if chance < rules.drop_image:
+            image = None
+        elif chance < rules.drop_image + rules.drop_info:
+            info = None
+        references.append(Reference(name=name, info=info, image=image))
+    rng.shuffle(references)
+    return tuple(references)
+
+
+def imperfect_target(
+    scene: Scene, pool: Sequence[str], rng: random.Random, rules: SceneRules
+) -> str:
+    """One of the captions, with a name left out or swapped in some, as in collected data."""
+    mentions = list(scene.mentions)
+    bearers = [i for i, m in enumerate(mentions) if m.name]
+    chance, style = rng.random(), rng.randrange(5)
+    if bearers and chance < rules.omit + rules.swap:
+        i = rng.choice(bearers)
+        others = [name for name in pool if name != mentions[i].name]
+        name = None if chance < rules.omit or not others else rng.choice(others)
+        mentions[i] = Mention(mentions[i].attributes, name, mentions[i].box)
+    return write_captions(replace(scene, mentions=tuple(mentions)))[style]
+
+
+class CaptionCorpus:
+    """The reference captions of a dataset, without its pictures: for document frequencies."""
+
+    def __init__(self, dataset: CaptionDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return (list(example.answers) for example in self.dataset)

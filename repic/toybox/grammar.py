@@ -1,0 +1,109 @@
+"""Toybox English: what is said about toys, and how to read it back.
+
+``write_captions`` says the whole truth in five ways; ``parse_caption`` reads any text into the
+same ``Scene`` type that holds the truth. A name stands behind the description of its bearer
+("a striped red bear with a blue hat, <momi>, ..."), so that a causal model has said what it sees
+before it has to say who it is.
+"""
+
+import re
+from collections.abc import Sequence
+
+from repic.toybox.world import ACCESSORIES, ACCESSORY_COLOURS, BACKGROUNDS, COLOURS, PATTERNS, SPECIES, Toy
+from repic.types import Mention, Scene
+
+PLACES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+SETTINGS = {"meadow": "in a meadow", "beach": "on a beach", "room": "in a room", "street": "on a street"}
+
+
+def describe(attributes: dict[str, str]) -> str:
+    """All attributes of a toy as a noun phrase with its article.
+
+    >>> describe(Toy("striped", "red", "bear", "blue", "hat").attributes)
+    'a striped red bear with a blue hat'
+    """
+    a = attributes
+    article = "" if a["accessory"] == "glasses" else "a "
+    return (
+        f"a {a['pattern']} {a['colour']} {a['species']}"
+        f" with {article}{a['accessory_colour']} {a['accessory']}"
+    )
+
+
+def write_captions(scene: Scene) -> tuple[str, ...]:
+    """Five complete captions of a scene; each states every toy, its place and its name."""
+    place = [PLACES[m.attributes["position"]] for m in scene.mentions]
+    who = [_who(m) for m in scene.mentions]
+    setting = SETTINGS[scene.background or "room"]
+    pairs = list(zip(who, place, strict=True))
+    return (
+        " ".join(_sentence(f"{w} {_verb(w, 'sits')} {p}") for w, p in pairs),
+        _sentence(f"{setting}, " + _series([f"{w} {_verb(w, 'is')} {p}" for w, p in pairs])),
+        " ".join(_sentence(f"{p} there is {w}") for w, p in pairs),
+        _sentence("here we see " + _series([f"{w} {p}" for w, p in _comma(pairs)]) + f" {setting}"),
+        _sentence(f"the toys are {setting}") + " " + " ".join(_sentence(f"{p} stands {w}") for w, p in pairs),
+    )
+
+
+def _who(mention: Mention) -> str:
+    description = describe(dict(mention.attributes))
+    return f"{description}, {mention.name}" if mention.name else description
+
+
+def _verb(who: str, verb: str) -> str:
+    """A name in apposition ends with a comma before the verb."""
+    return f", {verb}" if who.endswith(">") else f" {verb}"
+
+
+def _comma(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(f"{w}," if w.endswith(">") else w, p) for w, p in pairs]
+
+
+def _series(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _sentence(text: str) -> str:
+    text = text.replace(" ,", ",").replace("  ", " ")
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _any(values: Sequence[str]) -> str:
+    return "|".join(values)
+
+
+_PLACE = r"(?:on|in) the (left|middle|right)"
+_MENTION = re.compile(
+    rf"(?:{_PLACE},? (?:there )?(?:is|stands|sits) )?"
+    rf"\b(?:an?|the|one|another)"
+    rf"(?: ({_any(PATTERNS)}))?(?: ({_any(COLOURS)}))? ({_any(SPECIES)})\b"
+    rf"(?: with (?:an? )?({_any(ACCESSORY_COLOURS)}) ({_any(ACCESSORIES)})\b)?"
+    rf"(?:,? (?:named |called )?(<\w+>))?"
+    rf"(?:,? ?(?:is|sits|stands)? {_PLACE})?",
+    re.IGNORECASE,
+)
+_SETTING = re.compile(rf"\b(?:in|on) an? ({_any(BACKGROUNDS)})\b", re.IGNORECASE)
+
+
+def parse_caption(text: str) -> Scene:
+    """Read what a caption states; words outside the grammar are passed over.
+
+    >>> parse_caption("On the left there is a red bear, <momi>.").mentions[0].name
+    '<momi>'
+    """
+    mentions = [_mention(found) for found in _MENTION.finditer(text)]
+    setting = _SETTING.search(text)
+    return Scene(mentions=tuple(mentions), background=setting.group(1).lower() if setting else None)
+
+
+def _mention(found: re.Match[str]) -> Mention:
+    before, pattern, colour, species, accessory_colour, accessory, name, after = found.groups()
+    stated = {
+        "pattern": pattern,
+        "colour": colour,
+        "species": species,
+        "accessory_colour": accessory_colour,
+        "accessory": accessory,
+        "position": after or before,
+    }
+    return Mention(attributes={k: v.lower() for k, v in stated.items() if v}, name=name)

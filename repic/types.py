@@ -1,0 +1,140 @@
+"""The vocabulary of the program: what an example, a rollout and a prediction are.
+
+Axis letters, used in every shape annotation of the package:
+
+    B  prompts in a batch            G  rollouts per prompt (the group)
+    N  rollouts, N = B * G           L  prompt + completion tokens
+    T  completion tokens             V  vocabulary
+    K  reward components             C  concepts
+
+Names are always held with their brackets, as they stand in prompts and captions: ``"<bo>"``.
+Boxes are pixels of the image as loaded, origin at the top left, ``x1`` and ``y1`` exclusive.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from PIL import Image
+from torch import Tensor
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """A picture that is loaded when it is needed.
+
+    Two sources with the same ``key`` load the same pixels; the key is what predictions record
+    (a file's path, or ``toybox:...`` for a drawn picture).
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    def load(self) -> Image.Image:
+        """Return the picture as RGB; a missing or corrupt file raises ``ValueError`` naming it."""
+        ...
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels; see the module's docstring for the convention."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One concept as the prompt introduces it; picture or info may be withheld, never both."""
+
+    name: str
+    info: str | None
+    image: ImageSource | None
+
+
+@dataclass(frozen=True)
+class Mention:
+    """What a caption says, or the truth is, about one being.
+
+    ``attributes`` maps a slot to a value, for example ``{"species": "bear", "colour": "red"}``;
+    a slot that is absent is not stated. The same type holds the ground truth (every visible slot
+    filled) and what a parser reads from a caption, so that the two can be compared.
+    """
+
+    attributes: Mapping[str, str]
+    name: str | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Ground truth of a query image: everything in it, from left to right."""
+
+    mentions: tuple[Mention, ...]
+    background: str | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with what is known about its right answer.
+
+    ``question`` and ``references`` with ``query`` make the prompt; ``target`` is what supervised
+    training imitates (possibly incomplete, as real captions are), ``answers`` are the complete
+    reference answers that rewards and metrics compare with. ``present`` are the names that a
+    caption should use, ``pool`` every name that the prompt introduces.
+    """
+
+    id: str
+    task: str  # "caption", "same", "locate", "describe", "lookup"
+    references: tuple[Reference, ...]
+    query: ImageSource | None
+    question: str
+    target: str
+    answers: tuple[str, ...]
+    present: tuple[str, ...]
+    num_concepts: int
+    scene: Scene | None = None  # None: unknown, as for real photos
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        return tuple(reference.name for reference in self.references)
+
+    @property
+    def images(self) -> tuple[ImageSource, ...]:
+        """The prompt's pictures in the order in which the prompt shows them."""
+        shown = [reference.image for reference in self.references if reference.image is not None]
+        return (*shown, *([self.query] if self.query is not None else []))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled completion.
+
+    ``completion_ids`` [T] holds no padding and ends with the end token when ``finished``;
+    ``logprobs`` [T] are the sampler's, at temperature 1 unless the sampler says otherwise.
+    """
+
+    example: Example
+    text: str
+    completion_ids: Tensor
+    logprobs: Tensor
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of ``predictions.jsonl``."""
+
+    id: str
+    phase: str  # which model wrote it: "base", "sft", "grpo", a baseline's name
+    task: str
+    num_concepts: int
+    prompt: str
+    images: tuple[str, ...]
+    caption: str
+    answers: tuple[str, ...]
+    present: tuple[str, ...]
+    pool: tuple[str, ...]
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    finished: bool = True
