@@ -1,0 +1,1 @@
+"""Real datasets, prompts and the loaders that feed the phases."""

@@ -1,0 +1,155 @@
+"""The concept database and the query file, in the JSON layout that RAP and RePIC share.
+
+Database: ``{"concept_dict": {"<bo>": {"name", "image", "info", "category"}, ...}, ...}``; its
+other key, ``path_to_concept``, repeats what the concepts say and is not read.
+Queries: ``{"path/of/photo.jpg": ["<bo>", ...], ...}``, the names of who is in each photo.
+Source: https://github.com/Hoar012/RAP-MLLM and https://github.com/oyt9306/RePIC.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repic.types import Reference
+
+from .images import FileImage
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the photos lie that published files name by somebody else's paths.
+
+    Attributes:
+        root: the folder that holds all data.
+        under: folder name in a published path -> folder below ``root``. What follows the first
+            such name is kept: with ``{"crops": "real/crops"}``, ``./x/crops/bo.jpg`` is read
+            from ``root/real/crops/bo.jpg``.
+    """
+
+    root: Path
+    under: Mapping[str, str]
+
+    def locate(self, published: str) -> Path:
+        """Return the place of a published path on this machine."""
+        parts = Path(published).parts
+        for depth, part in enumerate(parts[:-1]):
+            if part in self.under:
+                return self.root.joinpath(self.under[part], *parts[depth + 1 :])
+        raise ValueError(
+            f"path {published!r} has none of the folders {', '.join(self.under)};"
+            " mend the path, or add its folder to `folders`"
+        )
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A being or thing with a name, as the database introduces it."""
+
+    name: str
+    info: str | None
+    category: str
+    image: FileImage
+
+    @property
+    def reference(self) -> Reference:
+        return Reference(name=self.name, info=self.info, image=self.image)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A photo and the names of who is in it; ``row`` counts from 1 in the file."""
+
+    row: int
+    image: FileImage
+    names: tuple[str, ...]
+
+
+def read_concepts(file: Path, folders: Folders) -> dict[str, Concept]:
+    """Read a concept database, in the file's order."""
+    table = _read_object(file).get("concept_dict")
+    if not isinstance(table, dict) or not table:
+        raise ValueError(f"{file}: key 'concept_dict' must hold an object with a concept or more")
+    return {
+        name: _concept(f"{file}: row {row} ({name})", name, record, folders)
+        for row, (name, record) in enumerate(table.items(), start=1)
+    }
+
+
+def read_queries(file: Path, folders: Folders, concepts: Mapping[str, Concept]) -> list[Query]:
+    """Read a query file, in its order; every name must be one of the concepts."""
+    queries = []
+    for row, (path, names) in enumerate(_read_object(file).items(), start=1):
+        place = f"{file}: row {row}, key {path!r}"
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+            raise ValueError(f'{place}: needs a list of names, such as ["<bo>"], not {names!r}')
+        for name in names:
+            if name not in concepts:
+                raise ValueError(
+                    f"{place}: {name!r} is not in the concept database ({len(concepts)} concepts);"
+                    " mend the name or add the concept"
+                )
+        if len(set(names)) != len(names):
+            raise ValueError(f"{place}: a name stands there twice: {names}")
+        queries.append(Query(row, _image(place, path, folders), tuple(names)))
+    if not queries:
+        raise ValueError(f"{file}: holds no queries")
+    return queries
+
+
+def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
+    if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
+        raise ValueError(f"{place}: a concept's name is written in brackets: <{name.strip('<>')}>")
+    if not isinstance(record, dict):
+        raise ValueError(f"{place}: needs an object with image, info and category, not {record!r}")
+    for key in ("image", "info", "category"):
+        if not isinstance(record.get(key), str):
+            found = repr(record[key]) if key in record else "nothing"
+            raise ValueError(f"{place}, key '{key}': needs text, found {found}")
+    return Concept(
+        name=name,
+        info=record["info"].strip() or None,
+        category=record["category"],
+        image=_image(f"{place}, key 'image'", record["image"], folders),
+    )
+
+
+def _image(place: str, published: str, folders: Folders) -> FileImage:
+    """Find a photo now, so that a long run does not stop at it."""
+    try:
+        path = folders.locate(published)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    if not path.is_file():
+        raise ValueError(f"{place}: there is no file {path}; put the photo there")
+    return FileImage(path)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """Parse a JSON object in which no key stands twice."""
+    try:
+        content = json.loads(
+            file.read_text(encoding="utf-8"), object_pairs_hook=lambda p: _unique(file, p)
+        )
+    except FileNotFoundError:
+        raise ValueError(f"{file}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: is not UTF-8 text ({error})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{file}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: must hold a JSON object, not {type(content).__name__}")
+    return content
+
+
+def _unique(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        # Python would keep the last of them and lose the others without a word.
+        if key in content:
+            raise ValueError(f"{file}: key {key!r} stands there twice; remove one")
+        content[key] = value
+    return content

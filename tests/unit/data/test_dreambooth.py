@@ -1,0 +1,116 @@
+import shutil
+from collections import Counter
+
+import pytest
+
+from repic.data.dreambooth import DreamBoothDataset
+
+
+def test_a_photo_is_asked_about_with_the_published_reference(collection) -> None:
+    example = DreamBoothDataset(**collection.write())[3]
+    assert example.query.key == str(collection.root / "photos/mi/01.jpg")
+    (reference,) = example.references
+    assert (reference.name, reference.info) == ("<mi>", "<mi> is shade 1.")
+    assert reference.image.key == str(collection.root / "real/crops/mi.jpg")
+    assert reference.image.load().size == (12, 8)
+    assert example.present == example.pool == ("<mi>",)
+    assert (example.task, example.num_concepts, example.answers) == ("caption", 1, ())
+    assert example.scene is None
+    assert example.question == "Who is there?"
+    assert example.id == "dreambooth/4/mi/01.jpg"
+
+
+def test_questions_take_turns_and_every_row_is_there(collection) -> None:
+    examples = list(DreamBoothDataset(**collection.write()))
+    assert [e.question for e in examples] == ["What is there?", "Who is there?"] * 5
+    assert len({e.id for e in examples}) == 10
+    assert Counter(e.present for e in examples) == {(n,): 2 for n in collection.database}
+
+
+def test_a_photo_of_two_introduces_both(collection) -> None:
+    collection.queries["./data/dreambooth/mi/01.jpg"] = ["<mi>", "<jug>"]
+    example = DreamBoothDataset(**collection.write())[3]
+    assert example.present == example.pool == ("<mi>", "<jug>")
+    assert example.num_concepts == 2
+
+
+def test_absent_references_are_of_the_same_category_first(collection) -> None:
+    arguments = {**collection.write(), "num_absent": 2}
+    for example in DreamBoothDataset(**arguments):
+        absent = set(example.pool) - set(example.present)
+        assert len(example.references) == len(set(example.pool)) == 3
+        assert len(absent) == 2
+        category = collection.database[example.present[0]]["category"]
+        same = [n for n in absent if collection.database[n]["category"] == category]
+        assert len(same) == (2 if category == "dog" else 1)
+
+
+def test_absent_references_follow_from_the_seed_alone(collection) -> None:
+    def pools(**changes: object) -> list[tuple[str, ...]]:
+        arguments = {**collection.write(), "num_absent": 2, **changes}
+        return [example.pool for example in DreamBoothDataset(**arguments)]
+
+    assert pools() == pools()
+    assert pools() != pools(seed=1)
+    # A shorter run asks the same of the photos that it takes.
+    assert pools(size=5) == pools()[::2]
+
+
+def test_the_one_who_is_present_stands_anywhere_among_the_references(collection) -> None:
+    dataset = DreamBoothDataset(**{**collection.write(), "num_absent": 2})
+    assert {e.pool.index(e.present[0]) for e in dataset} == {0, 1, 2}
+
+
+def test_a_size_takes_photos_from_all_over_the_file(collection) -> None:
+    dataset = DreamBoothDataset(**{**collection.write(), "size": 3})
+    assert [example.id.split("/")[1] for example in dataset] == ["1", "4", "7"]
+    with pytest.raises(IndexError):
+        dataset[3]
+
+
+@pytest.mark.parametrize("root", [None, "", "nowhere"])
+def test_a_missing_root_says_what_to_download(collection, root) -> None:
+    with pytest.raises(ValueError, match=r"^data\.root: .*Download it from the moon\."):
+        DreamBoothDataset(**{**collection.write(), "root": root})
+
+
+def test_a_missing_folder_says_what_to_download(collection) -> None:
+    arguments = collection.write()
+    shutil.rmtree(collection.root / "photos")
+    with pytest.raises(ValueError, match=r"(?s)queries\.json: row 1.*Download it from the moon\."):
+        DreamBoothDataset(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"num_absent": 5}, "num_absent: 5 is not possible: the database has 4 concepts besides"),
+        ({"num_absent": -1}, "num_absent: -1 is not possible"),
+        ({"size": 11}, "size: 11 is not possible: the query file has 10 rows"),
+        ({"size": 0}, "size: 0 is not possible"),
+        ({"questions": []}, "questions: needs a question or more"),
+    ],
+)
+def test_an_impossible_setting_is_refused(collection, change, complaint) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        DreamBoothDataset(**{**collection.write(), **change})
+
+
+def test_more_than_five_concepts_are_refused(collection) -> None:
+    collection.database["<extra>"] = collection.database["<bo>"]
+    collection.queries["./data/dreambooth/mi/01.jpg"] = list(collection.database)
+    with pytest.raises(ValueError, match=r"queries\.json: row 4: names 6 concepts; .* 1 to 5"):
+        DreamBoothDataset(**collection.write())
+
+
+def test_the_query_is_never_its_own_reference(collection) -> None:
+    collection.database["<mi>"]["image"] = "./data/dreambooth/mi/01.jpg"
+    with pytest.raises(ValueError, match=r"row 4: .*01\.jpg is also the reference picture of <mi>"):
+        DreamBoothDataset(**collection.write())
+
+
+def test_a_corrupt_photo_is_named_when_it_is_loaded(collection) -> None:
+    (collection.root / "photos/mi/01.jpg").write_bytes(b"not a photo")
+    example = DreamBoothDataset(**collection.write())[3]
+    with pytest.raises(ValueError, match=r"photos/mi/01\.jpg: is not an image"):
+        example.query.load()

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from repic.data.images import FileImage
+from repic.types import ImageSource
+
+ROTATED_RIGHT = 6  # EXIF orientation: turn by 90 degrees clockwise to see it upright
+
+
+def test_a_photo_is_turned_upright_and_rgb(tmp_path: Path) -> None:
+    lying = Image.new("L", (40, 20), 0)
+    lying.paste(255, (0, 0, 20, 20))  # the left half becomes the top
+    exif = Image.Exif()
+    exif[0x0112] = ROTATED_RIGHT
+    lying.save(tmp_path / "photo.png", exif=exif)
+
+    upright = FileImage(tmp_path / "photo.png").load()
+
+    assert (upright.mode, upright.size) == ("RGB", (20, 40))
+    assert upright.getpixel((10, 5)) == (255, 255, 255)
+    assert upright.getpixel((10, 35)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_becomes_white(tmp_path: Path, mode: str) -> None:
+    cutout = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    cutout.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    cutout.convert(mode).save(tmp_path / "cutout.png")
+    picture = FileImage(tmp_path / "cutout.png").load()
+    assert picture.getpixel((1, 1)) == (0, 0, 0)
+    assert picture.getpixel((6, 6)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGB"])
+def test_any_mode_loads_as_rgb(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (6, 4)).save(tmp_path / "photo.tiff")
+    assert FileImage(tmp_path / "photo.tiff").load().mode == "RGB"
+
+
+def test_the_key_tells_files_apart_and_the_source_fits_the_protocol(tmp_path: Path) -> None:
+    one, other = FileImage(tmp_path / "a.png"), FileImage(tmp_path / "b.png")
+    assert isinstance(one, ImageSource)
+    assert one.key == str(tmp_path / "a.png") != other.key
+    assert one == FileImage(tmp_path / "a.png")
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    Image.effect_noise((64, 64), 50).save(folder / "whole.jpg")
+    Image.effect_noise((64, 64), 50).save(folder / "whole.png")
+    jpeg, png = (folder / "whole.jpg").read_bytes(), (folder / "whole.png").read_bytes()
+    contents = {
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "truncated.png": png[: len(png) // 2],
+        # A wrong length of the second chunk leads the reader astray.
+        "corrupt.png": png[:33] + b"\x00\x00\x00\x01" + png[37:],
+        "page.jpg": b"<html>404</html>",
+        "empty.jpg": b"",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder.jpg").mkdir()
+    return {name: folder / name for name in [*contents, "folder.jpg", "missing.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("missing.jpg", "no such image; put it there"),
+        ("page.jpg", "not an image in a format that Pillow reads"),
+        ("empty.jpg", "not an image in a format that Pillow reads"),
+        ("truncated.jpg", "may be incomplete: copy or download it again"),
+        ("truncated.png", "may be incomplete: copy or download it again"),
+        ("corrupt.png", "may be incomplete: copy or download it again"),
+        ("folder.jpg", "cannot be read as an image"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_mend(tmp_path: Path, name: str, mend: str) -> None:
+    path = broken_files(tmp_path)[name]
+    with pytest.raises(ValueError, match=mend) as raised:
+        FileImage(path).load()
+    assert str(path) in str(raised.value)
