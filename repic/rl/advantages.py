@@ -1,0 +1,93 @@
+"""Advantages of rollouts within their group, from raw reward components and weights.
+
+``rewards`` [B, G, K] holds raw components; NaN means that a component does not apply. A component
+takes part only where it is a number: its mean is taken over those rollouts of the group, and a
+rollout without it gains and loses nothing by that. For components that apply to a whole group or
+to none of it, this is the same as centring the weighted sum.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+# Rewards are float32 numbers of order one; a smaller spread within a group is rounding.
+NO_SPREAD = 1e-6
+
+
+def group_advantages(
+    rewards: Float[Tensor, "B G K"],
+    weights: Float[Tensor, " K"],
+    *,
+    normalize_std: bool,
+    eps: float,
+) -> Float[Tensor, "B G"]:
+    """Centre (and optionally scale) the weighted rewards within each group.
+
+    GRPO, https://arxiv.org/abs/2402.03300, section 4.1.2, with ``normalize_std``; without it
+    Dr. GRPO, https://arxiv.org/abs/2503.20783, section 3.2. The std is the POPULATION std (divided
+    by G), of the rollouts to which any weighted component applies. A group whose weighted rewards
+    differ by less than 1e-6 is taken for constant, so that rounding is not scaled into a signal.
+
+    Args:
+        rewards: raw components; a row [G, K] is one prompt's group.
+        weights: one for each component.
+        normalize_std: divide by the group's std plus ``eps``; False subtracts the mean only.
+        eps: in units of the reward; keeps a nearly constant group from being blown up. Read only
+            with ``normalize_std``.
+
+    Returns:
+        Advantages. Each row sums to zero; a group without signal is exactly zero.
+
+    Example:
+        >>> import torch
+        >>> rewards = torch.tensor([[[0.0], [1.0]]])
+        >>> group_advantages(rewards, torch.ones(1), normalize_std=False, eps=1e-4)
+        tensor([[-0.5000,  0.5000]])
+    """
+    centred, is_scored = _centre(rewards, weights)
+    if normalize_std:
+        num_scored = is_scored.sum(dim=1, keepdim=True).clamp(min=1)
+        std = (centred.square().sum(dim=1, keepdim=True) / num_scored).sqrt()
+        centred = centred / (std + eps)
+    return centred.to(rewards.dtype)
+
+
+def rloo_advantages(
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]
+) -> Float[Tensor, "B G"]:
+    """Each rollout's weighted reward minus the mean of the others' in its group.
+
+    RLOO, https://arxiv.org/abs/2402.14740, equation 6. It equals G / (G - 1) times the centred
+    reward, with G the number of rollouts to which any weighted component applies.
+
+    Args:
+        rewards: raw components; a row [G, K] is one prompt's group.
+        weights: one for each component.
+
+    Returns:
+        Advantages. Each row sums to zero; a group without signal is exactly zero.
+
+    Example:
+        >>> import torch
+        >>> rloo_advantages(torch.tensor([[[0.0], [1.0], [2.0]]]), torch.ones(1))
+        tensor([[-1.5000,  0.0000,  1.5000]])
+    """
+    centred, is_scored = _centre(rewards, weights)
+    num_scored = is_scored.sum(dim=1, keepdim=True)
+    return (centred * num_scored / (num_scored - 1).clamp(min=1)).to(rewards.dtype)
+
+
+def _centre(rewards: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted rewards minus the group's mean [B, G], and which rollouts have any."""
+    if rewards.shape[1] < 2:
+        raise ValueError(
+            "group_size: a group of one has no siblings to be compared with, every advantage"
+            " would be 0 and nothing would be learned; use 2 or more"
+        )
+    applies = ~rewards.isnan() & (weights != 0)
+    # Double precision, so that equal rewards leave no residue worth scaling.
+    values = rewards.double().masked_fill(~applies, 0.0)
+    mean = values.sum(dim=1, keepdim=True) / applies.sum(dim=1, keepdim=True).clamp(min=1)
+    deviations = (values - mean).masked_fill(~applies, 0.0)
+    centred = deviations @ weights.double()
+    spread = centred.amax(dim=1, keepdim=True) - centred.amin(dim=1, keepdim=True)
+    return centred.masked_fill(spread < NO_SPREAD, 0.0), applies.any(dim=2)
