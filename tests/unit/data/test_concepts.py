@@ -64,6 +64,10 @@ def bare_name(collection) -> None:
     collection.database["mi"] = collection.database.pop("<mi>")
 
 
+def empty_name(collection) -> None:
+    collection.database["<>"] = collection.database.pop("<mi>")
+
+
 def record_is_text(collection) -> None:
     collection.database["<mi>"] = "a dog"
 
@@ -90,6 +94,7 @@ def names(value: object):
             ["row 2 (<mi>), key 'image'", "photos/no.jpg; put the photo there"],
         ),
         (record_is_text, ["row 2 (<mi>)", "needs an object with image, info and category"]),
+        (empty_name, ["row 5 (<>)", "written in brackets"]),
         (bare_name, ["row 5 (mi)", "written in brackets: <mi>"]),
         (
             names(["<mu>"]),
