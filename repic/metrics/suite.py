@@ -1,0 +1,134 @@
+"""All metrics of one system's predictions, by number of concepts, with intervals."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from repic.metrics.cider import cider_scores
+from repic.metrics.recognition import count_names
+from repic.types import Prediction
+
+ALL = "all"
+
+Cell = dict[str, float | list[float]]
+
+# Columns of the per-example statistics; every metric is a function of their sums.
+_EXACT, _HITS, _FALSE, _MISSED, _CIDER, _HAS_CIDER, _ONE = range(7)
+
+
+class MetricSuite:
+    """Recognition, CIDEr and their mean, each with a bootstrap interval over examples.
+
+    ``overall`` is the plain mean of accuracy (0 to 100) and CIDEr (0 to 1000).
+
+    Args:
+        counts: numbers of concepts that are evaluated, each on a test set of its own.
+        bootstrap_samples: how often the examples are resampled; 0 leaves the intervals out.
+        confidence: of the intervals, between 0 and 1.
+        seed: of the resampling.
+    """
+
+    def __init__(
+        self, *, counts: Sequence[int], bootstrap_samples: int, confidence: float, seed: int
+    ) -> None:
+        if not counts or any(not isinstance(c, int) or not 1 <= c <= 5 for c in counts):
+            raise ValueError(f"metrics.counts: need whole numbers from 1 to 5, not {list(counts)}")
+        if bootstrap_samples < 0:
+            raise ValueError(f"metrics.bootstrap_samples: {bootstrap_samples} is below 0")
+        if not 0 < confidence < 1:
+            raise ValueError(f"metrics.confidence: {confidence} is not between 0 and 1")
+        self.counts = tuple(counts)
+        self.bootstrap_samples, self.confidence, self.seed = bootstrap_samples, confidence, seed
+
+    def __call__(self, predictions: Sequence[Prediction]) -> dict[str, Cell]:
+        """Judge one phase's captions, by number of concepts and altogether.
+
+        CIDEr takes its document frequencies from the references of the same number of concepts,
+        in "all", too: there it is the mean over examples of the scores in the other cells.
+
+        Returns:
+            "1", "2", … (the numbers that occur) and "all", each with "accuracy", "precision",
+            "recall", "f1" (percent), "cider" (times 100), "overall", "num_examples", and for
+            every metric x "x_ci": [low, high]. CIDEr, and with it overall, is NaN where there
+            are no references or only one example.
+        """
+        counts = sorted({prediction.num_concepts for prediction in predictions})
+        groups = [
+            example_statistics([p for p in predictions if p.num_concepts == count])
+            for count in counts
+        ]
+        cells = {str(c): self._cell(group) for c, group in zip(counts, groups, strict=True)}
+        return {**cells, ALL: self._cell(np.concatenate(groups))} if cells else {}
+
+    def score(self, predictions: Sequence[Prediction]) -> Cell:
+        """Judge captions as one cell, whatever their numbers of concepts."""
+        return self._cell(example_statistics(predictions))
+
+    def _cell(self, statistics: Float[np.ndarray, "N 7"]) -> Cell:
+        metrics = metrics_of(statistics.sum(axis=0, keepdims=True))
+        cell: Cell = {name: value.item() for name, value in metrics.items()}
+        cell["num_examples"] = len(statistics)
+        if self.bootstrap_samples and len(statistics):
+            intervals = self._intervals(statistics)
+            cell |= {f"{name}_ci": interval for name, interval in intervals.items()}
+        return cell
+
+    def _intervals(self, statistics: Float[np.ndarray, "N 7"]) -> dict[str, list[float]]:
+        """Percentile bootstrap; document frequencies stay those of the whole set."""
+        num_examples = len(statistics)
+        rng = np.random.default_rng(self.seed)
+        shares = np.full(num_examples, 1 / num_examples)
+        times_drawn = rng.multinomial(num_examples, shares, size=self.bootstrap_samples)
+        tail = (1 - self.confidence) / 2
+        return {
+            name: np.quantile(values, [tail, 1 - tail]).tolist()
+            for name, values in metrics_of(times_drawn @ statistics).items()
+        }
+
+
+def example_statistics(predictions: Sequence[Prediction]) -> Float[np.ndarray, "N 7"]:
+    """One row an example; sums of rows are all that ``metrics_of`` needs."""
+    rows = np.zeros((len(predictions), 7))
+    for row, p in zip(rows, predictions, strict=True):
+        try:
+            row[: _MISSED + 1] = count_names(p.caption, p.present, p.pool)
+        except ValueError as error:
+            raise ValueError(f"prediction {p.id}: {error}") from error
+    rows[:, _ONE] = 1
+    # Photos of one's own come without reference captions: they have a recognition score only.
+    judged = [i for i, p in enumerate(predictions) if p.answers]
+    scores = cider_scores(
+        [predictions[i].caption for i in judged], [predictions[i].answers for i in judged]
+    )
+    for i, score in zip(judged, scores, strict=True):
+        if not np.isnan(score):
+            rows[i, [_CIDER, _HAS_CIDER]] = score, 1
+    return rows
+
+
+def metrics_of(sums: Float[np.ndarray, "S 7"]) -> dict[str, Float[np.ndarray, " S"]]:
+    """Turn rows of summed statistics into metrics."""
+    exact, hits, false, missed, cider, has_cider, ones = sums.T
+    accuracy = _ratio(100 * exact, ones, empty=np.nan)
+    cider_mean = _ratio(cider, has_cider, empty=np.nan)
+    return {
+        "accuracy": accuracy,
+        "precision": _ratio(100 * hits, hits + false, empty=0.0),
+        "recall": _ratio(100 * hits, hits + missed, empty=0.0),
+        "f1": _ratio(200 * hits, 2 * hits + false + missed, empty=0.0),
+        "cider": cider_mean,
+        "overall": (accuracy + cider_mean) / 2,
+    }
+
+
+def by_phase(predictions: Iterable[Prediction]) -> Mapping[str, list[Prediction]]:
+    """Sort the lines of a predictions file by the model that wrote them."""
+    phases: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        phases.setdefault(prediction.phase, []).append(prediction)
+    return phases
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, *, empty: float) -> np.ndarray:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), empty)

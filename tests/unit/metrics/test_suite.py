@@ -1,0 +1,166 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from repic.metrics.cider import cider_scores
+from repic.metrics.suite import MetricSuite, by_phase
+from repic.types import Prediction
+
+POOL = ("<momi>", "<tavo>", "<lidu>")
+ANSWERS = {
+    "<momi>": ("a red bear, <momi>, sits", "here sits a red bear, <momi>"),
+    "<tavo>": ("a blue cat, <tavo>, stands", "<tavo> the blue cat"),
+    "<lidu>": ("two grey owls", "here is <lidu>"),
+}
+
+
+def prediction(caption: str, *present: str, phase: str = "sft", answers: bool = True) -> Prediction:
+    return Prediction(
+        id=f"scene/{caption}",
+        phase=phase,
+        task="caption",
+        num_concepts=len(present),
+        prompt="",
+        images=(),
+        caption=caption,
+        answers=sum((ANSWERS[name] for name in present), ()) if answers else (),
+        present=present,
+        pool=POOL,
+    )
+
+
+def suite(samples: int = 200) -> MetricSuite:
+    return MetricSuite(counts=[1, 2], bootstrap_samples=samples, confidence=0.95, seed=0)
+
+
+ONE = [
+    prediction("<momi>, a red bear, sits", "<momi>"),  # right
+    prediction("<momi> the blue cat", "<tavo>"),  # a wrong name, one missed
+    prediction("<lidu> and <momi>", "<lidu>"),  # one too many
+    prediction("two owls", "<lidu>"),  # missed
+]
+TWO = [
+    prediction("a red bear, <momi>, a blue cat, <tavo>", "<momi>", "<tavo>"),
+    prediction("<lidu> and a red bear", "<momi>", "<lidu>"),
+]
+
+
+def test_cells_worked_by_hand() -> None:
+    cells = suite(0)(ONE + TWO)
+    assert list(cells) == ["1", "2", "all"]
+    by_hand = {
+        "1": (25, 100 * 2 / 4, 100 * 2 / 4, 50, 4),
+        "2": (50, 100, 75, 100 * 6 / 7, 2),
+        "all": (100 * 2 / 6, 100 * 5 / 7, 100 * 5 / 8, 100 * 10 / 15, 6),
+    }
+    for name, (accuracy, precision, recall, f1, num_examples) in by_hand.items():
+        cell = cells[name]
+        assert cell["accuracy"] == pytest.approx(accuracy)
+        assert cell["precision"] == pytest.approx(precision)
+        assert cell["recall"] == pytest.approx(recall)
+        assert cell["f1"] == pytest.approx(f1)
+        assert cell["num_examples"] == num_examples
+        assert cell["overall"] == pytest.approx((cell["accuracy"] + cell["cider"]) / 2)
+
+
+def test_cider_has_the_document_frequencies_of_its_own_count() -> None:
+    cells = suite(0)(ONE + TWO)
+    scores = {
+        name: cider_scores([p.caption for p in group], [p.answers for p in group])
+        for name, group in (("1", ONE), ("2", TWO))
+    }
+    assert cells["1"]["cider"] == pytest.approx(scores["1"].mean())
+    assert cells["2"]["cider"] == pytest.approx(scores["2"].mean())
+    both = np.concatenate(list(scores.values()))
+    assert cells["all"]["cider"] == pytest.approx(both.mean())
+    # As one cell the references of both groups count, which is something else.
+    together = suite(0).score(ONE + TWO)["cider"]
+    everything = cider_scores([p.caption for p in ONE + TWO], [p.answers for p in ONE + TWO])
+    assert together == pytest.approx(everything.mean())
+    assert together != pytest.approx(cells["all"]["cider"])
+
+
+def test_score_of_one_count_is_its_cell() -> None:
+    assert suite().score(ONE) == suite()(ONE + TWO)["1"]
+
+
+def test_intervals_hold_the_estimate_and_shrink_with_the_number_of_examples() -> None:
+    few, many = suite(1000).score(ONE * 10), suite(1000).score(ONE * 160)
+    for name in ("accuracy", "precision", "recall", "f1", "cider", "overall"):
+        low, high = few[f"{name}_ci"]
+        assert low < few[name] < high
+        narrow_low, narrow_high = many[f"{name}_ci"]
+        # 16 times the examples, a quarter of the width.
+        assert (narrow_high - narrow_low) / (high - low) == pytest.approx(0.25, rel=0.3)
+
+
+def test_accuracy_interval_has_the_width_of_the_binomial() -> None:
+    low, high = suite(4000).score(ONE * 50)["accuracy_ci"]
+    expected = 2 * 1.96 * 100 * math.sqrt(0.25 * 0.75 / 200)
+    assert high - low == pytest.approx(expected, rel=0.06)
+    assert low < 25 < high
+
+
+def test_confidence_and_seed_matter_and_repeating_does_not() -> None:
+    kwargs = {"counts": [1], "bootstrap_samples": 500}
+    wide = MetricSuite(**kwargs, confidence=0.99, seed=0).score(ONE * 9)["f1_ci"]
+    narrow = MetricSuite(**kwargs, confidence=0.5, seed=0).score(ONE * 9)["f1_ci"]
+    other = MetricSuite(**kwargs, confidence=0.99, seed=1).score(ONE * 9)["f1_ci"]
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert other != wide == MetricSuite(**kwargs, confidence=0.99, seed=0).score(ONE * 9)["f1_ci"]
+
+
+def test_without_samples_there_are_no_intervals() -> None:
+    assert not [name for name in suite(0).score(ONE) if name.endswith("_ci")]
+
+
+def test_photos_without_references_have_recognition_only() -> None:
+    cell = suite().score([prediction("<momi>", "<momi>", answers=False) for _ in range(3)])
+    assert cell["accuracy"] == 100
+    assert math.isnan(cell["cider"])
+    assert math.isnan(cell["overall"])
+
+
+def test_one_scene_has_no_cider_and_does_not_spoil_all() -> None:
+    with pytest.warns(UserWarning, match="single picture"):
+        cells = suite(0)([*ONE, TWO[0]])
+    assert math.isnan(cells["2"]["cider"])
+    assert cells["all"]["cider"] == pytest.approx(cells["1"]["cider"])
+
+
+def test_nothing_to_judge() -> None:
+    assert suite()([]) == {}
+    empty = suite().score([])
+    assert empty["num_examples"] == 0
+    assert math.isnan(empty["accuracy"])
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"prediction scene/x: .*<zaza>"):
+        suite().score(
+            [Prediction("scene/x", "sft", "caption", 1, "", (), "", (), ("<zaza>",), POOL)]
+        )
+    good = {"counts": [1], "bootstrap_samples": 1, "confidence": 0.9, "seed": 0}
+    for key, value in [("counts", [6]), ("counts", []), ("confidence", 95.0)]:
+        with pytest.raises(ValueError, match=f"metrics.{key}"):
+            MetricSuite(**(good | {key: value}))
+    with pytest.raises(ValueError, match="bootstrap_samples"):
+        MetricSuite(**(good | {"bootstrap_samples": -1}))
+
+
+def test_phases_are_kept_apart_in_order() -> None:
+    lines = [prediction("a", phase="base"), prediction("b"), prediction("c", phase="base")]
+    assert {k: [p.caption for p in v] for k, v in by_phase(lines).items()} == {
+        "base": ["a", "c"],
+        "sft": ["b"],
+    }
+
+
+def test_every_value_of_the_configuration_is_an_argument() -> None:
+    path = Path(__file__).parents[3] / "conf/metrics/default.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert values.pop("_target_") == "repic.metrics.suite.MetricSuite"
+    assert MetricSuite(**values).counts == (1, 2, 3, 4, 5)
