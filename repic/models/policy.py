@@ -1,0 +1,170 @@
+"""The model that is trained, and the frozen one that it is held to."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import Cache
+
+from repic.models.encoder import PromptBatch, PromptEncoder
+
+
+class Policy(nn.Module):
+    """A vision-language model with its encoder.
+
+    Args:
+        model: a Hugging Face model, with peft's adapters around it or not.
+        encoder: makes its inputs.
+        source: the directory that it was loaded from.
+        fingerprint: hash of the weights there.
+        stop_ids: tokens that end a completion.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        encoder: PromptEncoder,
+        *,
+        source: Path,
+        fingerprint: str,
+        stop_ids: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.encoder = encoder
+        self.source = source
+        self.fingerprint = fingerprint
+        self.stop_ids = stop_ids
+        # In tuples, so that they are no submodules: neither saved nor trained with the policy.
+        self._acting: tuple[nn.Module, ...] = ()
+        self._reference: tuple[nn.Module, ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether low-rank adapters are trained, and not the weights themselves."""
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def network(self) -> Any:
+        """The Hugging Face model that computes: the policy's own, or the reference's."""
+        model = self._acting[0] if self._acting else self.model
+        return model.get_base_model() if isinstance(model, PeftModel) else model
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """List what the optimizer updates."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def embed(self, prompts: PromptBatch) -> Float[Tensor, "B P H"]:
+        """Embed prompts, with the features of each distinct picture computed once."""
+        embeddings = self.embed_tokens(prompts.input_ids)
+        if prompts.pixel_values is None:
+            return embeddings
+        inputs: dict[str, Any] = {"pixel_values": prompts.pixel_values}
+        if prompts.image_grid_thw is not None:
+            inputs["image_grid_thw"] = prompts.image_grid_thw
+        features = self.network.model.get_image_features(**inputs, return_dict=True).pooler_output
+        shown = torch.cat([features[i] for i in prompts.image_index.tolist()])
+        mask = prompts.image_mask[..., None]
+        return embeddings.masked_scatter(mask, shown.to(embeddings.dtype))
+
+    def embed_tokens(self, input_ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
+        """Look tokens up."""
+        return self.network.get_input_embeddings()(input_ids)
+
+    def hidden_states(
+        self,
+        embeddings: Float[Tensor, "B L H"],
+        *,
+        attention_mask: Bool[Tensor, "..."],
+        position_ids: Int[Tensor, "axes B L"],
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B L H"]:
+        """Run the language model.
+
+        Args:
+            attention_mask: [B, past and present tokens], False on padding.
+            position_ids: always given; see ``repic.models.positions``.
+            cache: keys and values of the past; is extended.
+        """
+        return self.network.model(
+            inputs_embeds=embeddings,
+            attention_mask=attention_mask,
+            position_ids=position_ids if len(position_ids) > 1 else position_ids[0],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            return_dict=True,
+        ).last_hidden_state
+
+    def logits(self, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
+        """Apply the language model's head."""
+        return self.network.get_output_embeddings()(hidden)
+
+    def freeze_reference(self) -> None:
+        """Remember the present policy as the reference.
+
+        Weights that are not trained are shared and not copied. With adapters there is nothing to
+        copy: the reference is the model without them, unless the vision tower moves as well.
+        """
+        if not self._reference_is_copy:
+            return
+        # What the copier finds in its memo it takes as it is.
+        shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}
+        reference = copy.deepcopy(self.model, dict(shared)).eval().requires_grad_(False)
+        self._reference = (reference,)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Let the reference compute inside this context; without gradients."""
+        if self._reference_is_copy and not self._reference:
+            raise ValueError("there is no reference yet: call freeze_reference() first")
+        is_bare = isinstance(self.model, PeftModel) and not self._reference
+        adapters_off = self.model.disable_adapter() if is_bare else nullcontext()
+        self._acting = self._reference
+        try:
+            with adapters_off, torch.no_grad():
+                yield
+        finally:
+            self._acting = ()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch dropout and checkpointing off inside this context.
+
+        The library drops the key-value cache of a model that trains with checkpointing.
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def export(self, folder: str | Path) -> None:
+        """Write the model in Hugging Face's layout; see ``repic.models.export``."""
+        from repic.models.export import export_policy  # the module needs this class
+
+        export_policy(self, Path(folder))
+
+    @property
+    def _reference_is_copy(self) -> bool:
+        """Whether training changes weights that the reference needs."""
+        trained = (name for name, p in self.model.named_parameters() if p.requires_grad)
+        return any(not (self.has_adapters and ".lora_" in name) for name in trained)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Policy":
+        """Move the reference with the policy, as it is no submodule."""
+        for reference in self._reference:
+            reference._apply(fn)
+        return super()._apply(fn, recurse)
