@@ -1,6 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox} -> {parsing, types}
+run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
+-> parsing -> types
 """
 
 import ast
@@ -14,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("parsing", "types"),
+    ("types",),
+    ("parsing",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data", "report"),
     ("phases",),
