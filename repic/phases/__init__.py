@@ -1,0 +1,1 @@
+"""The stages of a method: supervised fine-tuning, reinforcement learning, evaluation."""

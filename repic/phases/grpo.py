@@ -1,0 +1,269 @@
+"""Reinforcement learning with groups of rollouts.
+
+GRPO, https://arxiv.org/abs/2402.03300, algorithm 1, as an outer loop of one iteration per batch of
+prompts. Deviations:
+
+1. The reference is the model that the phase starts from, throughout; it is not renewed.
+2. There are no mini-batches: each of the ``num_updates`` steps takes all rollouts of the iteration.
+   So the first one is on-policy by construction, its log-probabilities are the old ones of those
+   that follow, and no pass is made only to compute them.
+3. Advantages, how tokens are averaged, and the KL estimator are the configuration's choice.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from repic.phases import distributed
+from repic.phases.monitor import Monitor
+from repic.phases.optimization import clip_or_drop, set_learning_rate
+from repic.phases.randomness import stream_seed
+from repic.rl.aggregation import token_weights
+from repic.rl.diagnostics import group_diagnostics
+from repic.rl.kl import kl_penalty
+from repic.types import Example, Rollout
+
+
+@dataclass
+class Portion:
+    """Whole groups that go through the model together, with what later updates need again."""
+
+    rollouts: list[Rollout]
+    advantages: Tensor  # [N]
+    old_logprobs: Tensor | None = None  # [N, T]; None until the first update has seen them
+    ref_logprobs: Tensor | None = None  # [N, T]; None without a KL term
+
+
+class GrpoModule(pl.LightningModule):
+    """Sample groups, score them, credit each rollout against its siblings, update.
+
+    Args:
+        policy: what is trained; it knows its frozen reference.
+        engine: samples, and computes log-probabilities.
+        rubric: raw reward components of rollouts, and their weights.
+        advantages: (rewards [B, G, K], weights [K]) to advantages [B, G].
+        objective: the policy loss; see ``repic.rl.losses``.
+        aggregation: how tokens are weighed; see ``repic.rl.aggregation``.
+        kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.
+        optimizer: a function of the parameters.
+        schedule: (iteration, total) to the factor of the learning rate.
+        sampling: temperature and the like.
+        group_size: rollouts per prompt.
+        iterations: of the outer loop.
+        num_updates: optimizer steps per iteration.
+        micro_batch: groups that go through the model together in an update.
+        grad_clip: largest norm of the gradient.
+        seed: decides all randomness.
+        monitor: is told about every iteration.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: nn.Module,
+        engine: Any,
+        rubric: Any,
+        advantages: Callable[[Tensor, Tensor], Tensor],
+        objective: Callable[..., Any],
+        aggregation: str,
+        kl_estimator: str,
+        kl_coef: float,
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
+        schedule: Callable[[int, int], float],
+        sampling: Any,
+        group_size: int,
+        iterations: int,
+        num_updates: int,
+        micro_batch: int,
+        grad_clip: float,
+        seed: int,
+        monitor: Monitor,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.policy, self.engine, self.rubric, self.monitor = policy, engine, rubric, monitor
+        self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
+        self.kl_estimator, self.kl_coef = kl_estimator, kl_coef
+        self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
+        self.sampling, self.group_size, self.seed = sampling, group_size, seed
+        self.iterations, self.num_updates, self.micro_batch = iterations, num_updates, micro_batch
+        self.iteration, self.num_skipped = 0, 0
+        self.metrics: dict[str, float] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.make_optimizer(self.policy.trainable_parameters())
+
+    def training_step(self, examples: list[Example], batch_idx: int) -> None:
+        """One on-policy iteration: sample, score, credit, update."""
+        begun = time.perf_counter()
+        rollouts = self.engine.sample(
+            self.policy,
+            examples,
+            group_size=self.group_size,
+            sampling=self.sampling,
+            seed=self.rollout_seed(),
+        )
+        groups = as_groups(rollouts, self.group_size)
+        scores = self.rubric.score(rollouts)
+        rewards = scores.values.view(len(groups), self.group_size, -1)  # [B, G, K]
+        advantages = self.advantages(rewards, self.rubric.weights)  # [B, G]
+        sampled = time.perf_counter()
+        numbers = self.update(self.portions(groups, advantages))
+        entropy = torch.tensor(numbers.pop("entropy"))
+        self.metrics = {
+            **group_diagnostics(
+                rewards,
+                self.rubric.weights,
+                scores.names,
+                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in groups]),
+                is_finished=torch.tensor([[r.finished for r in g] for g in groups]),
+                entropy=entropy,
+            ),
+            **numbers,
+            "time/rollout_s": sampled - begun,
+            "time/update_s": time.perf_counter() - sampled,
+        }
+
+    def rollout_seed(self) -> int:
+        """Seed everything random in this iteration, and return the sampler's seed."""
+        seed = stream_seed(self.seed, "grpo", self.iteration, distributed.rank())
+        torch.manual_seed(seed)
+        return seed
+
+    def portions(self, groups: Sequence[Sequence[Rollout]], advantages: Tensor) -> list[Portion]:
+        """Cut an iteration into what fits through the model at once; groups stay whole."""
+        parts = []
+        for first in range(0, len(groups), self.micro_batch):
+            span = slice(first, first + self.micro_batch)
+            rollouts = [rollout for group in groups[span] for rollout in group]
+            parts.append(Portion(rollouts, advantages[span].flatten().to(self.device)))
+        return parts
+
+    def update(self, portions: list[Portion]) -> dict[str, float]:
+        """Take ``num_updates`` optimizer steps on one iteration's rollouts.
+
+        Returns:
+            Numbers of the last step; ``sampler_gap`` and ``entropy`` of the first one.
+        """
+        optimizer: Any = self.optimizers()
+        set_learning_rate(optimizer, self.schedule(self.iteration, self.iterations))
+        lengths = [len(r.completion_ids) for portion in portions for r in portion.rollouts]
+        # Of all micro-batches and ranks: the denominators with which they add up to one batch.
+        num_tokens = int(distributed.total(sum(lengths), self.device))
+        num_sequences = int(distributed.total(len(lengths), self.device))
+        first: dict[str, float] = {}
+        sums: dict[str, float] = {}
+        norm = 0.0
+        for _ in range(self.num_updates):
+            sums = dict.fromkeys(("loss", "kl", "clip_frac", "entropy", "sampler_gap"), 0.0)
+            optimizer.zero_grad()
+            for portion in portions:
+                with self.gradient_exchange(is_last=portion is portions[-1]):
+                    loss, parts = self.loss(portion, num_tokens, num_sequences)
+                    # Lightning averages the ranks' gradients; the losses are shares of a sum.
+                    self.manual_backward(loss * distributed.world_size())
+                sums = {key: sums[key] + parts[key] for key in sums}
+            norm = clip_or_drop(list(self.policy.trainable_parameters()), self.grad_clip)
+            self.num_skipped += not math.isfinite(norm)
+            optimizer.step()
+            first = first or sums
+        ranks = distributed.world_size()  # the monitor averages over ranks what is a sum here
+        return {
+            **{key: ranks * value for key, value in sums.items()},
+            **{key: ranks * first[key] for key in ("entropy", "sampler_gap")},
+            "grad_norm": norm,
+            "lr": optimizer.param_groups[0]["lr"],
+            "skipped": float(self.num_skipped),
+        }
+
+    def loss(
+        self, portion: Portion, num_tokens: int, num_sequences: int
+    ) -> tuple[Tensor, dict[str, float]]:
+        """A portion's share of the iteration's loss, and of the numbers to log."""
+        tokens = self.engine.logprobs(self.policy, portion.rollouts)
+        weights = token_weights(
+            tokens.mask,
+            aggregation=self.aggregation,
+            num_sequences=num_sequences,
+            num_tokens=num_tokens,
+            max_tokens=self.sampling.max_new_tokens,
+        )
+        policy_loss = self.objective(
+            tokens.logprobs, portion.old_logprobs, portion.advantages, weights
+        )
+        loss, kl_sum = policy_loss.loss, torch.zeros(())
+        if self.kl_coef:
+            if portion.ref_logprobs is None:
+                portion.ref_logprobs = self.engine.reference_logprobs(
+                    self.policy, portion.rollouts
+                )
+            kl = kl_penalty(
+                tokens.logprobs, portion.ref_logprobs, weights, estimator=self.kl_estimator
+            )
+            loss, kl_sum = loss + self.kl_coef * kl.penalty, kl.token_sum
+        if portion.old_logprobs is None:
+            portion.old_logprobs = tokens.logprobs.detach()
+        entropy = tokens.entropy.detach().masked_fill(~tokens.mask, 0.0).sum()
+        parts = {
+            "loss": loss.item(),
+            "kl": kl_sum.item() / num_tokens,
+            "clip_frac": policy_loss.num_clipped.item() / num_tokens,
+            "entropy": entropy.item() / num_tokens,
+            "sampler_gap": sampler_gap(tokens, portion.rollouts) / num_tokens,
+        }
+        return loss, parts
+
+    @contextlib.contextmanager
+    def gradient_exchange(self, *, is_last: bool) -> Iterator[None]:
+        """Let ranks exchange gradients once, after the last portion."""
+        model = self.trainer.strategy.model
+        if isinstance(model, DistributedDataParallel) and not is_last:
+            with model.no_sync():
+                yield
+        else:
+            yield
+
+    def transfer_batch_to_device(
+        self, batch: list[Example], device: torch.device, dataloader_idx: int
+    ) -> list[Example]:
+        return batch  # examples hold no tensors; the engine moves what it makes of them
+
+    def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
+        self.iteration += 1
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        self.monitor.iteration_end(self, self.metrics, optimizer)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"num_skipped": self.num_skipped}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.num_skipped = state["num_skipped"]
+
+
+def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout]]:
+    """Cut rollouts into groups of siblings, and insist that siblings answer one prompt."""
+    groups = [
+        list(rollouts[first : first + group_size])
+        for first in range(0, len(rollouts), group_size)
+    ]
+    for group in groups:
+        assert len(group) == group_size, "the engine returned an incomplete group"
+        assert len({r.example.id for r in group}) == 1, "a group mixes rollouts of several prompts"
+    return groups
+
+
+def sampler_gap(tokens: Any, rollouts: Sequence[Rollout]) -> float:
+    """Sum over tokens of how much the sampler's log-probabilities differ from the update's."""
+    gap = 0.0
+    for row, rollout in zip(tokens.logprobs.detach(), rollouts, strict=True):
+        sampled = rollout.logprobs.to(row.device)
+        gap += (row[: len(sampled)] - sampled).abs().sum().item()
+    return gap

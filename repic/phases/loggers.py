@@ -1,0 +1,93 @@
+"""Where numbers go: ``metrics.jsonl`` always, and the loggers that conf/logger/ names."""
+
+import logging
+import math
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from repic.phases import store
+
+log = logging.getLogger(__name__)
+
+
+class JsonlLogger(Logger):
+    """One JSON object a line: ``{"phase": ..., "iteration": ..., key: number, ...}``.
+
+    Only rank 0 makes one. A resumed phase calls ``keep`` first, so that no iteration stands
+    in the file twice.
+
+    Args:
+        path: the file; made when the first line comes.
+        phase: what every line is marked with.
+    """
+
+    def __init__(self, path: Path, phase: str) -> None:
+        super().__init__()
+        self.path, self.phase = path, phase
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: the run's folder holds the resolved configuration."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # JSON has no NaN; null says that there was a number to be had and it was none.
+        row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+        store.append_line(self.path, {"phase": self.phase, "iteration": step, **row})
+
+    def keep(self, last: int) -> None:
+        """Drop this phase's lines after iteration ``last``, which are about to come again."""
+        rows = store.read_lines(self.path)
+        kept = [r for r in rows if r["phase"] != self.phase or r["iteration"] <= last]
+        if self.path.exists():
+            store.write_lines(self.path, kept)
+
+
+def has_wandb_account() -> bool:
+    """Whether W&B could log in without asking."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_logger(
+    save_dir: Path, *, project: str, group: str, name: str, mode: str
+) -> WandbLogger:
+    """Log to Weights & Biases.
+
+    Args:
+        save_dir: the run's folder.
+        project: where the run is filed.
+        group: shared by the jobs of a sweep.
+        name: the run's label.
+        mode: "online", "offline", or "auto": online where there is an account.
+    """
+    if mode not in ("auto", "online", "offline"):
+        raise ValueError(f"logger.mode: {mode!r} is not auto, online or offline")
+    offline = mode == "offline" or (mode == "auto" and not has_wandb_account())
+    if offline and mode == "auto":
+        log.info("W&B has no account here, so it logs offline into %s", save_dir / "wandb")
+    save_dir.mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        name=name, save_dir=str(save_dir), offline=offline, project=project, group=group
+    )
+
+
+def log_images(logger: Logger, key: str, images: list[Any], captions: list[str]) -> None:
+    """Log pictures by themselves; offline W&B loses those inside a table's cells."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image(key, images, caption=captions)

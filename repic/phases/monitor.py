@@ -1,0 +1,185 @@
+"""What happens after every iteration, whichever phase: numbers, progress, validation, checkpoint."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pytorch_lightning.loggers import Logger
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import nn
+
+from repic.phases import distributed, store
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Resumable(Protocol):
+    """What the monitor needs of a phase's module."""
+
+    policy: nn.Module
+    iteration: int
+
+    def extra_state(self) -> dict[str, Any]: ...
+
+    def load_extra_state(self, state: dict[str, Any]) -> None: ...
+
+
+class Monitor:
+    """Follow one phase's training.
+
+    Args:
+        phase: the name in front of every number, as in ``grpo/kl``.
+        iterations: how many there will be.
+        checkpoint: where the state to resume from is kept.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+        validate: returns ``{"3/accuracy": ...}`` of the policy as it is.
+        loggers: receive (numbers, iteration); empty on all ranks but the first.
+        show: short label → key of the numbers on the progress bar.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        *,
+        iterations: int,
+        checkpoint: Path,
+        checkpoint_every: int,
+        val_every: int,
+        validate: Callable[[Any], Mapping[str, float]] | None,
+        loggers: Sequence[Logger],
+        show: Mapping[str, str],
+    ) -> None:
+        self.phase, self.iterations = phase, iterations
+        self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
+        self.val_every, self.validate = val_every, validate
+        self.loggers = loggers
+        self.progress = ProgressLine(phase, iterations, show)
+        self.time_s, self.tick = 0.0, time.perf_counter()
+
+    def iteration_end(
+        self,
+        module: Resumable,
+        metrics: Mapping[str, float],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Record one iteration; ``module.iteration`` is the number of those done by now."""
+        done = module.iteration
+        seconds = time.perf_counter() - self.tick
+        self.time_s += seconds
+        self.log(distributed.mean({**metrics, "time/iteration_s": seconds}), done)
+        last = done == self.iterations
+        if self.validate and self.val_every and (done % self.val_every == 0 or last):
+            values = self.validate(module.policy)
+            self.log({f"val/{key}": value for key, value in values.items()}, done)
+        if done % self.checkpoint_every == 0 or last:
+            self.save(module, optimizer)
+        self.tick = time.perf_counter()
+
+    def log(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Send numbers to every logger; those without a group are filed under the phase."""
+        named = {k if "/" in k else f"{self.phase}/{k}": v for k, v in metrics.items()}
+        for logger in self.loggers:
+            logger.log_metrics(named, step=iteration)
+        if distributed.rank() == 0:
+            self.progress.update(named, iteration)
+
+    def save(self, module: Resumable, optimizer: torch.optim.Optimizer) -> None:
+        """Keep what an interrupted phase needs to go on: trained weights, optimizer, counters."""
+        if distributed.rank() == 0:
+            state = {
+                "iteration": module.iteration,
+                "time_s": self.time_s,
+                "weights": trained_weights(module.policy),
+                "optimizer": optimizer.state_dict(),
+                "extra": module.extra_state(),
+            }
+            store.write_file(self.checkpoint, lambda part: torch.save(state, part))
+        distributed.barrier()
+
+
+def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that training changes; the others are in the model it started from."""
+    return {
+        name: parameter.detach()
+        for name, parameter in policy.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | None:
+    """Put a phase back to where its checkpoint was taken.
+
+    Returns:
+        The optimizer's state, for when there is an optimizer; None without a checkpoint.
+    """
+    path = monitor.checkpoint
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    weights = trained_weights(module.policy)
+    if weights.keys() != state["weights"].keys():
+        raise ValueError(
+            f"{path}: was written for other trainable weights than the model has now;"
+            " delete it or start with fresh=true"
+        )
+    for name, value in state["weights"].items():
+        weights[name].copy_(value)
+    module.iteration, monitor.time_s = state["iteration"], state["time_s"]
+    module.load_extra_state(state["extra"])
+    return state["optimizer"]
+
+
+class ProgressLine:
+    """A bar on a terminal, a line now and then in a log file; both say how long it will take."""
+
+    def __init__(self, phase: str, iterations: int, show: Mapping[str, str]) -> None:
+        self.phase, self.iterations, self.show = phase, iterations, show
+        self.bar: Progress | None = None
+        self.begun, self.begun_at, self.last_line = time.monotonic(), 0, 0.0
+
+    def start(self, iteration: int) -> None:
+        """Begin at ``iteration`` iterations done."""
+        self.begun, self.begun_at = time.monotonic(), iteration
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+            self.bar = Progress(*columns, *times)
+            self.bar.start()
+            self.bar.add_task(self.phase, total=self.iterations, completed=iteration, text="")
+
+    def update(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Show the numbers that are asked for."""
+        shown = [f"{k} {metrics[key]:.3g}" for k, key in self.show.items() if key in metrics]
+        if not shown:
+            return
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=iteration, text="  ".join(shown))
+        elif now - self.last_line > SECONDS_BETWEEN_LINES or iteration == self.iterations:
+            self.last_line = now
+            pace = (now - self.begun) / max(iteration - self.begun_at, 1)
+            left = pace * (self.iterations - iteration)
+            text = "  ".join(shown)
+            log.info(
+                "%s %d/%d  %s  %.0f s left", self.phase, iteration, self.iterations, text, left
+            )
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,74 @@
+"""A method from its first phase to its summary."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from repic.phases import distributed, store
+from repic.phases.context import Context, Stage
+from repic.phases.evaluate import (
+    WRITERS_WITHOUT_MODEL,
+    Evaluation,
+    Scores,
+    prediction_rows,
+)
+from repic.phases.summary import plain
+from repic.types import Prediction
+
+log = logging.getLogger(__name__)
+
+
+def run_method(
+    context: Context,
+    *,
+    base: Stage | None,
+    phases: Mapping[str, Any],
+    evaluated: Sequence[str],
+    evaluation: Evaluation,
+    record: Mapping[str, Any],
+) -> None:
+    """Train, caption, score, and write ``predictions.jsonl`` and ``summary.json``.
+
+    Args:
+        context: the run.
+        base: the model to start from; None for methods that need none.
+        phases: in the order in which they run, each from the model of the one before.
+        evaluated: "base", names of phases, or of what captions without a model; a phase that
+            does not run is passed over.
+        evaluation: how.
+        record: what the summary says of the run beside its results.
+    """
+    begun = time.perf_counter()
+    for phase in phases.values():
+        phase.check(context)
+    stages = {} if base is None else {"base": base}
+    stage = base or Stage("nothing", "", "", None, 0.0)
+    for name, phase in phases.items():
+        stage = phase.run(context, stage)
+        stages[name] = stage
+    for name in WRITERS_WITHOUT_MODEL:
+        stages[name] = Stage(name, "", name, None, 0.0)
+    predictions: list[Prediction] = []
+    scores: dict[str, Scores] = {}
+    for name in evaluated:
+        if name in stages:
+            rows, scores[name] = evaluation.of_stage(stages[name], context)
+            predictions += rows
+    if distributed.rank() == 0:
+        store.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
+        summary = {
+            **record,
+            "time_s": round(time.perf_counter() - begun, 1),
+            "split": evaluation.split,
+            "phases": [s.record() for n, s in stages.items() if n not in WRITERS_WITHOUT_MODEL],
+            "metrics": plain(scores),
+        }
+        store.write_json(context.folder / "summary.json", summary)
+
+
+def finish(folder: Any, report: Callable[[Any], object]) -> None:
+    """Write the page; a run's numbers are safe by then."""
+    if distributed.rank() == 0:
+        report(folder)
+        log.info("finished: %s", folder)

@@ -1,0 +1,222 @@
+"""The phases of a method: what each trains on, with which module, and where the result is kept."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repic.phases import distributed, store
+from repic.phases.context import Context, Stage
+from repic.phases.grpo import GrpoModule
+from repic.phases.randomness import stream_seed
+from repic.phases.sft import SftModule
+from repic.phases.train import train
+from repic.types import Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imitation(ABC):
+    """What the two supervised phases have in common.
+
+    Attributes:
+        iterations: optimizer steps.
+        batch_size: examples of an iteration, over all ranks.
+        micro_batch: examples in one forward pass.
+        grad_clip: largest norm of the gradient.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+        optimizer, schedule: see ``SftModule``.
+    """
+
+    iterations: int
+    batch_size: int
+    micro_batch: int
+    grad_clip: float
+    checkpoint_every: int
+    val_every: int
+    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+    schedule: Callable[[int, int], float]
+
+    @abstractmethod
+    def run(self, context: Context, start: Stage) -> Stage:
+        """Train from ``start``; what is finished already is not done again."""
+
+    @abstractmethod
+    def check(self, context: Context) -> None:
+        """Refuse impossible settings before anything is computed."""
+
+    def fit(
+        self,
+        phase: str,
+        context: Context,
+        start: Stage,
+        folder: Path,
+        *,
+        metrics: Path,
+        dataset: Sequence[Example],
+        validate: Callable[[Any], Mapping[str, float]] | None,
+    ) -> Stage:
+        """Imitate the dataset's targets; see ``train`` for the arguments."""
+        micro_batches = self.batch_size // (self.micro_batch * distributed.world_size())
+        make_module = partial(
+            SftModule,
+            engine=context.engine,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            iterations=self.iterations,
+            micro_batches=max(micro_batches, 1),
+            grad_clip=self.grad_clip,
+            seed=context.seed,
+        )
+        return train(
+            phase,
+            context=context,
+            start=start,
+            folder=folder,
+            metrics=metrics,
+            dataset=dataset,
+            make_module=make_module,
+            iterations=self.iterations,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            checkpoint_every=self.checkpoint_every,
+            val_every=self.val_every,
+            validate=validate,
+            trainer={"accumulate_grad_batches": max(micro_batches, 1)},
+            show={"loss": f"{phase}/loss"},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftPhase(Imitation):
+    """Teach captions of a few concepts; jobs with equal settings share the result.
+
+    Attributes:
+        counts: numbers of concepts in the training captions, a list or weights by count.
+    """
+
+    counts: Mapping[int, float] | Sequence[int]
+
+    def check(self, context: Context) -> None:
+        context.dataset(split="train", counts=self.counts, size=1, seed=0)
+
+    def run(self, context: Context, start: Stage) -> Stage:
+        size = self.iterations * self.batch_size
+        seed = stream_seed(context.seed, "sft")
+        parts = ("data", "model", "engine", "sft")
+        settings = {part: context.settings[part] for part in parts}
+        key = store.key_of([settings, context.seed, start.fingerprint])
+        folder = context.cache / "sft" / key
+        metrics = folder.with_name(f"{key}.metrics.jsonl")
+        # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
+        with store.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
+            dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
+            stage = self.fit(
+                "sft",
+                context,
+                start,
+                folder,
+                metrics=metrics,
+                dataset=dataset,
+                validate=context.validate,
+            )
+        if distributed.rank() == 0:
+            store.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
+        return stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoPhase:
+    """Reinforce captions that the rubric likes.
+
+    Attributes:
+        counts: numbers of concepts in the prompts, a list or weights by count.
+        prompts: prompts of an iteration, over all ranks.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+        others: see ``GrpoModule``.
+    """
+
+    counts: Mapping[int, float] | Sequence[int]
+    prompts: int
+    iterations: int
+    group_size: int
+    num_updates: int
+    micro_batch: int
+    grad_clip: float
+    checkpoint_every: int
+    val_every: int
+    sampling: Any
+    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+    schedule: Callable[[int, int], float]
+    rubric: Any
+    advantages: Callable[[Tensor, Tensor], Tensor]
+    objective: Callable[..., Any]
+    aggregation: str
+    kl_estimator: str
+    kl_coef: float
+
+    def check(self, context: Context) -> None:
+        """Refuse impossible settings before anything is computed."""
+        context.dataset(split="train", counts=self.counts, size=1, seed=0)
+        if self.group_size < 2:
+            raise ValueError(
+                f"phase.grpo.group_size: {self.group_size}; a rollout is compared with its"
+                " siblings, so use 2 or more"
+            )
+
+    def run(self, context: Context, start: Stage) -> Stage:
+        """Train from ``start``; what is finished already is not done again."""
+        make_module = partial(
+            with_reference if self.kl_coef else GrpoModule,
+            engine=context.engine,
+            rubric=self.rubric,
+            advantages=self.advantages,
+            objective=self.objective,
+            aggregation=self.aggregation,
+            kl_estimator=self.kl_estimator,
+            kl_coef=self.kl_coef,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            sampling=self.sampling,
+            group_size=self.group_size,
+            iterations=self.iterations,
+            num_updates=self.num_updates,
+            micro_batch=self.micro_batch,
+            grad_clip=self.grad_clip,
+            seed=context.seed,
+        )
+        dataset = context.dataset(
+            split="train",
+            counts=self.counts,
+            size=self.iterations * self.prompts,
+            seed=stream_seed(context.seed, "grpo"),
+        )
+        return train(
+            "grpo",
+            context=context,
+            start=start,
+            folder=context.folder / "checkpoints" / "grpo",
+            metrics=context.folder / "metrics.jsonl",
+            dataset=dataset,
+            make_module=make_module,
+            iterations=self.iterations,
+            batch_size=self.prompts,
+            micro_batch=max(self.prompts // distributed.world_size(), 1),
+            checkpoint_every=self.checkpoint_every,
+            val_every=self.val_every,
+            validate=context.validate,
+            trainer={},
+            show={"reward": "grpo/reward/total", "kl": "grpo/kl", "length": "grpo/length"},
+        )
+
+
+def with_reference(*, policy: Any, **arguments: Any) -> GrpoModule:
+    """Hold the policy to what it is now, before a checkpoint moves it on."""
+    policy.freeze_reference()
+    return GrpoModule(policy=policy, **arguments)

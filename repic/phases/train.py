@@ -1,0 +1,145 @@
+"""Run one training phase: resume, fit, export, leave a record."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.callbacks import Callback
+
+from repic.data.module import ExampleModule, IterationBatches
+from repic.phases import distributed, store
+from repic.phases.context import Context, Stage
+from repic.phases.loggers import JsonlLogger
+from repic.phases.monitor import Monitor, load_checkpoint
+from repic.types import Example
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    phase: str,
+    *,
+    context: Context,
+    start: Stage,
+    folder: Path,
+    metrics: Path,
+    dataset: Sequence[Example],
+    make_module: Callable[..., Any],
+    iterations: int,
+    batch_size: int,
+    micro_batch: int,
+    checkpoint_every: int,
+    val_every: int,
+    trainer: Mapping[str, Any],
+    validate: Callable[[Any], Mapping[str, float]] | None,
+    show: Mapping[str, str],
+) -> Stage:
+    """Train a policy from ``start`` and export it, or return what an earlier run has exported.
+
+    Args:
+        phase: its name.
+        context: the run.
+        start: the model to begin with.
+        folder: becomes the trained model's Hugging Face directory; the state to resume from
+            lies beside it until then.
+        metrics: the JSON Lines file that numbers go to.
+        dataset: examples in the order of training.
+        make_module: called with ``policy`` and ``monitor``.
+        iterations: optimizer steps (of the outer loop) in all.
+        batch_size: examples of an iteration.
+        micro_batch: examples that the module receives at a time.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+        trainer: the phase's own options of Lightning's trainer.
+        validate: scores the policy.
+        show: numbers on the progress bar.
+    """
+    if distributed.from_main(store.is_done(folder)):
+        log.info("%s: already done, %s", phase, folder)
+        return Stage(**store.read_done(folder))
+    jsonl = JsonlLogger(metrics, phase)
+    monitor = Monitor(
+        phase,
+        iterations=iterations,
+        checkpoint=folder.with_name(f"{folder.name}.resume.pt"),
+        checkpoint_every=checkpoint_every,
+        val_every=val_every,
+        validate=validate,
+        loggers=[jsonl, *context.loggers] if distributed.rank() == 0 else [],
+        show=show,
+    )
+    ranks = distributed.world_size()
+    policy = context.load_policy(path=start.checkpoint)
+    module = make_module(policy=policy, monitor=monitor)
+    optimizer_state = load_checkpoint(monitor, module)
+    if module.iteration:
+        log.info("%s: goes on after iteration %d of %d", phase, module.iteration, iterations)
+    if distributed.rank() == 0:
+        jsonl.keep(module.iteration)
+    batches = IterationBatches(
+        len(dataset),
+        seed=context.seed,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        iterations=(module.iteration, iterations),
+        rank=(distributed.rank(), ranks),
+    )
+    clock = Clock(monitor, optimizer_state)
+    if module.iteration < iterations:
+        policy.train()
+        fit = context.trainer(
+            **trainer,
+            callbacks=[clock],
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        fit.fit(
+            module, ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
+        )
+    return export(phase, context, start, folder, policy, monitor)
+
+
+class Clock(Callback):
+    """Start and stop what surrounds the iterations, and restore the optimizer in time."""
+
+    def __init__(self, monitor: Monitor, optimizer_state: dict[str, Any] | None) -> None:
+        self.monitor, self.optimizer_state = monitor, optimizer_state
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self.optimizer_state is not None:
+            trainer.optimizers[0].load_state_dict(self.optimizer_state)
+        if distributed.rank() == 0:
+            self.monitor.progress.start(pl_module.iteration)
+        self.monitor.tick = time.perf_counter()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.monitor.progress.stop()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.monitor.progress.stop()
+
+
+def export(
+    phase: str, context: Context, start: Stage, folder: Path, policy: Any, monitor: Monitor
+) -> Stage:
+    """Write the trained model as a Hugging Face directory and declare the phase done."""
+    if distributed.rank() == 0:
+        store.write_folder(folder, policy.export)
+        stage = Stage(
+            phase=phase,
+            checkpoint=str(folder),
+            fingerprint=context.fingerprint(str(folder)),
+            started_from=start.fingerprint,
+            time_s=round(monitor.time_s, 1),
+        )
+        store.mark_done(folder, stage.record())
+        monitor.checkpoint.unlink(missing_ok=True)
+    distributed.barrier()
+    return Stage(**store.read_done(folder))

@@ -1,0 +1,237 @@
+"""Compose a run from conf/, instantiate its parts, run its phases, write its summary.
+
+The only file that knows Hydra; below it there are plain values and objects. Imports of torch and
+of everything that needs it wait until there is something to run, so that --help answers at once.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from repic.phases import settings
+
+log = logging.getLogger(__name__)
+
+OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def job(cfg: DictConfig) -> str:
+    """Run one job and return its folder."""
+    hydra_cfg = HydraConfig.get()
+    overrides = list(hydra_cfg.overrides.task)
+    choices = {k: v for k, v in hydra_cfg.runtime.choices.items() if not k.startswith("hydra")}
+    refuse_unknown_keys(cfg, choices, overrides)
+    apply_debug(cfg, overrides)
+    output_dir = Path(hydra_cfg.runtime.output_dir)
+    try:
+        return str(run(cfg, output_dir, choices=choices, overrides=overrides))
+    except Exception:
+        if cfg.debug.traceback:
+            log.exception("where it was noticed")
+        raise
+
+
+def run(
+    cfg: DictConfig, output_dir: Path, *, choices: dict[str, Any], overrides: list[str]
+) -> Path:
+    """Do what a composed configuration says.
+
+    Args:
+        cfg: the configuration.
+        output_dir: the command's folder; with ``fresh`` the run gets a numbered one beside it.
+        choices: the option that was chosen in each group.
+        overrides: the command line's.
+
+    Returns:
+        The run's folder.
+    """
+    from repic.phases import distributed, pipeline, store, summary
+
+    distributed.start(cfg.trainer.options.accelerator)
+    folder = settings.run_folder(output_dir, fresh=cfg.fresh)
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    settings.refuse_other_settings(folder / "config.yaml", resolved)
+    if (folder / "summary.json").exists():
+        log.info("already done: %s", folder)
+        return folder
+    is_main = distributed.rank() == 0
+    if is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_log(folder / "run.log")
+        store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+        store.write_json(folder / "environment.json", summary.environment(sys.argv))
+    arguments = assemble(cfg, folder, resolved)
+    commit = summary.git_commit(Path(__file__).parent)
+    record = {"name": cfg.name, "seed": cfg.seed, "overrides": overrides, "choices": choices}
+    pipeline.run_method(**arguments, record={**record, "git_commit": commit})
+    if is_main:
+        write_report(folder)
+        log.info("finished: %s", folder)
+    return folder
+
+
+def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[str, Any]:
+    """Instantiate every part of a run: the arguments of ``run_method``.
+
+    Nothing is computed yet; mistakes in the configuration show here.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from repic.models.directory import fingerprint
+    from repic.phases import distributed
+    from repic.phases.context import Context, Stage
+
+    torch.set_num_threads(cfg.trainer.threads)
+    quieten()
+    metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
+    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric)
+    validation = make(cfg.phase.validate, metrics=metrics, rubric=None)
+    phases = {}
+    for name in cfg.method.phases:
+        if name == "grpo" and (rubric is None or not rubric.weights.any()):
+            log.info("no reward has a weight, so there is no reinforcement learning")
+            continue
+        extra = {"rubric": rubric} if name == "grpo" else {}
+        phases[name] = make(cfg.phase[name], **extra)
+    accelerator = cfg.trainer.options.accelerator
+    device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
+    trainer = make(cfg.trainer.options)
+    plain = {part: resolved[part] for part in ("data", "model", "engine")}
+    sampling, sft = (resolved["phase"]["evaluate"]["sampling"], resolved["phase"]["sft"])
+    context = Context(
+        folder=folder,
+        cache=Path(cfg.outputs) / "cache",
+        seed=cfg.seed,
+        load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
+        fingerprint=fingerprint,
+        engine=make(cfg.engine),
+        prompt=make(cfg.data.prompt),
+        dataset=dataset_maker(cfg.data),
+        trainer=lambda **options: pl.Trainer(**trainer, **options),
+        loggers=[make(cfg.logger)(save_dir=folder)] if distributed.rank() == 0 else [],
+        device=device,
+        num_workers=cfg.trainer.num_workers,
+        validate=lambda policy: validation.of_policy(policy, context),
+        settings={**plain, "sampling": sampling, "sft": sft},
+    )
+    needs_base = "base" in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
+    path = str(cfg.model.path)
+    base = Stage("base", path, fingerprint(path), None, 0.0) if needs_base else None
+    return {
+        "context": context,
+        "base": base,
+        "phases": phases,
+        "evaluated": list(cfg.method.evaluated),
+        "evaluation": evaluation,
+    }
+
+
+def make(node: DictConfig | None, **arguments: Any) -> Any:
+    """Instantiate a part from plain values; none for null."""
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def dataset_maker(data: DictConfig) -> Callable[..., Any]:
+    """Return a function of (split, counts, size, seed) that gives a dataset.
+
+    A split takes those of the last three that its configuration has keys for: photos of one's
+    own, for example, are as many as there are.
+    """
+
+    def dataset(*, split: str, **arguments: Any) -> Any:
+        node = data.get(split)
+        if node is None:
+            splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
+            raise ValueError(f"data.{split}: this data has no such split, only {splits}")
+        return make(node, **{key: value for key, value in arguments.items() if key in node})
+
+    return dataset
+
+
+def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
+    """Put ``debug.overrides`` over everything but what the command line says explicitly."""
+    explicit = {settings.key_of_override(override) for override in overrides}
+    with open_dict(cfg):
+        for key, value in cfg.debug.overrides.items():
+            if key not in explicit:
+                OmegaConf.update(cfg, str(key), value)
+
+
+def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: list[str]) -> None:
+    """Complain of a key that an experiment file sets and nothing reads.
+
+    Hydra refuses such a key on the command line, but merges it from a file without a word.
+    """
+    if "experiment" not in choices:
+        return
+    groups = [
+        f"{group}={settings.as_override(choice)}"
+        for group, choice in choices.items()
+        if group != "experiment"
+    ]
+    known = hydra.compose("config", overrides=groups)
+    added = [settings.key_of_override(o) for o in overrides if o.startswith("+")]
+    settings.refuse_unknown_keys(
+        f"conf/experiment/{choices['experiment']}.yaml",
+        OmegaConf.to_container(cfg),
+        OmegaConf.to_container(known),
+        added,
+    )
+
+
+def quieten() -> None:
+    """Keep a library's advice about its own defaults out of the log."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+def keep_log(path: Path) -> None:
+    """Write the log into the run's folder as well."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)  # of the sweep's job before this one
+        handler.close()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+
+
+def write_report(folder: Path) -> None:
+    """Write report.html."""
+    from repic.report import write_report
+
+    write_report(folder)
+
+
+def main() -> None:
+    """Run, and say in one line what is wrong with the input if something is."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
+    try:
+        job()
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(f"repic: {settings.explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("repic: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The table at the end of a multirun, as a Hydra callback."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from repic.phases import settings
+
+log = logging.getLogger(__name__)
+
+
+class AblationTable(Callback):
+    """Collect a sweep's runs; print their table and write it as Markdown, CSV and LaTeX.
+
+    The files are written after every job, so that a sweep which is interrupted, or whose last
+    job fails, has a table of what it got to.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        label = settings.slug(list(config.hydra.overrides.task), str(config.name))
+        self.folder = Path(config.outputs) / str(config.name) / "sweeps" / label
+        # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
+        os.environ["REPIC_SWEEP"] = f"{config.name}/{label}"
+        self._jobs.unlink(missing_ok=True)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if self.folder is None or job_return.status != JobStatus.COMPLETED:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # A file, because launchers may run jobs in processes with copies of this object.
+        with self._jobs.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(job_return.return_value) + "\n")
+        self._write()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self.folder is not None and self._jobs.exists():
+            print(f"\n{self._write()}\nwritten to {self.folder}")
+
+    @property
+    def _jobs(self) -> Path:
+        assert self.folder is not None
+        return self.folder / "runs.jsonl"
+
+    def _write(self) -> str:
+        """Write the table of the runs so far and return it as Markdown."""
+        from repic.report.tables import ablation
+
+        assert self.folder is not None
+        lines = self._jobs.read_text(encoding="utf-8").splitlines()
+        table = ablation([Path(json.loads(line)) for line in lines])
+        forms = {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}
+        for suffix, text in forms.items():
+            (self.folder / f"table.{suffix}").write_text(text, encoding="utf-8")
+        return forms["md"]
