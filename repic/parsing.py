@@ -1,0 +1,69 @@
+"""What a text says: names, yes or no, a box, words. Pure functions of the text.
+
+A name is what stands between angle brackets, brackets included: ``<bo>``, ``<black widow>``. So a
+closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name no one.
+"""
+
+import re
+
+from repic.types import Box
+
+_NAME = re.compile(r"(?<!<)<[^<>\n]+>(?!>)")
+_YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+# Six digits hold every picture, and a float; a sampled row of thousands of digits does not.
+_NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*"
+_BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
+_TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
+
+
+def find_names(text: str) -> list[str]:
+    """Return every bracketed name in order of appearance, with repeats, spelled as in the text.
+
+    >>> find_names("<bo> and <Mi Mi> meet <bo>, </bo> and <<mo>>")
+    ['<bo>', '<Mi Mi>', '<bo>', '</bo>']
+    """
+    return _NAME.findall(text)
+
+
+def mentions_name(text: str, name: str) -> bool:
+    """Whether a text uses a name, with its brackets or as bare words; case matters.
+
+    >>> [mentions_name(text, "<bo>") for text in ("<bo> sits", "bo's hat", "</bo>", "bow", "Bo")]
+    [True, True, False, False, False]
+    """
+    if name in find_names(text):
+        return True
+    words = r"\s+".join(map(re.escape, name.strip("<>").split()))
+    # What is left in brackets, or half in them, is another name or a broken one.
+    return re.search(rf"(?<![\w<])(?<!</){words}(?![\w>])", _NAME.sub(" ", text)) is not None
+
+
+def parse_yes_no(text: str) -> str | None:
+    """Return the first "yes" or "no" that is a word of its own, in lower case.
+
+    The rule of RePIC's object-consistency reward, https://arxiv.org/abs/2506.18369, section 3.
+
+    >>> parse_yes_no("Not sure ... No! Yes?")
+    'no'
+    """
+    found = _YES_NO.search(text)
+    return found.group(1).lower() if found else None
+
+
+def parse_box(text: str) -> Box | None:
+    """Return the first four numbers in square brackets, as they stand.
+
+    >>> parse_box('{"bbox_2d": [10, 20, 30.5, 40]}')
+    Box(x0=10.0, y0=20.0, x1=30.5, y1=40.0)
+    """
+    found = _BOX.search(text)
+    return Box(*map(float, found.groups())) if found else None
+
+
+def tokenize_caption(text: str) -> list[str]:
+    """Split a caption into lower-case words; a name is one token, spelled as it is.
+
+    >>> tokenize_caption("A two-toned cat, <Mi Mi>, isn't HERE.")
+    ['a', 'two-toned', 'cat', '<Mi Mi>', "isn't", 'here']
+    """
+    return [token if token[0] == "<" else token.lower() for token in _TOKEN.findall(text)]

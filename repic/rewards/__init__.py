@@ -1,0 +1,1 @@
+"""Rewards of captions: raw components, one reward a file; the rubric weighs them."""

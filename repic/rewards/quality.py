@@ -1,0 +1,107 @@
+"""Is it a good caption? Fluency, informativeness and accuracy by rule, each its own component.
+
+- ``cider``: CIDEr-D against the example's answers, divided by 10: linear, in [0, 1] without a
+  clip. Its Gaussian on length punishes padding and truncation, its clipped counts repetition.
+- ``fact_precision``: right facts / stated facts; ``fact_recall``: right facts / true facts
+  (``matching.count_facts``). A being described twice is right once, and stated twice. A caption
+  that states nothing has 0 in both. NaN where the true scene is unknown.
+- ``fluency``: the share of bigrams that occur in the corpus or the answers (any name standing for
+  every name) and are not in excess, if the caption ends as a sentence does, else 0. A bigram is in
+  excess where it occurs again, and more often than in any of the answers (complete answers about
+  several beings do repeat "on the left"). A caption of fewer than two words has 0.
+
+Which components are NaN depends on the example alone, never on the caption, so that no caption
+escapes from being judged.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from functools import cached_property
+from itertools import pairwise
+
+from repic.parsing import tokenize_caption
+from repic.rewards.cider import CiderD
+from repic.rewards.matching import count_facts
+from repic.types import Example, Scene
+
+NAN = float("nan")
+Bigram = tuple[str, str]
+
+
+class QualityReward:
+    """Components ``cider``, ``fact_precision``, ``fact_recall``, ``fluency``, each in [0, 1].
+
+    Args:
+        parser: from a caption to the facts that it states.
+        corpus: reference captions, a list for each picture, for document frequencies. It is read
+            once, when the first caption is scored.
+        tasks: the tasks whose answers are captions; elsewhere every component is NaN.
+    """
+
+    components = ("cider", "fact_precision", "fact_recall", "fluency")
+
+    def __init__(
+        self,
+        *,
+        parser: Callable[[str], Scene],
+        corpus: Iterable[Sequence[str]],
+        tasks: Collection[str],
+    ) -> None:
+        self.parser, self.corpus, self.tasks = parser, corpus, frozenset(tasks)
+
+    @cached_property
+    def cider(self) -> CiderD:
+        """The scorer, with the corpus's document frequencies."""
+        return CiderD.from_corpus(self.corpus)
+
+    @cached_property
+    def bigrams(self) -> Set[Bigram]:
+        """Every pair of neighbouring words in the corpus."""
+        ngrams = self.cider.document_frequencies
+        return {_nameless(ngram[0], ngram[1]) for ngram in ngrams if len(ngram) == 2}
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        if example.task not in self.tasks or not example.answers:
+            return dict.fromkeys(self.components, NAN)
+        precision, recall = self._facts(caption, example.scene)
+        return {
+            "cider": self.cider.score(caption, example.answers) / 10.0,
+            "fact_precision": precision,
+            "fact_recall": recall,
+            "fluency": fluency(caption, example.answers, self.bigrams),
+        }
+
+    def _facts(self, caption: str, scene: Scene | None) -> tuple[float, float]:
+        if scene is None:
+            return NAN, NAN
+        facts = count_facts(self.parser(caption), scene)
+        return facts.right / max(facts.stated, 1), facts.right / max(facts.true, 1)
+
+
+def fluency(caption: str, answers: Sequence[str], known: Set[Bigram]) -> float:
+    """Share of bigrams that are known and not in excess; see the module's docstring.
+
+    >>> fluency("A bear, a bear, a hat.", ["A red bear."], {("a", "bear"), ("bear", "a")})
+    0.4
+    """
+    bigrams = count_bigrams(caption)
+    if not bigrams or not caption.rstrip(" \n\"'”’)").endswith((".", "!", "?")):
+        return 0.0
+    allowed: Counter[Bigram] = Counter()
+    for answer in answers:
+        allowed |= count_bigrams(answer)
+    good = sum(
+        min(count, max(1, allowed[pair]))
+        for pair, count in bigrams.items()
+        if pair in known or pair in allowed
+    )
+    return good / bigrams.total()
+
+
+def count_bigrams(text: str) -> Counter[Bigram]:
+    """Count pairs of neighbouring words, with one word for every name."""
+    return Counter(_nameless(*pair) for pair in pairwise(tokenize_caption(text)))
+
+
+def _nameless(first: str, second: str) -> Bigram:
+    return ("<>" if first[0] == "<" else first, "<>" if second[0] == "<" else second)

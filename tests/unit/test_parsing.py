@@ -1,0 +1,113 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repic.parsing import find_names, mentions_name, parse_box, parse_yes_no, tokenize_caption
+from repic.types import Box
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("A bear, <bo>, and <mi>.", ["<bo>", "<mi>"]),
+        ("<bo><bo>", ["<bo>", "<bo>"]),  # repeats are kept
+        ("<Bo> <black widow> <Sø-ren's>", ["<Bo>", "<black widow>", "<Sø-ren's>"]),
+        ("</bo>", ["</bo>"]),  # nobody's name, but a name that was said
+        ("<bo <mi>", ["<mi>"]),
+        ("<bo, bo>", ["<bo, bo>"]),
+        ("<<bo>> <bo>> <<bo>", []),  # broken brackets name no one
+        ("<> < >", ["< >"]),
+        ("<bo\n>", []),
+        ("bo", []),
+    ],
+)
+def test_find_names(text: str, names: list[str]) -> None:
+    assert find_names(text) == names
+
+
+@given(st.lists(st.text(alphabet="abc ", min_size=1).map("<{}>".format)))
+def test_find_names_gives_back_what_was_written(names: list[str]) -> None:
+    assert find_names(" and ".join(names)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("here is <bo>.", True),
+        ("here is bo.", True),
+        ("bo's hat", True),
+        ("Bo", False),
+        ("<Bo>", False),
+        ("bobo", False),
+        ("</bo>", False),
+        ("<bo", False),
+        ("bo>", False),
+        ("<bo mi>", False),  # another name that contains it
+        ("</bo> but bo too", True),
+        ("", False),
+    ],
+)
+def test_mentions_name(text: str, expected: bool) -> None:
+    assert mentions_name(text, "<bo>") is expected
+
+
+def test_mentions_name_of_several_words() -> None:
+    assert mentions_name("the black  widow waits", "<black widow>")
+    assert not mentions_name("a black cat and a widow", "<black widow>")
+    assert mentions_name("meet mr. krab (here)", "<mr. krab>")
+    assert not mentions_name("meet mrs krab", "<mr. krab>")  # a dot is a dot
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Yes.", "yes"),
+        ("It is NOT so: no, yes", "no"),
+        ("yesterday, nobody knew", None),
+        ("", None),
+    ],
+)
+def test_parse_yes_no(text: str, answer: str | None) -> None:
+    assert parse_yes_no(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        ("[1,2,3,4]", Box(1, 2, 3, 4)),
+        ("at [ 1.5 , -2,3 ,4 ] or [5,6,7,8]", Box(1.5, -2, 3, 4)),
+        ("[1,2,3] then [1,2,3,4,5] then [9,8,7,6]", Box(9, 8, 7, 6)),
+        ("(1,2,3,4)", None),
+        ("[1,2,3,x]", None),
+        (f"[{'9' * 400},2,3,4]", None),  # would be infinite
+        ("", None),
+    ],
+)
+def test_parse_box(text: str, box: Box | None) -> None:
+    assert parse_box(text) == box
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", []),
+        (
+            "A two-toned Cat, <Mi Mi>, sits.",
+            ["a", "two-toned", "cat", "<Mi Mi>", "sits"],
+        ),
+        ("isn't isn’t - 'quoted'", ["isn't", "isn’t", "quoted"]),
+        ("</bo> <<bo>>", ["</bo>", "bo"]),
+        ("42 Ärger!", ["42", "ärger"]),
+    ],
+)
+def test_tokenize_caption(text: str, tokens: list[str]) -> None:
+    assert tokenize_caption(text) == tokens
+
+
+@given(st.text())
+def test_every_parser_reads_any_text(text: str) -> None:
+    assert [t for t in tokenize_caption(text) if t.startswith("<")] == find_names(text)
+    assert all(mentions_name(text, name) for name in find_names(text))
+    assert parse_yes_no(text) in (None, "yes", "no")
+    parse_box(text)
