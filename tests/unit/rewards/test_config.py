@@ -1,0 +1,53 @@
+"""Every file of conf/reward composes and can be instantiated as it stands."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from repic.rewards.rubric import Rubric
+
+CONF = Path(__file__).parents[3] / "conf"
+QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
+
+
+def compose_reward(option: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose(overrides=[f"+reward={option}", "+data.reward_corpus=[[a bear],[a cat]]"])
+
+
+@pytest.mark.parametrize(
+    ("option", "trained_on"),
+    [
+        ("recognition", {"recognition", "binding"}),
+        ("quality", QUALITY),
+        ("combined", {"recognition", "binding"} | QUALITY),
+    ],
+)
+def test_options(option: str, trained_on: set[str]) -> None:
+    rubric = instantiate(compose_reward(option).reward).rubric
+    assert isinstance(rubric, Rubric)
+    assert set(rubric.names) == {"recognition", "binding"} | QUALITY
+    weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
+    assert {name for name, weight in weights.items() if weight} == trained_on
+    assert rubric.rewards["quality"].cider.log_documents > 0
+
+
+def test_combined_is_the_sum_of_the_other_two() -> None:
+    weights = [compose_reward(o).reward.rubric.weights for o in ("recognition", "quality")]
+    combined = compose_reward("combined").reward.rubric.weights
+    assert {name: weights[0][name] + weights[1][name] for name in combined} == combined
+
+
+def test_none_has_no_rubric() -> None:
+    assert instantiate(compose_reward("none").reward).rubric is None
+
+
+def test_a_typo_in_a_weight_is_named() -> None:
+    config = compose_reward("combined")
+    OmegaConf.set_struct(config, False)
+    config.reward.rubric.weights.recal = 1.0
+    with pytest.raises(Exception, match=r"reward\.weights\.recal: no reward yields"):
+        instantiate(config.reward)

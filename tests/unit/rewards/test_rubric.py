@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+
+from repic.rewards.rubric import RewardBatch, Rubric
+from repic.types import Example, Rollout
+
+NAN = float("nan")
+
+
+class Fixed:
+    """A reward that yields the same numbers for every caption."""
+
+    def __init__(self, **parts: float) -> None:
+        self.parts, self.components = parts, tuple(parts)
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        return self.parts
+
+
+class Length:
+    components = ("length", "is_empty")
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        # In another order than `components`, which decides.
+        return {"is_empty": float(not caption), "length": float(len(caption))}
+
+
+def make_rollout(text: str) -> Rollout:
+    example = Example("x7", "caption", (), None, "", "", (), (), 1)
+    return Rollout(example, text, torch.zeros(1, dtype=torch.long), torch.zeros(1), True)
+
+
+def test_scores_by_hand() -> None:
+    rubric = Rubric(
+        {"a": Length(), "b": Fixed(speed=NAN, charm=-2.0)}, {"length": 0.5, "charm": 2.0}
+    )
+    assert rubric.names == ("length", "is_empty", "speed", "charm")
+    assert rubric.weights.tolist() == [0.5, 0.0, 0.0, 2.0]
+    batch = rubric.score([make_rollout("abc"), make_rollout("")])
+    assert batch.names == rubric.names
+    expected = torch.tensor([[3.0, 0.0, NAN, -2.0], [0.0, 1.0, NAN, -2.0]])
+    torch.testing.assert_close(batch.values, expected, equal_nan=True)
+    torch.testing.assert_close(batch.totals(rubric.weights), torch.tensor([-2.5, -4.0]))
+
+
+def test_a_component_that_does_not_apply_takes_no_part_in_the_total() -> None:
+    batch = RewardBatch(("a", "b"), torch.tensor([[1.0, NAN], [NAN, NAN], [1.0, 2.0]]))
+    assert batch.totals(torch.tensor([3.0, 1.0])).tolist() == [3.0, 0.0, 5.0]
+
+
+def test_the_breakdown_is_raw_and_fit_for_json() -> None:
+    batch = RewardBatch(("a", "b"), torch.tensor([[0.0, 0.0], [0.5, NAN]]))
+    assert batch.breakdown(1) == {"a": 0.5, "b": None}
+
+
+def test_no_rollouts() -> None:
+    assert Rubric({"a": Length()}, {}).score([]).values.shape == (0, 2)
+
+
+@pytest.mark.parametrize("weight", ["1.0", "x", None, True, NAN, math.inf, [1.0]])
+def test_a_weight_that_is_no_number_is_named(weight: object) -> None:
+    with pytest.raises(ValueError, match=r"reward\.weights\.length: .* is not a finite number"):
+        Rubric({"a": Length()}, {"length": weight})
+
+
+def test_a_weight_for_what_nobody_yields_is_named() -> None:
+    with pytest.raises(ValueError, match=r"reward\.weights\.lenght: no reward .* length, is_empty"):
+        Rubric({"a": Length()}, {"lenght": 1.0})
+
+
+def test_a_component_that_two_rewards_yield_is_named() -> None:
+    with pytest.raises(ValueError, match="'length' is yielded twice"):
+        Rubric({"a": Length(), "b": Fixed(length=1.0)}, {})
+
+
+def test_no_component_may_be_called_as_the_sum_is() -> None:
+    with pytest.raises(ValueError, match="'total'"):
+        Rubric({"a": Fixed(total=1.0)}, {})
+
+
+def test_a_reward_that_breaks_its_word_is_found_out() -> None:
+    liar = Fixed(a=1.0)
+    liar.components = ("a", "b")
+    with pytest.raises(AssertionError, match="reward liar yields"):
+        Rubric({"liar": liar}, {}).score([make_rollout("")])
+
+
+def test_an_infinite_reward_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="x7"):
+        Rubric({"a": Fixed(a=math.inf)}, {}).score([make_rollout("")])
+
+
+def test_the_caller_cannot_change_the_rubric_afterwards() -> None:
+    rewards = {"a": Length()}
+    rubric = Rubric(rewards, {"length": 1.0})
+    rewards.clear()
+    assert rubric.score([make_rollout("ab")]).values.tolist() == [[2.0, 0.0]]
