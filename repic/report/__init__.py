@@ -1,0 +1,1 @@
+"""Saved runs, read back: tables over runs, and one page for a run."""

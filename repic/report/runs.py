@@ -1,0 +1,217 @@
+"""Read what a run has left in its folder; say exactly what is wrong with a file that is not right.
+
+A run's folder holds ``summary.json`` (what was run and what came out), ``metrics.jsonl`` (numbers
+along the way) and ``predictions.jsonl`` (captions).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from repic.types import Prediction
+
+# metric -> value, and "<metric>_ci" -> (low, high)
+Cell = Mapping[str, float | tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's ``summary.json``.
+
+    Attributes:
+        choices: option by group of the configuration, for example ``{"reward": "combined"}``.
+        metrics: phase -> number of concepts (or "all") -> metric -> value. A value that could
+            not be had (null in the file) is NaN.
+        phases: what each phase started from, and where its model lies.
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    overrides: tuple[str, ...]
+    choices: Mapping[str, str]
+    git_commit: str | None
+    time_s: float
+    phases: tuple[Mapping[str, Any], ...]
+    metrics: Mapping[str, Mapping[str, Cell]]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of ``metrics.jsonl``."""
+
+    phase: str
+    iteration: int
+    values: Mapping[str, float]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's summary.
+
+    Raises:
+        ValueError: there is none, or it is malformed; the message names file and key.
+    """
+    path = folder / "summary.json"
+    mend = "did the run end? Start it again with the same command to complete it"
+    record = _Record(_parse(_read(path, mend), path, str(path)), str(path))
+    return Run(
+        folder=folder,
+        name=record.get("name", str),
+        seed=record.get("seed", int),
+        overrides=tuple(str(item) for item in record.get("overrides", list)),
+        choices={k: str(v) for k, v in record.get("choices", dict).items()},
+        git_commit=record.get("git_commit", str, nullable=True),
+        time_s=float(record.get("time_s", (int, float))),
+        phases=tuple(record.get("phases", list)),
+        metrics=_metrics(record),
+    )
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Read every run under a folder, ordered by path.
+
+    Raises:
+        ValueError: there is none, or one is malformed.
+    """
+    found = [read_run(path.parent) for path in sorted(root.rglob("summary.json"))]
+    if not found:
+        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth)")
+    return found
+
+
+def read_metrics(folder: Path) -> list[MetricRow]:
+    """Read ``metrics.jsonl``; empty if the run logged nothing."""
+    return [
+        MetricRow(
+            phase=record.get("phase", str),
+            iteration=record.get("iteration", int),
+            values={
+                key: _number(value)
+                for key, value in record.items()
+                if key not in ("phase", "iteration") and _is_number(value)
+            },
+        )
+        for record in _records(folder / "metrics.jsonl")
+    ]
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """Read ``predictions.jsonl``; empty if the run wrote no captions."""
+    return [_prediction(record) for record in _records(folder / "predictions.jsonl")]
+
+
+class _Record:
+    """A JSON object that knows where it stands, so that complaints can say so."""
+
+    def __init__(self, value: object, place: str) -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{place}: need a JSON object, not {_shown(value)}")
+        self._values, self.place = value, place
+        self.items = value.items
+
+    def get(self, key: str, kind: type | tuple[type, ...], *, nullable: bool = False) -> Any:
+        if key not in self._values:
+            raise ValueError(f"{self.place}: the key {key!r} is missing")
+        value = self._values[key]
+        if value is None and nullable:
+            return None
+        # True and False are ints to Python, but not to anybody who counts.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            expected = " or ".join(k.__name__ for k in kinds)
+            raise ValueError(f"{self.place}: {key!r} is {_shown(value)}, need {expected}")
+        return value
+
+
+def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
+    table: dict[str, dict[str, Cell]] = {}
+    for phase, counts in record.get("metrics", dict).items():
+        counts = _Record(counts, f"{record.place}: metrics.{phase}")
+        table[phase] = {
+            count: _cell(_Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
+        }
+    return table
+
+
+def _cell(record: _Record) -> Cell:
+    cell: dict[str, float | tuple[float, float]] = {}
+    for key, value in record.items():
+        if _is_number(value):
+            cell[key] = _number(value)
+        elif isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)):
+            cell[key] = (_number(value[0]), _number(value[1]))
+        else:
+            raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
+    return cell
+
+
+def _prediction(record: _Record) -> Prediction:
+    known = {field.name for field in fields(Prediction)}
+    if stray := sorted(key for key, _ in record.items() if key not in known):
+        raise ValueError(f"{record.place}: unknown key {stray[0]!r}")
+    rewards = record.get("rewards", dict)
+    for key, value in rewards.items():
+        if not _is_number(value):
+            raise ValueError(f"{record.place}: rewards.{key} is {_shown(value)}, need a number")
+    return Prediction(
+        **{key: record.get(key, str) for key in ("id", "phase", "task", "prompt", "caption")},
+        **{key: _texts(record, key) for key in ("images", "answers", "present", "pool")},
+        num_concepts=record.get("num_concepts", int),
+        rewards=rewards,
+        finished=record.get("finished", bool),
+    )
+
+
+def _texts(record: _Record, key: str) -> tuple[str, ...]:
+    values = record.get(key, list)
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"{record.place}: {key!r} holds {_shown(value)}, need text")
+    return tuple(values)
+
+
+def _records(path: Path) -> Iterator[_Record]:
+    """Yield the objects of a JSON Lines file that may be absent."""
+    if not path.exists():
+        return
+    # Not splitlines(): a caption may hold U+2028, which that would take for the end of a line.
+    for number, line in enumerate(_read(path, "").split("\n"), start=1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield _Record(_parse(line, path, place), place)
+
+
+def _parse(text: str, path: Path, place: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = place if path.suffix == ".jsonl" else f"{place}, line {error.lineno}"
+        raise ValueError(
+            f"{where}: not JSON ({error.msg} at column {error.colno}); mend or remove the line"
+        ) from error
+
+
+def _read(path: Path, mend: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; {mend}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _number(value: Any) -> float:
+    """JSON has no NaN: null stands for a number that could not be had."""
+    return math.nan if value is None else float(value)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
