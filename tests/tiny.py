@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
     CLIPImageProcessorPil,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -18,9 +21,13 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLImageProcessorPil,
 )
+from transformers.processing_utils import ProcessorMixin
 
+from repic.models.loading import load_policy
+from repic.models.policy import Policy
 from repic.types import Example, ImageSource, Reference
 
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
@@ -176,7 +183,7 @@ def build_llava(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     """Write a LLaVA-1.5 directory with hidden size 32 and pictures of 4 patches."""
     special = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]
     backend = bpe_tokenizer(special)
-    backend.normalizer = normalizers.NFC()
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
@@ -241,3 +248,58 @@ def _save(
 def rewrite_json(path: Path, **values: object) -> None:
     """Change some keys of a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2))
+
+
+def load(folder: Path, **changes: object) -> Policy:
+    """Load a policy with all weights of the language model trained, unless told otherwise."""
+    settings = {
+        "dtype": "float32",
+        "attention": "auto",
+        "lora": None,
+        "train_vision": False,
+        "gradient_checkpointing": False,
+        "min_pixels": None,
+        "max_pixels": None,
+        "prompt": Prompt(),
+    }
+    return load_policy(str(folder), **{**settings, **changes})
+
+
+class ImageOnlyProcessor(Qwen2_5_VLProcessor):
+    """The library's processor without its video part, which cannot be built here."""
+
+    def __init__(self, image_processor, tokenizer, chat_template=None) -> None:
+        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["image_processor", "tokenizer"]
+
+
+def library_inputs(folder: Path, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Encode prompts with the library's own processor."""
+    if "llava" in (folder / "config.json").read_text():
+        processor = AutoProcessor.from_pretrained(folder)
+    else:
+        processor = ImageOnlyProcessor(
+            AutoImageProcessor.from_pretrained(folder, backend="pil"),
+            AutoTokenizer.from_pretrained(folder),
+            QWEN_CHAT,
+        )
+    images = [[image.load() for image in example.images] for example in examples]
+    texts = [
+        processor.apply_chat_template(Prompt().messages(example), add_generation_prompt=True)
+        for example in examples
+    ]
+    return dict(
+        processor(
+            text=texts,
+            images=[image for row in images for image in row] or None,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+    )

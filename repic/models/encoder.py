@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,7 @@ from repic.models.positions import Segment, mrope_positions, num_tokens, plain_p
 from repic.types import Example, ImageSource
 
 
+@runtime_checkable
 class Prompt(Protocol):
     """Words an example as chat messages; items are texts, and images as ``ImageSource``."""
 
@@ -143,7 +144,7 @@ class PromptEncoder:
         ]
         return self._collate([rows[i] for i in order or range(len(rows))], images)
 
-    def encode_answers(self, answers: Sequence[str]) -> list[Int[Tensor, " T"]]:
+    def encode_answers(self, answers: Sequence[str]) -> list[Int[Tensor, " _"]]:
         """Return the tokens of each answer, with the token that ends it."""
         encoded = self.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
         return [torch.tensor([*ids, self.end_id]) for ids in encoded]

@@ -27,7 +27,7 @@ def load_policy(
     *,
     dtype: str,
     attention: str,
-    lora: Mapping[str, float] | None,
+    lora: Mapping[str, float | int] | None,
     train_vision: bool,
     gradient_checkpointing: bool,
     min_pixels: int | None,
@@ -90,12 +90,12 @@ def choose_attention(attention: str, dtype: torch.dtype) -> str:
 
 
 def _make_trainable(
-    model: Any, *, lora: Mapping[str, float] | None, train_vision: bool
+    model: Any, *, lora: Mapping[str, float | int] | None, train_vision: bool
 ) -> nn.Module:
     """Mark what is trained; all that is neither language model nor head counts as vision."""
     model.requires_grad_(False)
     if lora is not None:
-        model = _add_adapters(model, **lora)
+        model = _add_adapters(model, lora)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             continue
@@ -105,11 +105,16 @@ def _make_trainable(
     return model
 
 
-def _add_adapters(model: Any, *, r: int, alpha: float, dropout: float) -> nn.Module:
-    return get_peft_model(
-        model,
-        LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=_LORA_TARGETS),
+def _add_adapters(model: Any, lora: Mapping[str, float | int]) -> nn.Module:
+    if set(lora) != {"r", "alpha", "dropout"}:
+        raise ValueError(f"model.lora takes r, alpha and dropout, not {', '.join(lora)}")
+    config = LoraConfig(
+        r=int(lora["r"]),
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=_LORA_TARGETS,
     )
+    return get_peft_model(model, config)
 
 
 def _stop_ids(model: Any, encoder: PromptEncoder) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ class TokenLogprobs(NamedTuple):
 
 
 def pad_completions(
-    completions: Sequence[Int[Tensor, " length"]],
+    completions: Sequence[Int[Tensor, " _"]],
 ) -> tuple[Int[Tensor, "N T"], Bool[Tensor, "N T"]]:
     """Lay completions of different lengths in rows.
 

@@ -80,7 +80,7 @@ class PlainEngine:
 
 
 def _score(
-    policy: Policy, examples: Sequence[Example], completions: Sequence[Int[Tensor, " length"]]
+    policy: Policy, examples: Sequence[Example], completions: Sequence[Int[Tensor, " _"]]
 ) -> TokenLogprobs:
     """Run rows ``[prompt | completion]`` and look at the places that predict a completion."""
     prompts = policy.encoder.encode(examples).to(policy.device)

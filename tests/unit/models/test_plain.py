@@ -1,0 +1,227 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from repic.models.logprobs import pad_completions, token_logprobs
+from repic.models.plain import PlainEngine
+from repic.models.policy import Policy
+from repic.models.sampling import Sampling
+from repic.types import Example, Rollout
+from tests import tiny
+from tests.tiny import Noise, example, mixed_examples
+
+ENGINE = PlainEngine()
+DRAW = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8)
+GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=12)
+
+
+def sample(policy: Policy, examples: list[Example], **changes) -> list[Rollout]:
+    settings = {"group_size": 3, "sampling": DRAW, "seed": 0}
+    return ENGINE.sample(policy, examples, **{**settings, **changes})
+
+
+def padded(rollouts: list[Rollout]) -> Tensor:
+    logprobs = [rollout.logprobs for rollout in rollouts]
+    return torch.nn.utils.rnn.pad_sequence(logprobs, batch_first=True)
+
+
+def stopping(policy: Policy, *, count: int = 60) -> Policy:
+    """Let many tokens end a completion, so that rollouts end at different places."""
+    policy.stop_ids = tuple(range(300, 300 + count))
+    return policy
+
+
+def test_rollouts_come_group_after_group(qwen: Path) -> None:
+    policy = stopping(tiny.load(qwen))
+    examples = mixed_examples()
+    rollouts = sample(policy, examples)
+    assert [r.example.id for r in rollouts] == [e.id for e in examples for _ in range(3)]
+    for rollout in rollouts:
+        ids = rollout.completion_ids.tolist()
+        assert len(ids) == len(rollout.logprobs) <= 8
+        assert rollout.finished == (ids[-1] in policy.stop_ids)
+        assert rollout.finished or len(ids) == 8
+        assert not set(ids[:-1]) & set(policy.stop_ids)
+        assert rollout.text == policy.encoder.decode(rollout.completion_ids)
+    assert len({len(r.completion_ids) for r in rollouts}) > 2
+    assert {r.finished for r in rollouts} == {True, False}
+
+
+def test_members_of_a_group_differ_and_seeds_decide(qwen: Path) -> None:
+    policy = tiny.load(qwen)
+    draw = [
+        [tuple(r.completion_ids.tolist()) for r in sample(policy, mixed_examples(), seed=seed)]
+        for seed in (1, 1, 2)
+    ]
+    assert len(set(draw[0])) == 9
+    assert draw[0] == draw[1]
+    assert not set(draw[0]) & set(draw[2])
+
+
+def test_a_group_does_not_depend_on_its_batch(directory: Path) -> None:
+    policy = stopping(tiny.load(directory), count=20)
+    together = sample(policy, mixed_examples(), group_size=4)
+    for b, one in enumerate(mixed_examples()):
+        alone = sample(policy, [one], group_size=2)
+        for g, rollout in enumerate(alone):
+            assert torch.equal(rollout.completion_ids, together[4 * b + g].completion_ids)
+            torch.testing.assert_close(
+                rollout.logprobs, together[4 * b + g].logprobs, atol=1e-5, rtol=0
+            )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_samplers_logprobs_are_the_policys(directory: Path, temperature: float) -> None:
+    policy = stopping(tiny.load(directory))
+    truncated = Sampling(temperature=temperature, top_p=0.9, top_k=50, max_new_tokens=8)
+    rollouts = sample(policy, mixed_examples(), sampling=truncated)
+    scored = ENGINE.logprobs(policy, rollouts)
+    torch.testing.assert_close(scored.logprobs.detach(), padded(rollouts), atol=1e-5, rtol=0)
+    lengths = [len(r.completion_ids) for r in rollouts]
+    assert scored.mask.sum(dim=1).tolist() == lengths
+    assert bool((scored.entropy[scored.mask] > 0).all())
+    assert not scored.logprobs[~scored.mask].any()
+    assert not scored.entropy.requires_grad
+
+
+def test_sampled_tokens_follow_the_distribution(qwen: Path) -> None:
+    policy = tiny.load(qwen)
+    one = example("a", [Noise(1)])
+    vocab = policy.network.get_output_embeddings().out_features
+    short = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1)
+    drawn = torch.cat(
+        [r.completion_ids for r in sample(policy, [one], group_size=4000, sampling=short)]
+    )
+    every = [Rollout(one, "", torch.tensor([v]), torch.zeros(1), True) for v in range(vocab)]
+    probs = ENGINE.logprobs(policy, every).logprobs.detach().exp().flatten()
+    frequent = probs > 5 / 4000
+    counts, expected = drawn.bincount(minlength=vocab)[frequent], 4000 * probs[frequent]
+    # Pearson's statistic has about as many degrees of freedom as there are frequent tokens, n, and
+    # is beyond n + 5 sqrt(2 n) less than once in 10,000 times.
+    statistic, n = ((counts - expected) ** 2 / expected).sum().item(), int(frequent.sum())
+    assert n > 50
+    assert statistic < n + 5 * (2 * n) ** 0.5
+
+
+def greedy_of_library(policy: Policy, folder: Path, examples: list[Example]) -> Tensor:
+    generated = policy.model.generate(
+        **tiny.library_inputs(folder, examples),
+        do_sample=False,
+        max_new_tokens=GREEDY.max_new_tokens,
+        eos_token_id=list(policy.stop_ids),
+        pad_token_id=0,
+    )
+    return generated[:, -GREEDY.max_new_tokens :]
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_greedy_equals_the_librarys_generate(directory: Path, count: int) -> None:
+    policy = stopping(tiny.load(directory), count=count)
+    examples = [*mixed_examples(), example("x", [Noise(7)]), example("y", query=Noise(8, 56, 14))]
+    expected = greedy_of_library(policy, directory, examples)
+    rollouts = sample(policy, examples, group_size=2, sampling=GREEDY)
+    assert count == 1 or any(rollout.finished for rollout in rollouts)
+    for i, rollout in enumerate(rollouts):
+        length = len(rollout.completion_ids)
+        assert torch.equal(rollout.completion_ids, expected[i // 2, :length])
+        assert not expected[i // 2, length:].any()  # the library goes no further either
+
+
+def gradients(policy: Policy) -> dict[str, Tensor]:
+    found = {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
+    policy.zero_grad()
+    return found
+
+
+def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = value.abs().max().item() + 0.05  # some, such as a key's bias, are noise around 0
+        torch.testing.assert_close(found[name], value, atol=2e-5 * scale, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("train_vision", [True, False])
+def test_micro_batches_add_up(directory: Path, train_vision: bool) -> None:
+    policy = stopping(tiny.load(directory, train_vision=train_vision))
+    rollouts = sample(policy, mixed_examples(), group_size=2)
+    weights = torch.linspace(-1, 1, len(rollouts))
+    for i, weight in enumerate(weights):
+        (weight * ENGINE.logprobs(policy, [rollouts[i]]).logprobs.sum()).backward()
+    one_by_one = gradients(policy)
+    (weights @ ENGINE.logprobs(policy, rollouts).logprobs.sum(dim=1)).backward()
+    together = gradients(policy)
+    assert_same_gradients(together, one_by_one)
+    is_vision = [name for name in together if "language" not in name and "lm_head" not in name]
+    assert bool(is_vision) == train_vision
+    assert all(torch.isfinite(value).all() for value in together.values())
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.0}])
+def test_checkpointing_changes_nothing(qwen: Path, lora: dict | None) -> None:
+    results = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        policy = tiny.load(qwen, lora=lora, train_vision=True, gradient_checkpointing=checkpointing)
+        assert policy.network.is_gradient_checkpointing == checkpointing
+        policy.train()
+        rollouts = sample(stopping(policy), mixed_examples())
+        assert policy.training
+        logprobs = ENGINE.logprobs(policy, rollouts).logprobs
+        logprobs.sum().backward()
+        results.append((logprobs.detach(), gradients(policy)))
+    torch.testing.assert_close(results[1][0], results[0][0], atol=1e-6, rtol=0)
+    assert_same_gradients(results[1][1], results[0][1])
+
+
+def test_targets_are_scored_with_their_end(directory: Path) -> None:
+    policy = tiny.load(directory)
+    examples, targets = mixed_examples(), ["a bear", "a green cat, <bo>, sits", ""]
+    scored = ENGINE.target_logprobs(policy, examples, targets)
+    answers = policy.encoder.encode_answers(targets)
+    assert scored.mask.sum(dim=1).tolist() == [len(ids) for ids in answers]
+    as_rollouts = [
+        Rollout(one, "", ids, torch.zeros(len(ids)), True)
+        for one, ids in zip(examples, answers, strict=True)
+    ]
+    torch.testing.assert_close(
+        scored.logprobs, ENGINE.logprobs(policy, as_rollouts).logprobs, atol=0, rtol=0
+    )
+
+
+def test_pictures_matter(directory: Path) -> None:
+    policy = tiny.load(directory)
+    scores = [
+        ENGINE.target_logprobs(policy, [example("a", [Noise(seed)])], ["a red bear"]).logprobs
+        for seed in (1, 2)
+    ]
+    assert (scores[0] - scores[1]).abs().max() > 1e-4
+
+
+def test_a_completion_may_hold_a_placeholder(directory: Path) -> None:
+    policy = tiny.load(directory)
+    image = policy.encoder.image_token_id
+    ids = torch.tensor([40, image, 41, policy.encoder.end_id])
+    rollout = Rollout(example("a", [Noise(1)]), "", ids, torch.zeros(4), True)
+    assert torch.isfinite(ENGINE.logprobs(policy, [rollout]).logprobs).all()
+
+
+def test_a_completion_that_cannot_fit_is_refused(llava: Path) -> None:
+    long = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=500)
+    with pytest.raises(ValueError, match=r"max_new_tokens=500 exceed the model's 512"):
+        sample(tiny.load(llava), [example("a", [Noise(1)])], sampling=long)
+
+
+def test_padding_completions() -> None:
+    ids, mask = pad_completions([torch.tensor([5]), torch.tensor([6, 7, 8])])
+    assert ids.tolist() == [[5, 0, 0], [6, 7, 8]]
+    assert mask.tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_logprobs_worked_by_hand() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]).log() + 3
+    logprobs, entropy = token_logprobs(logits, torch.tensor([1, 0]))
+    assert logprobs.exp().tolist() == pytest.approx([0.25, 1.0])
+    # 1/2 log 2 + 2 * 1/4 log 4 = 1.5 log 2; certainty has none.
+    assert entropy.tolist() == pytest.approx([1.0397208, 0.0])
