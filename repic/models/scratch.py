@@ -1,0 +1,102 @@
+"""Build a small Qwen2.5-VL from nothing: a Hugging Face directory like any other."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from repic.models.initialization import initialize_for_lookup
+from repic.models.tokenizer import build_tokenizer
+from repic.toybox.vocabulary import words
+from repic.toybox.world import SYLLABLES
+
+# OpenAI CLIP's, which Qwen2.5-VL uses.
+IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]
+IMAGE_STD = [0.26862954, 0.26130258, 0.27577711]
+
+
+def build_directory(
+    *,
+    folder: Path,
+    seed: int,
+    text: Mapping[str, Any],
+    vision: Mapping[str, Any],
+    pixels: tuple[int, int],
+    matching_layers: list[int],
+    initializer_range: float,
+) -> None:
+    """Write tokenizer, image processor, configuration and random weights.
+
+    Args:
+        folder: is made.
+        seed: of the weights.
+        text: of the language model: hidden_size, intermediate_size, num_hidden_layers,
+            num_attention_heads, rope_theta, mrope_section, max_position_embeddings.
+        vision: of the vision tower: depth, hidden_size, intermediate_size, num_heads, patch_size,
+            temporal_patch_size.
+        pixels: smallest and largest area of a picture; others are resized into that range.
+        matching_layers: see ``initialize_for_lookup``.
+        initializer_range: std of the vision tower's weights.
+    """
+    tokenizer = build_tokenizer(SYLLABLES, words())
+    token_id = tokenizer.convert_tokens_to_ids
+    text = dict(text)
+    rope = {
+        "rope_type": "default",
+        "rope_theta": text.pop("rope_theta"),
+        "mrope_section": list(text.pop("mrope_section")),
+    }
+    config = Qwen2_5_VLConfig(
+        text_config={
+            **text,
+            "num_key_value_heads": text["num_attention_heads"],
+            "vocab_size": len(tokenizer) + -len(tokenizer) % 8,
+            "rope_parameters": rope,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "tie_word_embeddings": False,
+            "initializer_range": initializer_range,
+        },
+        vision_config={
+            **vision,
+            "out_hidden_size": text["hidden_size"],
+            "spatial_merge_size": 2,
+            "tokens_per_second": 2,
+            # Pictures are so small that every layer looks at a whole one.
+            "window_size": 64 * vision["patch_size"],
+            "fullatt_block_indexes": list(range(vision["depth"])),
+            "initializer_range": initializer_range,
+        },
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_processor(Path(folder), vision, pixels)
+
+
+def _write_processor(folder: Path, vision: Mapping[str, Any], pixels: tuple[int, int]) -> None:
+    """The image processor's settings, in the file where Qwen2.5-VL has them."""
+    settings = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+        "size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]},
+        "patch_size": vision["patch_size"],
+        "temporal_patch_size": vision["temporal_patch_size"],
+        "merge_size": 2,
+        "image_mean": IMAGE_MEAN,
+        "image_std": IMAGE_STD,
+    }
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,59 @@
+"""A mixture of tasks that changes as training proceeds."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from repic.toybox.tasks import TASKS
+from repic.types import Example
+
+
+class Curriculum:
+    """Practice examples; ``dataset[i]`` depends on how far along ``i`` is.
+
+    Examples come in blocks whose members belong to one group of tasks, so that a micro-batch
+    holds prompts of similar length. Blocks take a stage's groups in turn.
+
+    Args:
+        split: "train" or "val".
+        size: number of examples.
+        seed: another seed gives other examples.
+        block: examples of a block.
+        stages: each with ``until``, the share of the training where it ends (the last one's is
+            1), and ``groups``, lists of weights by task (see ``tasks.TASKS``).
+        scale: resolution of the pictures.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        size: int,
+        seed: int,
+        block: int,
+        stages: Sequence[Mapping],
+        scale: float,
+    ) -> None:
+        ends = [stage["until"] for stage in stages]
+        if ends != sorted(ends) or not ends or ends[-1] != 1:
+            raise ValueError(f"curriculum: 'until' must rise to 1, and is {ends}")
+        groups = [group for stage in stages for group in stage["groups"]]
+        if unknown := {task for group in groups for task in group} - TASKS.keys():
+            known = ", ".join(TASKS)
+            raise ValueError(f"curriculum: no task {sorted(unknown)}; there are {known}")
+        self.split, self.size, self.seed = split, size, seed
+        self.block, self.stages, self.scale = block, stages, scale
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        # Validation shows what is asked for in the end, from its first example on.
+        progress = index / self.size if self.split == "train" else 1.0
+        stage = next((s for s in self.stages if progress < s["until"]), self.stages[-1])
+        group = stage["groups"][index // self.block % len(stage["groups"])]
+        key = f"{self.seed}/{self.split}/practice/{index}"
+        rng = random.Random(f"toybox/{key}")
+        task = rng.choices(list(group), list(group.values()))[0]
+        return TASKS[task](key, self.split, rng, self.scale)
