@@ -64,10 +64,12 @@ def run(
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     settings.refuse_other_settings(folder / "config.yaml", resolved)
+    is_main = distributed.rank() == 0
     if (folder / "summary.json").exists():
         log.info("already done: %s", folder)
+        if is_main and not (folder / "report.html").exists():
+            write_report(folder)
         return folder
-    is_main = distributed.rank() == 0
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
         keep_log(folder / "run.log")
@@ -114,7 +116,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     sampling, sft = (resolved["phase"]["evaluate"]["sampling"], resolved["phase"]["sft"])
     context = Context(
         folder=folder,
-        cache=Path(cfg.outputs) / "cache",
+        cache=Path(cfg.outputs).absolute() / "cache",
         seed=cfg.seed,
         load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
         fingerprint=fingerprint,
@@ -157,7 +159,7 @@ def dataset_maker(data: DictConfig) -> Callable[..., Any]:
         if node is None:
             splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
             raise ValueError(f"data.{split}: this data has no such split, only {splits}")
-        return make(node, **{key: value for key, value in arguments.items() if key in node})
+        return make(node, **{k: v for k, v in arguments.items() if k in node.keys()})
 
     return dataset
 
@@ -186,7 +188,7 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
     known = hydra.compose("config", overrides=groups)
     added = [settings.key_of_override(o) for o in overrides if o.startswith("+")]
     settings.refuse_unknown_keys(
-        f"conf/experiment/{choices['experiment']}.yaml",
+        f"experiment/{choices['experiment']}.yaml",
         OmegaConf.to_container(cfg),
         OmegaConf.to_container(known),
         added,
@@ -212,9 +214,13 @@ def keep_log(path: Path) -> None:
 
 def write_report(folder: Path) -> None:
     """Write report.html."""
-    from repic.report import write_report
+    import importlib
 
-    write_report(folder)
+    try:
+        page = importlib.import_module("repic.report.page")
+    except ImportError:
+        return
+    page.write_report(folder)
 
 
 def main() -> None:
@@ -222,7 +228,7 @@ def main() -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
     try:
-        job()
+        job()  # pyright: ignore[reportCallIssue]  # Hydra passes the configuration
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -231,6 +237,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("repic: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    finally:
+        if not wants_traceback:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.console import Console
 
 from repic.phases import settings
 
@@ -43,21 +44,24 @@ class AblationTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if self.folder is not None and self._jobs.exists():
-            print(f"\n{self._write()}\nwritten to {self.folder}")
+            from repic.report.render import terminal
+
+            Console().print(terminal(self._write()))
+            print(f"written to {self.folder}/table.md, .csv and .tex")
 
     @property
     def _jobs(self) -> Path:
         assert self.folder is not None
         return self.folder / "runs.jsonl"
 
-    def _write(self) -> str:
-        """Write the table of the runs so far and return it as Markdown."""
+    def _write(self) -> Any:
+        """Write the table of the runs so far, and return it."""
+        from repic.report.render import write_tables
+        from repic.report.runs import read_run
         from repic.report.tables import ablation
 
         assert self.folder is not None
         lines = self._jobs.read_text(encoding="utf-8").splitlines()
-        table = ablation([Path(json.loads(line)) for line in lines])
-        forms = {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}
-        for suffix, text in forms.items():
-            (self.folder / f"table.{suffix}").write_text(text, encoding="utf-8")
-        return forms["md"]
+        table = ablation([read_run(Path(json.loads(line))) for line in lines])
+        write_tables(self.folder, "table", table)
+        return table

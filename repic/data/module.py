@@ -1,10 +1,12 @@
 """From a dataset to each iteration's examples: which ones follows from the iteration alone."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from repic.types import Example
@@ -25,6 +27,15 @@ def _epoch_order(epoch: int, size: int, seed: int) -> list[int]:
     order = list(range(size))
     random.Random(f"{seed}/epoch/{epoch}").shuffle(order)
     return order
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """A dataset: ``examples[i]`` is the i-th one, for ever the same."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
 
 
 class IterationBatches(Sampler[list[int]]):
@@ -87,9 +98,7 @@ class ExampleModule(pl.LightningDataModule):
         num_workers: processes that make examples ahead of time; 0 makes them in this one.
     """
 
-    def __init__(
-        self, dataset: Sequence[Example], *, batches: IterationBatches, num_workers: int
-    ) -> None:
+    def __init__(self, dataset: Examples, *, batches: IterationBatches, num_workers: int) -> None:
         super().__init__()
         self.dataset, self.batches, self.num_workers = dataset, batches, num_workers
 
@@ -100,3 +109,8 @@ class ExampleModule(pl.LightningDataModule):
             collate_fn=list,
             num_workers=self.num_workers,
         )
+
+    def transfer_batch_to_device(
+        self, batch: list[Example], device: torch.device, dataloader_idx: int
+    ) -> list[Example]:
+        return batch  # examples hold no tensors; the engine moves what it makes of them

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from repic.types import Example
+from repic.data.module import Examples
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Context:
     fingerprint: Callable[[str], str]
     engine: Any
     prompt: Any
-    dataset: Callable[..., Sequence[Example]]
+    dataset: Callable[..., Examples]
     trainer: Callable[..., pl.Trainer]
     loggers: Sequence[Logger]
     device: torch.device

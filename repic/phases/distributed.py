@@ -63,10 +63,10 @@ def gather(values: Sequence[T]) -> list[T]:
     return [part[i] for i in range(longest) for part in parts if i < len(part)]
 
 
-def total(value: float, device: torch.device) -> float:
+def total(value: int | float, device: torch.device) -> float:
     """Return the sum of a number over all ranks."""
     if not dist.is_initialized():
-        return value
+        return float(value)
     tensor = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(tensor)
     return float(tensor)

@@ -71,9 +71,9 @@ class Evaluation:
 
     def scenes(self, context: Context, count: int) -> list[Example]:
         """The examples of one number of concepts; a dataset of real photos may have none."""
-        dataset = context.dataset(
-            split=self.split, counts=[count], size=self.per_count, seed=self.seed
-        )
+        # A seed for each count: examples of one seed and place share an id.
+        seed = 10 * self.seed + count
+        dataset = context.dataset(split=self.split, counts=[count], size=self.per_count, seed=seed)
         return [e for i in range(len(dataset)) if (e := dataset[i]).num_concepts == count]
 
     def of_policy(self, policy: Any, context: Context) -> dict[str, float]:
@@ -113,9 +113,7 @@ class Evaluation:
             log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))
         return predictions, scores
 
-    def sample(
-        self, policy: Any, context: Context, examples: Sequence[Example]
-    ) -> list[Answer]:
+    def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Answer]:
         """Caption with a policy."""
         return sample_texts(
             policy,
@@ -125,9 +123,7 @@ class Evaluation:
             sampling=self.sampling,
         )
 
-    def writer(
-        self, stage: Stage, context: Context
-    ) -> Callable[[Sequence[Example]], list[Answer]]:
+    def writer(self, stage: Stage, context: Context) -> Callable[[Sequence[Example]], list[Answer]]:
         """Something that answers; the model is loaded when the first answer is wanted."""
         if stage.phase in WRITERS_WITHOUT_MODEL:
             return WRITERS_WITHOUT_MODEL[stage.phase]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repic.phases import distributed
-from repic.phases.monitor import Monitor
+from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
 from repic.rl.aggregation import token_weights
@@ -68,7 +68,7 @@ class GrpoModule(pl.LightningModule):
     def __init__(
         self,
         *,
-        policy: nn.Module,
+        policy: Any,
         engine: Any,
         rubric: Any,
         advantages: Callable[[Tensor, Tensor], Tensor],
@@ -85,7 +85,7 @@ class GrpoModule(pl.LightningModule):
         micro_batch: int,
         grad_clip: float,
         seed: int,
-        monitor: Monitor,
+        monitor: Watcher,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -201,13 +201,11 @@ class GrpoModule(pl.LightningModule):
         )
         loss, kl_sum = policy_loss.loss, torch.zeros(())
         if self.kl_coef:
-            if portion.ref_logprobs is None:
-                portion.ref_logprobs = self.engine.reference_logprobs(
-                    self.policy, portion.rollouts
-                )
-            kl = kl_penalty(
-                tokens.logprobs, portion.ref_logprobs, weights, estimator=self.kl_estimator
-            )
+            reference = portion.ref_logprobs
+            if reference is None:
+                reference = self.engine.reference_logprobs(self.policy, portion.rollouts)
+                portion.ref_logprobs = reference
+            kl = kl_penalty(tokens.logprobs, reference, weights, estimator=self.kl_estimator)
             loss, kl_sum = loss + self.kl_coef * kl.penalty, kl.token_sum
         if portion.old_logprobs is None:
             portion.old_logprobs = tokens.logprobs.detach()
@@ -231,11 +229,6 @@ class GrpoModule(pl.LightningModule):
         else:
             yield
 
-    def transfer_batch_to_device(
-        self, batch: list[Example], device: torch.device, dataloader_idx: int
-    ) -> list[Example]:
-        return batch  # examples hold no tensors; the engine moves what it makes of them
-
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         self.iteration += 1
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
@@ -251,8 +244,7 @@ class GrpoModule(pl.LightningModule):
 def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout]]:
     """Cut rollouts into groups of siblings, and insist that siblings answer one prompt."""
     groups = [
-        list(rollouts[first : first + group_size])
-        for first in range(0, len(rollouts), group_size)
+        list(rollouts[first : first + group_size]) for first in range(0, len(rollouts), group_size)
     ]
     for group in groups:
         assert len(group) == group_size, "the engine returned an incomplete group"

@@ -5,6 +5,7 @@ import math
 import netrc
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,7 @@ def has_wandb_account() -> bool:
         return False
 
 
-def wandb_logger(
-    save_dir: Path, *, project: str, group: str, name: str, mode: str
-) -> WandbLogger:
+def wandb_logger(save_dir: Path, *, project: str, group: str, name: str, mode: str) -> WandbLogger:
     """Log to Weights & Biases.
 
     Args:
@@ -80,11 +79,16 @@ def wandb_logger(
         raise ValueError(f"logger.mode: {mode!r} is not auto, online or offline")
     offline = mode == "offline" or (mode == "auto" and not has_wandb_account())
     if offline and mode == "auto":
-        log.info("W&B has no account here, so it logs offline into %s", save_dir / "wandb")
+        _say_offline()
     save_dir.mkdir(parents=True, exist_ok=True)
     return WandbLogger(
         name=name, save_dir=str(save_dir), offline=offline, project=project, group=group
     )
+
+
+@cache  # once, however many jobs a sweep has
+def _say_offline() -> None:
+    log.info("W&B has no account here (WANDB_API_KEY, ~/.netrc): it logs offline, into wandb/")
 
 
 def log_images(logger: Logger, key: str, images: list[Any], captions: list[str]) -> None:

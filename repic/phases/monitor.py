@@ -1,11 +1,11 @@
-"""What happens after every iteration, whichever phase: numbers, progress, validation, checkpoint."""
+"""What happens after every iteration of a phase: numbers, progress, validation, checkpoint."""
 
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pytorch_lightning.loggers import Logger
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 15.0
 
 
+@runtime_checkable
 class Resumable(Protocol):
     """What the monitor needs of a phase's module."""
 
@@ -35,6 +36,18 @@ class Resumable(Protocol):
     def extra_state(self) -> dict[str, Any]: ...
 
     def load_extra_state(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """What a phase's module tells about its iterations; a ``Monitor``, or a test's stand-in."""
+
+    def iteration_end(
+        self,
+        module: Any,
+        metrics: Mapping[str, float],
+        optimizer: torch.optim.Optimizer,
+    ) -> None: ...
 
 
 class Monitor:
@@ -157,9 +170,9 @@ class ProgressLine:
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-            self.bar = Progress(*columns, *times)
-            self.bar.start()
-            self.bar.add_task(self.phase, total=self.iterations, completed=iteration, text="")
+            bar = self.bar = Progress(*columns, *times)
+            bar.start()
+            bar.add_task(self.phase, total=self.iterations, completed=iteration, text="")
 
     def update(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Show the numbers that are asked for."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repic.phases import distributed, store
@@ -65,10 +65,5 @@ def run_method(
             "metrics": plain(scores),
         }
         store.write_json(context.folder / "summary.json", summary)
-
-
-def finish(folder: Any, report: Callable[[Any], object]) -> None:
-    """Write the page; a run's numbers are safe by then."""
-    if distributed.rank() == 0:
-        report(folder)
-        log.info("finished: %s", folder)
+    for logger in context.loggers:
+        logger.finalize("success")

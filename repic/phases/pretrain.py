@@ -1,17 +1,17 @@
 """Make the base model from nothing: build a random one, then imitate a mixture of tasks."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic.data.module import Examples
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.phases.evaluate import sample_texts
 from repic.phases.randomness import stream_seed
 from repic.phases.stages import Imitation
-from repic.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class PretrainPhase(Imitation):
     """
 
     build: Callable[..., Any]
-    dataset: Callable[..., Sequence[Example]]
+    dataset: Callable[..., Examples]
     val_size: int
     sampling: Any
 
@@ -55,9 +55,7 @@ class PretrainPhase(Imitation):
             random_weights,
             folder,
             metrics=Path(context.folder / "metrics.jsonl"),
-            dataset=self.dataset(
-                split="train", size=self.iterations * self.batch_size, seed=seed
-            ),
+            dataset=self.dataset(split="train", size=self.iterations * self.batch_size, seed=seed),
             validate=lambda policy: self.validate(policy, context),
         )
 

@@ -61,7 +61,7 @@ def slug(overrides: Sequence[str], name: str) -> str:
         if not is_named and key not in BESIDE and not key.startswith("hydra."):
             told.append(override.lstrip("+"))
     text = "+".join(sorted(told)) or "default"
-    safe = re.sub(r"[^\w.+-]", "-", text)
+    safe = re.sub(r"[^\w.+-]", "-", re.sub(r"[][{}'\" ]", "", text).replace(",", "_"))
     if safe == text.replace("=", "-") and len(safe) <= LONGEST_SLUG:
         return safe
     # Characters were lost or there are too many of them; the hash tells such commands apart.
@@ -97,9 +97,7 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def refuse_unknown_keys(
-    file: str, tree: Any, known: Any, added: Sequence[str]
-) -> None:
+def refuse_unknown_keys(file: str, tree: Any, known: Any, added: Sequence[str]) -> None:
     """Raise for a key that a file brought in and the base configuration does not have.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from repic.phases import distributed
-from repic.phases.monitor import Monitor
+from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
 from repic.types import Example
@@ -40,7 +40,7 @@ class SftModule(pl.LightningModule):
     def __init__(
         self,
         *,
-        policy: nn.Module,
+        policy: Any,
         engine: Any,
         optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[int, int], float],
@@ -48,7 +48,7 @@ class SftModule(pl.LightningModule):
         micro_batches: int,
         grad_clip: float,
         seed: int,
-        monitor: Monitor,
+        monitor: Watcher,
     ) -> None:
         super().__init__()
         self.policy, self.engine, self.monitor = policy, engine, monitor
@@ -64,9 +64,7 @@ class SftModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: list[Example], batch_idx: int) -> None:
         place = batch_idx % self.micro_batches
-        torch.manual_seed(
-            stream_seed(self.seed, "sft", self.iteration, place, distributed.rank())
-        )
+        torch.manual_seed(stream_seed(self.seed, "sft", self.iteration, place, distributed.rank()))
         set_learning_rate(self.optimizers(), self.schedule(self.iteration, self.iterations))
 
     def training_step(self, examples: list[Example], batch_idx: int) -> torch.Tensor:
@@ -98,15 +96,11 @@ class SftModule(pl.LightningModule):
         }
         self.nll, self.num_tokens = 0.0, 0
 
-    def transfer_batch_to_device(
-        self, batch: list[Example], device: torch.device, dataloader_idx: int
-    ) -> list[Example]:
-        return batch  # examples hold no tensors; the engine moves what it makes of them
-
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         if (batch_idx + 1) % self.micro_batches == 0:
             self.iteration += 1
-            self.monitor.iteration_end(self, self.metrics, self.optimizers(False))
+            optimizer: Any = self.optimizers(use_pl_optimizer=False)
+            self.monitor.iteration_end(self, self.metrics, optimizer)
 
     def extra_state(self) -> dict[str, Any]:
         return {"num_skipped": self.num_skipped}

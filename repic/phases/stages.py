@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repic.data.module import Examples
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.phases.grpo import GrpoModule
 from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule
 from repic.phases.train import train
-from repic.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Imitation(ABC):
         folder: Path,
         *,
         metrics: Path,
-        dataset: Sequence[Example],
+        dataset: Examples,
         validate: Callable[[Any], Mapping[str, float]] | None,
     ) -> Stage:
         """Imitate the dataset's targets; see ``train`` for the arguments."""

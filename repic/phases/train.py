@@ -2,18 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
-from repic.data.module import ExampleModule, IterationBatches
+from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
-from repic.types import Example
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ def train(
     start: Stage,
     folder: Path,
     metrics: Path,
-    dataset: Sequence[Example],
+    dataset: Examples,
     make_module: Callable[..., Any],
     iterations: int,
     batch_size: int,
@@ -100,9 +99,9 @@ def train(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        fit.fit(
-            module, ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
-        )
+        fit.fit(module, ExampleModule(dataset, batches=batches, num_workers=context.num_workers))
+    for logger in monitor.loggers:
+        logger.save()
     return export(phase, context, start, folder, policy, monitor)
 
 

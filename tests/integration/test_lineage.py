@@ -1,0 +1,80 @@
+"""Which model an RL run started from is on record, and is computed once for all that share it."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from repic.models.directory import fingerprint
+from repic.phases.monitor import Monitor
+from tests.integration.small import rows_of, start, summary_of
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Phases of the iterations that were computed."""
+    phases: list[str] = []
+    original = Monitor.iteration_end
+
+    def iteration_end(self: Monitor, *args: object) -> None:
+        phases.append(self.phase)
+        original(self, *args)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Monitor, "iteration_end", iteration_end)
+    return phases
+
+
+def test_a_run_says_which_weights_it_started_from(model: Path, tmp_path: Path) -> None:
+    phases = {p["phase"]: p for p in summary_of(start(model, tmp_path))["phases"]}
+    assert phases["base"]["fingerprint"] == fingerprint(model)
+    assert phases["sft"]["started_from"] == fingerprint(model)
+    assert phases["sft"]["fingerprint"] == fingerprint(phases["sft"]["checkpoint"])
+    assert phases["grpo"]["started_from"] == phases["sft"]["fingerprint"]
+    assert phases["grpo"]["fingerprint"] == fingerprint(phases["grpo"]["checkpoint"])
+    assert phases["grpo"]["fingerprint"] != phases["sft"]["fingerprint"]
+
+
+def test_jobs_that_differ_in_rl_share_the_supervised_stage(
+    model: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    one = start(model, tmp_path, name="one")
+    two = start(model, tmp_path, "kl=none", name="two")
+    three = start(model, tmp_path, "reward=none", name="three")
+    assert trained.count("sft") == 2
+    assert trained.count("grpo") == 4
+    stages = [
+        next(p for p in summary_of(folder)["phases"] if p["phase"] == "sft")
+        for folder in (one, two, three)
+    ]
+    assert stages[0] == stages[1] == stages[2]
+    # Each run's own numbers tell its whole story, the shared stage's included.
+    sft = [[row for row in rows_of(f) if row["phase"] == "sft"] for f in (one, two, three)]
+    assert sft[0] == sft[1] == sft[2] != []
+
+
+@pytest.mark.parametrize("change", ["seed=1", "phase.sft.optimizer.lr=0.5", "phase.sft.counts=[2]"])
+def test_what_matters_to_the_supervised_stage_makes_another_one(
+    model: Path, tmp_path: Path, trained: list[str], change: str
+) -> None:
+    start(model, tmp_path, "method=sft", name="one")
+    start(model, tmp_path, "method=sft", change, name="two")
+    assert trained.count("sft") == 4
+    assert len(list((tmp_path / "cache" / "sft").glob("*.lock"))) == 2
+
+
+def _job(model: Path, outputs: Path, name: str) -> None:
+    start(model, outputs, "phase.sft.iterations=6", "method=sft", name=name)
+
+
+@pytest.mark.slow
+def test_concurrent_jobs_do_not_both_compute_it(model: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    jobs = [context.Process(target=_job, args=(model, tmp_path, name)) for name in "ab"]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(timeout=120)
+        assert job.exitcode == 0
+    logs = [(tmp_path / name / "seed_0" / "run.log").read_text() for name in "ab"]
+    assert sorted("sft: already done" in log for log in logs) == [False, True]
+    assert rows_of(tmp_path / "a" / "seed_0") == rows_of(tmp_path / "b" / "seed_0")

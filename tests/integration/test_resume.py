@@ -1,0 +1,147 @@
+"""An interrupted run, started again with the same command, ends as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from repic.phases.evaluate import Evaluation
+from repic.phases.monitor import Monitor
+from tests.integration.small import rows_of, start, summary_of
+
+SIZES = ("phase.sft.iterations=4", "phase.grpo.iterations=4", "phase.sft.checkpoint_every=2")
+SIZES += ("phase.grpo.checkpoint_every=2", "phase.grpo.optimizer.lr=0.01")
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def equal_runs(one: Path, two: Path) -> None:
+    assert rows_of(one) == rows_of(two)
+    summaries = summary_of(one), summary_of(two)
+    assert summaries[0]["metrics"] == summaries[1]["metrics"]
+    prints = [[phase["fingerprint"] for phase in s["phases"]] for s in summaries]
+    assert prints[0] == prints[1]
+    assert weights(one / "checkpoints" / "grpo") == weights(two / "checkpoints" / "grpo")
+    assert (one / "predictions.jsonl").read_text() == (two / "predictions.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = start(model, tmp_path_factory.mktemp("whole"), *SIZES)
+    # Otherwise the comparisons below would say nothing.
+    fingerprints = [phase["fingerprint"] for phase in summary_of(folder)["phases"]]
+    assert len(set(fingerprints)) == 3
+    assert rows_of(folder)[-1]["grpo/kl"] > 0
+    return folder
+
+
+def interrupt_at(phase: str, iteration: int) -> Callable[..., None]:
+    original = Monitor.log
+
+    def log(self: Monitor, metrics: dict[str, float], done: int) -> None:
+        original(self, metrics, done)
+        if (self.phase, done) == (phase, iteration):
+            raise Interrupted
+
+    return log
+
+
+@pytest.mark.parametrize(
+    ("phase", "iteration"), [("sft", 1), ("sft", 3), ("grpo", 2), ("grpo", 3), ("grpo", 4)]
+)
+def test_training_goes_on_where_it_was(
+    model: Path,
+    tmp_path: Path,
+    uninterrupted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+    iteration: int,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "log", interrupt_at(phase, iteration))
+        with pytest.raises(Interrupted):
+            start(model, tmp_path, *SIZES)
+    torch.manual_seed(12345)  # nothing may hang on the state of the process
+    equal_runs(start(model, tmp_path, *SIZES), uninterrupted)
+
+
+def test_evaluation_goes_on_where_it_was(
+    model: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, captioned = Evaluation.sample, []
+
+    def sample(self: Evaluation, policy, context, examples):
+        if len(captioned) == 3:
+            raise Interrupted
+        captioned.append(examples[0].id)
+        return original(self, policy, context, examples)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "sample", sample)
+        with pytest.raises(Interrupted):
+            start(model, tmp_path, *SIZES)
+    again = []
+    monkeypatch.setattr(
+        Evaluation,
+        "sample",
+        lambda self, policy, context, examples: (
+            again.append(examples[0].id) or original(self, policy, context, examples)
+        ),
+    )
+    equal_runs(start(model, tmp_path, *SIZES), uninterrupted)
+    assert len(captioned) + len(again) == 3 * 2  # base, sft, grpo × two counts: none twice
+
+
+def test_iterations_after_the_checkpoint_are_not_logged_twice(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "log", interrupt_at("grpo", 3))
+        with pytest.raises(Interrupted):
+            start(model, tmp_path, *SIZES)
+    folder = start(model, tmp_path, *SIZES)
+    iterations = [row["iteration"] for row in rows_of(folder) if row["phase"] == "grpo"]
+    assert iterations == [1, 2, 3, 4]
+
+
+def test_several_updates_an_iteration_resume_as_well(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = (*SIZES, "phase.grpo.num_updates=2")
+    whole = start(model, tmp_path / "whole", *sizes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "log", interrupt_at("grpo", 3))
+        with pytest.raises(Interrupted):
+            start(model, tmp_path / "cut", *sizes)
+    equal_runs(start(model, tmp_path / "cut", *sizes), whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
+    command += ["phase.sft.iterations=300", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += [f"model.path={model}", f"outputs={tmp_path}"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cache/sft/*.resume.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "goes on after iteration" in done.stdout

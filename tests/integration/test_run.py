@@ -1,0 +1,138 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForImageTextToText
+
+from repic.report.runs import read_metrics, read_predictions, read_run
+from tests.integration.small import rows_of, start, summary_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_run_leaves_everything_a_reader_needs(model: Path, tmp_path: Path) -> None:
+    folder = start(model, tmp_path)
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {"config.yaml", "environment.json", "metrics.jsonl", "predictions.jsonl"}
+    assert files >= {"summary.json", "checkpoints", "run.log", "csv", "report.html"}
+    run = read_run(folder)
+    assert list(run.metrics) == ["name_everybody", "base", "sft", "grpo"]
+    assert set(run.metrics["grpo"]) == {"1", "2", "all"}
+    assert run.metrics["name_everybody"]["2"]["recall"] == 100
+    assert [row.phase for row in read_metrics(folder)] == ["sft", "sft", "grpo", "grpo"]
+    predictions = read_predictions(folder)
+    assert len(predictions) == 4 * 2 * 2  # models × counts × scenes
+    # One scene is captioned by every model, and its id is no other scene's.
+    by_id = {p.id: [q.phase for q in predictions if q.id == p.id] for p in predictions}
+    assert set(map(tuple, by_id.values())) == {("name_everybody", "base", "sft", "grpo")}
+    assert all(p.rewards.keys() == {"letters"} for p in predictions)
+    AutoModelForImageTextToText.from_pretrained(folder / "checkpoints" / "grpo")
+
+
+def test_numbers_of_reinforcement_are_logged_under_their_names(model: Path, tmp_path: Path) -> None:
+    row = rows_of(start(model, tmp_path))[-1]
+    assert row["grpo/reward/total"] == row["grpo/reward/letters"] > 0
+    assert row["grpo/kl"] >= 0
+    assert row["grpo/clip_frac"] == 0  # on-policy
+    assert row["grpo/sampler_gap"] < 1e-4  # what samples is what is trained
+    assert row["grpo/length"] > 0
+    assert row["iteration"] == 2
+
+
+def test_without_a_reward_there_is_no_reinforcement(model: Path, tmp_path: Path) -> None:
+    summary = summary_of(start(model, tmp_path, "reward=none"))
+    assert [phase["phase"] for phase in summary["phases"]] == ["base", "sft"]
+    assert list(summary["metrics"]) == ["name_everybody", "base", "sft"]
+
+
+def test_naming_everybody_needs_no_model(tmp_path: Path) -> None:
+    folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
+    assert list(summary_of(folder)["metrics"]) == ["name_everybody"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(
+    model: Path, tmp_path: Path
+) -> None:
+    one, two = (start(model, tmp_path / name, "reward=combined") for name in "ab")
+    assert rows_of(one) == rows_of(two)
+    assert summary_of(one)["metrics"] == summary_of(two)["metrics"]
+    other = start(model, tmp_path / "c", "seed=1")
+    assert rows_of(other) != rows_of(one)
+
+
+def test_a_finished_run_is_not_done_again_and_fresh_starts_anew(
+    model: Path, tmp_path: Path
+) -> None:
+    first = start(model, tmp_path, "method=sft")
+    written = (first / "summary.json").stat().st_mtime_ns
+    assert start(model, tmp_path, "method=sft") == first
+    assert (first / "summary.json").stat().st_mtime_ns == written
+    fresh = start(model, tmp_path, "method=sft", "fresh=true")
+    assert fresh.name == "seed_0-2"
+    assert start(model, tmp_path, "method=sft") == fresh  # the newest is what goes on
+    assert rows_of(fresh) == rows_of(first)
+
+
+def test_validation_is_logged_while_training(model: Path, tmp_path: Path) -> None:
+    folder = start(model, tmp_path, "method=sft", "phase.sft.val_every=1")
+    values = [row for row in rows_of(folder) if "val/1/accuracy" in row]
+    assert [row["iteration"] for row in values] == [1, 2]
+
+
+def test_several_updates_of_one_iteration_leave_the_policy_that_sampled(
+    model: Path, tmp_path: Path
+) -> None:
+    speed = "phase.grpo.optimizer.lr=0.1"
+    row = rows_of(start(model, tmp_path, "phase.grpo.num_updates=3", speed))[-1]
+    assert row["grpo/clip_frac"] > 0
+
+
+def test_help_answers_without_heavy_imports(tmp_path: Path) -> None:
+    program = (
+        "import sys, runpy, atexit; sys.argv = ['repic', '--help']\n"
+        "heavy = ('torch', 'transformers', 'pytorch_lightning', 'numpy', 'PIL', 'wandb')\n"
+        "atexit.register(lambda: print('HEAVY', [m for m in heavy if m in sys.modules]))\n"
+        "from repic.run import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "HEAVY []" in result.stdout
+    assert "+experiment=quickstart" in result.stdout
+
+
+def test_module_and_console_script_work_from_any_directory(tmp_path: Path) -> None:
+    for program in (["-m", "repic.run"], ["-c", "from repic.run import main; main()"]):
+        result = subprocess.run(
+            [sys.executable, *program, "+experiment=multi_concept_3", "--cfg", "job"],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert "name: multi_concept_3" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
+    command += ["seed=0,1", "metrics.counts=[1,2]", f"model.path={model}", f"outputs={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
+    assert "+ RL (reward=combined) | 2" in table.read_text()
+    assert "+ RL" in done.stdout
+    assert {path.suffix for path in table.parent.iterdir()} >= {".md", ".csv", ".tex"}
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert again.stdout.count("already done") == 4
+    jobs = (table.parent / "runs.jsonl").read_text().splitlines()
+    assert len({json.loads(job) for job in jobs}) == 4

@@ -1,0 +1,288 @@
+"""The two training modules on a random model, against what one big batch or plain maths gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from repic.data.module import ExampleModule, IterationBatches
+from repic.models.loading import load_policy
+from repic.models.plain import PlainEngine
+from repic.models.policy import Policy
+from repic.models.sampling import Sampling
+from repic.phases.grpo import GrpoModule, as_groups
+from repic.phases.sft import SftModule
+from repic.rewards.rubric import Rubric
+from repic.rl.advantages import group_advantages
+from repic.rl.losses import grpo_loss
+from repic.types import Example, Rollout
+from tests.tiny import Noise, Prompt, build_qwen, example
+
+TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
+SGD = partial(torch.optim.SGD, lr=0.5)
+
+
+def constant(iteration: int, total: int) -> float:
+    return 1.0
+
+
+class Recorder:
+    """Stands for the monitor."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def iteration_end(
+        self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.rows.append(dict(metrics))
+
+
+class Vowels:
+    components = ("vowels",)
+
+    def __call__(self, caption: str, example: Example) -> Mapping[str, float]:
+        return {"vowels": sum(c in "aeiou" for c in caption) / max(len(caption), 1)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
+
+
+def load(folder: Path) -> Policy:
+    return load_policy(
+        str(folder),
+        dtype="float32",
+        attention="sdpa",
+        lora=None,
+        train_vision=False,
+        gradient_checkpointing=False,
+        min_pixels=None,
+        max_pixels=None,
+        prompt=Prompt(),
+    )
+
+
+def examples() -> list[Example]:
+    return [
+        replace(example(f"e{i}", [Noise(i)], Noise(10 + i)), target=target)
+        for i, target in enumerate(TARGETS)
+    ]
+
+
+def fit(module: pl.LightningModule, *, micro_batch: int, iterations: int, accumulate: int) -> None:
+    data = examples()
+    batches = IterationBatches(
+        len(data),
+        seed=0,
+        batch_size=4,
+        micro_batch=micro_batch,
+        iterations=(0, iterations),
+        rank=(0, 1),
+    )
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accumulate_grad_batches=accumulate,
+    ).fit(module, ExampleModule(data, batches=batches, num_workers=0))
+
+
+def sft(folder: Path, micro_batch: int, *, grad_clip: float = 1e9, **kept: Any) -> SftModule:
+    micro_batches = 4 // micro_batch
+    module = SftModule(
+        policy=load(folder),
+        engine=kept.get("engine", PlainEngine()),
+        optimizer=SGD,
+        schedule=constant,
+        iterations=2,
+        micro_batches=micro_batches,
+        grad_clip=grad_clip,
+        seed=0,
+        monitor=Recorder(),
+    )
+    fit(module, micro_batch=micro_batch, iterations=2, accumulate=micro_batches)
+    return module
+
+
+def weights(module: Any) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.policy.trainable_parameters()])
+
+
+def test_sft_micro_batches_add_up_to_the_batch(folder: Path) -> None:
+    whole, halves, singles = (sft(folder, n) for n in (4, 2, 1))
+    start = torch.cat([p.detach().flatten() for p in load(folder).trainable_parameters()])
+    assert not torch.allclose(weights(whole), start, atol=1e-3)
+    torch.testing.assert_close(weights(halves), weights(whole), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(weights(singles), weights(whole), atol=1e-5, rtol=1e-4)
+    for one, other in zip(whole.monitor.rows, singles.monitor.rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_sft_loss_is_the_mean_over_the_answers_tokens(folder: Path) -> None:
+    policy, data = load(folder), examples()
+    tokens = PlainEngine().target_logprobs(policy, data, list(TARGETS))
+    mean = -tokens.logprobs[tokens.mask].mean()
+    gradients = torch.autograd.grad(mean, list(policy.trainable_parameters()), allow_unused=True)
+    norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+    first = sft(folder, 2).monitor.rows[0]
+    assert first["loss"] == pytest.approx(mean.item(), rel=1e-5)
+    assert first["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    assert first["tokens"] == tokens.mask.sum().item()
+
+
+def test_sft_clips_the_mean_s_gradient(folder: Path) -> None:
+    module = sft(folder, 2, grad_clip=1e-3)
+    moved = weights(module) - torch.cat(
+        [p.detach().flatten() for p in load(folder).trainable_parameters()]
+    )
+    assert moved.norm() < 2 * 0.5 * 1e-3 * 1.001  # two steps at lr 0.5
+    assert module.monitor.rows[0]["grad_norm"] > 1e-3  # the one before clipping
+
+
+class Poisoned(PlainEngine):
+    """Gives an infinite loss on every second call."""
+
+    calls = 0
+
+    def target_logprobs(self, policy: Policy, examples: Any, targets: Any) -> Any:
+        tokens = super().target_logprobs(policy, examples, targets)
+        self.calls += 1
+        factor = float("inf") if self.calls % 2 else 1.0
+        return tokens._replace(logprobs=tokens.logprobs * factor)
+
+
+def test_sft_skips_and_counts_what_is_not_finite(folder: Path) -> None:
+    module = sft(folder, 4, engine=Poisoned())
+    assert [row["skipped"] for row in module.monitor.rows] == [1, 1]
+    assert weights(module).isfinite().all()
+
+
+def grpo(folder: Path, **changes: Any) -> GrpoModule:
+    policy = load(folder)
+    policy.freeze_reference()
+    given: dict[str, Any] = {
+        "policy": policy,
+        "engine": PlainEngine(),
+        "rubric": Rubric({"vowels": Vowels()}, {"vowels": 1.0}),
+        "advantages": partial(group_advantages, normalize_std=True, eps=1e-4),
+        "objective": partial(grpo_loss, clip_eps_low=0.2, clip_eps_high=0.2),
+        "aggregation": "sequence_mean",
+        "kl_estimator": "k3",
+        "kl_coef": 0.1,
+        "optimizer": SGD,
+        "schedule": constant,
+        "sampling": Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8),
+        "group_size": 3,
+        "iterations": 2,
+        "num_updates": 1,
+        "micro_batch": 4,
+        "grad_clip": 1e9,
+        "seed": 0,
+        "monitor": Recorder(),
+        **changes,
+    }
+    module = GrpoModule(**given)
+    fit(module, micro_batch=4, iterations=2, accumulate=1)
+    return module
+
+
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
+def test_grpo_micro_batches_add_up_to_the_batch(folder: Path, aggregation: str) -> None:
+    whole, parts = (grpo(folder, micro_batch=n, aggregation=aggregation) for n in (4, 1))
+    start = torch.cat([p.detach().flatten() for p in load(folder).trainable_parameters()])
+    assert not torch.allclose(weights(whole), start, atol=1e-3)
+    torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-3)
+    for one, other in zip(whole.monitor.rows, parts.monitor.rows, strict=True):
+        for key in one.keys() - {k for k in one if k.startswith("time/")}:
+            assert one[key] == pytest.approx(other[key], rel=1e-3, abs=1e-6), key
+
+
+class Counting(PlainEngine):
+    """Counts passes."""
+
+    def __init__(self) -> None:
+        self.policy_passes = self.reference_passes = 0
+
+    def logprobs(self, policy: Policy, rollouts: Any) -> Any:
+        self.policy_passes += 1
+        return super().logprobs(policy, rollouts)
+
+    def reference_logprobs(self, policy: Policy, rollouts: Any) -> Tensor:
+        self.reference_passes += 1
+        self.policy_passes -= 1  # it goes through logprobs
+        return super().reference_logprobs(policy, rollouts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy_passes", "reference_passes"),
+    [
+        ({}, 2, 2),  # 2 iterations: no pass for old log-probabilities
+        ({"kl_coef": 0.0}, 2, 0),
+        ({"num_updates": 3}, 6, 2),  # the reference's are kept from update to update
+        ({"micro_batch": 2}, 4, 4),
+    ],
+)
+def test_grpo_makes_no_pass_that_it_does_not_need(
+    folder: Path, changes: dict[str, Any], policy_passes: int, reference_passes: int
+) -> None:
+    engine = Counting()
+    grpo(folder, engine=engine, **changes)
+    assert (engine.policy_passes, engine.reference_passes) == (policy_passes, reference_passes)
+
+
+def test_grpo_keeps_the_sampling_policy_s_logprobs_over_several_updates(folder: Path) -> None:
+    seen: list[tuple[Tensor, Tensor | None]] = []
+
+    def objective(logprobs: Tensor, old: Tensor | None, *rest: Tensor) -> Any:
+        seen.append((logprobs.detach(), old))
+        return grpo_loss(logprobs, old, *rest, clip_eps_low=0.2, clip_eps_high=0.2)
+
+    module = grpo(folder, objective=objective, num_updates=3)
+    first, second, third = seen[:3]
+    assert first[1] is None
+    assert torch.equal(second[1], first[0])  # pyright: ignore[reportArgumentType]
+    assert third[1] is second[1]
+    assert not torch.allclose(second[0], first[0])  # the policy has moved
+    assert module.monitor.rows[0]["grpo/length"] > 0
+
+
+def test_grpo_moves_towards_what_is_rewarded(folder: Path) -> None:
+    rows = grpo(folder, kl_coef=0.0).monitor.rows
+    assert rows[0]["kl"] == 0
+    assert rows[0]["sampler_gap"] < 1e-4
+    assert rows[0]["grpo/reward/total"] > 0
+
+
+def test_grpo_skips_and_counts_what_is_not_finite(folder: Path) -> None:
+    def objective(logprobs: Tensor, old: Tensor | None, *rest: Tensor) -> Any:
+        result = grpo_loss(logprobs, old, *rest, clip_eps_low=0.2, clip_eps_high=0.2)
+        return result._replace(loss=result.loss * float("nan"))
+
+    module = grpo(folder, objective=objective)
+    assert module.monitor.rows[-1]["skipped"] == 2
+    start = torch.cat([p.detach().flatten() for p in load(folder).trainable_parameters()])
+    assert torch.equal(weights(module), start)
+
+
+def test_a_group_that_mixes_prompts_is_noticed() -> None:
+    def rollout(id: str) -> Rollout:
+        ids = torch.zeros(1, dtype=torch.long)
+        return Rollout(example(id), "a", ids, torch.zeros(1), True)
+
+    rollouts: Sequence[Rollout] = [rollout(id) for id in ("a", "a", "b", "b")]
+    assert [len(group) for group in as_groups(rollouts, 2)] == [2, 2]
+    with pytest.raises(AssertionError, match="several prompts"):
+        as_groups(rollouts, 4)
+    with pytest.raises(AssertionError, match="incomplete"):
+        as_groups(rollouts[:3], 2)

@@ -1,0 +1,107 @@
+import errno
+from pathlib import Path
+
+import pytest
+import yaml
+
+from repic.phases import settings
+
+
+def test_a_folder_s_name_follows_from_the_command_whatever_its_order() -> None:
+    one = settings.slug(["reward=quality", "+experiment=toys", "seed=3", "kl=low"], "toys")
+    two = settings.slug(["kl=low", "reward=quality", "+experiment=toys", "fresh=true"], "toys")
+    assert one == two == "kl-low+reward-quality"
+
+
+def test_commands_that_differ_have_different_folders() -> None:
+    commands = [
+        ["metrics.counts=[1,2]"],
+        ["metrics.counts=[12]"],
+        ["metrics.counts=[1_2]"],
+        ["+experiment=other"],
+        ["model.path=a/b"],
+        ["model.path=a-b"],
+        [f"name_of_something={'x' * 200}"],
+        [f"name_of_something={'x' * 201}"],
+    ]
+    names = [settings.slug(command, "toys") for command in commands]
+    assert len(set(names)) == len(names)
+    assert all(len(name) < 120 and "/" not in name for name in names)
+
+
+def test_fresh_makes_the_next_number_and_the_newest_goes_on(tmp_path: Path) -> None:
+    first = tmp_path / "seed_1"
+    assert settings.run_folder(first, fresh=False) == first
+    assert settings.run_folder(first, fresh=True) == first  # nothing there to avoid
+    first.mkdir()
+    (first / "config.yaml").touch()
+    assert settings.run_folder(first, fresh=True).name == "seed_1-2"
+    (tmp_path / "seed_1-10").mkdir()
+    (tmp_path / "seed_12-99").mkdir()  # of another seed
+    assert settings.run_folder(first, fresh=False).name == "seed_1-10"
+    assert settings.run_folder(first, fresh=True).name == "seed_1-11"
+
+
+KNOWN = {
+    "phase": {"sft": {"iterations": 3, "counts": [1, 2], "lora": None}},
+    "concepts": {"counts": {3: 1.0}},
+}
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"phase": {"sft": {"iterations": 9}}},
+        {"phase": {"sft": {"counts": {1: 0.5, 2: 0.5}}}},  # a list becomes weights
+        {"concepts": {"counts": {1: 1.0, 3: 1.0}}},
+        {"phase": {"sft": {"lora": {"r": 4}}}},
+        {"phase": {"sft": None}},
+    ],
+)
+def test_known_keys_pass(tree: dict) -> None:
+    settings.refuse_unknown_keys("experiment/a.yaml", tree, KNOWN, [])
+
+
+@pytest.mark.parametrize(
+    ("tree", "key"),
+    [
+        ({"phase": {"sft": {"iteration": 9}}}, "phase.sft.iteration "),
+        ({"phases": {"sft": {"iterations": 9}}}, "phases.sft.iterations "),
+        ({"sft": 1}, "sft "),
+    ],
+)
+def test_a_stray_key_is_named_with_its_file(tree: dict, key: str) -> None:
+    with pytest.raises(ValueError, match=rf"experiment/a\.yaml: {key}is not a key"):
+        settings.refuse_unknown_keys("experiment/a.yaml", tree, KNOWN, [])
+
+
+def test_the_likely_key_is_suggested() -> None:
+    with pytest.raises(ValueError, match=r"did you mean phase\.sft\.iterations\?"):
+        settings.refuse_unknown_keys("a", {"phase": {"sft": {"iteration": 9}}}, KNOWN, [])
+
+
+def test_a_key_that_the_command_line_adds_on_purpose_passes() -> None:
+    tree = {"note": {"why": 1}}
+    settings.refuse_unknown_keys("a", tree, KNOWN, ["note"])
+    with pytest.raises(ValueError, match=r"note\.why"):
+        settings.refuse_unknown_keys("a", tree, KNOWN, ["not"])
+
+
+def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    before = {"seed": 0, "phase": {"lr": 1e-3, "counts": {1: 2.0}}, "fresh": False, "logger": {}}
+    settings.refuse_other_settings(path, before)  # no run there yet
+    path.write_text(yaml.safe_dump(before))
+    settings.refuse_other_settings(path, {**before, "fresh": True, "logger": {"name": "csv"}})
+    with pytest.raises(ValueError, match=r"phase\.lr=0\.001, not 0\.002.*fresh=true"):
+        settings.refuse_other_settings(path, {**before, "phase": {"lr": 2e-3, "counts": {1: 2}}})
+
+
+def test_errors_become_one_line_with_the_mend() -> None:
+    denied = settings.explain(PermissionError(errno.EACCES, "Permission denied", "/data/runs"))
+    assert denied.startswith("/data/runs: Permission denied; ")
+    assert "outputs=" in denied
+    assert "make room" in settings.explain(OSError(errno.ENOSPC, "No space left on device", "/d"))
+    outer = RuntimeError("Error in call to target 'x':\nValueError('bad')\nfull_key: phase.sft")
+    outer.__cause__ = ValueError("bad\nthing")
+    assert settings.explain(outer) == "phase.sft: bad thing"
