@@ -1,0 +1,98 @@
+"""What the page shows, as plain data: facts, scenes, captions. It knows no HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from repic.metrics.names import name_spans
+from repic.metrics.recognition import NameCounts, count_names
+from repic.types import Box, ImageSource
+
+RIGHT, WRONG = "right", "wrong"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number worth reading first; ``detail`` says what it is measured on."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class BoxCard:
+    """A being in the scene; unnamed for strangers."""
+
+    box: Box
+    name: str | None
+
+
+@dataclass(frozen=True)
+class ReferenceCard:
+    """One of the beings that the prompt introduces."""
+
+    name: str
+    info: str | None
+    image: ImageSource | None
+    is_present: bool
+
+
+@dataclass(frozen=True)
+class CaptionCard:
+    """A caption by one of the models; ``author`` is what the reader calls it ("after SFT")."""
+
+    author: str
+    text: str
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class SceneCard:
+    """A scene, who is to be found in it, and what the models say.
+
+    Attributes:
+        image: the picture; None shows the captions alone.
+        boxes: in pixels of ``image`` as loaded.
+        answer: a complete caption; None where there is none.
+    """
+
+    id: str
+    num_concepts: int
+    image: ImageSource | None
+    boxes: tuple[BoxCard, ...]
+    references: tuple[ReferenceCard, ...]
+    captions: tuple[CaptionCard, ...]
+    answer: str | None = None
+
+    @property
+    def present(self) -> list[str]:
+        return [r.name for r in self.references if r.is_present]
+
+    @property
+    def pool(self) -> list[str]:
+        return [r.name for r in self.references]
+
+    def segments(self, caption: CaptionCard) -> list[tuple[str, str]]:
+        """Cut a caption into (text, kind): kind is "right" or "wrong" for a name, else empty."""
+        segments, end = [], 0
+        for span in name_spans(caption.text, self.pool):
+            segments.append((caption.text[end : span.start], ""))
+            kind = RIGHT if span.name in self.present else WRONG
+            segments.append((caption.text[span.start : span.end], kind))
+            end = span.end
+        segments.append((caption.text[end:], ""))
+        return [(text, kind) for text, kind in segments if text]
+
+    def missed(self, caption: CaptionCard) -> list[str]:
+        """Names of those in the picture that a caption leaves out."""
+        said = {span.name for span in name_spans(caption.text, self.pool)}
+        return [name for name in self.present if name not in said]
+
+    def counts(self, caption: CaptionCard) -> NameCounts:
+        return count_names(caption.text, self.present, self.pool)
+
+    @property
+    def reward_names(self) -> list[str]:
+        """Every reward component of any caption, in order of appearance."""
+        return list(dict.fromkeys(name for c in self.captions for name in c.rewards))
