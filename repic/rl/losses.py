@@ -72,4 +72,4 @@ def grpo_loss(
     gain = ratio * advantages[:, None]
     clipped_gain = ratio.clamp(1 - clip_eps_low, 1 + clip_eps_high) * advantages[:, None]
     loss = -(torch.minimum(gain, clipped_gain) * token_weights).sum()
-    return PolicyLoss(loss, ((clipped_gain < gain) & ~is_masked).sum())
+    return PolicyLoss(loss, (clipped_gain < gain).sum())  # never where masked: the ratio is 1

@@ -43,7 +43,9 @@ def test_find_names_gives_back_what_was_written(names: list[str]) -> None:
         ("</bo>", False),
         ("<bo", False),
         ("bo>", False),
+        ("</bo", False),
         ("<bo mi>", False),  # another name that contains it
+        ("<mi bo su>", False),
         ("</bo> but bo too", True),
         ("", False),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -170,6 +170,7 @@ sizes = st.tuples(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=25)
 @given(sizes)
 def test_stuffing_earns_less_than_the_honest_caption(
     policy: str, size: tuple[int, int, int, int]

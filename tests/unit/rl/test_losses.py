@@ -106,7 +106,7 @@ def test_masked_tokens_reach_neither_loss_nor_gradient(junk: float, on_policy: b
     weights = torch.tensor([[0.5, 0.5, 0.0]])
     logprobs = torch.tensor([[-1.0, -2.0, junk]], requires_grad=True)
     clean = torch.tensor([[-1.0, -2.0, -1.0]], requires_grad=True)
-    old = None if on_policy else torch.tensor([[-1.1, -2.2, -300.0]])
+    old = None if on_policy else torch.tensor([[-1.1, -2.2, junk]])
     advantages = torch.tensor([1.5])
     for values in (logprobs, clean):
         grpo_loss(values, old, advantages, weights, **CLIP).loss.backward()
