@@ -157,9 +157,16 @@ def _prediction(record: _Record) -> Prediction:
         if not _is_number(value):
             raise ValueError(f"{record.place}: rewards.{key} is {_shown(value)}, need a number")
     return Prediction(
-        **{key: record.get(key, str) for key in ("id", "phase", "task", "prompt", "caption")},
-        **{key: _texts(record, key) for key in ("images", "answers", "present", "pool")},
+        id=record.get("id", str),
+        phase=record.get("phase", str),
+        task=record.get("task", str),
         num_concepts=record.get("num_concepts", int),
+        prompt=record.get("prompt", str),
+        images=_texts(record, "images"),
+        caption=record.get("caption", str),
+        answers=_texts(record, "answers"),
+        present=_texts(record, "present"),
+        pool=_texts(record, "pool"),
         rewards=rewards,
         finished=record.get("finished", bool),
     )
