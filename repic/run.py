@@ -65,22 +65,21 @@ def run(
     assert isinstance(resolved, dict)
     settings.refuse_other_settings(folder / "config.yaml", resolved)
     is_main = distributed.rank() == 0
-    if (folder / "summary.json").exists():
+    if (folder / "report.html").exists():
         log.info("already done: %s", folder)
-        if is_main and not (folder / "report.html").exists():
-            write_report(folder)
         return folder
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
         keep_log(folder / "run.log")
         store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
-    arguments = assemble(cfg, folder, resolved)
-    commit = summary.git_commit(Path(__file__).parent)
-    record = {"name": cfg.name, "seed": cfg.seed, "overrides": overrides, "choices": choices}
-    pipeline.run_method(**arguments, record={**record, "git_commit": commit})
+    parts = assemble(cfg, folder, resolved)
+    if not (folder / "summary.json").exists():
+        commit = summary.git_commit(Path(__file__).parent)
+        record = {"name": cfg.name, "seed": cfg.seed, "overrides": overrides, "choices": choices}
+        pipeline.run_method(**parts, record={**record, "git_commit": commit})
     if is_main:
-        write_report(folder)
+        pipeline.show(parts["context"], parts["evaluation"], **cfg.report)
         log.info("finished: %s", folder)
     return folder
 
@@ -159,7 +158,8 @@ def dataset_maker(data: DictConfig) -> Callable[..., Any]:
         if node is None:
             splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
             raise ValueError(f"data.{split}: this data has no such split, only {splits}")
-        return make(node, **{k: v for k, v in arguments.items() if k in node.keys()})
+        keys = set(node.keys())  # `in node` would deny the keys that are still to be given
+        return make(node, **{k: v for k, v in arguments.items() if k in keys})
 
     return dataset
 
@@ -210,17 +210,6 @@ def keep_log(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     root.addHandler(handler)
-
-
-def write_report(folder: Path) -> None:
-    """Write report.html."""
-    import importlib
-
-    try:
-        page = importlib.import_module("repic.report.page")
-    except ImportError:
-        return
-    page.write_report(folder)
 
 
 def main() -> None:

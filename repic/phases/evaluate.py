@@ -69,11 +69,24 @@ class Evaluation:
     metrics: Any
     rubric: Any
 
-    def scenes(self, context: Context, count: int) -> list[Example]:
-        """The examples of one number of concepts; a dataset of real photos may have none."""
+    def check(self, context: Context) -> None:
+        """Refuse what cannot be evaluated before anything is computed."""
+        for count in self.metrics.counts:
+            context.dataset(split=self.split, counts=[count], size=1, seed=0)
+
+    def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
+        """The examples of one number of concepts; a dataset of real photos may have none.
+
+        Args:
+            context: the run.
+            count: the number of concepts.
+            drawn: ``scale``, if the pictures shall have another resolution.
+        """
         # A seed for each count: examples of one seed and place share an id.
         seed = 10 * self.seed + count
-        dataset = context.dataset(split=self.split, counts=[count], size=self.per_count, seed=seed)
+        dataset = context.dataset(
+            split=self.split, counts=[count], size=self.per_count, seed=seed, **drawn
+        )
         return [e for i in range(len(dataset)) if (e := dataset[i]).num_concepts == count]
 
     def of_policy(self, policy: Any, context: Context) -> dict[str, float]:

@@ -13,7 +13,9 @@ from repic.phases.evaluate import (
     Scores,
     prediction_rows,
 )
+from repic.phases.loggers import log_images
 from repic.phases.summary import plain
+from repic.report.run_page import write_run_report
 from repic.types import Prediction
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ def run_method(
         record: what the summary says of the run beside its results.
     """
     begun = time.perf_counter()
-    for phase in phases.values():
-        phase.check(context)
+    for part in (*phases.values(), evaluation):
+        part.check(context)
     stages = {} if base is None else {"base": base}
     stage = base or Stage("nothing", "", "", None, 0.0)
     for name, phase in phases.items():
@@ -65,5 +67,28 @@ def run_method(
             "metrics": plain(scores),
         }
         store.write_json(context.folder / "summary.json", summary)
+
+
+def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, scale: float) -> None:
+    """Write ``report.html``, and send its scenes to loggers that take pictures.
+
+    Args:
+        context: the run, whose summary is written.
+        evaluation: knows the scenes.
+        scenes_per_count: of each number of concepts; the first ones.
+        scale: the resolution that drawn scenes are shown at.
+    """
+    examples = [
+        example
+        for count in evaluation.metrics.counts
+        for example in evaluation.scenes(context, count, scale=scale)[:scenes_per_count]
+    ]
+    write_run_report(context.folder, examples=examples, scenes_per_count=scenes_per_count)
+    said: dict[str, list[str]] = {}
+    for row in store.read_lines(context.folder / "predictions.jsonl"):
+        said.setdefault(row["id"], []).append(f"{row['phase']}: {row['caption']}")
+    shown = [example for example in examples if example.query is not None]
     for logger in context.loggers:
+        pictures = [example.query.load() for example in shown if example.query]
+        log_images(logger, "scenes", pictures, ["\n".join(said[e.id]) for e in shown])
         logger.finalize("success")

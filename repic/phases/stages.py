@@ -17,6 +17,8 @@ from repic.phases.grpo import GrpoModule
 from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule
 from repic.phases.train import train
+from repic.rl.aggregation import token_weights
+from repic.rl.kl import kl_penalty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,14 @@ class GrpoPhase:
                 f"phase.grpo.group_size: {self.group_size}; a rollout is compared with its"
                 " siblings, so use 2 or more"
             )
+        weights = token_weights(
+            torch.ones(1, 1, dtype=torch.bool),
+            aggregation=self.aggregation,
+            num_sequences=1,
+            num_tokens=1,
+            max_tokens=1,
+        )
+        kl_penalty(weights, weights, weights, estimator=self.kl_estimator)
 
     def run(self, context: Context, start: Stage) -> Stage:
         """Train from ``start``; what is finished already is not done again."""

@@ -59,7 +59,16 @@ def interrupt_at(phase: str, iteration: int) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("phase", "iteration"), [("sft", 1), ("sft", 3), ("grpo", 2), ("grpo", 3), ("grpo", 4)]
+    ("phase", "iteration"),
+    [
+        ("sft", 3),
+        ("grpo", 3),
+        # before the first checkpoint, at one, and when all is computed but nothing exported
+        *(
+            pytest.param(*cut, marks=pytest.mark.slow)
+            for cut in (("sft", 1), ("grpo", 2), ("grpo", 4))
+        ),
+    ],
 )
 def test_training_goes_on_where_it_was(
     model: Path,
@@ -74,7 +83,10 @@ def test_training_goes_on_where_it_was(
         with pytest.raises(Interrupted):
             start(model, tmp_path, *SIZES)
     torch.manual_seed(12345)  # nothing may hang on the state of the process
-    equal_runs(start(model, tmp_path, *SIZES), uninterrupted)
+    folder = start(model, tmp_path, *SIZES)
+    equal_runs(folder, uninterrupted)
+    iterations = [row["iteration"] for row in rows_of(folder) if row["phase"] == phase]
+    assert iterations == [1, 2, 3, 4]  # those after the checkpoint are not there twice
 
 
 def test_evaluation_goes_on_where_it_was(
@@ -104,18 +116,7 @@ def test_evaluation_goes_on_where_it_was(
     assert len(captioned) + len(again) == 3 * 2  # base, sft, grpo × two counts: none twice
 
 
-def test_iterations_after_the_checkpoint_are_not_logged_twice(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Monitor, "log", interrupt_at("grpo", 3))
-        with pytest.raises(Interrupted):
-            start(model, tmp_path, *SIZES)
-    folder = start(model, tmp_path, *SIZES)
-    iterations = [row["iteration"] for row in rows_of(folder) if row["phase"] == "grpo"]
-    assert iterations == [1, 2, 3, 4]
-
-
+@pytest.mark.slow
 def test_several_updates_an_iteration_resume_as_well(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

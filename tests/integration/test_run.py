@@ -85,8 +85,8 @@ def test_several_updates_of_one_iteration_leave_the_policy_that_sampled(
     model: Path, tmp_path: Path
 ) -> None:
     speed = "phase.grpo.optimizer.lr=0.1"
-    row = rows_of(start(model, tmp_path, "phase.grpo.num_updates=3", speed))[-1]
-    assert row["grpo/clip_frac"] > 0
+    rows = rows_of(start(model, tmp_path, "phase.grpo.num_updates=3", speed))
+    assert max(row.get("grpo/clip_frac", 0) for row in rows) > 0
 
 
 def test_help_answers_without_heavy_imports(tmp_path: Path) -> None:

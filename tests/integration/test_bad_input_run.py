@@ -1,0 +1,159 @@
+"""What people get wrong is told in one line that names the place and the mend; nothing is lost."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from repic import run
+from tests.integration.small import rows_of, start, summary_of
+
+SMALL = ("debug=fast", "debug.traceback=false", "metrics.counts=[1]", "method=sft")
+
+
+@pytest.fixture
+def command(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Run the command line in this process; return its exit status and what it says."""
+
+    def call(*arguments: str) -> tuple[Any, str]:
+        given = ["repic", *arguments]
+        if not any(argument.startswith("model.path=") for argument in arguments):
+            given.append(f"model.path={model}")
+        if not any(argument.startswith("outputs=") for argument in arguments):
+            given.append(f"outputs={tmp_path / 'outputs'}")
+        monkeypatch.setattr(sys, "argv", given)
+        capsys.readouterr()
+        try:
+            run.main()
+        except SystemExit as end:
+            return end.code, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return call
+
+
+def last_line(text: str) -> str:
+    """The message; Hydra says before it which job it was."""
+    lines = [line for line in text.splitlines() if line.startswith("repic: ")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("concepts.counts=[6]", "concepts.counts: 6 is not a number of concepts"),
+        ("phase.sft.counts=[0]", "0 is not a number of concepts"),
+        ("metrics.counts=[7]", "metrics.counts: need whole numbers from 1 to 5"),
+        ("reward.rubric.weights.recognition=high", "reward.weights.recognition: 'high' is not a"),
+        ("reward.rubric.weights.recognition=.nan", "is not a finite number"),
+        ("phase.evaluate.split=tset", "data.tset"),
+        ("phase.grpo.group_size=1", "phase.grpo.group_size"),
+        ("phase.sft.iteratoins=3", "iteratoins"),
+        ("reward=recogniton", "recogniton"),
+        ("model.path=/no/such/folder", "/no/such/folder"),
+        ("phase.sft.micro_batch=3", "not a multiple of micro_batch 3"),
+        ("loss.aggregation=mean", "aggregation 'mean' is not one of"),
+        ("model.dtype=float31", "model.dtype"),
+    ],
+)
+def test_a_wrong_value_is_named(command, tmp_path: Path, override: str, said: str) -> None:
+    method = "method=repic" if override.startswith(("concepts", "phase.grpo", "loss")) else SMALL[3]
+    code, text = command(*SMALL[:2], override, method)
+    assert code == 1
+    assert said in last_line(text)
+    assert not list((tmp_path / "outputs").rglob("*.resume.pt")), "told only after some training"
+
+
+def test_a_typo_in_an_experiment_file_is_named_with_the_likely_key(
+    command,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "typo.yaml").write_text(
+        "# @package _global_\nname: typo\nphase: {grpo: {grup_size: 4}}\n"
+    )
+    code, text = command("--config-dir", str(folder.parent), "+experiment=typo", *SMALL)
+    assert code == 1
+    said = last_line(text)
+    assert "experiment/typo.yaml: phase.grpo.grup_size is not a key" in said
+    assert "did you mean phase.grpo.group_size?" in said
+    assert not list((tmp_path / "outputs").rglob("summary.json"))
+
+
+def test_a_sound_experiment_file_passes(command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "sound.yaml").write_text(
+        "# @package _global_\nname: sound\nphase: {sft: {counts: [2], iterations: 1}}\n"
+    )
+    code, text = command("--config-dir", str(folder.parent), "+experiment=sound", *SMALL)
+    assert code == 0, text
+
+
+def test_a_place_that_cannot_be_written_to_is_named(
+    command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, text = command(*SMALL, f"outputs={tmp_path / 'file'}")
+    assert code == 1
+    assert str(tmp_path / "file") in last_line(text)
+    original = os.mkdir
+
+    def mkdir(path: Any, *arguments: Any) -> None:
+        if "forbidden" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        original(path, *arguments)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    code, text = command(*SMALL, f"outputs={tmp_path / 'forbidden'}")
+    assert code == 1
+    assert "Permission denied; choose a folder that you may write to with outputs=" in last_line(
+        text
+    )
+
+
+def test_going_on_with_other_settings_is_refused(command, tmp_path: Path) -> None:
+    code, text = command(*SMALL)
+    assert code == 0, text
+    (config,) = (tmp_path / "outputs").rglob("config.yaml")
+    config.write_text(config.read_text().replace("warmup: 0.05", "warmup: 0.04"))
+    code, text = command(*SMALL)
+    assert code == 1
+    assert "schedule.warmup=0.04, not 0.05" in last_line(text)
+    assert "fresh=true" in text
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(model, tmp_path / "whole", "method=sft", "phase.sft.iterations=3")
+    original, saved = torch.save, []
+
+    def save(state: Any, path: Path) -> None:
+        if len(saved) == 2:
+            Path(path).write_bytes(b"half")
+            raise RuntimeError("PytorchStreamWriter failed: No space left on device")
+        saved.append(path)
+        original(state, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(OSError, match="No space left on device"):
+            start(model, tmp_path / "full", "method=sft", "phase.sft.iterations=3")
+    (checkpoint,) = (tmp_path / "full" / "cache" / "sft").glob("*.resume.pt")
+    assert torch.load(checkpoint, weights_only=True)["iteration"] == 2
+    assert not list(checkpoint.parent.glob(".*.part"))
+    folder = start(model, tmp_path / "full", "method=sft", "phase.sft.iterations=3")
+    assert rows_of(folder) == rows_of(whole)
+    assert summary_of(folder)["metrics"] == summary_of(whole)["metrics"]

@@ -1,0 +1,145 @@
+"""Every configuration composes, makes what it names, and holds no key that nothing reads."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from repic import run
+from repic.phases import settings
+from tests.integration.small import compose_run
+
+CONF = Path(__file__).parents[2] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+GROUPS = sorted(
+    (path.parent.name, path.stem)
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("experiment", "hydra", "phase")
+)
+
+
+def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    return run.assemble(cfg, tmp_path, resolved)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
+    cfg, choices = compose_run(f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}")
+    assert choices["experiment"] == name
+    assert cfg.name == name
+    parts = assemble(cfg, tmp_path)
+    for phase in parts["phases"].values():
+        phase.check(parts["context"])
+    assert parts["evaluation"].scenes(parts["context"], 1)[0].num_concepts == 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_a_lab_book_entry(name: str) -> None:
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert f"+experiment={name}" in lines[1]
+    assert lines[2].startswith("# ")  # what it should give, and how long it takes
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_experiment_has_a_key_that_the_base_lacks(name: str) -> None:
+    cfg, choices = compose_run(f"+experiment={name}")
+    groups = [
+        f"{group}={settings.as_override(choice)}"
+        for group, choice in choices.items()
+        if group != "experiment"
+    ]
+    known, _ = compose_run(*groups)
+    settings.refuse_unknown_keys(
+        name, OmegaConf.to_container(cfg), OmegaConf.to_container(known), []
+    )
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option_composes(group: str, option: str) -> None:
+    _, choices = compose_run(f"{group}={option}")
+    assert choices[group] == option
+
+
+def test_the_options_that_people_were_promised_are_there() -> None:
+    promised = {
+        "reward": "recognition quality combined none",
+        "kl": "none low default high",
+        "concepts": "one two three four five mixed",
+        "logger": "csv tensorboard wandb",
+        "trainer": "cpu gpu ddp",
+        "method": "zero_shot sft repic name_everybody pretrain",
+        "debug": "fast",
+        "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
+        " multi_concept_5 quickstart pretrain_tiny",
+    }
+    for group, options in promised.items():
+        there = {path.stem for path in (CONF / group).glob("*.yaml")}
+        assert set(options.split()) <= there, group
+
+
+def test_a_typo_on_the_command_line_is_refused() -> None:
+    with pytest.raises(HydraException, match="iteratoins"):
+        compose_run("phase.sft.iteratoins=3")
+
+
+def test_debug_wins_over_experiments_and_not_over_the_command_line() -> None:
+    cfg, _ = compose_run("+experiment=quickstart", "debug=fast", "phase.sft.iterations=7")
+    assert cfg.phase.grpo.iterations == 2
+    assert cfg.phase.sft.iterations == 7
+
+
+@pytest.mark.parametrize("option", ["none", "low", "default", "high"])
+def test_the_kl_choice_reaches_the_phase(option: str) -> None:
+    cfg, _ = compose_run(f"kl={option}")
+    assert cfg.phase.grpo.kl_coef == cfg.kl.coef
+
+
+def branches(node: Any, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every mapping of a configuration that is no constructor's arguments, with its place."""
+    if isinstance(node, DictConfig) and "_target_" not in node:
+        yield prefix, node
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from branches(node[key], f"{prefix}.{key}".lstrip("."))
+
+
+def test_every_leaf_is_read() -> None:
+    """A key is a constructor's argument (which refuses strangers), or the code here names it.
+
+    Interpolations count as reading; what they lead to is somebody's argument in turn.
+    """
+    code = (CONF.parent / "repic" / "run.py").read_text()
+    code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
+    read = set(re.findall(r"(?:cfg|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
+    splits = {"data.train", "data.val", "data.test", "data.prompt"}
+    phases = {f"phase.{name}" for name in ("sft", "grpo", "pretrain", "evaluate", "validate")}
+    known = read | splits | phases
+    cfg, _ = compose_run("logger=wandb")
+    assert unread_keys(cfg, known) == []
+    # The test can fail.
+    for stray in ("trainer.therads", "method.evaluate", "kl.beta", "iterations", "data.sizes"):
+        cfg, _ = compose_run(f"+{stray}=1")
+        assert unread_keys(cfg, known) == [stray]
+
+
+def unread_keys(cfg: DictConfig, known: set[str]) -> list[str]:
+    unread = []
+    for place, node in branches(cfg):
+        for key in node:
+            full = f"{place}.{key}".lstrip(".")
+            value = None if OmegaConf.is_missing(node, key) else node[key]
+            is_branch = isinstance(value, DictConfig) and "_target_" not in value
+            starts = {full.rsplit(".", n)[0] for n in range(full.count(".") + 1)}
+            # A group counts as read where its key is, or where the whole of it is passed on.
+            if not is_branch and not known & {
+                s for s in starts if "." in s or s in (full, "report")
+            }:
+                unread.append(full)
+    return unread
