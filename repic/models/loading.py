@@ -7,7 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils import logging
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.models.directory import find_model, fingerprint
 from repic.models.encoder import Prompt, PromptEncoder
@@ -51,6 +52,7 @@ def load_policy(
     """
     if dtype not in _DTYPES:
         raise ValueError(f"model.dtype: {dtype!r} is not one of {', '.join(_DTYPES)}")
+    logging.disable_progress_bar()  # the run has a bar of its own
     folder = find_model(path)
     encoder = PromptEncoder(
         str(folder), prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels
@@ -110,7 +112,7 @@ def _add_adapters(model: Any, lora: Mapping[str, float | int]) -> nn.Module:
         raise ValueError(f"model.lora takes r, alpha and dropout, not {', '.join(lora)}")
     config = LoraConfig(
         r=int(lora["r"]),
-        lora_alpha=lora["alpha"],
+        lora_alpha=int(lora["alpha"]),
         lora_dropout=lora["dropout"],
         target_modules=_LORA_TARGETS,
     )

@@ -128,8 +128,9 @@ class Policy(nn.Module):
         """Let the reference compute inside this context; without gradients."""
         if self._reference_is_copy and not self._reference:
             raise ValueError("there is no reference yet: call freeze_reference() first")
-        is_bare = isinstance(self.model, PeftModel) and not self._reference
-        adapters_off = self.model.disable_adapter() if is_bare else nullcontext()
+        model: Any = self.model
+        is_bare = self.has_adapters and not self._reference
+        adapters_off = model.disable_adapter() if is_bare else nullcontext()
         self._acting = self._reference
         try:
             with adapters_off, torch.no_grad():

@@ -41,7 +41,7 @@ def batch_vision_attention(model: nn.Module) -> int:
             isinstance(hook, partial) and hook.func is _add_layout
             for hook in module._forward_pre_hooks.values()
         ):
-            config = module.config
+            config: Any = module.config
             sizes = (config.spatial_merge_size, config.window_size, config.patch_size)
             module.register_forward_pre_hook(partial(_add_layout, sizes=sizes), with_kwargs=True)
     return changed
@@ -76,8 +76,8 @@ def attention_by_length(
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, length: int, scaling: float) -> Tensor:
     """Full attention inside every run of ``length`` rows."""
-    batched = [x.unflatten(0, (-1, length)).transpose(1, 2) for x in (query, key, value)]
-    out = scaled_dot_product_attention(*batched, scale=scaling)
+    q, k, v = (x.unflatten(0, (-1, length)).transpose(1, 2) for x in (query, key, value))
+    out = scaled_dot_product_attention(q, k, v, scale=scaling)
     return out.transpose(1, 2).flatten(0, 1)
 
 

@@ -44,7 +44,7 @@ def test_a_wrong_setting_is_named(qwen: Path, changes: dict, said: str) -> None:
 
 
 def test_an_unknown_adapter_setting_is_refused(qwen: Path) -> None:
-    with pytest.raises(ValueError, match="model.lora takes r, alpha and dropout, not rank"):
+    with pytest.raises(ValueError, match=r"model.lora takes r, alpha and dropout, not rank"):
         tiny.load(qwen, lora={"rank": 4, "alpha": 8, "dropout": 0.0})
 
 

@@ -31,8 +31,8 @@ def frequencies(setting: Sampling, probs: torch.Tensor = PROBS) -> list[float]:
         ({"top_p": 0.65}, [0, 4 / 7, 0, 3 / 7]),
         ({"top_p": 0.75}, [0, 4 / 9, 2 / 9, 3 / 9]),
         ({"top_p": 0.01}, [0, 1, 0, 0]),
-        # After top-k the rest is 4/9, 2/9, 3/9: half of it is reached by the first two.
-        ({"top_k": 3, "top_p": 0.5}, [0, 4 / 7, 0, 3 / 7]),
+        # Shares are of what top-k leaves: the likeliest token has 4/9 of it, and that is enough.
+        ({"top_k": 3, "top_p": 0.44}, [0, 1, 0, 0]),
         ({"temperature": 0.5}, [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
         ({"temperature": 0.0}, [0, 1, 0, 0]),
     ],
