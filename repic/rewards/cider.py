@@ -1,7 +1,7 @@
 """CIDEr-D with document frequencies from a fixed corpus.
 
-Vedantam et al., https://arxiv.org/abs/1411.5726, section 4 and the appendix on CIDEr-D, as
-tylin/coco-caption computes it (``pyciderevalcap/ciderD``; a parity test compares the numbers):
+CIDEr-D of Vedantam et al., https://arxiv.org/abs/1411.5726, as tylin/coco-caption computes it
+(``pycocoevalcap/cider``; a parity test compares the numbers):
 the "length" of the Gaussian penalty counts bigrams, and sigma is 6. Deviations:
 
 1. Document frequencies come from a corpus that is fixed beforehand, not from the captions that

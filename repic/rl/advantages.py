@@ -56,7 +56,7 @@ def rloo_advantages(
 ) -> Float[Tensor, "B G"]:
     """Each rollout's weighted reward minus the mean of the others' in its group.
 
-    RLOO, https://arxiv.org/abs/2402.14740, equation 6. It equals G / (G - 1) times the centred
+    RLOO, https://arxiv.org/abs/2402.14740. It equals G / (G - 1) times the centred
     reward, with G the number of rollouts to which any weighted component applies.
 
     Args:
