@@ -13,10 +13,11 @@ models (Trockman and Kolter 2023, https://arxiv.org/abs/2305.09828). Both are co
 2. Heads of the *matching* layers compare those subspaces: they attend to places whose
    neighbourhood resembles that of the present token and whose predecessor is the present token,
    away from the last few tokens, and copy what stands there.
-3. Every other head copies what it attends to (value and output projections are transposes), with
-   random queries and keys. Embeddings have unit variance, the head is a small multiple of them.
+3. Both kinds copy: value and output projections are transposes. Embeddings have unit variance, and
+   the output head is a small multiple of them.
 
-All weights are trained afterwards like any others.
+The other layers keep their random attention, which is what learns to read pictures: with matching
+heads in every layer, describing is learned far more slowly. All weights are trained afterwards.
 """
 
 import math
@@ -48,7 +49,7 @@ def initialize_for_lookup(model: nn.Module, *, matching_layers: Sequence[int], s
 
     Args:
         model: a ``Qwen2_5_VLForConditionalGeneration`` with four heads per layer, as many for keys.
-        matching_layers: which layers, from 1, get matching heads.
+        matching_layers: which layers, counted from 0, get matching heads; never the first.
         seed: of all random directions.
     """
     random = torch.Generator().manual_seed(seed)
@@ -68,15 +69,14 @@ def initialize_for_lookup(model: nn.Module, *, matching_layers: Sequence[int], s
         attention = layer.self_attn
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             projection.bias.zero_()
-        _copy_values(attention, read if number == 0 else _rotation(width, random), width)
-        for projection in (attention.q_proj, attention.k_proj):
-            projection.weight.copy_(_gaussian((width, width), 0.5 / math.sqrt(width), random))
-        for head in range(heads):
-            rows = slice(head * size, (head + 1) * size)
-            if number == 0:
-                _look_back(attention, head, rows, write, frequencies)
-            elif number in matching_layers:
-                _match(attention, rows, read, write, size, random)
+        if number == 0 or number in matching_layers:
+            _copy_values(attention, read if number == 0 else _rotation(width, random))
+            for head in range(heads):
+                rows = slice(head * size, (head + 1) * size)
+                if number == 0:
+                    _look_back(attention, head, rows, write, frequencies, random)
+                else:
+                    _match(attention, rows, read, write, random)
         _spread_mlp(layer.mlp, random)
 
 
@@ -89,18 +89,25 @@ def _gaussian(shape: tuple[int, ...], std: float, random: torch.Generator) -> Te
     return torch.randn(shape, generator=random) * std
 
 
-def _copy_values(attention: nn.Module, rotation: Tensor, width: int) -> None:
+def _copy_values(attention: nn.Module, rotation: Tensor) -> None:
     """What a head attends to is written back as it is, each head a part of the directions."""
     attention.v_proj.weight.copy_(rotation)
     attention.o_proj.weight.copy_(rotation.T)
 
 
 def _look_back(
-    attention: nn.Module, head: int, rows: slice, write: Tensor, frequencies: Tensor
+    attention: nn.Module,
+    head: int,
+    rows: slice,
+    write: Tensor,
+    frequencies: Tensor,
+    random: torch.Generator,
 ) -> None:
     """Attend at a fixed distance and write into a subspace of the head's own."""
     distance, gains = LOCAL_HEADS[head]
-    size = rows.stop - rows.start
+    size, width = rows.stop - rows.start, len(write)
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.weight[rows] = _gaussian((size, width), 0.5 / math.sqrt(width), random)
     attention.o_proj.weight[:, rows] = write[rows].T * (
         WRITE_SHARP if head in SHARP else WRITE_BROAD
     )
@@ -118,17 +125,17 @@ def _match(
     rows: slice,
     read: Tensor,
     write: Tensor,
-    size: int,
     random: torch.Generator,
 ) -> None:
     """Attend to where the neighbourhood is alike and the predecessor is the present token."""
-    half, base = size // 2, rows.start
+    size, base, width = rows.stop - rows.start, rows.start, len(write)
+    half = size // 2
     slow = [*range(FAST_FREQUENCIES, half), *range(half + FAST_FREQUENCIES, size)]
     slow = [base + dim for dim in slow]
     token_dims, bag_dims = slow[:PREDECESSOR_DIMS], slow[PREDECESSOR_DIMS:]
     query, key = attention.q_proj, attention.k_proj
     for projection in (query, key):
-        projection.weight[rows] *= 0.1
+        projection.weight[rows] = _gaussian((size, width), 0.05 / math.sqrt(width), random)
     mix = _gaussian((len(token_dims), size), PREDECESSOR_GAIN / math.sqrt(size), random)
     query.weight[token_dims] = mix @ read[:size]
     key.weight[token_dims] = mix @ write[:size]

@@ -26,9 +26,9 @@ class SceneRules:
             reference's. Answers are never touched.
     """
 
-    absent: tuple[int, int]
+    absent: Sequence[int]
     lookalike: float
-    strangers: tuple[int, int]
+    strangers: Sequence[int]
     drop_image: float
     drop_info: float
     omit: float

@@ -1,0 +1,60 @@
+"""What captions say can be read back."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repic.toybox.grammar import parse_caption, write_captions
+from repic.toybox.world import BACKGROUNDS, names, toys
+from repic.types import Mention, Scene
+
+mentions = st.builds(
+    lambda toy, name, position: Mention({**toy.attributes, "position": position}, name),
+    st.sampled_from(toys("train")),
+    st.none() | st.sampled_from(names("train")),
+    st.sampled_from(["left", "middle", "right"]),
+)
+scenes = st.builds(
+    lambda them, background: Scene(tuple(them), background),
+    st.lists(mentions, min_size=1, max_size=7),
+    st.sampled_from(BACKGROUNDS),
+)
+
+
+@given(scenes)
+def test_every_caption_states_the_whole_scene(scene):
+    captions = write_captions(scene)
+    assert len(set(captions)) == 5
+    for caption in captions:
+        read = parse_caption(caption)
+        assert [dict(m.attributes) for m in read.mentions] == [
+            dict(m.attributes) for m in scene.mentions
+        ]
+        assert [m.name for m in read.mentions] == [m.name for m in scene.mentions]
+    assert sum(parse_caption(c).background == scene.background for c in captions) == 3
+
+
+@given(st.text(max_size=200))
+def test_any_text_can_be_read(text):
+    parse_caption(text)
+
+
+def test_a_caption_by_hand():
+    read = parse_caption(
+        "On the left there is a red bear, <momi>. The striped cat with green glasses is on the"
+        " right, and an elephant flies."
+    )
+    bear, cat, elephant = read.mentions
+    assert bear == Mention({"colour": "red", "species": "bear", "position": "left"}, "<momi>")
+    assert dict(cat.attributes) == {
+        "pattern": "striped",
+        "species": "cat",
+        "accessory_colour": "green",
+        "accessory": "glasses",
+        "position": "right",
+    }
+    assert dict(elephant.attributes) == {"species": "elephant"}
+    assert read.background is None
+
+
+def test_words_inside_other_words_are_not_toys():
+    assert not parse_caption("a bearing, a catalogue, the dogma").mentions
