@@ -93,3 +93,16 @@ def test_a_failed_write_leaves_the_former_file(tmp_path: Path, monkeypatch) -> N
         write_tables(tmp_path, "ablation", TABLE)
     assert path.read_text(encoding="utf-8") == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    written = []
+    write = Path.write_text
+
+    def spy(self: Path, *args: object, **kwargs: object) -> int:
+        written.append(self.name)
+        return write(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", spy)
+    write_tables(tmp_path, "ablation", TABLE)
+    assert written == ["ablation.md.part", "ablation.csv.part", "ablation.tex.part"]

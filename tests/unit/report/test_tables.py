@@ -173,3 +173,9 @@ def test_a_seed_without_a_value_does_not_count() -> None:
 def test_no_runs_no_table() -> None:
     with pytest.raises(ValueError, match="at least one finished run"):
         ablation([])
+
+
+def test_of_one_row_none_is_best() -> None:
+    table = ablation([make_run(0, grpo=60)])
+    assert [row.label for row in table.rows] == ["+ RL"]
+    assert not table.is_best(0, 0)
