@@ -279,13 +279,13 @@ def test_headline_compares_the_last_two_models(folder: Path) -> None:
 
 def test_curves_are_gathered_by_key() -> None:
     rows = [
-        MetricRow("grpo", 1, {"grpo/reward/zeal": 0.1, "grpo/reward/total": 1.0, "other/x": 1.0}),
-        MetricRow("grpo", 2, {"grpo/reward/zeal": 0.2, "grpo/reward/total": 2.0, "grpo/kl": 0.3}),
+        MetricRow("grpo", 1, {"grpo/reward/aim": 0.1, "grpo/reward/total": 1.0, "other/x": 1.0}),
+        MetricRow("grpo", 2, {"grpo/reward/aim": 0.2, "grpo/reward/total": 2.0, "grpo/kl": 0.3}),
         MetricRow("grpo", 2, {"val/1/accuracy": 50.0, "val/3/accuracy": 30.0}),
         MetricRow("grpo", 4, {"val/1/accuracy": 60.0, "val/3/accuracy": 40.0}),
     ]
     reward, accuracy = learning_curves(rows)  # a single value of the KL makes no curve
-    assert [line.label for line in reward.lines] == ["total", "zeal"]
+    assert [line.label for line in reward.lines] == ["total", "aim"]
     assert list(reward.lines[0].xs) == [1, 2]
     assert list(reward.lines[1].ys) == [0.1, 0.2]
     assert [line.label for line in accuracy.lines] == ["1 concept", "3 concepts"]
