@@ -57,7 +57,7 @@ def run(
     Returns:
         The run's folder.
     """
-    from repic.phases import distributed, pipeline, store, summary
+    from repic.phases import distributed, loggers, pipeline, store, summary
 
     distributed.start(cfg.trainer.options.accelerator)
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
@@ -74,13 +74,18 @@ def run(
         store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
     parts = assemble(cfg, folder, resolved)
-    if not (folder / "summary.json").exists():
-        commit = summary.git_commit(Path(__file__).parent)
-        record = {"name": cfg.name, "seed": cfg.seed, "overrides": overrides, "choices": choices}
-        pipeline.run_method(**parts, record={**record, "git_commit": commit})
-    if is_main:
-        pipeline.show(parts["context"], parts["evaluation"], **cfg.report)
-        log.info("finished: %s", folder)
+    try:
+        if not (folder / "summary.json").exists():
+            commit = summary.git_commit(Path(__file__).parent)
+            record = {"name": cfg.name, "seed": cfg.seed, "git_commit": commit}
+            record |= {"overrides": overrides, "choices": choices}
+            pipeline.run_method(**parts, record=record)
+        if is_main:
+            pipeline.show(parts["context"], parts["evaluation"], **cfg.report)
+            log.info("finished: %s", folder)
+    finally:
+        for logger in parts["context"].loggers:
+            loggers.close(logger)
     return folder
 
 

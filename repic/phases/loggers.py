@@ -95,3 +95,12 @@ def log_images(logger: Logger, key: str, images: list[Any], captions: list[str])
     """Log pictures by themselves; offline W&B loses those inside a table's cells."""
     if isinstance(logger, WandbLogger):
         logger.log_image(key, images, caption=captions)
+
+
+def close(logger: Logger) -> None:
+    """End a job's logging, so that a sweep's next job in this process begins its own."""
+    logger.finalize("success")
+    # Asking for `experiment` would start one only to end it; without the end, W&B would file
+    # the next job under this one.
+    if isinstance(logger, WandbLogger) and logger._experiment is not None:
+        logger._experiment.finish()

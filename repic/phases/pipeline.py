@@ -91,4 +91,3 @@ def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, sca
     for logger in context.loggers:
         pictures = [example.query.load() for example in shown if example.query]
         log_images(logger, "scenes", pictures, ["\n".join(said[e.id]) for e in shown])
-        logger.finalize("success")

@@ -132,7 +132,7 @@ def test_several_updates_an_iteration_resume_as_well(
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
-    command += ["phase.sft.iterations=300", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
     command += [f"model.path={model}", f"outputs={tmp_path}"]
     root = Path(__file__).parents[2]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)

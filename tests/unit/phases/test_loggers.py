@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from repic.phases import store
-from repic.phases.loggers import JsonlLogger, has_wandb_account, wandb_logger
+from repic.phases.loggers import JsonlLogger, close, has_wandb_account, wandb_logger
 
 
 def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
@@ -58,3 +58,19 @@ def test_a_netrc_entry_is_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_unknown_mode_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"logger\.mode: 'of' is not"):
         wandb_logger(tmp_path, project="p", group="g", name="n", mode="of")
+
+
+def test_closing_ends_a_wandb_run_that_was_begun_and_begins_none(tmp_path: Path) -> None:
+    class Run:
+        finished = 0
+
+        def finish(self) -> None:
+            self.finished += 1
+
+    logger = wandb_logger(tmp_path, project="p", group="g", name="n", mode="offline")
+    close(logger)
+    assert logger._experiment is None
+    logger._experiment = run = Run()
+    close(logger)
+    assert run.finished == 1
+    close(JsonlLogger(tmp_path / "a.jsonl", "sft"))
