@@ -6,6 +6,7 @@ syllables, in prompts and captions alike: that is what lets a model copy a name 
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -92,7 +93,7 @@ def build_tokenizer(syllables: Sequence[str], words: Iterable[str]) -> PreTraine
 def _apply(pieces: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
     """Apply merges in order of rank, as the tokenizer itself does."""
     while True:
-        pairs = [(ranks.get(pair, len(ranks)), i) for i, pair in enumerate(zip(pieces, pieces[1:]))]
+        pairs = [(ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(pieces))]
         best = min(pairs, default=(len(ranks), 0))
         if best[0] == len(ranks):
             return pieces

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
@@ -35,7 +36,7 @@ class SceneRules:
     swap: float
 
 
-def check_counts(counts: Mapping[int, float] | Sequence[int]) -> dict[int, float]:
+def check_counts(counts: Mapping[Any, Any] | Sequence[Any]) -> dict[int, float]:
     """Return concept counts with their weights, or say which one is not possible."""
     weights = dict(counts) if isinstance(counts, Mapping) else dict.fromkeys(counts, 1.0)
     for count, weight in weights.items():
@@ -68,7 +69,7 @@ class CaptionDataset:
         self,
         split: str,
         *,
-        counts: Mapping[int, float] | Sequence[int],
+        counts: Mapping[Any, Any] | Sequence[Any],
         size: int,
         seed: int,
         rules: SceneRules,
@@ -90,7 +91,8 @@ class CaptionDataset:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
-        key = f"{self.seed}/{self.split}/caption/{index}"
+        counts = "+".join(map(str, self.counts))
+        key = f"{self.seed}/{self.split}/caption/{counts}/{index}"
         rng = random.Random(f"toybox/{key}")
         count = rng.choices(list(self.counts), list(self.counts.values()))[0]
         return caption_example(key, self.split, count, rng, self.rules, self.questions, self.scale)
@@ -157,7 +159,11 @@ def cast(
 
 
 def make_references(
-    concepts: Sequence[tuple[Toy, str]], key: str, rng: random.Random, rules: SceneRules, scale: float
+    concepts: Sequence[tuple[Toy, str]],
+    key: str,
+    rng: random.Random,
+    rules: SceneRules,
+    scale: float,
 ) -> tuple[Reference, ...]:
     """Introduce toys by picture, info or both, in random order."""
     references = []

@@ -9,16 +9,29 @@ before it has to say who it is.
 import re
 from collections.abc import Sequence
 
-from repic.toybox.world import ACCESSORIES, ACCESSORY_COLOURS, BACKGROUNDS, COLOURS, PATTERNS, SPECIES, Toy
+from repic.toybox.world import (
+    ACCESSORIES,
+    ACCESSORY_COLOURS,
+    BACKGROUNDS,
+    COLOURS,
+    PATTERNS,
+    SPECIES,
+)
 from repic.types import Mention, Scene
 
 PLACES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
-SETTINGS = {"meadow": "in a meadow", "beach": "on a beach", "room": "in a room", "street": "on a street"}
+SETTINGS = {
+    "meadow": "in a meadow",
+    "beach": "on a beach",
+    "room": "in a room",
+    "street": "on a street",
+}
 
 
 def describe(attributes: dict[str, str]) -> str:
     """All attributes of a toy as a noun phrase with its article.
 
+    >>> from repic.toybox.world import Toy
     >>> describe(Toy("striped", "red", "bear", "blue", "hat").attributes)
     'a striped red bear with a blue hat'
     """
@@ -41,7 +54,10 @@ def write_captions(scene: Scene) -> tuple[str, ...]:
         _sentence(f"{setting}, " + _series([f"{w} {_verb(w, 'is')} {p}" for w, p in pairs])),
         " ".join(_sentence(f"{p} there is {w}") for w, p in pairs),
         _sentence("here we see " + _series([f"{w} {p}" for w, p in _comma(pairs)]) + f" {setting}"),
-        _sentence(f"the toys are {setting}") + " " + " ".join(_sentence(f"{p} stands {w}") for w, p in pairs),
+        " ".join(
+            [_sentence(f"the toys are {setting}")]
+            + [_sentence(f"{p} stands {w}") for w, p in pairs]
+        ),
     )
 
 

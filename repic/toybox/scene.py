@@ -64,7 +64,7 @@ def arrange(toys: Sequence[Toy], seed: str, *, scale: float) -> tuple[ToyboxImag
     width, height = SCENE_SIZE
     poses: list[Pose] = []
     in_front = rng.random() < 0.5
-    for i, x in enumerate(_columns(len(toys), width, rng)):
+    for i, x in enumerate(_columns(len(toys), float(width), rng)):
         crowded = i > 0 and x - poses[-1].centre[0] < 58
         in_front = not in_front if crowded else rng.random() < 0.5
         y = height * (0.68 if in_front else 0.33) + rng.uniform(-5, 5)

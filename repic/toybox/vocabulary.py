@@ -17,7 +17,7 @@ from repic.types import Mention, Scene
 FRAME = (
     "system\nuser\nassistant\nYou are a helpful assistant. 1. Info: an orange bear. Name: <.\n"
     "Who is who?\nIs this?\nWhere is?\nDescribe this toy.\nDescribe this picture.\n"
-    "Who is in this picture?\nWhat do you see in this picture?\nyes\nno"
+    "Who is in this picture?\nWhat do you see in this picture?\nIntroduce everyone.\nyes\nno"
 )
 
 

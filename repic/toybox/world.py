@@ -40,7 +40,7 @@ NOT_NAMES = frozenset(
     " kite lame lane late life like line lone love made make male mane mare mate mere mice mine"
     " more name nude papa pipe rape rate ride rope rude safe sale same save side site size some"
     " sore take tale tame tape time tire tone tube tune vase vote zone nazi homo hobo judo kilo"
-    " limo memo menu mini pity polo pope puma ruby sofa soda solo taxi tuna veto visa dodo dike".split()
+    " limo memo menu mini polo pope puma sofa soda solo tuna veto visa dodo dike".split()
 )
 
 
@@ -70,6 +70,7 @@ def _share(kind: str, what: str) -> float:
 
 
 def split_of_toy(toy: Toy) -> str:
+    """The split an identity belongs to."""
     return _split("toy", " ".join(astuple(toy)))
 
 

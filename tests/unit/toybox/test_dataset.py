@@ -9,7 +9,13 @@ from repic.toybox.grammar import parse_caption
 from repic.toybox.world import Toy, split_of_name, split_of_toy
 
 RULES = SceneRules(
-    absent=(1, 2), lookalike=0.6, strangers=(0, 2), drop_image=0.2, drop_info=0.4, omit=0.0, swap=0.0
+    absent=(1, 2),
+    lookalike=0.6,
+    strangers=(0, 2),
+    drop_image=0.2,
+    drop_info=0.4,
+    omit=0.0,
+    swap=0.0,
 )
 
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from repic.toybox.draw import draw_toy
+from repic.toybox.plush import draw_toy
 from repic.toybox.scene import PORTRAIT_SIZE, SCENE_SIZE, arrange, ground_truth, portrait
 from repic.toybox.world import SLOTS, VALUES, Toy, toys
 

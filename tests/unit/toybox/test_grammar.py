@@ -9,8 +9,8 @@ from repic.types import Mention, Scene
 
 mentions = st.builds(
     lambda toy, name, position: Mention({**toy.attributes, "position": position}, name),
-    st.sampled_from(toys("train")),
-    st.none() | st.sampled_from(names("train")),
+    st.sampled_from(toys("val")),
+    st.none() | st.sampled_from(names("val")),
     st.sampled_from(["left", "middle", "right"]),
 )
 scenes = st.builds(

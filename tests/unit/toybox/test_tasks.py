@@ -5,7 +5,7 @@ import random
 import pytest
 
 from repic.toybox.curriculum import Curriculum
-from repic.toybox.grammar import parse_caption
+from repic.toybox.grammar import describe, parse_caption
 from repic.toybox.tasks import TASKS
 from repic.toybox.world import split_of_name, split_of_toy
 
@@ -30,7 +30,7 @@ def test_no_practice_is_a_personalized_scene_caption():
         for i in range(20):
             made = example(task, i)
             has_scene = made.query is not None and len(made.query.beings) > 1
-            assert not (has_scene and made.references and "<" in made.target)
+            assert not (has_scene and "<" in made.target)
 
 
 def test_who_knows_the_references_and_no_others():
@@ -42,6 +42,32 @@ def test_who_knows_the_references_and_no_others():
         if shown in pictured:
             assert mention.name == pictured[shown]
         assert dict(mention.attributes) == shown.attributes
+
+
+def test_look_ups_name_by_description_and_leave_strangers_nameless():
+    strangers = 0
+    for i in range(40):
+        made = example("look_up", i)
+        assert not made.images
+        known = {r.info: r.name for r in made.references}
+        mentions = parse_caption(made.target).mentions
+        assert {m.name for m in mentions if m.name} == set(made.pool)
+        for mention in mentions:
+            assert mention.name == known.get(describe(dict(mention.attributes)))
+            strangers += mention.name is None
+    assert strangers > 10
+
+
+def test_introductions_follow_the_references():
+    for i in range(20):
+        made = example("introduce", i)
+        mentions = parse_caption(made.target).mentions
+        assert [m.name for m in mentions] == list(made.pool)
+        for mention, reference in zip(mentions, made.references, strict=True):
+            if reference.image:
+                assert dict(mention.attributes) == reference.image.beings[0][0].attributes
+            else:
+                assert describe(dict(mention.attributes)) == reference.info
 
 
 def test_same_is_yes_exactly_for_the_same_toy():

