@@ -1,7 +1,7 @@
 """Build a small Qwen2.5-VL from nothing: a Hugging Face directory like any other."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ def build_directory(
     text: Mapping[str, Any],
     vision: Mapping[str, Any],
     pixels: tuple[int, int],
-    matching_layers: list[int],
+    matching_layers: Sequence[int],
     initializer_range: float,
+    vision_from: str | None = None,
 ) -> None:
     """Write tokenizer, image processor, configuration and random weights.
 
@@ -38,8 +39,10 @@ def build_directory(
         vision: of the vision tower: depth, hidden_size, intermediate_size, num_heads, patch_size,
             temporal_patch_size.
         pixels: smallest and largest area of a picture; others are resized into that range.
-        matching_layers: see ``initialize_for_lookup``.
-        initializer_range: std of the vision tower's weights.
+        matching_layers: see ``initialize_for_lookup``; none leaves the language model's weights
+            random.
+        initializer_range: std of random weights.
+        vision_from: a directory with a trained vision tower of this shape; None: a random one.
     """
     tokenizer = build_tokenizer(SYLLABLES, words())
     token_id = tokenizer.convert_tokens_to_ids
@@ -80,7 +83,11 @@ def build_directory(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
-    initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
+    if matching_layers:
+        initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
+    if vision_from is not None:
+        trained = Qwen2_5_VLForConditionalGeneration.from_pretrained(vision_from)
+        model.model.visual.load_state_dict(trained.model.visual.state_dict())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_processor(Path(folder), vision, pixels)

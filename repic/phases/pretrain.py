@@ -16,16 +16,19 @@ from repic.phases.stages import Imitation
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainPhase(Imitation):
-    """Teach seeing, comparing and looking names up.
+    """Teach seeing, comparing and looking names up; or, in a phase before it, seeing alone.
 
     Attributes:
-        build: writes a model with random weights into ``folder``, from ``seed``.
+        phase: this one's name.
+        build: writes a model with random weights into ``folder``, from ``seed``; its vision tower
+            is that of ``vision_from``, the model of the phase before, if there was one.
         dataset: called with ``split``, ``size`` and ``seed``; its i-th example may depend on
             i / size, which is how far training has come: a curriculum.
         val_size: examples of each validation.
         sampling: how validation answers; greedily, as a rule.
     """
 
+    phase: str
     build: Callable[..., Any]
     dataset: Callable[..., Examples]
     val_size: int
@@ -35,22 +38,25 @@ class PretrainPhase(Imitation):
         self.dataset(split="train", size=1, seed=0)
 
     def run(self, context: Context, start: Stage) -> Stage:
-        seed = stream_seed(context.seed, "pretrain")
-        folder = context.folder / "checkpoints" / "pretrain"
-        scratch = folder.with_name("scratch")
+        seed = stream_seed(context.seed, self.phase)
+        folder = context.folder / "checkpoints" / self.phase
+        scratch = folder.with_name(f"{self.phase}_start")
         if distributed.rank() == 0 and not store.is_done(scratch):
-            store.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
+            before = start.checkpoint or None
+            store.write_folder(
+                scratch, lambda part: self.build(folder=part, seed=seed, vision_from=before)
+            )
             store.mark_done(scratch, {"seed": seed})
         distributed.barrier()
         random_weights = Stage(
-            phase="scratch",
+            phase=scratch.name,
             checkpoint=str(scratch),
             fingerprint=context.fingerprint(str(scratch)),
-            started_from=None,
+            started_from=start.fingerprint or None,
             time_s=0.0,
         )
         return self.fit(
-            "pretrain",
+            self.phase,
             context,
             random_weights,
             folder,
