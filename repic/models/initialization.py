@@ -13,11 +13,13 @@ models (Trockman and Kolter 2023, https://arxiv.org/abs/2305.09828). Both are co
 2. Heads of the *matching* layers compare those subspaces: they attend to places whose
    neighbourhood resembles that of the present token and whose predecessor is the present token,
    away from the last few tokens, and copy what stands there.
-3. Both kinds copy: value and output projections are transposes. Embeddings have unit variance, and
-   the output head is a small multiple of them.
+3. Both kinds copy: value and output projections are transposes. The output head is a multiple of
+   the embeddings, plus noise.
+4. The other layers keep their random attention, which is what learns to read pictures. So that
+   what they write counts beside the rest, everything above is scaled down; with unit embeddings
+   describing is learned many times more slowly, with matching heads in every layer as well.
 
-The other layers keep their random attention, which is what learns to read pictures: with matching
-heads in every layer, describing is learned far more slowly. All weights are trained afterwards.
+All weights are trained afterwards.
 """
 
 import math
@@ -35,12 +37,13 @@ LOCAL_HEADS: tuple[tuple[int, tuple[float, ...]], ...] = (
     (8, (0, 0, 4, 3)),
 )
 SHARP, BROAD = (0, 1), (2, 3)  # which of them single out one neighbour, and which sum up many
+SCALE = 0.2  # of the residual stream: embeddings and what these heads and the MLPs write
 WRITE_SHARP, WRITE_BROAD = 1.5, 3.0  # a sum over many needs more weight to be seen
 FAST_FREQUENCIES = 5  # content is matched in slower ones, which distance hardly turns
 PREDECESSOR_DIMS = 8  # of a matching head; the rest compares neighbourhoods
 PREDECESSOR_GAIN, NEIGHBOURHOOD_GAIN = 1.5, 2.1
 REPULSION = 1.0  # of a matching head, from the tokens just before
-HEAD_GAIN = 0.03  # of the output head, over the embeddings
+HEAD_STD, HEAD_NOISE = 0.03, 0.05  # of the output head: along the embeddings, and at random
 
 
 @torch.no_grad()
@@ -62,8 +65,9 @@ def initialize_for_lookup(model: nn.Module, *, matching_layers: Sequence[int], s
     pairs = torch.arange(size // 2)
     frequencies = config.rope_parameters["rope_theta"] ** (-2 * pairs / size)
     embeddings = torch.randn(language.embed_tokens.weight.shape, generator=random)
-    language.embed_tokens.weight.copy_(embeddings)
-    model.lm_head.weight.copy_(embeddings * HEAD_GAIN)
+    language.embed_tokens.weight.copy_(SCALE * embeddings)
+    noise = _gaussian(tuple(embeddings.shape), HEAD_NOISE, random)
+    model.lm_head.weight.copy_(HEAD_STD * embeddings + noise)
     read, write = _rotation(width, random), _rotation(width, random)
     for number, layer in enumerate(language.layers):
         attention = layer.self_attn
@@ -92,7 +96,7 @@ def _gaussian(shape: tuple[int, ...], std: float, random: torch.Generator) -> Te
 def _copy_values(attention: nn.Module, rotation: Tensor) -> None:
     """What a head attends to is written back as it is, each head a part of the directions."""
     attention.v_proj.weight.copy_(rotation)
-    attention.o_proj.weight.copy_(rotation.T)
+    attention.o_proj.weight.copy_(SCALE * rotation.T)
 
 
 def _look_back(
@@ -108,9 +112,8 @@ def _look_back(
     size, width = rows.stop - rows.start, len(write)
     for projection in (attention.q_proj, attention.k_proj):
         projection.weight[rows] = _gaussian((size, width), 0.5 / math.sqrt(width), random)
-    attention.o_proj.weight[:, rows] = write[rows].T * (
-        WRITE_SHARP if head in SHARP else WRITE_BROAD
-    )
+    gain = WRITE_SHARP if head in SHARP else WRITE_BROAD
+    attention.o_proj.weight[:, rows] = SCALE * gain * write[rows].T
     for pair, gain in enumerate(gains):
         amplitude = math.sqrt(gain * math.sqrt(size))
         angle = frequencies[pair].item() * distance
@@ -154,4 +157,4 @@ def _spread_mlp(mlp: nn.Module, random: torch.Generator) -> None:
         shape = projection.weight.shape
         projection.weight.copy_(_gaussian(shape, 1 / math.sqrt(shape[1]), random))
     shape = mlp.down_proj.weight.shape
-    mlp.down_proj.weight.copy_(_gaussian(shape, 0.5 / math.sqrt(shape[1]), random))
+    mlp.down_proj.weight.copy_(_gaussian(shape, SCALE * 0.5 / math.sqrt(shape[1]), random))
