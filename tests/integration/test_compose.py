@@ -119,7 +119,10 @@ def test_every_leaf_is_read() -> None:
     code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
     read = set(re.findall(r"(?:cfg|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
     splits = {"data.train", "data.val", "data.test", "data.prompt"}
-    phases = {f"phase.{name}" for name in ("sft", "grpo", "pretrain", "evaluate", "validate")}
+    phases = {
+        f"phase.{name}"
+        for name in ("sft", "grpo", "pretrain_vision", "pretrain", "evaluate", "validate")
+    }
     known = read | splits | phases
     cfg, _ = compose_run("logger=wandb")
     assert unread_keys(cfg, known) == []
