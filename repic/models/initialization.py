@@ -24,9 +24,10 @@ All weights are trained afterwards.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Distance that each head of the first layer looks at, and the score's gain by rotary frequency,
 # fastest first: fast ones make it sharp, slow ones make it broad.
@@ -47,7 +48,7 @@ HEAD_STD, HEAD_NOISE = 0.03, 0.05  # of the output head: along the embeddings, a
 
 
 @torch.no_grad()
-def initialize_for_lookup(model: nn.Module, *, matching_layers: Sequence[int], seed: int) -> None:
+def initialize_for_lookup(model: Any, *, matching_layers: Sequence[int], seed: int) -> None:
     """Overwrite a Qwen2.5-VL language model's weights in place.
 
     Args:
@@ -93,14 +94,14 @@ def _gaussian(shape: tuple[int, ...], std: float, random: torch.Generator) -> Te
     return torch.randn(shape, generator=random) * std
 
 
-def _copy_values(attention: nn.Module, rotation: Tensor) -> None:
+def _copy_values(attention: Any, rotation: Tensor) -> None:
     """What a head attends to is written back as it is, each head a part of the directions."""
     attention.v_proj.weight.copy_(rotation)
     attention.o_proj.weight.copy_(SCALE * rotation.T)
 
 
 def _look_back(
-    attention: nn.Module,
+    attention: Any,
     head: int,
     rows: slice,
     write: Tensor,
@@ -124,7 +125,7 @@ def _look_back(
 
 
 def _match(
-    attention: nn.Module,
+    attention: Any,
     rows: slice,
     read: Tensor,
     write: Tensor,
@@ -152,7 +153,7 @@ def _match(
         key.bias[base + pair] = -amplitude
 
 
-def _spread_mlp(mlp: nn.Module, random: torch.Generator) -> None:
+def _spread_mlp(mlp: Any, random: torch.Generator) -> None:
     for projection in (mlp.gate_proj, mlp.up_proj):
         shape = projection.weight.shape
         projection.weight.copy_(_gaussian(shape, 1 / math.sqrt(shape[1]), random))

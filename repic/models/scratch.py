@@ -45,7 +45,7 @@ def build_directory(
         vision_from: a directory with a trained vision tower of this shape; None: a random one.
     """
     tokenizer = build_tokenizer(SYLLABLES, words())
-    token_id = tokenizer.convert_tokens_to_ids
+    token_id: Any = tokenizer.convert_tokens_to_ids
     text = dict(text)
     rope = {
         "rope_type": "default",

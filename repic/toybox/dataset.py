@@ -115,8 +115,9 @@ def caption_example(
         *((toy, None) for toy in strangers),
     ]
     rng.shuffle(in_scene)
-    picture, poses = stage.arrange([toy for toy, _ in in_scene], f"{key}/scene", scale=scale)
-    scene = stage.ground_truth(*map(list, zip(*in_scene, strict=True)), poses, picture)
+    beings = [toy for toy, _ in in_scene]
+    picture, poses = stage.arrange(beings, f"{key}/scene", scale=scale)
+    scene = stage.ground_truth(beings, [name for _, name in in_scene], poses, picture)
     references = make_references(
         list(zip([*named, *absent], names, strict=True)), key, rng, rules, scale
     )
