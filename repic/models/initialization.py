@@ -13,11 +13,9 @@ models (Trockman and Kolter 2023, https://arxiv.org/abs/2305.09828). Both are co
 2. Heads of the *matching* layers compare those subspaces: they attend to places whose
    neighbourhood resembles that of the present token and whose predecessor is the present token,
    away from the last few tokens, and copy what stands there.
-3. Both kinds copy: value and output projections are transposes. The output head is a multiple of
-   the embeddings, plus noise.
-4. The other layers keep their random attention, which is what learns to read pictures. So that
-   what they write counts beside the rest, everything above is scaled down; with unit embeddings
-   describing is learned many times more slowly, with matching heads in every layer as well.
+3. Every head copies: value and output projections are transposes. Heads of the other layers have
+   weak random queries and keys, so they start by looking everywhere, pictures included.
+   Embeddings have unit variance, and the output head is a small multiple of them.
 
 All weights are trained afterwards.
 """
@@ -38,13 +36,12 @@ LOCAL_HEADS: tuple[tuple[int, tuple[float, ...]], ...] = (
     (8, (0, 0, 4, 3)),
 )
 SHARP, BROAD = (0, 1), (2, 3)  # which of them single out one neighbour, and which sum up many
-SCALE = 0.2  # of the residual stream: embeddings and what these heads and the MLPs write
 WRITE_SHARP, WRITE_BROAD = 1.5, 3.0  # a sum over many needs more weight to be seen
 FAST_FREQUENCIES = 5  # content is matched in slower ones, which distance hardly turns
 PREDECESSOR_DIMS = 8  # of a matching head; the rest compares neighbourhoods
 PREDECESSOR_GAIN, NEIGHBOURHOOD_GAIN = 1.5, 2.1
 REPULSION = 1.0  # of a matching head, from the tokens just before
-HEAD_STD, HEAD_NOISE = 0.03, 0.05  # of the output head: along the embeddings, and at random
+HEAD_GAIN = 0.03  # of the output head, over the embeddings
 
 
 @torch.no_grad()
@@ -66,22 +63,22 @@ def initialize_for_lookup(model: Any, *, matching_layers: Sequence[int], seed: i
     pairs = torch.arange(size // 2)
     frequencies = config.rope_parameters["rope_theta"] ** (-2 * pairs / size)
     embeddings = torch.randn(language.embed_tokens.weight.shape, generator=random)
-    language.embed_tokens.weight.copy_(SCALE * embeddings)
-    noise = _gaussian(tuple(embeddings.shape), HEAD_NOISE, random)
-    model.lm_head.weight.copy_(HEAD_STD * embeddings + noise)
+    language.embed_tokens.weight.copy_(embeddings)
+    model.lm_head.weight.copy_(HEAD_GAIN * embeddings)
     read, write = _rotation(width, random), _rotation(width, random)
     for number, layer in enumerate(language.layers):
         attention = layer.self_attn
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             projection.bias.zero_()
-        if number == 0 or number in matching_layers:
-            _copy_values(attention, read if number == 0 else _rotation(width, random))
-            for head in range(heads):
-                rows = slice(head * size, (head + 1) * size)
-                if number == 0:
-                    _look_back(attention, head, rows, write, frequencies, random)
-                else:
-                    _match(attention, rows, read, write, random)
+        _copy_values(attention, read if number == 0 else _rotation(width, random))
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight.copy_(_gaussian((width, width), 0.5 / math.sqrt(width), random))
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            if number == 0:
+                _look_back(attention, head, rows, write, frequencies)
+            elif number in matching_layers:
+                _match(attention, rows, read, write, random)
         _spread_mlp(layer.mlp, random)
 
 
@@ -97,26 +94,17 @@ def _gaussian(shape: tuple[int, ...], std: float, random: torch.Generator) -> Te
 def _copy_values(attention: Any, rotation: Tensor) -> None:
     """What a head attends to is written back as it is, each head a part of the directions."""
     attention.v_proj.weight.copy_(rotation)
-    attention.o_proj.weight.copy_(SCALE * rotation.T)
+    attention.o_proj.weight.copy_(rotation.T)
 
 
-def _look_back(
-    attention: Any,
-    head: int,
-    rows: slice,
-    write: Tensor,
-    frequencies: Tensor,
-    random: torch.Generator,
-) -> None:
+def _look_back(attention: Any, head: int, rows: slice, write: Tensor, frequencies: Tensor) -> None:
     """Attend at a fixed distance and write into a subspace of the head's own."""
     distance, gains = LOCAL_HEADS[head]
-    size, width = rows.stop - rows.start, len(write)
-    for projection in (attention.q_proj, attention.k_proj):
-        projection.weight[rows] = _gaussian((size, width), 0.5 / math.sqrt(width), random)
+    size = rows.stop - rows.start
     gain = WRITE_SHARP if head in SHARP else WRITE_BROAD
-    attention.o_proj.weight[:, rows] = SCALE * gain * write[rows].T
-    for pair, gain in enumerate(gains):
-        amplitude = math.sqrt(gain * math.sqrt(size))
+    attention.o_proj.weight[:, rows] = gain * write[rows].T
+    for pair, peak in enumerate(gains):
+        amplitude = math.sqrt(peak * math.sqrt(size))
         angle = frequencies[pair].item() * distance
         first, second = rows.start + pair, rows.start + pair + size // 2
         attention.q_proj.bias[first] = amplitude
@@ -158,4 +146,4 @@ def _spread_mlp(mlp: Any, random: torch.Generator) -> None:
         shape = projection.weight.shape
         projection.weight.copy_(_gaussian(shape, 1 / math.sqrt(shape[1]), random))
     shape = mlp.down_proj.weight.shape
-    mlp.down_proj.weight.copy_(_gaussian(shape, SCALE * 0.5 / math.sqrt(shape[1]), random))
+    mlp.down_proj.weight.copy_(_gaussian(shape, 0.5 / math.sqrt(shape[1]), random))
