@@ -12,7 +12,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.models.directory import find_model, fingerprint
 from repic.models.encoder import Prompt, PromptEncoder
-from repic.models.policy import Policy
+from repic.models.policy import Policy, is_language
 from repic.models.vision import batch_vision_attention
 
 __all__ = ["fingerprint", "load_policy"]
@@ -101,8 +101,7 @@ def _make_trainable(
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             continue
-        is_language = "language_model." in name or "lm_head." in name
-        if (train_vision and not is_language) or (lora is None and is_language):
+        if lora is None if is_language(name) else train_vision:
             parameter.requires_grad = True
     return model
 

@@ -1,7 +1,7 @@
 """The model that is trained, and the frozen one that it is held to."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from repic.models.encoder import PromptBatch, PromptEncoder
+
+
+def is_language(name: str) -> bool:
+    """Whether a weight belongs to the language model or its head; the others are for seeing."""
+    return "language_model." in name or "lm_head." in name
 
 
 class Policy(nn.Module):
@@ -65,18 +70,28 @@ class Policy(nn.Module):
         """List what the optimizer updates."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def vision_parameters(self) -> list[nn.Parameter]:
+        """List the weights of the vision tower and its projector, trained or not."""
+        return [p for name, p in self.model.named_parameters() if not is_language(name)]
+
     def embed(self, prompts: PromptBatch) -> Float[Tensor, "B P H"]:
         """Embed prompts, with the features of each distinct picture computed once."""
         embeddings = self.embed_tokens(prompts.input_ids)
         if prompts.pixel_values is None:
             return embeddings
-        inputs: dict[str, Any] = {"pixel_values": prompts.pixel_values}
-        if prompts.image_grid_thw is not None:
-            inputs["image_grid_thw"] = prompts.image_grid_thw
-        features = self.network.model.get_image_features(**inputs, return_dict=True).pooler_output
+        features = self.picture_features(prompts.pixel_values, prompts.image_grid_thw)
         shown = torch.cat([features[i] for i in prompts.image_index.tolist()])
         mask = prompts.image_mask[..., None]
         return embeddings.masked_scatter(mask, shown.to(embeddings.dtype))
+
+    def picture_features(
+        self, pixel_values: Tensor, image_grid_thw: Int[Tensor, "images 3"] | None
+    ) -> Sequence[Float[Tensor, "_ H"]]:
+        """Return what the language model sees of each picture; see ``PromptBatch``."""
+        inputs: dict[str, Any] = {"pixel_values": pixel_values}
+        if image_grid_thw is not None:
+            inputs["image_grid_thw"] = image_grid_thw
+        return self.network.model.get_image_features(**inputs, return_dict=True).pooler_output
 
     def embed_tokens(self, input_ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         """Look tokens up."""

@@ -27,7 +27,6 @@ def build_directory(
     pixels: tuple[int, int],
     matching_layers: Sequence[int],
     initializer_range: float,
-    vision_from: str | None = None,
 ) -> None:
     """Write tokenizer, image processor, configuration and random weights.
 
@@ -42,7 +41,6 @@ def build_directory(
         matching_layers: see ``initialize_for_lookup``; none leaves the language model's weights
             random.
         initializer_range: std of random weights.
-        vision_from: a directory with a trained vision tower of this shape; None: a random one.
     """
     tokenizer = build_tokenizer(SYLLABLES, words())
     token_id: Any = tokenizer.convert_tokens_to_ids
@@ -85,9 +83,6 @@ def build_directory(
         model = Qwen2_5_VLForConditionalGeneration(config)
     if matching_layers:
         initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
-    if vision_from is not None:
-        trained = Qwen2_5_VLForConditionalGeneration.from_pretrained(vision_from)
-        model.model.visual.load_state_dict(trained.model.visual.state_dict())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_processor(Path(folder), vision, pixels)

@@ -1,8 +1,9 @@
-"""Make the base model from nothing: build a random one, then imitate a mixture of tasks."""
+"""Make the base model from nothing: teach it to see, then practise a mixture of tasks."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +13,120 @@ from repic.phases.context import Context, Stage
 from repic.phases.evaluate import sample_texts
 from repic.phases.randomness import stream_seed
 from repic.phases.stages import Imitation
+from repic.phases.vision import Labels, VisionModule
+from repic.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainPhase(Imitation):
-    """Teach seeing, comparing and looking names up; or, in a phase before it, seeing alone.
+class Pretraining(Imitation):
+    """What both phases have in common.
 
     Attributes:
-        phase: this one's name.
-        build: writes a model with random weights into ``folder``, from ``seed``; its vision tower
-            is that of ``vision_from``, the model of the phase before, if there was one.
         dataset: called with ``split``, ``size`` and ``seed``; its i-th example may depend on
             i / size, which is how far training has come: a curriculum.
         val_size: examples of each validation.
-        sampling: how validation answers; greedily, as a rule.
     """
 
-    phase: str
-    build: Callable[..., Any]
     dataset: Callable[..., Examples]
     val_size: int
-    sampling: Any
 
     def check(self, context: Context) -> None:
         self.dataset(split="train", size=1, seed=0)
 
+    def train_on(
+        self, phase: str, context: Context, start: Stage, *, validate: Any, **options: Any
+    ) -> Stage:
+        """Run ``fit`` on as many examples as there are to see."""
+        seed = stream_seed(context.seed, phase)
+        return self.fit(
+            phase,
+            context,
+            start,
+            context.folder / "checkpoints" / phase,
+            metrics=Path(context.folder / "metrics.jsonl"),
+            dataset=self.dataset(split="train", size=self.iterations * self.batch_size, seed=seed),
+            validate=validate,
+            **options,
+        )
+
+    def val_examples(self) -> list[Example]:
+        """Examples with toys and names of the validation split."""
+        dataset = self.dataset(split="val", size=self.val_size, seed=0)
+        return [dataset[i] for i in range(len(dataset))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionPhase(Pretraining):
+    """Build a model with random weights and teach its vision tower to see.
+
+    Attributes:
+        build: writes the model into ``folder``, from ``seed``.
+        labels, slots: see ``VisionModule``.
+    """
+
+    build: Callable[..., Any]
+    labels: Labels
+    slots: Mapping[str, Sequence[str]]
+
     def run(self, context: Context, start: Stage) -> Stage:
-        seed = stream_seed(context.seed, self.phase)
-        folder = context.folder / "checkpoints" / self.phase
-        scratch = folder.with_name(f"{self.phase}_start")
+        scratch = context.folder / "checkpoints" / "random"
+        seed = stream_seed(context.seed, "random weights")
         if distributed.rank() == 0 and not store.is_done(scratch):
-            before = start.checkpoint or None
-            store.write_folder(
-                scratch, lambda part: self.build(folder=part, seed=seed, vision_from=before)
-            )
+            store.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
             store.mark_done(scratch, {"seed": seed})
         distributed.barrier()
         random_weights = Stage(
-            phase=scratch.name,
+            phase="random",
             checkpoint=str(scratch),
             fingerprint=context.fingerprint(str(scratch)),
-            started_from=start.fingerprint or None,
+            started_from=None,
             time_s=0.0,
         )
-        return self.fit(
-            self.phase,
+        made: list[VisionModule] = []
+
+        def module(**arguments: Any) -> VisionModule:
+            made.append(VisionModule(labels=self.labels, slots=self.slots, **arguments))
+            return made[0]
+
+        return self.train_on(
+            "pretrain_vision",
             context,
             random_weights,
-            folder,
-            metrics=Path(context.folder / "metrics.jsonl"),
-            dataset=self.dataset(split="train", size=self.iterations * self.batch_size, seed=seed),
-            validate=lambda policy: self.validate(policy, context),
+            module=module,
+            validate=lambda _: self.validate(made[0]),
         )
 
+    def validate(self, module: VisionModule) -> dict[str, float]:
+        """Share of cells whose words are right, by task and slot, in percent."""
+        tasks = defaultdict(list)
+        for example in self.val_examples():
+            tasks[example.task].append(example)
+        scores = {}
+        for task, examples in tasks.items():
+            shares = module.accuracy(examples)
+            scores |= {f"{task}/{slot}": share for slot, share in shares.items()}
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class PracticePhase(Pretraining):
+    """Practise describing, comparing and looking names up.
+
+    Attributes:
+        grade: gives the parts of an answer to an example that are right, as shares by part.
+        sampling: how validation answers; greedily, as a rule.
+    """
+
+    grade: Callable[[Example, str], Mapping[str, float]]
+    sampling: Any
+
+    def run(self, context: Context, start: Stage) -> Stage:
+        validate = partial(self.validate, context=context)
+        return self.train_on("pretrain", context, start, validate=validate)
+
     def validate(self, policy: Any, context: Context) -> dict[str, float]:
-        """Share of exactly right answers by task, on validation toys and names, in percent."""
-        dataset = self.dataset(split="val", size=self.val_size, seed=0)
-        examples = [dataset[i] for i in range(len(dataset))]
+        """Grades by task and part, in percent."""
+        examples = self.val_examples()
         texts = sample_texts(
             policy,
             context.engine,
@@ -76,7 +134,8 @@ class PretrainPhase(Imitation):
             batch_size=self.micro_batch,
             sampling=self.sampling,
         )
-        right = defaultdict(list)
+        grades = defaultdict(list)
         for example, answer in zip(examples, texts, strict=True):
-            right[example.task].append(answer.text.strip() in (example.target, *example.answers))
-        return {f"{task}/exact": 100 * sum(hits) / len(hits) for task, hits in right.items()}
+            for part, share in self.grade(example, answer.text).items():
+                grades[f"{example.task}/{part}"].append(share)
+        return {key: 100 * sum(shares) / len(shares) for key, shares in grades.items()}

@@ -23,7 +23,7 @@ from repic.rl.kl import kl_penalty
 
 @dataclass(frozen=True, kw_only=True)
 class Imitation(ABC):
-    """What the two supervised phases have in common.
+    """What the supervised phases have in common.
 
     Attributes:
         iterations: optimizer steps.
@@ -62,11 +62,12 @@ class Imitation(ABC):
         metrics: Path,
         dataset: Examples,
         validate: Callable[[Any], Mapping[str, float]] | None,
+        module: Callable[..., SftModule] = SftModule,
     ) -> Stage:
-        """Imitate the dataset's targets; see ``train`` for the arguments."""
+        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
         micro_batches = self.batch_size // (self.micro_batch * distributed.world_size())
         make_module = partial(
-            SftModule,
+            module,
             engine=context.engine,
             optimizer=self.optimizer,
             schedule=self.schedule,

@@ -55,16 +55,27 @@ def _roll_call(key: str, split: str, kinds: Sequence[str], rng: random.Random) -
 
 
 def look_up(key: str, split: str, rng: random.Random, scale: float) -> Example:
-    """Names by full descriptions, in text alone and in any order; some have no reference.
+    """Names by full descriptions, in text alone and in any order; some have no reference."""
+    return _who_is_who(key, split, rng, scale, pictures=0.0)
 
-    Pictures would not help here: which toy comes next cannot be known, so what the loss says of
-    the descriptions is noise, and must not reach the vision tower.
+
+def look_up_pictures(key: str, split: str, rng: random.Random, scale: float) -> Example:
+    """The same where most references have a picture, and few say what it shows.
+
+    Which toy comes next cannot be known, so what the loss says of the descriptions is noise; it
+    should not reach a vision tower that still learns.
     """
+    return _who_is_who(key, split, rng, scale, pictures=0.85)
+
+
+def _who_is_who(
+    key: str, split: str, rng: random.Random, scale: float, *, pictures: float
+) -> Example:
     count, strangers = rng.randint(3, 6), rng.randint(0, 2)
     cast = distinct_toys(split, count + strangers, rng)
     rng.shuffle(cast)
     names = draw_names(split, count, rng)
-    references = _references(key, list(zip(cast, names, strict=False)), rng, scale, pictures=0.0)
+    references = _references(key, list(zip(cast, names, strict=False)), rng, scale, pictures)
     calls = [*zip(cast, names, strict=False), *((toy, None) for toy in cast[count:])]
     rng.shuffle(calls)
     answer = " ".join(_sentence(toy, name) for toy, name in calls)
@@ -186,6 +197,7 @@ TASKS: dict[str, Task] = {
     "look_up_colour": look_up_colour,
     "look_up_kind": look_up_kind,
     "look_up": look_up,
+    "look_up_pictures": look_up_pictures,
     "introduce": introduce,
     "who": who,
     "same": same,

@@ -58,6 +58,20 @@ def test_look_ups_name_by_description_and_leave_strangers_nameless():
     assert strangers > 10
 
 
+def test_look_ups_by_picture_name_whom_the_pictures_show():
+    pictured = 0
+    for i in range(40):
+        made = example("look_up_pictures", i)
+        shown = {r.image.beings[0][0]: r.name for r in made.references if r.image}
+        told = {r.info: r.name for r in made.references if r.info}
+        known = told | {describe(toy.attributes): name for toy, name in shown.items()}
+        mentions = parse_caption(made.target).mentions
+        assert {m.name for m in mentions if m.name} == set(made.pool)
+        assert all(m.name == known.get(describe(dict(m.attributes))) for m in mentions)
+        pictured += len(shown)
+    assert pictured > 100
+
+
 def test_introductions_follow_the_references():
     for i in range(20):
         made = example("introduce", i)

@@ -1,0 +1,24 @@
+"""Grade an answer part by part: long before it is right as a whole, parts of it are."""
+
+from itertools import zip_longest
+
+from repic.toybox.grammar import parse_caption
+from repic.types import Example
+
+
+def grade(example: Example, answer: str) -> dict[str, float]:
+    """Compare an answer with the target, the i-th toy of one with the i-th of the other.
+
+    Returns:
+        Shares in [0, 1]: "exact" (the whole answer), and where the target speaks of toys, each of
+        their attributes and "name", over the target's toys; saying no name of a stranger is right.
+    """
+    scores = {"exact": float(answer.strip() in (example.target, *example.answers))}
+    truth, said = (parse_caption(text).mentions for text in (example.target, answer))
+    pairs = list(zip_longest(truth, said[: len(truth)]))
+    for slot in truth[0].attributes if truth else ():
+        right = [s is not None and s.attributes.get(slot) == t.attributes[slot] for t, s in pairs]
+        scores[slot] = sum(right) / len(right)
+    if example.references and truth:
+        scores["name"] = sum(s is not None and s.name == t.name for t, s in pairs) / len(pairs)
+    return scores
