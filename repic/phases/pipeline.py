@@ -87,7 +87,7 @@ def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, sca
     said: dict[str, list[str]] = {}
     for row in store.read_lines(context.folder / "predictions.jsonl"):
         said.setdefault(row["id"], []).append(f"{row['phase']}: {row['caption']}")
-    shown = [example for example in examples if example.query is not None]
+    shown = [example for example in examples if example.query is not None and example.id in said]
     for logger in context.loggers:
         pictures = [example.query.load() for example in shown if example.query]
         log_images(logger, "scenes", pictures, ["\n".join(said[e.id]) for e in shown])
