@@ -10,8 +10,10 @@ def grade(example: Example, answer: str) -> dict[str, float]:
     """Compare an answer with the target, the i-th toy of one with the i-th of the other.
 
     Returns:
-        Shares in [0, 1]: "exact" (the whole answer), and where the target speaks of toys, each of
-        their attributes and "name", over the target's toys; saying no name of a stranger is right.
+        Shares in [0, 1]: "exact" (the whole answer); where the target speaks of toys, each of
+        their attributes, over the target's toys; and where names were introduced, "name": of the
+        toys that are described rightly, in whatever order, the share with the right name, or
+        with none if that is right.
     """
     scores = {"exact": float(answer.strip() in (example.target, *example.answers))}
     truth, said = (parse_caption(text).mentions for text in (example.target, answer))
@@ -19,6 +21,9 @@ def grade(example: Example, answer: str) -> dict[str, float]:
     for slot in truth[0].attributes if truth else ():
         right = [s is not None and s.attributes.get(slot) == t.attributes[slot] for t, s in pairs]
         scores[slot] = sum(right) / len(right)
-    if example.references and truth:
-        scores["name"] = sum(s is not None and s.name == t.name for t, s in pairs) / len(pairs)
+    names = {tuple(sorted(t.attributes.items())): t.name for t in truth}
+    described = [(tuple(sorted(s.attributes.items())), s.name) for s in said]
+    named = [names[what] == name for what, name in described if what in names]
+    if example.references and named:
+        scores["name"] = sum(named) / len(named)
     return scores

@@ -20,13 +20,20 @@ def test_parts_by_hand():
     known = example(TARGET, (Reference("<bo>", "a red bear", None),))
     assert grade(known, TARGET) == dict.fromkeys(("exact", *SLOTS, "name"), 1.0)
     wrong = "A striped red bear with a blue scarf, <mi>. A plain red pig with a white bow."
-    halves = {"accessory": 0.5, "colour": 0.5, "name": 0.5, "exact": 0.0}
-    assert grade(known, wrong) == {**dict.fromkeys((*SLOTS, "name"), 1.0), **halves}
-    # Half of it: what is not said is wrong. The second toy has no name, but it is not there.
+    halves = {"accessory": 0.5, "colour": 0.5, "exact": 0.0}  # and no toy to ask the name of
+    assert grade(known, wrong) == {**dict.fromkeys(SLOTS, 1.0), **halves}
+    # Half of it: what is not said is wrong.
     half = grade(known, "A striped red bear with a blue hat, <bo>.")
-    assert half == {**dict.fromkeys((*SLOTS, "name"), 0.5), "exact": 0.0}
+    assert half == {**dict.fromkeys(SLOTS, 0.5), "name": 1.0, "exact": 0.0}
     # More than was asked for is not exact; what was asked for is right.
     assert grade(known, TARGET + " A spotted blue dog with a red hat.")["colour"] == 1.0
+
+
+def test_names_are_right_by_whom_they_are_said_of():
+    """In the other order: nobody stands in the right place, and the bear has the right name."""
+    known = example(TARGET, (Reference("<bo>", "a red bear", None),))
+    turned = "A plain green pig with a white bow, <mi>. A striped red bear with a blue hat, <bo>."
+    assert grade(known, turned) == {**dict.fromkeys(SLOTS, 0.0), "name": 0.5, "exact": 0.0}
 
 
 def test_no_name_is_graded_where_nobody_is_introduced():
