@@ -72,7 +72,9 @@ class Evaluation:
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed."""
         for count in self.metrics.counts:
-            context.dataset(split=self.split, counts=[count], size=1, seed=0)
+            examples = context.dataset(split=self.split, counts=[count], size=1, seed=0)
+            # A reward may find only now that it lacks something; better than after training.
+            self.reward_parts([examples[0]], [Answer("", True)])
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
         """The examples of one number of concepts; a dataset of real photos may have none.

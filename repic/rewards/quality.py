@@ -34,7 +34,7 @@ class QualityReward:
     Args:
         parser: from a caption to the facts that it states.
         corpus: reference captions, a list for each picture, for document frequencies. It is read
-            once, when the first caption is scored.
+            once, when the first caption is scored. None for data without answers.
         tasks: the tasks whose answers are captions; elsewhere every component is NaN.
     """
 
@@ -44,7 +44,7 @@ class QualityReward:
         self,
         *,
         parser: Callable[[str], Scene],
-        corpus: Iterable[Sequence[str]],
+        corpus: Iterable[Sequence[str]] | None,
         tasks: Collection[str],
     ) -> None:
         self.parser, self.corpus, self.tasks = parser, corpus, frozenset(tasks)
@@ -52,6 +52,12 @@ class QualityReward:
     @cached_property
     def cider(self) -> CiderD:
         """The scorer, with the corpus's document frequencies."""
+        if self.corpus is None:
+            raise ValueError(
+                "data.reward_corpus: null leaves cider and fluency without captions to count words"
+                " in, and this data has answers to compare with; set it as conf/data/toybox.yaml"
+                " does, or choose reward=none"
+            )
         return CiderD.from_corpus(self.corpus)
 
     @cached_property

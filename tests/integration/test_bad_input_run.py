@@ -12,7 +12,8 @@ import torch
 from repic import run
 from tests.integration.small import rows_of, start, summary_of
 
-SMALL = ("debug=fast", "debug.traceback=false", "metrics.counts=[1]", "method=sft")
+FAST = ("debug=fast", "debug.traceback=false", "data.reward_corpus.dataset.size=20")
+SMALL = (*FAST, "metrics.counts=[1]", "method=sft")
 
 
 @pytest.fixture
@@ -62,11 +63,12 @@ def last_line(text: str) -> str:
         ("phase.sft.micro_batch=3", "not a multiple of micro_batch 3"),
         ("loss.aggregation=mean", "aggregation 'mean' is not one of"),
         ("model.dtype=float31", "model.dtype"),
+        ("data.reward_corpus=null", "data.reward_corpus: null leaves"),
     ],
 )
 def test_a_wrong_value_is_named(command, tmp_path: Path, override: str, said: str) -> None:
-    method = "method=repic" if override.startswith(("concepts", "phase.grpo", "loss")) else SMALL[3]
-    code, text = command(*SMALL[:2], override, method)
+    needs_rl = override.startswith(("concepts", "phase.grpo", "loss"))
+    code, text = command(*FAST, override, "method=repic" if needs_rl else "method=sft")
     assert code == 1
     assert said in last_line(text)
     assert not list((tmp_path / "outputs").rglob("*.resume.pt")), "told only after some training"

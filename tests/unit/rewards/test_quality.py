@@ -109,6 +109,13 @@ def test_the_corpus_is_read_once_and_not_before_it_is_needed() -> None:
     assert len(reads) == 1
 
 
+def test_without_a_corpus_only_what_has_no_answers_is_scored() -> None:
+    reward = QualityReward(parser=parse, corpus=None, tasks=["caption"])
+    assert set(reward("A bear.", make_example(answers=()))) == set(reward.components)
+    with pytest.raises(ValueError, match=r"^data\.reward_corpus: null .* reward=none"):
+        reward("A bear.", make_example())
+
+
 @pytest.mark.parametrize(
     ("example", "missing"),
     [
