@@ -152,19 +152,21 @@ def make(node: DictConfig | None, **arguments: Any) -> Any:
 
 
 def dataset_maker(data: DictConfig) -> Callable[..., Any]:
-    """Return a function of (split, counts, size, seed) that gives a dataset.
+    """Return a function of (split, counts, size, seed, other keys) that gives a dataset.
 
-    A split takes those of the last three that its configuration has keys for: photos of one's
-    own, for example, are as many as there are.
+    Phases say size and seed where the split's configuration leaves them open (``???``): a value
+    there, or null, stands. Other keys are changed where the configuration has them.
     """
 
-    def dataset(*, split: str, **arguments: Any) -> Any:
+    def dataset(*, split: str, counts: Any, size: int, seed: int, **changes: Any) -> Any:
         node = data.get(split)
         if node is None:
             splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
             raise ValueError(f"data.{split}: this data has no such split, only {splits}")
-        keys = set(node.keys())  # `in node` would deny the keys that are still to be given
-        return make(node, **{k: v for k, v in arguments.items() if k in keys})
+        asked = {"size": size, "seed": seed}
+        given = {k: v for k, v in asked.items() if OmegaConf.is_missing(node, k)}
+        given |= {k: v for k, v in changes.items() if k in node}
+        return make(node, counts=counts, **given)
 
     return dataset
 

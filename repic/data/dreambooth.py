@@ -12,7 +12,7 @@ that of ``<pink_sunglasses>`` is its first query photo. We keep them, since they
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from repic.types import Example
@@ -37,7 +37,8 @@ class DreamBoothDataset:
         questions: asked in turn, by the row of the query file.
         num_absent: references to add that are not in the photo, of the same category as
             somebody who is, as far as there are any.
-        size: number of photos, spread evenly over the file; None takes all.
+        counts: numbers of concepts; photos of others are left out, and there may be none left.
+        size: at most so many photos, spread evenly over those of the file; None takes all.
         seed: decides which absent references are added, and the order.
         how_to_get: what to download and where to put it, for the error message.
     """
@@ -51,6 +52,7 @@ class DreamBoothDataset:
         folders: Mapping[str, str],
         questions: Sequence[str],
         num_absent: int,
+        counts: Collection[int],
         size: int | None,
         seed: int,
         how_to_get: str,
@@ -66,7 +68,7 @@ class DreamBoothDataset:
             rows = read_queries(places.root / queries, places, self._concepts)
         except ValueError as error:
             raise ValueError(f"{error}\n{how_to_get}") from error
-        self._queries = _spread(rows, size)
+        self._queries = _spread([row for row in rows if len(row.names) in counts], size)
         self._questions = tuple(questions)
         self._num_absent, self._seed = num_absent, seed
         for query in rows:
@@ -124,10 +126,10 @@ class DreamBoothDataset:
 
 def _spread(rows: list[Query], size: int | None) -> list[Query]:
     """Choose ``size`` rows at even distances, since files are sorted by concept."""
-    if size is None:
+    if size is None or size > len(rows):
         return rows
-    if not 1 <= size <= len(rows):
-        raise ValueError(f"size: {size} is not possible: the query file has {len(rows)} rows")
+    if size < 1:
+        raise ValueError(f"size: {size} is not possible; use 1 or more, or null for all photos")
     return [rows[i * len(rows) // size] for i in range(size)]
 
 

@@ -47,7 +47,8 @@ class Context:
         fingerprint: hashes the weights in a model's directory.
         engine: samples, and computes log-probabilities.
         prompt: writes a prompt down for people, ``prompt.text(example)``.
-        dataset: called with ``split``, ``counts``, ``size``, ``seed``.
+        dataset: called with ``split``, ``counts``, ``size``, ``seed``; a finite one may have fewer
+            examples, or none with some of the counts.
         trainer: makes a Lightning trainer from a phase's own options.
         loggers: beside metrics.jsonl; none on ranks other than 0.
         device: where this rank computes.

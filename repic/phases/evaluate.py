@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from repic.data.module import Examples
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.types import Example, Prediction, Rollout
@@ -53,7 +54,7 @@ class Evaluation:
 
     Attributes:
         split: "val" or "test".
-        per_count: scenes of each.
+        per_count: scenes of each number of concepts, or as many as there are.
         seed: which scenes; not the run's seed, so that runs are compared on the same ones.
         batch_size: scenes captioned at a time.
         sampling: how; greedily, as a rule.
@@ -70,14 +71,21 @@ class Evaluation:
     rubric: Any
 
     def check(self, context: Context) -> None:
-        """Refuse what cannot be evaluated before anything is computed."""
-        for count in self.metrics.counts:
-            examples = context.dataset(split=self.split, counts=[count], size=1, seed=0)
-            # A reward may find only now that it lacks something; better than after training.
-            self.reward_parts([examples[0]], [Answer("", True)])
+        """Refuse what cannot be evaluated before anything is computed; say what is not there."""
+        sets = {count: self.dataset(context, count) for count in self.metrics.counts}
+        found = {count: len(examples) for count, examples in sets.items()}
+        if not any(found.values()):
+            counts = " or ".join(map(str, found))
+            raise ValueError(f"data.{self.split}: no example has {counts} concepts")
+        if min(found.values()) < self.per_count:
+            there = ", ".join(f"{number or 'none'} with {count}" for count, number in found.items())
+            log.info("data.%s: examples by number of concepts: %s", self.split, there)
+        # A reward may find only now that it lacks something; better than after training.
+        first = next(examples[0] for examples in sets.values() if len(examples))
+        self.reward_parts([first], [Answer("", True)])
 
-    def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
-        """The examples of one number of concepts; a dataset of real photos may have none.
+    def dataset(self, context: Context, count: int, **drawn: float) -> Examples:
+        """The examples of one number of concepts; of real photos there may be few, or none.
 
         Args:
             context: the run.
@@ -86,10 +94,14 @@ class Evaluation:
         """
         # A seed for each count: examples of one seed and place share an id.
         seed = 10 * self.seed + count
-        dataset = context.dataset(
+        return context.dataset(
             split=self.split, counts=[count], size=self.per_count, seed=seed, **drawn
         )
-        return [e for i in range(len(dataset)) if (e := dataset[i]).num_concepts == count]
+
+    def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
+        """Those examples, listed."""
+        dataset = self.dataset(context, count, **drawn)
+        return [dataset[i] for i in range(len(dataset))]
 
     def of_policy(self, policy: Any, context: Context) -> dict[str, float]:
         """Score a policy during training: ``{"3/accuracy": ...}``, nothing is kept."""
@@ -120,9 +132,6 @@ class Evaluation:
             key = store.key_of([stage.fingerprint, settings, which])
             answers = cached_answers(context.cache / "captions" / f"{key}.jsonl", examples, write)
             predictions += self.predictions(stage.phase, examples, answers, context)
-        if not predictions:
-            counts = list(self.metrics.counts)
-            raise ValueError(f"data.{self.split}: no example has {counts} concepts")
         scores = self.metrics(predictions)
         for count, cell in scores.items():
             log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))

@@ -85,11 +85,12 @@ def headline(run: Run) -> list[Fact]:
 
 
 def run_tables(run: Run) -> list[Table]:
-    """Recognition with CIDEr, and CIDEr at each number of concepts."""
+    """Recognition with CIDEr, and CIDEr at each number of concepts where there are references."""
     if not run.metrics:
         return []
     cider = count_columns([run], "cider", "CIDEr")
-    return [ablation([run]), ablation([run], columns=cider, title="CIDEr by number of concepts")]
+    tables = [ablation([run]), ablation([run], columns=cider, title="CIDEr by number of concepts")]
+    return [table for table in tables if any(any(row.estimates) for row in table.rows)]
 
 
 def learning_curves(rows: Sequence[MetricRow]) -> list[Chart]:

@@ -88,7 +88,7 @@ class Rubric:
             ``rl.advantages`` takes, with ``rubric.weights``.
         """
         rows = [self._row(rollout) for rollout in rollouts]
-        return RewardBatch(self.names, torch.tensor(rows).view(-1, len(self.names)))
+        return RewardBatch(self.names, torch.tensor(rows).view(len(rows), len(self.names)))
 
     def _row(self, rollout: Rollout) -> list[float]:
         parts: dict[str, float] = {}

@@ -12,11 +12,18 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from repic.report.runs import read_predictions
+from tests.integration.small import start, summary_of
+from tests.photos import draw_collection
+
 CONF = Path(__file__).parents[2] / "conf/data/dreambooth.yaml"
 
 
 def compose() -> DictConfig:
-    return OmegaConf.create({"seed": 0, "data": OmegaConf.load(CONF)})
+    """The configuration as an evaluation completes it."""
+    config = OmegaConf.create({"data": OmegaConf.load(CONF)})
+    config.data.test.update(counts=[1], size=500, seed=0)
+    return config
 
 
 def test_without_photos_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +38,56 @@ def test_the_configured_files_are_the_ones_the_mend_names() -> None:
     test = compose().data.test
     for name in (test.database, test.queries, *test.folders.values()):
         assert re.search(rf"^  {re.escape(name)}\b", test.how_to_get, re.MULTILINE)
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> tuple[str, ...]:
+    """Overrides for a collection of ten photos, one of which shows two concepts."""
+    collection = draw_collection(tmp_path / "data")
+    collection.queries[next(iter(collection.queries))] = ["<bo>", "<jug>"]
+    files = collection.write()
+    places = [f"data.test.folders.{name}={place}" for name, place in files["folders"].items()]
+    names = [f"data.test.{key}={files[key]}" for key in ("database", "queries")]
+    return ("data=dreambooth", "method=zero_shot", f"data.root={collection.root}", *names, *places)
+
+
+def test_counts_that_the_photos_do_not_have_are_passed_over(
+    model: Path, tmp_path: Path, given: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ("metrics.counts=[1,2,3]", "phase.evaluate.per_count=500")
+    with caplog.at_level("INFO"):
+        folder = start(model, tmp_path, *given, *more, letters=False)
+    metrics = summary_of(folder)["metrics"]
+    for cells in metrics.values():
+        assert {count: cell["num_examples"] for count, cell in cells.items()} == {
+            "1": 9,
+            "2": 1,
+            "all": 10,
+        }
+        assert cells["all"]["cider"] is None
+    assert len(read_predictions(folder)) == len(metrics) * 10
+    assert caplog.text.count("9 with 1, 1 with 2, none with 3") == 1
+    page = (folder / "report.html").read_text()
+    assert "acc@2" in page
+    assert "acc@3" not in page
+    assert "CIDEr by number of concepts" not in page  # there is nothing in it
+
+
+def test_photos_with_none_of_the_counts_are_refused(
+    model: Path, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"data\.test: no example has 4 or 5 concepts"):
+        start(model, tmp_path, *given, "metrics.counts=[4,5]", letters=False)
+
+
+@pytest.mark.parametrize(("size", "taken"), [("3", 3), ("null", 9)])
+def test_a_size_in_the_configuration_stands(
+    model: Path, tmp_path: Path, given: tuple[str, ...], size: str, taken: int
+) -> None:
+    folder = start(
+        model, tmp_path, *given, "metrics.counts=[1]", f"data.test.size={size}", letters=False
+    )
+    assert summary_of(folder)["metrics"]["base"]["1"]["num_examples"] == taken
 
 
 @pytest.fixture

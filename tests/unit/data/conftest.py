@@ -1,61 +1,10 @@
-"""A small photo collection in the published layout, drawn for the test."""
-
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
 
-CONCEPTS = {"<bo>": "dog", "<mi>": "dog", "<lu>": "dog", "<jug>": "vase", "<pot>": "vase"}
-
-
-@dataclass
-class Collection:
-    """Folders and JSON files; a test edits ``database`` and ``queries``, then writes."""
-
-    root: Path
-    database: dict[str, Any]
-    queries: dict[str, Any]
-
-    def write(self) -> dict[str, Any]:
-        """Write both files and return the arguments of a dataset that reads them."""
-        (self.root / "real").mkdir(exist_ok=True)
-        (self.root / "real/database.json").write_text(json.dumps({"concept_dict": self.database}))
-        (self.root / "real/queries.json").write_text(json.dumps(self.queries))
-        return {
-            "root": self.root,
-            "database": "real/database.json",
-            "queries": "real/queries.json",
-            "folders": {"dreambooth": "photos", "database_dreambooth": "real/crops"},
-            "questions": ["What is there?", "Who is there?"],
-            "num_absent": 0,
-            "size": None,
-            "seed": 0,
-            "how_to_get": "Download it from the moon.",
-        }
-
-
-def photo(path: Path, shade: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (12, 8), (shade, 0, 0)).save(path)
+from tests.photos import Collection, draw_collection
 
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
-    """Five concepts, two photos of each."""
-    database, queries = {}, {}
-    for shade, (name, category) in enumerate(CONCEPTS.items()):
-        bare = name.strip("<>")
-        photo(tmp_path / f"real/crops/{bare}.jpg", shade)
-        database[name] = {
-            "name": bare,
-            "image": f"./data/database_tot/database_dreambooth/{bare}.jpg",
-            "info": f" {name} is shade {shade}.",
-            "category": category,
-        }
-        for number in range(2):
-            photo(tmp_path / f"photos/{bare}/0{number}.jpg", 100 * number + shade)
-            queries[f"./data/dreambooth/{bare}/0{number}.jpg"] = [name]
-    return Collection(tmp_path, database, queries)
+    return draw_collection(tmp_path)

@@ -71,6 +71,27 @@ def test_a_size_takes_photos_from_all_over_the_file(collection) -> None:
         dataset[3]
 
 
+def test_a_size_beyond_the_file_takes_all_of_it(collection) -> None:
+    arguments = collection.write()
+    every = [example.id for example in DreamBoothDataset(**arguments)]
+    assert [e.id for e in DreamBoothDataset(**{**arguments, "size": 500})] == every
+
+
+def test_counts_choose_photos_before_the_size_does(collection) -> None:
+    for row in (0, 4, 8):
+        path = list(collection.queries)[row]
+        collection.queries[path] = ["<bo>", "<jug>"]
+    arguments = collection.write()
+
+    def rows(**changes: object) -> list[str]:
+        return [e.id.split("/")[1] for e in DreamBoothDataset(**{**arguments, **changes})]
+
+    assert rows(counts=[2]) == ["1", "5", "9"]
+    assert rows(counts=[2], size=2) == ["1", "5"]
+    assert len(rows(counts=[1])) == 7
+    assert rows(counts=[3], size=2) == []
+
+
 @pytest.mark.parametrize("root", [None, "", "nowhere"])
 def test_a_missing_root_says_what_to_download(collection, root) -> None:
     with pytest.raises(ValueError, match=r"^data\.root: .*Download it from the moon\."):
@@ -89,7 +110,6 @@ def test_a_missing_folder_says_what_to_download(collection) -> None:
     [
         ({"num_absent": 5}, "num_absent: 5 is not possible: the database has 4 concepts besides"),
         ({"num_absent": -1}, "num_absent: -1 is not possible"),
-        ({"size": 11}, "size: 11 is not possible: the query file has 10 rows"),
         ({"size": 0}, "size: 0 is not possible"),
         ({"questions": []}, "questions: needs a question or more"),
     ],

@@ -45,6 +45,10 @@ def test_scores_by_hand() -> None:
     torch.testing.assert_close(batch.totals(rubric.weights), torch.tensor([-2.5, -4.0]))
 
 
+def test_no_rollouts_have_no_scores() -> None:
+    assert Rubric({"a": Length()}, {}).score([]).values.shape == (0, 2)
+
+
 def test_a_component_that_does_not_apply_takes_no_part_in_the_total() -> None:
     batch = RewardBatch(("a", "b"), torch.tensor([[1.0, NAN], [NAN, NAN], [1.0, 2.0]]))
     assert batch.totals(torch.tensor([3.0, 1.0])).tolist() == [3.0, 0.0, 5.0]
