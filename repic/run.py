@@ -203,7 +203,10 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
 
 
 def quieten() -> None:
-    """Keep a library's advice about its own defaults out of the log."""
+    """Keep libraries' bars, and their advice about their own defaults, out of the log."""
+    from repic.models.loading import disable_progress_bars
+
+    disable_progress_bars()  # a run has a bar of its own
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText
@@ -15,7 +16,7 @@ from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.policy import Policy, is_language
 from repic.models.vision import batch_vision_attention
 
-__all__ = ["fingerprint", "load_policy"]
+__all__ = ["disable_progress_bars", "fingerprint", "load_policy"]
 
 # Every projection of the language model's layers. Plain names would reach the vision tower too.
 _LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -52,7 +53,6 @@ def load_policy(
     """
     if dtype not in _DTYPES:
         raise ValueError(f"model.dtype: {dtype!r} is not one of {', '.join(_DTYPES)}")
-    logging.disable_progress_bar()  # the run has a bar of its own
     folder = find_model(path)
     encoder = PromptEncoder(
         str(folder), prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels
@@ -72,6 +72,14 @@ def load_policy(
         fingerprint=fingerprint(folder),
         stop_ids=_stop_ids(model, encoder),
     ).eval()
+
+
+def disable_progress_bars() -> None:
+    """Reading and writing weights shows no bar; a download still does, since it may take long."""
+    shown = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if shown:
+        enable_progress_bars()  # the hub's, which the line above switches off as well
 
 
 def choose_attention(attention: str, dtype: torch.dtype) -> str:

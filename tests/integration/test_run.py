@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import are_progress_bars_disabled
 from transformers import AutoModelForImageTextToText
+from transformers.utils import logging
 
 from repic.report.runs import read_metrics, read_predictions, read_run
 from tests.integration.small import rows_of, start, summary_of
@@ -50,6 +52,13 @@ def test_without_a_reward_there_is_no_reinforcement(model: Path, tmp_path: Path)
 def test_naming_everybody_needs_no_model(tmp_path: Path) -> None:
     folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
     assert list(summary_of(folder)["metrics"]) == ["name_everybody"]
+
+
+def test_a_run_shows_no_bars_but_its_own_and_those_of_downloads(tmp_path: Path) -> None:
+    logging.enable_progress_bar()
+    start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
+    assert not logging.is_progress_bar_enabled()
+    assert not are_progress_bars_disabled()
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(
