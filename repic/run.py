@@ -233,8 +233,11 @@ def main() -> None:
             raise
         print(f"repic: {settings.explain(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("repic: interrupted; the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
+            saved = str(interrupt) or "what was finished is saved"
+            line = f"repic: interrupted; {saved}; the same command goes on from there"
+            print(line, file=sys.stderr)
         sys.exit(130)
     finally:
         if not wants_traceback:

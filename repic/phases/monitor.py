@@ -82,6 +82,7 @@ class Monitor:
         self.loggers = loggers
         self.progress = ProgressLine(phase, iterations, show)
         self.time_s, self.tick = 0.0, time.perf_counter()
+        self.saved = 0  # the iteration that an interrupted phase goes on after
 
     def iteration_end(
         self,
@@ -121,6 +122,7 @@ class Monitor:
                 "extra": module.extra_state(),
             }
             store.write_file(self.checkpoint, lambda part: torch.save(state, part))
+        self.saved = module.iteration
         distributed.barrier()
 
 
@@ -152,6 +154,7 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
     for name, value in state["weights"].items():
         weights[name].copy_(value)
     module.iteration, monitor.time_s = state["iteration"], state["time_s"]
+    monitor.saved = module.iteration
     module.load_extra_state(state["extra"])
     return state["optimizer"]
 

@@ -99,7 +99,15 @@ def train(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        fit.fit(module, ExampleModule(dataset, batches=batches, num_workers=context.num_workers))
+        examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
+        try:
+            fit.fit(module, examples)
+        except SystemExit as end:
+            # Lightning turns Ctrl-C into an exit of its own, and a run says what was saved.
+            if not isinstance(end.__context__, KeyboardInterrupt):
+                raise
+            saved = f"{phase} is saved up to iteration {monitor.saved} of {iterations}"
+            raise KeyboardInterrupt(saved) from None
     for logger in monitor.loggers:
         logger.save()
     return export(phase, context, start, folder, policy, monitor)

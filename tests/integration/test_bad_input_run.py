@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from repic import run
+from repic.phases.evaluate import Evaluation
+from repic.phases.monitor import Monitor
 from tests.integration.small import rows_of, start, summary_of
 
 FAST = ("debug=fast", "debug.traceback=false", "data.reward_corpus.dataset.size=20")
@@ -134,6 +136,34 @@ def test_going_on_with_other_settings_is_refused(command, tmp_path: Path) -> Non
     assert code == 1
     assert "schedule.warmup=0.04, not 0.05" in last_line(text)
     assert "fresh=true" in text
+
+
+@pytest.mark.parametrize(("iteration", "saved"), [(1, 0), (3, 2)])
+def test_ctrl_c_says_what_is_saved_of_a_phase(
+    command, monkeypatch: pytest.MonkeyPatch, iteration: int, saved: int
+) -> None:
+    def log(self: Monitor, metrics: Any, done: int) -> None:
+        if done == iteration:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Monitor, "log", log)
+    for _ in range(2):  # the second time no checkpoint comes before it
+        code, text = command(*SMALL, "phase.sft.iterations=4", "phase.sft.checkpoint_every=2")
+        assert code == 130
+        assert last_line(text) == (
+            f"repic: interrupted; sft is saved up to iteration {saved} of 4;"
+            " the same command goes on from there"
+        )
+
+
+def test_ctrl_c_outside_of_training_says_so_too(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_stage(self: Evaluation, stage: Any, context: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Evaluation, "of_stage", of_stage)
+    code, text = command(*SMALL)
+    assert code == 130
+    assert "interrupted; what was finished is saved; the same" in last_line(text)
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(

@@ -1,6 +1,7 @@
 """An interrupted run, started again with the same command, ends as if nothing had happened."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,8 +142,10 @@ def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode not in (0, None)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    line = r"repic: interrupted; sft is saved up to iteration \d+ of 80; the same command goes on"
+    assert re.fullmatch(rf"{line} from there\n", said), said
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "goes on after iteration" in done.stdout
