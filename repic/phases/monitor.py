@@ -20,6 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from repic.phases import distributed, store
+from repic.phases.loggers import JsonlLogger
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,16 @@ class Monitor:
         self.tick = time.perf_counter()
 
     def log(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """Send numbers to every logger; those without a group are filed under the phase."""
+        """Send numbers to every logger; those without a group are filed under the phase.
+
+        Phases share val/ and time/. Lines of metrics.jsonl have the phase beside them; in other
+        loggers it leads the key, or two phases would draw one curve.
+        """
         named = {k if "/" in k else f"{self.phase}/{k}": v for k, v in metrics.items()}
+        own = f"{self.phase}/"
+        full = {k if k.startswith(own) else f"{own}{k}": v for k, v in named.items()}
         for logger in self.loggers:
-            logger.log_metrics(named, step=iteration)
+            logger.log_metrics(named if isinstance(logger, JsonlLogger) else full, step=iteration)
         if distributed.rank() == 0:
             self.progress.update(named, iteration)
 

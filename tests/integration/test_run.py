@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub.utils import are_progress_bars_disabled
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
@@ -88,6 +89,22 @@ def test_validation_is_logged_while_training(model: Path, tmp_path: Path) -> Non
     folder = start(model, tmp_path, "method=sft", "phase.sft.val_every=1")
     values = [row for row in rows_of(folder) if "val/1/accuracy" in row]
     assert [row["iteration"] for row in values] == [1, 2]
+
+
+def test_tensorboard_has_a_curve_for_every_number_of_every_phase(
+    model: Path, tmp_path: Path
+) -> None:
+    sizes = ("metrics.counts=[1]", "phase.sft.val_every=1", "phase.grpo.val_every=1")
+    folder = start(model, tmp_path, "logger=tensorboard", *sizes)
+    (events,) = (folder / "tensorboard").glob("version_0/events.*")
+    reader = EventAccumulator(str(events)).Reload()
+    curves = {tag: reader.Scalars(tag) for tag in reader.Tags()["scalars"]}
+    assert {tuple(point.step for point in curve) for curve in curves.values()} == {(1, 2)}
+    logged = [row for row in rows_of(folder) if "grpo/kl" in row]
+    kl = [point.value for point in curves["grpo/kl"]]
+    assert kl == pytest.approx([row["grpo/kl"] for row in logged])
+    shared = {"val/1/accuracy", "val/all/cider", "time/iteration_s"}
+    assert {f"{phase}/{key}" for phase in ("sft", "grpo") for key in shared} <= set(curves)
 
 
 def test_several_updates_of_one_iteration_leave_the_policy_that_sampled(
