@@ -23,7 +23,7 @@ SceneKey = tuple[str, int]
 # Title, and which keys are its lines; a line is called by what the pattern's group holds.
 CURVES = (
     ("Reward", re.compile(r"grpo/reward/(.+)")),
-    ("Recognition accuracy on validation, %", re.compile(r"val/(\d)/accuracy")),
+    ("Recognition accuracy (%) on validation", re.compile(r"val/(\d)/accuracy")),
     ("CIDEr on validation", re.compile(r"val/(\d)/cider")),
     ("KL to the reference", re.compile(r"grpo/(kl)")),
     ("Caption length, tokens", re.compile(r"grpo/(length)")),
@@ -94,24 +94,35 @@ def run_tables(run: Run) -> list[Table]:
 
 
 def learning_curves(rows: Sequence[MetricRow]) -> list[Chart]:
-    """The charts that the logged keys give; those of which little was logged are left out."""
-    series: dict[str, dict[float, float]] = {}
+    """The charts that the logged keys give; those of which little was logged are left out.
+
+    Each phase has its own, since it counts its iterations anew.
+    """
+    phases: dict[str, dict[str, dict[float, float]]] = {}
     for row in rows:
+        series = phases.setdefault(row.phase, {})
         for key, value in row.values.items():
             series.setdefault(key, {})[float(row.iteration)] = value
-    charts = []
-    for title, pattern in CURVES:
-        found = [(m[1], series[key]) for key in series if (m := pattern.fullmatch(key))]
-        found.sort(key=lambda pair: (pair[0] != "total", pair[0]))
-        lines = [smooth(Line(label, list(s), list(s.values()))) for label, s in found]
-        if any(len(line.xs) > 1 for line in lines):
-            is_counted = pattern.pattern.startswith("val/")
-            named = [
-                Line(concepts(int(line.label)), line.xs, line.ys) if is_counted else line
-                for line in lines
-            ]
-            charts.append(Chart(title, "iteration", tuple(named)))
-    return charts
+    return [
+        chart
+        for title, pattern in CURVES
+        for phase, series in phases.items()
+        if (chart := _chart(title, pattern, phase, series))
+    ]
+
+
+def _chart(
+    title: str, pattern: re.Pattern[str], phase: str, series: Mapping[str, Mapping[float, float]]
+) -> Chart | None:
+    found = [(m[1], series[key]) for key in series if (m := pattern.fullmatch(key))]
+    found.sort(key=lambda pair: (pair[0] != "total", pair[0]))
+    lines = [smooth(Line(label, list(s), list(s.values()))) for label, s in found]
+    if not any(len(line.xs) > 1 for line in lines):
+        return None
+    if pattern.pattern.startswith("val/"):  # several phases have these
+        title = f"{title}, {SHORT.get(phase, phase)}"
+        lines = [Line(concepts(int(line.label)), line.xs, line.ys) for line in lines]
+    return Chart(title, "iteration", tuple(lines))
 
 
 def scene_cards(

@@ -290,3 +290,11 @@ def test_curves_are_gathered_by_key() -> None:
     assert list(reward.lines[1].ys) == [0.1, 0.2]
     assert [line.label for line in accuracy.lines] == ["1 concept", "3 concepts"]
     assert list(accuracy.lines[1].ys) == [30.0, 40.0]
+
+
+def test_phases_do_not_draw_over_each_other() -> None:
+    values = {("sft", 1): 10.0, ("sft", 2): 20.0, ("grpo", 1): 30.0, ("grpo", 2): 40.0}
+    rows = [MetricRow(phase, i, {"val/3/cider": value}) for (phase, i), value in values.items()]
+    before, after = learning_curves(rows)
+    assert (before.title, after.title) == ("CIDEr on validation, SFT", "CIDEr on validation, RL")
+    assert [list(chart.lines[0].ys) for chart in (before, after)] == [[10.0, 20.0], [30.0, 40.0]]
