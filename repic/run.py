@@ -65,6 +65,8 @@ def run(
     assert isinstance(resolved, dict)
     settings.refuse_other_settings(folder / "config.yaml", resolved)
     is_main = distributed.rank() == 0
+    if not is_main:
+        logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do
     if (folder / "report.html").exists():
         log.info("already done: %s", folder)
         return folder
@@ -115,7 +117,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         phases[name] = make(cfg.phase[name], **extra)
     accelerator = cfg.trainer.options.accelerator
     device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
-    trainer = make(cfg.trainer.options)
+    trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
     plain = {part: resolved[part] for part in ("data", "model", "engine")}
     sampling, sft = (resolved["phase"]["evaluate"]["sampling"], resolved["phase"]["sft"])
     context = Context(

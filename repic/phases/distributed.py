@@ -23,6 +23,24 @@ def start(accelerator: str) -> None:
         dist.init_process_group(backend, timeout=timedelta(days=2))
 
 
+def layout(strategy: str) -> dict[str, int]:
+    """Lightning's options for the processes that torchrun has started; none without it.
+
+    Left to itself, Lightning takes every device that it sees and starts processes of its own.
+    """
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return {
+            "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
+            "num_nodes": int(os.environ["GROUP_WORLD_SIZE"]),
+        }
+    if strategy == "ddp":
+        raise ValueError(
+            "trainer.options.strategy: ddp is for several processes; start them with torchrun"
+            " --nproc-per-node=<processes> -m repic.run, or choose trainer=gpu or trainer=cpu"
+        )
+    return {}
+
+
 def rank() -> int:
     """This process's number; 0 alone writes."""
     return int(os.environ.get("RANK", "0"))

@@ -28,7 +28,7 @@ class Imitation(ABC):
     Attributes:
         iterations: optimizer steps.
         batch_size: examples of an iteration, over all ranks.
-        micro_batch: examples in one forward pass.
+        micro_batch: examples in one forward pass at most, on each rank.
         grad_clip: largest norm of the gradient.
         checkpoint_every: iterations between checkpoints.
         val_every: iterations between validations; 0 has none.
@@ -65,14 +65,16 @@ class Imitation(ABC):
         module: Callable[..., SftModule] = SftModule,
     ) -> Stage:
         """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
-        micro_batches = self.batch_size // (self.micro_batch * distributed.world_size())
+        share = max(self.batch_size // distributed.world_size(), 1)
+        micro_batch = min(self.micro_batch, share)
+        micro_batches = share // micro_batch
         make_module = partial(
             module,
             engine=context.engine,
             optimizer=self.optimizer,
             schedule=self.schedule,
             iterations=self.iterations,
-            micro_batches=max(micro_batches, 1),
+            micro_batches=micro_batches,
             grad_clip=self.grad_clip,
             seed=context.seed,
         )
@@ -86,11 +88,11 @@ class Imitation(ABC):
             make_module=make_module,
             iterations=self.iterations,
             batch_size=self.batch_size,
-            micro_batch=self.micro_batch,
+            micro_batch=micro_batch,
             checkpoint_every=self.checkpoint_every,
             val_every=self.val_every,
             validate=validate,
-            trainer={"accumulate_grad_batches": max(micro_batches, 1)},
+            trainer={"accumulate_grad_batches": micro_batches},
             show={"loss": f"{phase}/loss"},
         )
 

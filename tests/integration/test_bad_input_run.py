@@ -65,6 +65,7 @@ def last_line(text: str) -> str:
         ("phase.sft.micro_batch=3", "not a multiple of micro_batch 3"),
         ("loss.aggregation=mean", "aggregation 'mean' is not one of"),
         ("model.dtype=float31", "model.dtype"),
+        ("trainer=ddp", "ddp is for several processes; start them with torchrun"),
         ("data.reward_corpus=null", "data.reward_corpus: null leaves"),
     ],
 )

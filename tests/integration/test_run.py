@@ -168,8 +168,8 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
 def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
     model: Path, tmp_path: Path
 ) -> None:
-    given = ["debug=fast", "metrics.counts=[1,2]", f"model.path={model}", "phase.sft.micro_batch=1"]
-    ranks = ["trainer=ddp", "trainer.options.accelerator=cpu", "trainer.options.devices=2"]
+    given = ["debug=fast", "metrics.counts=[1,2]", f"model.path={model}", "phase.sft.micro_batch=4"]
+    ranks = ["trainer=ddp", "trainer.options.accelerator=cpu"]
     ranks += ["trainer.num_workers=0", "trainer.threads=1"]
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
     for name, program, options in (("one", [], []), ("two", torchrun, ranks)):
@@ -177,6 +177,7 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
         command += [f"outputs={tmp_path / name}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("base, 1 concepts") == done.stdout.count("finished:") == 1
     one, two = (next((tmp_path / name).rglob("summary.json")).parent for name in ("one", "two"))
     rows = [[row for row in rows_of(f) if row["phase"] == "sft"] for f in (one, two)]
     assert len(rows[0]) == len(rows[1]) == 2
