@@ -92,10 +92,8 @@ class Evaluation:
             count: the number of concepts.
             drawn: ``scale``, if the pictures shall have another resolution.
         """
-        # A seed for each count: examples of one seed and place share an id.
-        seed = 10 * self.seed + count
         return context.dataset(
-            split=self.split, counts=[count], size=self.per_count, seed=seed, **drawn
+            split=self.split, counts=[count], size=self.per_count, seed=self.seed, **drawn
         )
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:

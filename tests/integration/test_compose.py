@@ -101,6 +101,18 @@ def test_the_kl_choice_reaches_the_phase(option: str) -> None:
     assert cfg.phase.grpo.kl_coef == cfg.kl.coef
 
 
+def test_scenes_of_all_counts_are_different_ones(tmp_path: Path) -> None:
+    cfg, _ = compose_run("method=name_everybody", "debug=fast", f"outputs={tmp_path}")
+    parts = assemble(cfg, tmp_path)
+    scenes = {n: parts["evaluation"].scenes(parts["context"], n) for n in range(1, 6)}
+    assert [e.id for e in scenes[3]] == [f"toybox/0/test/caption/3/{i}" for i in range(2)]
+    every = [example for examples in scenes.values() for example in examples]
+    for keys in ({e.id for e in every}, {e.query and e.query.key for e in every}):
+        assert len(keys) == 10
+    pools = [set(example.pool) for example in every]
+    assert len(set(map(frozenset, pools))) == 10
+
+
 def branches(node: Any, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every mapping of a configuration that is no constructor's arguments, with its place."""
     if isinstance(node, DictConfig) and "_target_" not in node:
