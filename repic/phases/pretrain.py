@@ -61,12 +61,13 @@ class VisionPhase(Pretraining):
 
     Attributes:
         build: writes the model into ``folder``, from ``seed``.
-        labels, slots: see ``VisionModule``.
+        labels, slots, unspoken: see ``VisionModule``.
     """
 
     build: Callable[..., Any]
     labels: Labels
     slots: Mapping[str, Sequence[str]]
+    unspoken: Sequence[str]
 
     def run(self, context: Context, start: Stage) -> Stage:
         scratch = context.folder / "checkpoints" / "random"
@@ -85,7 +86,8 @@ class VisionPhase(Pretraining):
         made: list[VisionModule] = []
 
         def module(**arguments: Any) -> VisionModule:
-            made.append(VisionModule(labels=self.labels, slots=self.slots, **arguments))
+            slots = {"slots": self.slots, "unspoken": self.unspoken}
+            made.append(VisionModule(labels=self.labels, **slots, **arguments))
             return made[0]
 
         return self.train_on(

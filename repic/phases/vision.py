@@ -36,11 +36,17 @@ class VisionModule(SftModule):
     Args:
         labels: see ``Labels``; is asked about each example's query picture.
         slots: the words that each slot may hold.
+        unspoken: slots for the classifiers only, whose words are not the language model's.
         others: see ``SftModule``; a cell counts as a token does there.
     """
 
     def __init__(
-        self, *, labels: Labels, slots: Mapping[str, Sequence[str]], **others: Any
+        self,
+        *,
+        labels: Labels,
+        slots: Mapping[str, Sequence[str]],
+        unspoken: Sequence[str],
+        **others: Any,
     ) -> None:
         super().__init__(**others)
         self.labels, self.slots = labels, {slot: tuple(words) for slot, words in slots.items()}
@@ -55,10 +61,12 @@ class VisionModule(SftModule):
                 {slot: nn.Linear(width, len(words)) for slot, words in self.slots.items()}
             )
         tokenizer = self.policy.encoder.tokenizer
-        words = {word for words in self.slots.values() for word in words}
+        spoken = [words for slot, words in self.slots.items() if slot not in unspoken]
         # A word is known by its first token, as it stands in running text.
         self.token_ids: dict[str, int] = {
-            word: tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words
+            word: tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]
+            for words in spoken
+            for word in words
         }
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -100,8 +108,9 @@ class VisionModule(SftModule):
         logits = features @ embeddings.T / math.sqrt(embeddings.shape[1])
         target = torch.zeros_like(logits)
         for i, cell in enumerate(cells):
-            for word in cell.values():  # two slots may hold one word
-                target[i, self.token_ids[word]] += 1 / len(cell)
+            spoken = [self.token_ids[word] for word in cell.values() if word in self.token_ids]
+            for token in spoken:  # two slots may hold one word
+                target[i, token] += 1 / len(spoken)
         return -(target * log_softmax(logits, -1)).sum()
 
     def slot_loss(

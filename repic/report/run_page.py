@@ -30,6 +30,7 @@ CURVES = (
     ("Entropy, nats per token", re.compile(r"grpo/(entropy)")),
     ("Share of clipped tokens", re.compile(r"grpo/(clip_frac)")),
     ("SFT loss", re.compile(r"sft/(loss)")),
+    ("Loss of the vision tower, a square", re.compile(r"pretrain_vision/(loss)")),
     ("Pre-training loss", re.compile(r"pretrain/(loss)")),
 )
 

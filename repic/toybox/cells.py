@@ -6,10 +6,18 @@ picture; this says of every square which toy stands there and what it is like.
 
 from collections.abc import Mapping
 
-from repic.toybox.scene import ToyboxImage
+from repic.toybox.grammar import PLACES
+from repic.toybox.scene import SCENE_SIZE, ToyboxImage, position_word
 from repic.toybox.world import BACKGROUNDS, VALUES
 
-SLOT_VALUES: Mapping[str, tuple[str, ...]] = {**VALUES, "background": BACKGROUNDS}
+# In scenes a toy's place counts as well: the third of the picture, and how many stand left of it.
+ORDER = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+SLOT_VALUES: Mapping[str, tuple[str, ...]] = {
+    **VALUES,
+    "background": BACKGROUNDS,
+    "position": tuple(PLACES),
+    "order": ORDER,
+}
 
 BODY = 0.8  # share of a toy's square, from its centre, that is drawn on in every pose
 COVERED, FREE = 0.35, 0.05  # share of a cell from which it shows a toy, up to which it shows none
@@ -19,8 +27,8 @@ def label_cells(image: ToyboxImage, rows: int, columns: int) -> list[Mapping[str
     """Say what stands in every cell of a grid over a picture.
 
     Returns:
-        Cell by cell, row after row: a toy's attributes by slot; ``{"background": ...}`` where no
-        toy is; None where a toy's edge is, which is neither.
+        Cell by cell, row after row: a toy's attributes by slot, and in a scene its place;
+        ``{"background": ...}`` where no toy is; None where a toy's edge is, which is neither.
     """
     width, height = image.size[0] / columns, image.size[1] / rows
     return [
@@ -34,14 +42,25 @@ def _label(
     image: ToyboxImage, left: float, top: float, width: float, height: float
 ) -> Mapping[str, str] | None:
     shown, most = None, 0.0
-    for toy, pose in image.beings:  # from back to front: of two that cover equally the later wins
+    for i, (_, pose) in enumerate(
+        image.beings
+    ):  # from back to front: of two that cover equally the later wins
         reach = BODY * pose.height / 2
         x, y = pose.centre
         across = min(x + reach, left + width) - max(x - reach, left)
         down = min(y + reach, top + height) - max(y - reach, top)
         share = max(across, 0) * max(down, 0) / (width * height)
         if share >= most:
-            shown, most = toy, share
+            shown, most = i, share
     if shown is None or most <= FREE:
         return {"background": image.background}
-    return shown.attributes if most >= COVERED else None
+    return _describe(image, shown) if most >= COVERED else None
+
+
+def _describe(image: ToyboxImage, which: int) -> Mapping[str, str]:
+    toy, pose = image.beings[which]
+    if image.size != SCENE_SIZE:
+        return toy.attributes
+    x = pose.centre[0]
+    before = sum(other.centre[0] < x for _, other in image.beings)
+    return {**toy.attributes, "position": position_word(x), "order": ORDER[before]}

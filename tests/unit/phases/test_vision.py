@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
 
 
-def module(folder: Path) -> VisionModule:
+def module(folder: Path, unspoken: Sequence[str] = ()) -> VisionModule:
     policy = load_policy(
         str(folder),
         dtype="float32",
@@ -55,6 +55,7 @@ def module(folder: Path) -> VisionModule:
     return VisionModule(
         labels=labels,
         slots=SLOTS,
+        unspoken=unspoken,
         policy=policy,
         engine=PlainEngine(),
         optimizer=partial(torch.optim.AdamW, lr=1e-2),
@@ -99,6 +100,14 @@ def test_a_word_that_two_slots_hold_counts_twice(folder: Path) -> None:
     pair = made.word_loss(feature, [{"a": "bear", "b": "cat"}])
     single = made.word_loss(feature, [{"a": "red"}])
     torch.testing.assert_close(twice, (pair + single) / 2)
+
+
+def test_unspoken_slots_are_for_the_classifiers_only(folder: Path) -> None:
+    both, one = module(folder), module(folder, unspoken=["species"])
+    features, cells = both.read(pictures())
+    colours = [{"colour": cell["colour"]} for cell in cells]
+    torch.testing.assert_close(one.word_loss(features, cells), both.word_loss(features, colours))
+    torch.testing.assert_close(one.slot_loss(features, cells), both.slot_loss(features, cells))
 
 
 def test_slots_tell_apart_what_a_set_of_words_does_not(folder: Path) -> None:

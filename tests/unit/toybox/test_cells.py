@@ -2,9 +2,9 @@
 
 import random
 
-from repic.toybox.cells import SLOT_VALUES, label_cells
+from repic.toybox.cells import ORDER, SLOT_VALUES, label_cells
 from repic.toybox.draw import Pose
-from repic.toybox.scene import ToyboxImage, arrange, portrait
+from repic.toybox.scene import ToyboxImage, arrange, ground_truth, portrait
 from repic.toybox.world import Toy, toys
 
 BEAR = Toy("striped", "red", "bear", "blue", "hat")
@@ -46,11 +46,13 @@ def test_every_toy_of_a_scene_and_a_portrait_is_seen_and_nothing_else():
     rng = random.Random(0)
     for i in range(60):
         cast = rng.sample(toys("val"), rng.randint(1, 7))
-        picture, _ = arrange(cast, f"{i}", scale=2.0)
+        picture, poses = arrange(cast, f"{i}", scale=2.0)
+        truth = ground_truth(cast, [None] * len(cast), poses, picture)
         cells = [cell for cell in label_cells(picture, 5, 8) if cell is not None]
-        seen = [cell for cell in cells if "species" in cell]
-        assert {tuple(sorted(cell.items())) for cell in seen} == {
-            tuple(sorted(toy.attributes.items())) for toy in cast
+        seen = {tuple(sorted(cell.items())) for cell in cells if "species" in cell}
+        assert seen == {
+            tuple(sorted({**mention.attributes, "order": ORDER[place]}.items()))
+            for place, mention in enumerate(truth.mentions)
         }
         assert all(word in SLOT_VALUES[slot] for cell in cells for slot, word in cell.items())
         single = label_cells(portrait(cast[0], f"{i}", scale=1.0), 2, 2)
