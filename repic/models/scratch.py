@@ -24,7 +24,7 @@ def build_directory(
     seed: int,
     text: Mapping[str, Any],
     vision: Mapping[str, Any],
-    pixels: tuple[int, int],
+    pixels: Sequence[int],
     matching_layers: Sequence[int],
     initializer_range: float,
 ) -> None:
@@ -88,7 +88,7 @@ def build_directory(
     _write_processor(Path(folder), vision, pixels)
 
 
-def _write_processor(folder: Path, vision: Mapping[str, Any], pixels: tuple[int, int]) -> None:
+def _write_processor(folder: Path, vision: Mapping[str, Any], pixels: Sequence[int]) -> None:
     """The image processor's settings, in the file where Qwen2.5-VL has them."""
     settings = {
         "image_processor_type": "Qwen2VLImageProcessor",

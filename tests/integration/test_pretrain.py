@@ -1,0 +1,60 @@
+"""The base model from nothing, in a few steps: what each phase may change, and resuming."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from repic.phases.monitor import Monitor
+from tests.integration.small import rows_of, start, summary_of
+from tests.integration.test_resume import Interrupted, interrupt_at
+
+SIZES = ("+experiment=pretrain_tiny", "method.evaluated=[]", "phase.pretrain_vision.iterations=3")
+SIZES += ("phase.pretrain_vision.checkpoint_every=1", "phase.pretrain_vision.val_every=3")
+SIZES += ("phase.pretrain_vision.val_size=5",)
+SIZES += ("phase.pretrain.val_every=2", "phase.evaluate.sampling.max_new_tokens=4")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return start(Path("nowhere"), tmp_path_factory.mktemp("whole"), *SIZES)
+
+
+def test_the_tower_learns_first_and_the_language_model_second(whole: Path) -> None:
+    folders = ("random", "pretrain_vision", "pretrain")
+    random, seeing, practised = (
+        load_file(whole / "checkpoints" / name / "model.safetensors") for name in folders
+    )
+    for name, start_value in random.items():
+        first = not torch.equal(seeing[name], start_value)
+        second = not torch.equal(practised[name], seeing[name])
+        assert (first, second) == (
+            (True, False) if name.startswith("visual.") else (False, True)
+        ), name
+    phases = summary_of(whole)["phases"]
+    assert [phase["phase"] for phase in phases] == ["pretrain_vision", "pretrain"]
+    assert phases[1]["started_from"] == phases[0]["fingerprint"]
+    assert (whole / "report.html").exists()  # though nothing was captioned
+
+
+def test_validation_grades_every_task_by_part(whole: Path) -> None:
+    keys = {key for row in rows_of(whole) for key in row if key.startswith("val/")}
+    assert {"val/describe/colour", "val/scene/order"} <= keys  # of the tower
+    assert any(key.endswith("/exact") for key in keys)  # of practice
+
+
+@pytest.mark.slow
+def test_an_interrupted_tower_goes_on_with_its_classifiers(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "log", interrupt_at("pretrain_vision", 2))
+        with pytest.raises(Interrupted):
+            start(Path("nowhere"), tmp_path, *SIZES)
+    resumed = start(Path("nowhere"), tmp_path, *SIZES)
+    assert rows_of(resumed) == rows_of(whole)
+    assert (
+        summary_of(resumed)["phases"][1]["fingerprint"]
+        == (summary_of(whole)["phases"][1]["fingerprint"])
+    )
