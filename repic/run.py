@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -36,7 +37,10 @@ def job(cfg: DictConfig) -> str:
     apply_debug(cfg, overrides)
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
-        return str(run(cfg, output_dir, choices=choices, overrides=overrides))
+        folder = run(cfg, output_dir, choices=choices, overrides=overrides)
+        if hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
+            print_tables(folder)  # a multirun has one table at its end
+        return str(folder)
     except Exception:
         if cfg.debug.traceback:
             log.exception("where it was noticed")
@@ -89,6 +93,19 @@ def run(
         for logger in parts["context"].loggers:
             loggers.close(logger)
     return folder
+
+
+def print_tables(folder: Path) -> None:
+    """Show a finished run's tables, and say where its page is."""
+    from rich.console import Console
+
+    from repic.report.render import terminal
+    from repic.report.run_page import run_tables
+    from repic.report.runs import read_run
+
+    for table in run_tables(read_run(folder)):
+        Console().print(terminal(table))
+    print(f"scenes, captions and curves: {folder / 'report.html'}")
 
 
 def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
+from repic import run
 from repic.report.runs import read_metrics, read_predictions, read_run
 from tests.integration.small import rows_of, start, summary_of
 
@@ -48,6 +49,17 @@ def test_without_a_reward_there_is_no_reinforcement(model: Path, tmp_path: Path)
     summary = summary_of(start(model, tmp_path, "reward=none"))
     assert [phase["phase"] for phase in summary["phases"]] == ["base", "sft"]
     assert list(summary["metrics"]) == ["name_everybody", "base", "sft"]
+
+
+def test_a_single_run_ends_with_its_table_and_the_place_of_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
+    capsys.readouterr()
+    run.print_tables(folder)
+    shown = capsys.readouterr().out
+    assert "names everybody" in shown
+    assert shown.splitlines()[-1] == f"scenes, captions and curves: {folder / 'report.html'}"
 
 
 def test_naming_everybody_needs_no_model(tmp_path: Path) -> None:
@@ -157,6 +169,7 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
     assert "+ RL (reward=combined) | 2" in table.read_text()
     assert "+ RL" in done.stdout
+    assert "scenes, captions and curves" not in done.stdout  # of one job; this is the sweep's table
     assert {path.suffix for path in table.parent.iterdir()} >= {".md", ".csv", ".tex"}
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert again.stdout.count("already done") == 4
@@ -177,7 +190,8 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
         command += [f"outputs={tmp_path / name}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("base, 1 concepts") == done.stdout.count("finished:") == 1
+        for once in ("base, 1 concepts", "finished:", "scenes, captions and curves:"):
+            assert done.stdout.count(once) == 1
     one, two = (next((tmp_path / name).rglob("summary.json")).parent for name in ("one", "two"))
     rows = [[row for row in rows_of(f) if row["phase"] == "sft"] for f in (one, two)]
     assert len(rows[0]) == len(rows[1]) == 2
