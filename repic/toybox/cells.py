@@ -42,9 +42,8 @@ def _label(
     image: ToyboxImage, left: float, top: float, width: float, height: float
 ) -> Mapping[str, str] | None:
     shown, most = None, 0.0
-    for i, (_, pose) in enumerate(
-        image.beings
-    ):  # from back to front: of two that cover equally the later wins
+    # From back to front: of two that cover a cell equally, the later wins.
+    for i, (_, pose) in enumerate(image.beings):
         reach = BODY * pose.height / 2
         x, y = pose.centre
         across = min(x + reach, left + width) - max(x - reach, left)
