@@ -43,6 +43,21 @@ def build_directory(
         initializer_range: std of random weights.
     """
     tokenizer = build_tokenizer(SYLLABLES, words())
+    config = _configuration(tokenizer, text, vision, initializer_range)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    if matching_layers:
+        initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_processor(Path(folder), vision, pixels)
+
+
+def _configuration(
+    tokenizer: Any, text: Mapping[str, Any], vision: Mapping[str, Any], initializer_range: float
+) -> Qwen2_5_VLConfig:
+    """What ``config.json`` says; see ``build_directory``."""
     token_id: Any = tokenizer.convert_tokens_to_ids
     text = dict(text)
     rope = {
@@ -50,7 +65,7 @@ def build_directory(
         "rope_theta": text.pop("rope_theta"),
         "mrope_section": list(text.pop("mrope_section")),
     }
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config={
             **text,
             "num_key_value_heads": text["num_attention_heads"],
@@ -78,14 +93,6 @@ def build_directory(
         vision_end_token_id=token_id("<|vision_end|>"),
         tie_word_embeddings=False,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    if matching_layers:
-        initialize_for_lookup(model, matching_layers=matching_layers, seed=seed)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    _write_processor(Path(folder), vision, pixels)
 
 
 def _write_processor(folder: Path, vision: Mapping[str, Any], pixels: Sequence[int]) -> None:

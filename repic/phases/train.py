@@ -88,29 +88,43 @@ def train(
     clock = Clock(monitor, optimizer_state)
     if module.iteration < iterations:
         policy.train()
-        fit = context.trainer(
-            **trainer,
-            callbacks=[clock],
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
         examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
-        try:
-            fit.fit(module, examples)
-        except SystemExit as end:
-            # Lightning turns Ctrl-C into an exit of its own, and a run says what was saved.
-            if not isinstance(end.__context__, KeyboardInterrupt):
-                raise
-            saved = f"{phase} is saved up to iteration {monitor.saved} of {iterations}"
-            raise KeyboardInterrupt(saved) from None
+        fit(phase, module, examples, context.trainer, callbacks=[clock], **trainer)
     for logger in monitor.loggers:
         logger.save()
     return export(phase, context, start, folder, policy, monitor)
+
+
+def fit(
+    phase: str,
+    module: Any,
+    examples: ExampleModule,
+    make_trainer: Callable[..., Any],
+    **options: Any,
+) -> None:
+    """Let Lightning run the iterations, and nothing else of what it can do.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; says which iteration the phase goes on after.
+    """
+    trainer = make_trainer(
+        **options,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    try:
+        trainer.fit(module, examples)
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into an exit of its own, and a run says what was saved.
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        saved = f"{phase} is saved up to iteration {module.monitor.saved} of {module.iterations}"
+        raise KeyboardInterrupt(saved) from None
 
 
 class Clock(Callback):

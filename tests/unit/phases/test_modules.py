@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from repic.data.module import ExampleModule, IterationBatches
-from repic.models.loading import load_policy
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling
@@ -22,7 +21,7 @@ from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Example, Rollout
-from tests.tiny import Noise, Prompt, build_qwen, example
+from tests.tiny import Noise, build_qwen, example, load
 
 TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
 SGD = partial(torch.optim.SGD, lr=0.5)
@@ -54,20 +53,6 @@ class Vowels:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
-
-
-def load(folder: Path) -> Policy:
-    return load_policy(
-        str(folder),
-        dtype="float32",
-        attention="sdpa",
-        lora=None,
-        train_vision=False,
-        gradient_checkpointing=False,
-        min_pixels=None,
-        max_pixels=None,
-        prompt=Prompt(),
-    )
 
 
 def examples() -> list[Example]:

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.loading import load_policy
 from repic.models.plain import PlainEngine
 from repic.phases.vision import VisionModule
 from repic.types import Example, ImageSource
-from tests.tiny import Noise, Prompt, build_qwen, example
+from tests.tiny import Noise, build_qwen, example, load
 
 SLOTS = {"colour": ("red", "green"), "species": ("bear", "cat", "pig")}
 RED_BEAR = {"colour": "red", "species": "bear"}
@@ -41,22 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def module(folder: Path, unspoken: Sequence[str] = ()) -> VisionModule:
-    policy = load_policy(
-        str(folder),
-        dtype="float32",
-        attention="sdpa",
-        lora=None,
-        train_vision=False,
-        gradient_checkpointing=False,
-        min_pixels=None,
-        max_pixels=None,
-        prompt=Prompt(),
-    )
     return VisionModule(
         labels=labels,
         slots=SLOTS,
         unspoken=unspoken,
-        policy=policy,
+        policy=load(folder),
         engine=PlainEngine(),
         optimizer=partial(torch.optim.AdamW, lr=1e-2),
         schedule=lambda iteration, total: 1.0,
