@@ -28,6 +28,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from repic.models.loading import load_policy
 from repic.models.policy import Policy
+from repic.models.sampling import Sampling
 from repic.types import Example, ImageSource, Reference
 
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
@@ -263,6 +264,12 @@ def load(folder: Path, **changes: object) -> Policy:
         "prompt": Prompt(),
     }
     return load_policy(str(folder), **{**settings, **changes})
+
+
+def sampling(**changes: object) -> Sampling:
+    """Draw from the whole distribution, unless told otherwise."""
+    plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "stop": ()}
+    return Sampling(**{**plain, "max_new_tokens": 8, **changes})
 
 
 class ImageOnlyProcessor(Qwen2_5_VLProcessor):

@@ -6,6 +6,7 @@ the model's directory. The result is that of the library's processors, token for
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from repic.models.images import EncodedImage, ImageEncoder
+from repic.models.images import ImageEncoder, lay_out
 from repic.models.positions import Segment, mrope_positions, num_tokens, plain_positions
 from repic.types import Example, ImageSource
+
+_KEPT_PROMPTS = 512  # more than a step has
 
 
 @runtime_checkable
@@ -64,13 +67,24 @@ class PromptBatch:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One prompt before padding."""
+class EncodedPrompt:
+    """One prompt, before padding.
+
+    Args:
+        text: the prompt as written, with one placeholder a picture.
+        position_ids: three axes for M-RoPE, one for plain positions.
+        images: the pictures as they are shown.
+    """
 
     text: str
-    input_ids: Tensor
-    position_ids: Tensor
-    images: tuple[str, ...]
+    input_ids: Int[Tensor, " P"]
+    position_ids: Int[Tensor, "axes P"]
+    images: tuple[ImageSource, ...]
+
+    @property
+    def next_position(self) -> int:
+        """Where an answer's first token goes; the same on every axis."""
+        return int(self.position_ids.max()) + 1
 
 
 class PromptEncoder:
@@ -103,50 +117,40 @@ class PromptEncoder:
         self._extra_tokens = int(full)
         rope = getattr(text_config, "rope_parameters", None) or {}
         self._positions = mrope_positions if "mrope_section" in rope else plain_positions
+        # A step asks for its prompts several times. With the example, so that its id stays taken.
+        self._kept: OrderedDict[int, tuple[Example, EncodedPrompt]] = OrderedDict()
 
     @property
     def end_id(self) -> int:
         """The token that ends an answer."""
         return self.tokenizer.eos_token_id
 
+    def prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
+        """Return the prompt of each example; those of one example are the same object."""
+        for example in examples:
+            if id(example) not in self._kept:
+                row = self._row(f"example {example.id}", self.prompt.messages(example))
+                self._kept[id(example)] = example, row
+        rows = [self._kept[id(example)][1] for example in examples]
+        while len(self._kept) > _KEPT_PROMPTS:
+            self._kept.popitem(last=False)
+        return rows
+
     def encode(self, examples: Sequence[Example]) -> PromptBatch:
-        """Return the prompts of some examples; a picture shown twice is prepared once."""
-        messages = {id(example): self.prompt.messages(example) for example in examples}
-        # Rollouts of one prompt are the same example: word and tokenize it once.
-        places = {key: place for place, key in enumerate(messages)}
-        named = {id(example): f"example {example.id}" for example in examples}
-        return self.encode_messages(
-            list(messages.values()),
-            names=[named[key] for key in messages],
-            order=[places[id(example)] for example in examples],
-        )
+        """Return the prompts of some examples as one batch; see ``pad``."""
+        return self.pad(self.prompts(examples))
 
-    def encode_messages(
-        self,
-        conversations: Sequence[list[dict[str, Any]]],
-        *,
-        names: Sequence[str] = (),
-        order: Sequence[int] = (),
-    ) -> PromptBatch:
-        """Return the prompts of some conversations.
-
-        Args:
-            conversations: chat messages, up to where the answer begins.
-            names: what to call each in an error.
-            order: which conversation each row of the batch is; () is each one once.
-        """
-        sources = {image.key: image for messages in conversations for image in _images(messages)}
-        images = dict(zip(sources, self.images.encode(list(sources.values())), strict=True))
-        names = names or [f"prompt {i}" for i in range(len(conversations))]
-        rows = [
-            self._row(name, messages, images)
-            for name, messages in zip(names, conversations, strict=True)
-        ]
-        return self._collate([rows[i] for i in order or range(len(rows))], images)
+    def encode_messages(self, messages: list[dict[str, Any]]) -> EncodedPrompt:
+        """Return the prompt of a conversation, up to where the answer begins."""
+        return self._row("prompt", messages)
 
     def encode_answers(self, answers: Sequence[str]) -> list[Int[Tensor, " _"]]:
         """Return the tokens of each answer, with the token that ends it."""
         encoded = self.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+        for answer, ids in zip(answers, encoded, strict=True):
+            if self.image_token_id in ids:
+                token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+                raise ValueError(f"the answer {answer!r} contains {token}; remove it from the data")
         return [torch.tensor([*ids, self.end_id]) for ids in encoded]
 
     def decode(self, completion_ids: Int[Tensor, " T"]) -> str:
@@ -160,15 +164,10 @@ class PromptEncoder:
             bare, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
         )
 
-    def _row(
-        self,
-        name: str,
-        messages: list[dict[str, Any]],
-        images: dict[str, EncodedImage],
-    ) -> _Row:
+    def _row(self, name: str, messages: list[dict[str, Any]]) -> EncodedPrompt:
         """Tokenize one prompt and give each picture its tokens."""
         text = self.text(messages)
-        shown = [image.key for image in _images(messages)]
+        shown = _images(messages)
         # Templates that write the first token themselves must not get it twice.
         bos = self.tokenizer.bos_token
         is_begun = bos is not None and text.startswith(bos)
@@ -179,14 +178,14 @@ class PromptEncoder:
                 f"{name}: the prompt has {ids.count(self.image_token_id)} image"
                 f" placeholders for {len(shown)} images; no text may contain {token}"
             )
-        segments, spread = self._spread(ids, [images[key].size for key in shown])
+        segments, spread = self._spread(ids, [image.size for image in self.images.encode(shown)])
         if len(spread) >= self.max_length:
             raise ValueError(
                 f"{name}: the prompt has {len(spread)} tokens and the model takes"
                 f" {self.max_length}; lower model.max_pixels or show fewer pictures"
             )
         positions = self._positions(segments)
-        return _Row(text, torch.tensor(spread), positions, tuple(shown))
+        return EncodedPrompt(text, torch.tensor(spread), positions, tuple(shown))
 
     def _spread(
         self, ids: list[int], sizes: list[tuple[int, int]]
@@ -204,8 +203,10 @@ class PromptEncoder:
             start = end + 1
         return [*segments, len(ids) - start], spread + ids[start:]
 
-    def _collate(self, rows: Sequence[_Row], images: dict[str, EncodedImage]) -> PromptBatch:
-        """Pad on the left and lay the pictures one after another."""
+    def pad(self, rows: Sequence[EncodedPrompt]) -> PromptBatch:
+        """Pad prompts on the left and lay their distinct pictures one after another."""
+        sources = {source.key: source for row in rows for source in row.images}
+        images = self.images.encode(list(sources.values()))
         length = max(len(row.input_ids) for row in rows)
         pad = self.tokenizer.pad_token_id
         input_ids = torch.full((len(rows), length), pad if pad is not None else self.end_id)
@@ -216,20 +217,18 @@ class PromptEncoder:
             input_ids[i, start:] = row.input_ids
             attention_mask[i, start:] = True
             position_ids[:, i, start:] = row.position_ids
-        order = {key: i for i, key in enumerate(images)}
-        grids = [image.grid for image in images.values() if image.grid is not None]
+        order = {key: i for i, key in enumerate(sources)}
+        pixels, grids = lay_out(images)
         return PromptBatch(
             texts=tuple(row.text for row in rows),
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             image_mask=attention_mask & (input_ids == self.image_token_id),
-            pixel_values=(
-                torch.cat([image.pixel_values for image in images.values()]) if images else None
-            ),
-            image_grid_thw=torch.tensor(grids) if grids else None,
+            pixel_values=pixels,
+            image_grid_thw=grids,
             image_index=torch.tensor(
-                [order[key] for row in rows for key in row.images], dtype=torch.long
+                [order[source.key] for row in rows for source in row.images], dtype=torch.long
             ),
         )
 

@@ -139,7 +139,8 @@ class _Gradient:
 
 def _probe(policy: Policy) -> PromptBatch:
     content = [{"type": "image", "image": _Gradient()}, {"type": "text", "text": "What is it?"}]
-    return policy.encoder.encode_messages([[{"role": "user", "content": content}]])
+    prompt = policy.encoder.encode_messages([{"role": "user", "content": content}])
+    return policy.encoder.pad([prompt])
 
 
 def _edit_json(path: Path, **values: object) -> None:

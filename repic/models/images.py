@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, Qwen2VLImageProcessorPil
 
@@ -98,3 +99,12 @@ class ImageEncoder:
         time, rows, columns = output["image_grid_thw"][0].tolist()
         merge = self.processor.merge_size
         return EncodedImage(pixels, (time, rows, columns), (rows // merge, columns // merge))
+
+
+def lay_out(images: Sequence[EncodedImage]) -> tuple[Tensor | None, Tensor | None]:
+    """Return pictures one after another, as a vision tower takes them, and their grids."""
+    if not images:
+        return None, None
+    grids = [image.grid for image in images if image.grid is not None]
+    pixels = torch.cat([image.pixel_values for image in images])
+    return pixels, torch.tensor(grids) if grids else None

@@ -1,23 +1,28 @@
 """Log-probabilities of the tokens of completions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# Logits in memory at once: 256 MiB in float32, about 440 tokens of Qwen2.5-VL's vocabulary.
+_LOGITS = 2**26
 
 
 class TokenLogprobs(NamedTuple):
     """What a policy says about given completions, padded on the right to one length.
 
     ``mask`` is True on completion tokens, the end token among them: it is the loss mask. Where it
-    is False, ``logprobs`` and ``entropy`` are 0. ``entropy`` carries no gradient.
+    is False, ``logprobs`` and ``entropy`` are 0. ``entropy`` carries no gradient, and is None
+    unless it was asked for.
     """
 
     logprobs: Float[Tensor, "N T"]
     mask: Bool[Tensor, "N T"]
-    entropy: Float[Tensor, "N T"]
+    entropy: Float[Tensor, "N T"] | None
 
 
 def pad_completions(
@@ -51,3 +56,55 @@ def token_logprobs(
         probs = all_logprobs.exp()
         entropy = -(probs * all_logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
     return all_logprobs.gather(-1, ids[:, None]).squeeze(-1), entropy
+
+
+def chosen_logprobs(
+    logits: Float[Tensor, "tokens V"], ids: Int[Tensor, " tokens"]
+) -> Float[Tensor, " tokens"]:
+    """Return each given token's log-probability at temperature 1, in float32."""
+    return logits.float().log_softmax(dim=-1).gather(-1, ids[:, None]).squeeze(-1)
+
+
+def score(
+    hidden: Float[Tensor, "tokens H"],
+    completions: Sequence[Int[Tensor, " _"]],
+    head: Callable[[Tensor], Tensor],
+    *,
+    entropy: bool,
+    max_logits: int = _LOGITS,
+) -> TokenLogprobs:
+    """Score completions from the hidden states that predict their tokens.
+
+    The head is applied to a portion of the tokens at a time, and again in the backward pass, so
+    that logits of all tokens are never in memory together.
+
+    Args:
+        hidden: one completion's tokens after another.
+        head: from hidden states to logits.
+        entropy: also compute the distribution's entropy at every token.
+        max_logits: how many numbers a portion's logits may be.
+    """
+    ids, mask = (x.to(hidden.device) for x in pad_completions(completions))
+    flat = ids[mask]
+    size = max(max_logits // head(hidden[:1].detach()).shape[-1], 1)
+    many = len(flat) > size and torch.is_grad_enabled()
+
+    def portion(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        logits = head(states)
+        return (
+            token_logprobs(logits, tokens) if entropy else (chosen_logprobs(logits, tokens), None)
+        )
+
+    parts = [
+        checkpoint(portion, states, tokens, use_reentrant=False)
+        if many
+        else portion(states, tokens)
+        for states, tokens in zip(hidden.split(size), flat.split(size), strict=True)
+    ]
+    logprobs, entropies = zip(*parts, strict=True)
+    zeros = torch.zeros(mask.shape, device=mask.device)
+    return TokenLogprobs(
+        zeros.masked_scatter(mask, torch.cat(logprobs)),
+        mask,
+        zeros.masked_scatter(mask, torch.cat(entropies)) if entropy else None,
+    )

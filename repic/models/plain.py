@@ -6,21 +6,31 @@ several times in a batch is encoded once, and sampling runs a prompt once and re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from repic.models.logprobs import TokenLogprobs, pad_completions, token_logprobs
+from repic.models.decoding import as_rollouts, draw
+from repic.models.encoder import PromptBatch
+from repic.models.logprobs import TokenLogprobs, pad_completions, score
+from repic.models.meter import Meter
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, rollout_uniforms, sample_tokens
+from repic.models.sampling import Sampling, check_length, rollout_uniforms
 from repic.types import Example, Rollout
 
 
 class PlainEngine:
-    """Samples completions and scores them; holds no state, splits no batch."""
+    """Samples completions and scores them.
+
+    Attributes:
+        meter: what the work took.
+    """
+
+    def __init__(self) -> None:
+        self.meter = Meter()
 
     @torch.no_grad()
     def sample(
@@ -42,93 +52,105 @@ class PlainEngine:
             Their log-probabilities are those of the whole distribution at temperature 1, whatever
             the temperature and the truncation they were drawn with.
         """
-        uniforms = rollout_uniforms(
-            examples, group_size=group_size, length=sampling.max_new_tokens, seed=seed
-        )
+        length = sampling.max_new_tokens
+        uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
         with policy.evaluating():
-            drawn = _Decoder(policy, examples, group_size, sampling).run(uniforms)
-        rollouts = []
-        for row, length in enumerate(drawn.lengths.tolist()):
-            ids = drawn.tokens[row, :length].clone()
-            rollouts.append(
-                Rollout(
-                    example=examples[row // group_size],
-                    text=policy.encoder.decode(ids),
-                    completion_ids=ids,
-                    logprobs=drawn.logprobs[row, :length].clone(),
-                    finished=bool(drawn.finished[row]),
-                )
-            )
-        return rollouts
+            with self.meter.time("prefill", policy.device):
+                prompts = policy.encoder.encode(examples).to(policy.device)
+                check_length(prompts.input_ids.shape[1], policy.encoder.max_length, sampling)
+                decoder = _PlainDecoder(policy, prompts, group_size)
+            with self.meter.time("decode", policy.device):
+                drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
+        tokens = int(prompts.attention_mask.sum())
+        self.meter.count(
+            prompt=tokens, completion=int(drawn.lengths.sum()), saved=(group_size - 1) * tokens
+        )
+        return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
 
-    def logprobs(self, policy: Policy, rollouts: Sequence[Rollout]) -> TokenLogprobs:
-        """Score completions under the policy, with gradients."""
-        return _score(policy, [r.example for r in rollouts], [r.completion_ids for r in rollouts])
+    def logprobs(
+        self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
+    ) -> TokenLogprobs:
+        """Score completions under the policy, with gradients, and the entropy on request."""
+        examples = [rollout.example for rollout in rollouts]
+        ids = [rollout.completion_ids for rollout in rollouts]
+        return self._score(policy, examples, ids, entropy=entropy)
 
     def reference_logprobs(
         self, policy: Policy, rollouts: Sequence[Rollout]
     ) -> Float[Tensor, "N T"]:
         """Score completions under the policy's frozen reference."""
-        with policy.as_reference():
+        with self.meter.time("reference", policy.device), policy.as_reference():
             return self.logprobs(policy, rollouts).logprobs
 
     def target_logprobs(
         self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
     ) -> TokenLogprobs:
         """Score given answers, each with the token that ends it, for supervised training."""
-        return _score(policy, examples, policy.encoder.encode_answers(targets))
+        return self._score(policy, examples, policy.encoder.encode_answers(targets), entropy=False)
 
+    def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
+        """Cut rollouts into portions whose rows have no more tokens than ``max_tokens``."""
+        prompts = policy.encoder.prompts([rollout.example for rollout in rollouts])
+        return cut(
+            [
+                len(p.input_ids) + len(r.completion_ids)
+                for p, r in zip(prompts, rollouts, strict=True)
+            ],
+            max_tokens,
+        )
 
-def _score(
-    policy: Policy, examples: Sequence[Example], completions: Sequence[Int[Tensor, " _"]]
-) -> TokenLogprobs:
-    """Run rows ``[prompt | completion]`` and look at the places that predict a completion."""
-    prompts = policy.encoder.encode(examples).to(policy.device)
-    ids, mask = (x.to(policy.device) for x in pad_completions(completions))
-    # The last token predicts nothing that is asked for.
-    fed, length = ids[:, :-1], ids.shape[1]
-    steps = torch.arange(length - 1, device=policy.device)
-    positions = (prompts.next_position[:, None] + steps).expand(len(prompts.position_ids), -1, -1)
-    hidden = policy.hidden_states(
-        torch.cat([policy.embed(prompts), policy.embed_tokens(fed)], dim=1),
-        attention_mask=torch.cat([prompts.attention_mask, mask[:, :-1]], dim=1),
-        position_ids=torch.cat([prompts.position_ids, positions], dim=2),
-    )
-    # Prompts end in the same column, so completions are predicted by the last ones. Only there
-    # is the head applied: logits of every place would be the largest tensor by far.
-    logits = policy.logits(hidden[:, -length:][mask])
-    logprobs, entropy = token_logprobs(logits, ids[mask])
-    zeros = torch.zeros(mask.shape, device=mask.device)
-    return TokenLogprobs(
-        zeros.masked_scatter(mask, logprobs), mask, zeros.masked_scatter(mask, entropy)
-    )
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Completions in rows, on the CPU; what follows ``lengths`` is meaningless."""
-
-    tokens: Int[Tensor, "N T"]
-    logprobs: Float[Tensor, "N T"]
-    lengths: Int[Tensor, " N"]
-    finished: Tensor
-
-
-class _Decoder:
-    """One prefill of the prompts, then token after token for all rollouts that still go on."""
-
-    def __init__(
-        self, policy: Policy, examples: Sequence[Example], group_size: int, sampling: Sampling
-    ) -> None:
-        self.policy, self.sampling = policy, sampling
+    def _score(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        completions: Sequence[Int[Tensor, " _"]],
+        *,
+        entropy: bool,
+    ) -> TokenLogprobs:
+        """Run rows ``[prompt | completion]`` and look at the places that predict a completion."""
         prompts = policy.encoder.encode(examples).to(policy.device)
+        ids, mask = (x.to(policy.device) for x in pad_completions(completions))
+        # The last token predicts nothing that is asked for.
+        fed, length = ids[:, :-1], ids.shape[1]
+        steps = torch.arange(length - 1, device=policy.device)
+        positions = (prompts.next_position[:, None] + steps).expand(
+            len(prompts.position_ids), -1, -1
+        )
+        hidden = policy.hidden_states(
+            torch.cat([policy.embed(prompts), policy.embed_tokens(fed)], dim=1),
+            attention_mask=torch.cat([prompts.attention_mask, mask[:, :-1]], dim=1),
+            position_ids=torch.cat([prompts.position_ids, positions], dim=2),
+        )
+        self.meter.count(
+            prompt=int(prompts.attention_mask.sum()), completion=int(mask[:, 1:].sum())
+        )
+        # Prompts end in the same column, so completions are predicted by the last ones. Only there
+        # is the head applied: logits of every place would be the largest tensor by far.
+        return score(hidden[:, -length:][mask], completions, policy.logits, entropy=entropy)
+
+
+def cut(costs: Sequence[int], budget: int) -> list[slice]:
+    """Cut a list into runs that cost no more than the budget, or are single.
+
+    Example:
+        >>> cut([3, 3, 3, 9], 6)
+        [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    cuts, total = [0], 0
+    for place, cost in enumerate(costs):
+        if total and total + cost > budget:
+            cuts.append(place)
+            total = 0
+        total += cost
+    return [slice(a, b) for a, b in pairwise([*cuts, len(costs)])]
+
+
+class _PlainDecoder:
+    """The library's cache, repeated for every rollout of a prompt."""
+
+    def __init__(self, policy: Policy, prompts: PromptBatch, group_size: int) -> None:
+        self.policy = policy
         self.axes = len(prompts.position_ids)
-        length = prompts.input_ids.shape[1] + sampling.max_new_tokens
-        if length > policy.encoder.max_length:
-            raise ValueError(
-                f"a prompt of {prompts.input_ids.shape[1]} tokens and sampling.max_new_tokens="
-                f"{sampling.max_new_tokens} exceed the model's {policy.encoder.max_length}"
-            )
         self.cache = DynamicCache()
         hidden = policy.hidden_states(
             policy.embed(prompts),
@@ -141,43 +163,19 @@ class _Decoder:
         self.mask = prompts.attention_mask.repeat_interleave(group_size, dim=0)
         self.next_position = prompts.next_position.repeat_interleave(group_size)
 
-    def run(self, uniforms: Float[Tensor, "N T"]) -> _Drawn:
-        """Decode until every rollout has ended or is as long as allowed."""
-        num_rollouts, max_length = uniforms.shape
-        device = self.policy.device
-        uniforms = uniforms.to(device)
-        stop_ids = torch.tensor(self.policy.stop_ids, device=device)
-        tokens = torch.zeros(num_rollouts, max_length, dtype=torch.long, device=device)
-        logprobs = torch.zeros(num_rollouts, max_length, device=device)
-        lengths = torch.zeros(num_rollouts, dtype=torch.long, device=device)
-        finished = torch.zeros(num_rollouts, dtype=torch.bool, device=device)
-        rows = torch.arange(num_rollouts, device=device)  # those that go on
-        for step in range(max_length):
-            chosen = sample_tokens(self.logits, uniforms[rows, step], self.sampling)
-            tokens[rows, step] = chosen
-            logprobs[rows, step], _ = token_logprobs(self.logits, chosen)
-            lengths[rows] = step + 1
-            has_ended = torch.isin(chosen, stop_ids)
-            finished[rows] = has_ended
-            if has_ended.all() or step + 1 == max_length:
-                break
-            if has_ended.any():
-                going = (~has_ended).nonzero().squeeze(-1)
-                rows, chosen = rows[going], chosen[going]
-                self._keep(going)
-            self._advance(chosen)
-        return _Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu(), finished.cpu())
-
-    def _keep(self, going: Int[Tensor, " R"]) -> None:
+    def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
         """Let the finished rollouts leave the batch."""
-        self.cache.batch_select_indices(going)
-        self.mask, self.next_position = self.mask[going], self.next_position[going]
+        kept = is_going.nonzero().squeeze(-1)
+        if len(kept) < len(is_going):
+            self.cache.batch_select_indices(kept)
+            self.mask, self.next_position = self.mask[kept], self.next_position[kept]
+        return kept
 
-    def _advance(self, chosen: Int[Tensor, " R"]) -> None:
+    def advance(self, tokens: Int[Tensor, " rows"]) -> None:
         """Feed one token per rollout."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(chosen), 1)], dim=1)
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
         hidden = self.policy.hidden_states(
-            self.policy.embed_tokens(chosen[:, None]),
+            self.policy.embed_tokens(tokens[:, None]),
             attention_mask=self.mask,
             position_ids=self.next_position[None, :, None].expand(self.axes, -1, -1),
             cache=self.cache,

@@ -12,6 +12,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Cache
 
+from repic.models.attention import Packing
 from repic.models.encoder import PromptBatch, PromptEncoder
 
 
@@ -101,17 +102,24 @@ class Policy(nn.Module):
         self,
         embeddings: Float[Tensor, "B L H"],
         *,
-        attention_mask: Bool[Tensor, "..."],
         position_ids: Int[Tensor, "axes B L"],
+        attention_mask: Bool[Tensor, "B past_and_present"] | None = None,
         cache: Cache | None = None,
+        packing: Packing | None = None,
     ) -> Float[Tensor, "B L H"]:
         """Run the language model.
 
         Args:
-            attention_mask: [B, past and present tokens], False on padding.
             position_ids: always given; see ``repic.models.positions``.
+            attention_mask: False on padding; None with ``packing``.
             cache: keys and values of the past; is extended.
+            packing: attends in place of the library.
         """
+        extra = {}
+        if packing is not None:
+            # A mask of four dimensions is handed on as it is; this one is for nobody to look at.
+            attention_mask = embeddings.new_zeros(1, 1, 1, 1)
+            extra = {"packing": packing}
         return self.network.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
@@ -119,6 +127,7 @@ class Policy(nn.Module):
             past_key_values=cache,
             use_cache=cache is not None,
             return_dict=True,
+            **extra,
         ).last_hidden_state
 
     def logits(self, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:

@@ -23,24 +23,41 @@ class Sampling:
         temperature: divides the logits; 0 takes the likeliest token (greedy).
         top_p: keep the fewest likeliest tokens whose probability reaches this; 1 keeps all.
         top_k: keep this many likeliest tokens; 0 keeps all.
+        min_p: keep tokens at least this many times as likely as the likeliest,
+            https://arxiv.org/abs/2407.01082; 0 keeps all.
         max_new_tokens: a completion is cut at this length.
+        stop: a completion ends where its text contains one of these; its text ends before it.
     """
 
     temperature: float
     top_p: float
     top_k: int
+    min_p: float
     max_new_tokens: int
+    stop: Sequence[str]
 
     def __post_init__(self) -> None:
         wrong = {
             "temperature": self.temperature < 0,
             "top_p": not 0 < self.top_p <= 1,
             "top_k": self.top_k < 0,
+            "min_p": not 0 <= self.min_p <= 1,
+            "stop": isinstance(self.stop, str) or not all(self.stop),
             "max_new_tokens": self.max_new_tokens < 1,
         }
         for name, is_wrong in wrong.items():
             if is_wrong:
-                raise ValueError(f"sampling.{name}: {getattr(self, name)} is out of range")
+                raise ValueError(f"sampling.{name}: {getattr(self, name)!r} is out of range")
+
+
+def check_length(prompt: int, max_length: int, sampling: Sampling) -> None:
+    """Refuse prompts that leave no room for a completion in the model's context."""
+    if prompt + sampling.max_new_tokens > max_length:
+        raise ValueError(
+            f"a prompt of {prompt} tokens and sampling.max_new_tokens={sampling.max_new_tokens}"
+            f" exceed the model's {max_length}; lower one of them, model.max_pixels or the number"
+            " of references"
+        )
 
 
 def rollout_uniforms(
@@ -66,7 +83,9 @@ def sample_tokens(
     """Draw one token a row by inverting the distribution function at ``uniforms``.
 
     Example:
-        >>> plain = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1)
+        >>> plain = Sampling(
+        ...     temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=1, stop=()
+        ... )
         >>> logits = torch.tensor([[0.2, 0.5, 0.3]]).log().expand(3, 3)
         >>> sample_tokens(logits, torch.tensor([0.1, 0.6, 0.8]), plain)
         tensor([0, 1, 2])
@@ -75,7 +94,7 @@ def sample_tokens(
         return logits.argmax(dim=-1)
     # Double precision: a sum over a large vocabulary must not lose its rare tokens.
     probs = (logits.double() / sampling.temperature).softmax(dim=-1)
-    probs = _truncate(probs, top_k=sampling.top_k, top_p=sampling.top_p)
+    probs = _truncate(probs, sampling)
     cumulative = probs.cumsum(dim=-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     # The first token whose cumulative probability is beyond the threshold: never one of no
@@ -83,13 +102,16 @@ def sample_tokens(
     return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
 
 
-def _truncate(probs: Tensor, *, top_k: int, top_p: float) -> Tensor:
-    """Set the probability of the tokens that are not kept to zero; top-k comes first."""
-    if 0 < top_k < probs.shape[-1]:
-        probs = probs.where(probs >= probs.topk(top_k).values[:, -1:], 0.0)
-    if top_p < 1:
+def _truncate(probs: Tensor, sampling: Sampling) -> Tensor:
+    """Set the probability of what is not kept to zero: top-k first, then top-p, then min-p."""
+    if 0 < sampling.top_k < probs.shape[-1]:
+        probs = probs.where(probs >= probs.topk(sampling.top_k).values[:, -1:], 0.0)
+    if sampling.top_p < 1:
         ordered, order = probs.sort(dim=-1, descending=True)
         ahead = ordered.cumsum(dim=-1) - ordered
-        kept = ahead < top_p * ordered.sum(dim=-1, keepdim=True)  # the likeliest always is
+        # The likeliest token always is among them.
+        kept = ahead < sampling.top_p * ordered.sum(dim=-1, keepdim=True)
         probs = torch.zeros_like(probs).scatter(-1, order, ordered.where(kept, 0.0))
+    if sampling.min_p > 0:
+        probs = probs.where(probs >= sampling.min_p * probs.amax(dim=-1, keepdim=True), 0.0)
     return probs

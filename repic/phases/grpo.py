@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from repic.models.checks import check_engine
+from repic.models.meter import peak_memory
 from repic.phases import distributed
 from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
@@ -34,7 +36,7 @@ from repic.types import Example, Rollout
 
 @dataclass
 class Portion:
-    """Whole groups that go through the model together, with what later updates need again."""
+    """Rollouts that go through the model together, with what later updates need again."""
 
     rollouts: list[Rollout]
     advantages: Tensor  # [N]
@@ -59,7 +61,8 @@ class GrpoModule(pl.LightningModule):
         group_size: rollouts per prompt.
         iterations: of the outer loop.
         num_updates: optimizer steps per iteration.
-        micro_batch: groups that go through the model together in an update.
+        micro_batch_tokens: most tokens that go through the model together in an update; the
+            engine says what a rollout takes. Any number gives the same gradient.
         grad_clip: largest norm of the gradient.
         seed: decides all randomness.
         monitor: is told about every iteration.
@@ -82,7 +85,7 @@ class GrpoModule(pl.LightningModule):
         group_size: int,
         iterations: int,
         num_updates: int,
-        micro_batch: int,
+        micro_batch_tokens: int,
         grad_clip: float,
         seed: int,
         monitor: Watcher,
@@ -94,8 +97,9 @@ class GrpoModule(pl.LightningModule):
         self.kl_estimator, self.kl_coef = kl_estimator, kl_coef
         self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
         self.sampling, self.group_size, self.seed = sampling, group_size, seed
-        self.iterations, self.num_updates, self.micro_batch = iterations, num_updates, micro_batch
-        self.iteration, self.num_skipped = 0, 0
+        self.iterations, self.num_updates = iterations, num_updates
+        self.micro_batch_tokens = micro_batch_tokens
+        self.iteration, self.num_skipped, self.is_checked = 0, 0, False
         self.metrics: dict[str, float] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -103,20 +107,28 @@ class GrpoModule(pl.LightningModule):
 
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
+        self.engine.meter.take()  # forget what a validation took
         begun = time.perf_counter()
-        rollouts = self.engine.sample(
-            self.policy,
-            examples,
-            group_size=self.group_size,
-            sampling=self.sampling,
-            seed=self.rollout_seed(),
-        )
+        with enough_memory("sampling", "lower phase.grpo.prompts", self.monitor.saved):
+            rollouts = self.engine.sample(
+                self.policy,
+                examples,
+                group_size=self.group_size,
+                sampling=self.sampling,
+                seed=self.rollout_seed(),
+            )
         groups = as_groups(rollouts, self.group_size)
+        sampled = time.perf_counter()
         scores = self.rubric.score(rollouts)
         rewards = scores.values.view(len(groups), self.group_size, -1)  # [B, G, K]
         advantages = self.advantages(rewards, self.rubric.weights)  # [B, G]
-        sampled = time.perf_counter()
-        numbers = self.update(self.portions(groups, advantages))
+        scored = time.perf_counter()
+        if not self.is_checked:  # once in a process: a resumed run is checked again
+            check_engine(self.engine, self.policy, groups)
+            self.is_checked = True
+        updating = time.perf_counter()
+        numbers = self.update(self.portions(rollouts, advantages.flatten()))
+        ended = time.perf_counter()
         entropy = torch.tensor(numbers.pop("entropy"))
         self.metrics = {
             **group_diagnostics(
@@ -128,8 +140,11 @@ class GrpoModule(pl.LightningModule):
                 entropy=entropy,
             ),
             **numbers,
+            **self.engine.meter.take(),
             "time/rollout_s": sampled - begun,
-            "time/update_s": time.perf_counter() - sampled,
+            "time/reward_s": scored - sampled,
+            "time/update_s": ended - updating,
+            "memory/peak_mib": peak_memory(self.device),
         }
 
     def rollout_seed(self) -> int:
@@ -138,14 +153,11 @@ class GrpoModule(pl.LightningModule):
         torch.manual_seed(seed)
         return seed
 
-    def portions(self, groups: Sequence[Sequence[Rollout]], advantages: Tensor) -> list[Portion]:
-        """Cut an iteration into what fits through the model at once; groups stay whole."""
-        parts = []
-        for first in range(0, len(groups), self.micro_batch):
-            span = slice(first, first + self.micro_batch)
-            rollouts = [rollout for group in groups[span] for rollout in group]
-            parts.append(Portion(rollouts, advantages[span].flatten().to(self.device)))
-        return parts
+    def portions(self, rollouts: Sequence[Rollout], advantages: Tensor) -> list[Portion]:
+        """Cut an iteration into what fits through the model at once."""
+        spans = self.engine.split(self.policy, rollouts, max_tokens=self.micro_batch_tokens)
+        advantages = advantages.to(self.device)
+        return [Portion(list(rollouts[span]), advantages[span]) for span in spans]
 
     def update(self, portions: list[Portion]) -> dict[str, float]:
         """Take ``num_updates`` optimizer steps on one iteration's rollouts.
@@ -165,8 +177,11 @@ class GrpoModule(pl.LightningModule):
         for _ in range(self.num_updates):
             sums = dict.fromkeys(("loss", "kl", "clip_frac", "entropy", "sampler_gap"), 0.0)
             optimizer.zero_grad()
-            for portion in portions:
-                with self.gradient_exchange(is_last=portion is portions[-1]):
+            for number, portion in enumerate(portions, start=1):
+                with (
+                    self.enough_memory(portion, f"micro-batch {number} of {len(portions)}"),
+                    self.gradient_exchange(is_last=number == len(portions)),
+                ):
                     loss, parts = self.loss(portion, num_tokens, num_sequences)
                     # Lightning averages the ranks' gradients; the losses are shares of a sum.
                     self.manual_backward(loss * distributed.world_size())
@@ -188,7 +203,7 @@ class GrpoModule(pl.LightningModule):
         self, portion: Portion, num_tokens: int, num_sequences: int
     ) -> tuple[Tensor, dict[str, float]]:
         """A portion's share of the iteration's loss, and of the numbers to log."""
-        tokens = self.engine.logprobs(self.policy, portion.rollouts)
+        tokens = self.engine.logprobs(self.policy, portion.rollouts, entropy=True)
         weights = token_weights(
             tokens.mask,
             aggregation=self.aggregation,
@@ -219,6 +234,17 @@ class GrpoModule(pl.LightningModule):
         }
         return loss, parts
 
+    def enough_memory(self, portion: Portion, name: str) -> contextlib.AbstractContextManager[None]:
+        """Explain what to lower if a portion's update does not fit into memory."""
+        tokens = sum(len(rollout.completion_ids) for rollout in portion.rollouts)
+        return enough_memory(
+            f"{name} of the update ({len(portion.rollouts)} captions of {tokens} tokens in all,"
+            " behind their prompts)",
+            f"lower phase.grpo.micro_batch_tokens from {self.micro_batch_tokens}, or set"
+            " model.gradient_checkpointing=true",
+            self.monitor.saved,
+        )
+
     @contextlib.contextmanager
     def gradient_exchange(self, *, is_last: bool) -> Iterator[None]:
         """Let ranks exchange gradients once, after the last portion."""
@@ -239,6 +265,20 @@ class GrpoModule(pl.LightningModule):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.num_skipped = state["num_skipped"]
+
+
+@contextlib.contextmanager
+def enough_memory(work: str, mend: str, saved: int) -> Iterator[None]:
+    """Say what to lower if memory does not suffice for some work."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU the allocator's complaint has no type of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise ValueError(
+            f"out of memory in {work}: {mend}; the same command goes on after iteration {saved}"
+        ) from None
 
 
 def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout]]:

@@ -43,6 +43,8 @@ class Resumable(Protocol):
 class Watcher(Protocol):
     """What a phase's module tells about its iterations; a ``Monitor``, or a test's stand-in."""
 
+    saved: int  # the iteration that an interrupted phase goes on after
+
     def iteration_end(
         self,
         module: Any,

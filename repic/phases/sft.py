@@ -93,6 +93,7 @@ class SftModule(pl.LightningModule):
             "tokens": num_tokens,
             "lr": optimizer.param_groups[0]["lr"],
             "skipped": float(self.num_skipped),
+            **self.engine.meter.take(),
         }
         self.nll, self.num_tokens = 0.0, 0
 

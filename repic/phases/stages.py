@@ -152,7 +152,7 @@ class GrpoPhase:
     iterations: int
     group_size: int
     num_updates: int
-    micro_batch: int
+    micro_batch_tokens: int
     grad_clip: float
     checkpoint_every: int
     val_every: int
@@ -200,7 +200,7 @@ class GrpoPhase:
             group_size=self.group_size,
             iterations=self.iterations,
             num_updates=self.num_updates,
-            micro_batch=self.micro_batch,
+            micro_batch_tokens=self.micro_batch_tokens,
             grad_clip=self.grad_clip,
             seed=context.seed,
         )

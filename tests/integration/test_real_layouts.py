@@ -20,7 +20,6 @@ from torch import Tensor
 from repic.models.directory import fingerprint
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling
 from tests import tiny
 from tests.tiny import Noise, example
 
@@ -337,7 +336,7 @@ def test_sample_score_and_take_a_step(real: tuple, tmp_path: Path) -> None:
     assert {p.dtype for n, p in policy.model.named_parameters() if ".lora_" not in n} == {
         torch.bfloat16
     }
-    draw = Sampling(temperature=1.0, top_p=1.0, top_k=50, max_new_tokens=6)
+    draw = tiny.sampling(top_k=50, max_new_tokens=6)
     rollouts = engine.sample(policy, EXAMPLES, group_size=2, sampling=draw, seed=0)
     sampled = torch.nn.utils.rnn.pad_sequence([r.logprobs for r in rollouts], batch_first=True)
     scored = engine.logprobs(policy, rollouts).logprobs.detach()

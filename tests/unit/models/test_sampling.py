@@ -4,13 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.models.sampling import Sampling, rollout_uniforms, sample_tokens
-from tests.tiny import example
-
-
-def sampling(**changes: float) -> Sampling:
-    plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 4}
-    return Sampling(**{**plain, **changes})
-
+from tests.tiny import example, sampling
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
 
@@ -33,6 +27,10 @@ def frequencies(setting: Sampling, probs: torch.Tensor = PROBS) -> list[float]:
         ({"top_p": 0.01}, [0, 1, 0, 0]),
         # Shares are of what top-k leaves: the likeliest token has 4/9 of it, and that is enough.
         ({"top_k": 3, "top_p": 0.44}, [0, 1, 0, 0]),
+        # 0.45 of the likeliest is 0.18.
+        ({"min_p": 0.45}, [0, 4 / 9, 2 / 9, 3 / 9]),
+        ({"min_p": 0.8}, [0, 1, 0, 0]),
+        ({"min_p": 1.0, "temperature": 2.0}, [0, 1, 0, 0]),
         ({"temperature": 0.5}, [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
         ({"temperature": 0.0}, [0, 1, 0, 0]),
     ],
@@ -52,13 +50,14 @@ def test_every_row_has_its_own_number_and_logits() -> None:
     number=st.floats(0, 1, exclude_max=True),
     top_p=st.floats(0.1, 1),
     top_k=st.integers(0, 4),
+    min_p=st.floats(0, 1),
 )
 def test_an_impossible_token_is_never_drawn(
-    logits: list[float], number: float, top_p: float, top_k: int
+    logits: list[float], number: float, top_p: float, top_k: int, min_p: float
 ) -> None:
     row = torch.tensor([[*logits, 0.0, -float("inf")]])
     numbers = torch.tensor([number], dtype=torch.float64)
-    (token,) = sample_tokens(row, numbers, sampling(top_p=top_p, top_k=top_k)).tolist()
+    (token,) = sample_tokens(row, numbers, sampling(top_p=top_p, top_k=top_k, min_p=min_p)).tolist()
     assert row[0, token] > -float("inf")
 
 
@@ -74,7 +73,16 @@ def test_numbers_follow_from_seed_id_and_place_alone() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}, {"max_new_tokens": 0}],
+    [
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"min_p": 1.1},
+        {"max_new_tokens": 0},
+        {"stop": "a text and no list"},
+        {"stop": [""]},
+    ],
 )
 def test_a_setting_out_of_range_is_named(changes: dict) -> None:
     (name,) = changes

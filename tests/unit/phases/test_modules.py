@@ -1,6 +1,6 @@
 """The two training modules on a random model, against what one big batch or plain maths gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +12,21 @@ import torch
 from torch import Tensor
 
 from repic.data.module import ExampleModule, IterationBatches
+from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling
 from repic.phases.grpo import GrpoModule, as_groups
 from repic.phases.sft import SftModule
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Example, Rollout
+from tests import tiny
 from tests.tiny import Noise, build_qwen, example, load
 
 TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
+# What depends on how the work was cut, and not on its result.
+OF_THE_WORK = ("time/", "tokens/", "memory/")
 SGD = partial(torch.optim.SGD, lr=0.5)
 
 
@@ -36,6 +39,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self.saved = 0
 
     def iteration_end(
         self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
@@ -167,11 +171,11 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
         "kl_coef": 0.1,
         "optimizer": SGD,
         "schedule": constant,
-        "sampling": Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8),
+        "sampling": tiny.sampling(max_new_tokens=8),
         "group_size": 3,
         "iterations": 2,
         "num_updates": 1,
-        "micro_batch": 4,
+        "micro_batch_tokens": 4096,
         "grad_clip": 1e9,
         "seed": 0,
         "monitor": Recorder(),
@@ -183,25 +187,34 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
 
 
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
-def test_grpo_micro_batches_add_up_to_the_batch(folder: Path, aggregation: str) -> None:
-    whole, parts = (grpo(folder, micro_batch=n, aggregation=aggregation) for n in (4, 1))
+@pytest.mark.parametrize("make", [PlainEngine, partial(PackedEngine, feature_cache=8)])
+def test_any_token_budget_gives_the_same_step(
+    folder: Path, make: Callable[[], Any], aggregation: str
+) -> None:
+    # 4 prompts of some 30 tokens with 3 captions of 8: all together, and in groups cut apart.
+    whole, *parts = (
+        grpo(folder, engine=make(), micro_batch_tokens=n, aggregation=aggregation)
+        for n in (4096, 60)
+    )
     start = torch.cat([p.detach().flatten() for p in load(folder).trainable_parameters()])
     assert not torch.allclose(weights(whole), start, atol=1e-3)
-    torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-3)
-    for one, other in zip(whole.monitor.rows, parts.monitor.rows, strict=True):
-        for key in one.keys() - {k for k in one if k.startswith("time/")}:
-            assert one[key] == pytest.approx(other[key], rel=1e-3, abs=1e-6), key
+    for part in parts:
+        torch.testing.assert_close(weights(part), weights(whole), atol=1e-5, rtol=1e-3)
+        for one, other in zip(whole.monitor.rows, part.monitor.rows, strict=True):
+            for key in one.keys() - {k for k in one if k.startswith(OF_THE_WORK)}:
+                assert one[key] == pytest.approx(other[key], rel=1e-3, abs=1e-6), key
 
 
 class Counting(PlainEngine):
     """Counts passes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.policy_passes = self.reference_passes = 0
 
-    def logprobs(self, policy: Policy, rollouts: Any) -> Any:
+    def logprobs(self, policy: Policy, rollouts: Any, *, entropy: bool = False) -> Any:
         self.policy_passes += 1
-        return super().logprobs(policy, rollouts)
+        return super().logprobs(policy, rollouts, entropy=entropy)
 
     def reference_logprobs(self, policy: Policy, rollouts: Any) -> Tensor:
         self.reference_passes += 1
@@ -215,7 +228,7 @@ class Counting(PlainEngine):
         ({}, 2, 2),  # 2 iterations: no pass for old log-probabilities
         ({"kl_coef": 0.0}, 2, 0),
         ({"num_updates": 3}, 6, 2),  # the reference's are kept from update to update
-        ({"micro_batch": 2}, 4, 4),
+        ({"micro_batch_tokens": 1}, 24, 24),  # 4 prompts × 3 rollouts × 2 iterations
     ],
 )
 def test_grpo_makes_no_pass_that_it_does_not_need(
@@ -223,7 +236,10 @@ def test_grpo_makes_no_pass_that_it_does_not_need(
 ) -> None:
     engine = Counting()
     grpo(folder, engine=engine, **changes)
-    assert (engine.policy_passes, engine.reference_passes) == (policy_passes, reference_passes)
+    assert (
+        engine.policy_passes == policy_passes + 2
+    )  # the checks at the start, with and without pictures
+    assert engine.reference_passes == reference_passes
 
 
 def test_grpo_keeps_the_sampling_policy_s_logprobs_over_several_updates(folder: Path) -> None:
@@ -271,3 +287,49 @@ def test_a_group_that_mixes_prompts_is_noticed() -> None:
         as_groups(rollouts, 4)
     with pytest.raises(AssertionError, match="incomplete"):
         as_groups(rollouts[:3], 2)
+
+
+def test_memory_that_does_not_suffice_is_explained(folder: Path) -> None:
+    class Greedy(PlainEngine):
+        def logprobs(self, *args: Any, **options: Any) -> Any:
+            if options.get("entropy"):  # the check at the start needs none
+                torch.empty(2**60)  # an exabyte
+            return super().logprobs(*args, **options)
+
+    with pytest.raises(
+        ValueError, match=r"micro-batch 1 of 12 .*1 captions.*micro_batch_tokens"
+    ) as e:
+        grpo(folder, engine=Greedy(), micro_batch_tokens=1)
+    assert "goes on after iteration 0" in str(e.value)
+
+    class Hungry(PlainEngine):
+        def sample(self, *args: Any, **options: Any) -> Any:
+            return torch.empty(2**60)
+
+    with pytest.raises(ValueError, match=r"out of memory in sampling: lower phase.grpo.prompts"):
+        grpo(folder, engine=Hungry())
+
+
+def test_other_runtime_errors_stay_what_they_are(folder: Path) -> None:
+    class Broken(PlainEngine):
+        def sample(self, *args: Any, **options: Any) -> Any:
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        grpo(folder, engine=Broken())
+
+
+@pytest.mark.parametrize("make", [PlainEngine, partial(PackedEngine, feature_cache=8)])
+def test_an_iteration_says_what_its_work_was(folder: Path, make: Callable[[], Any]) -> None:
+    rows = grpo(folder, engine=make()).monitor.rows
+    for row in rows:
+        assert row["time/rollout_s"] >= row["time/prefill_s"] + row["time/decode_s"] > 0
+        assert row["time/update_s"] > row["time/reference_s"] > 0
+        assert row["memory/peak_mib"] > 100
+        assert row["tokens/prompt"] > 0
+    policy = load(folder)
+    prompt = sum(len(p.input_ids) for p in policy.encoder.prompts(examples()))
+    # Sampling computes each prompt once; reference and update once, or for each of 3 rollouts.
+    passes = 3 if make is not PlainEngine else 1 + 2 * 3
+    assert rows[0]["tokens/prompt"] == passes * prompt
+    assert rows[0]["tokens/prompt"] + rows[0]["tokens/saved"] == 3 * 3 * prompt

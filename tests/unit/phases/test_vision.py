@@ -22,6 +22,8 @@ GREEN_PIG = {"colour": "green", "species": "pig"}
 class Recorder:
     """Stands for the monitor."""
 
+    saved = 0
+
     def iteration_end(
         self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
     ) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,21 +6,28 @@ import torch
 from torch import Tensor
 
 from repic.models.logprobs import pad_completions, token_logprobs
+from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling
 from repic.types import Example, Rollout
 from tests import tiny
 from tests.tiny import Noise, example, mixed_examples
 
-ENGINE = PlainEngine()
-DRAW = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8)
-GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=12)
+Engine = PlainEngine | PackedEngine
 
 
-def sample(policy: Policy, examples: list[Example], **changes) -> list[Rollout]:
+@pytest.fixture(params=["plain", "packed"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return PlainEngine() if request.param == "plain" else PackedEngine(feature_cache=8)
+
+
+DRAW = tiny.sampling(max_new_tokens=8)
+GREEDY = tiny.sampling(temperature=0.0, max_new_tokens=12)
+
+
+def sample(engine: Engine, policy: Policy, examples: list[Example], **changes) -> list[Rollout]:
     settings = {"group_size": 3, "sampling": DRAW, "seed": 0}
-    return ENGINE.sample(policy, examples, **{**settings, **changes})
+    return engine.sample(policy, examples, **{**settings, **changes})
 
 
 def padded(rollouts: list[Rollout]) -> Tensor:
@@ -33,10 +41,10 @@ def stopping(policy: Policy, *, count: int = 60) -> Policy:
     return policy
 
 
-def test_rollouts_come_group_after_group(qwen: Path) -> None:
+def test_rollouts_come_group_after_group(engine: Engine, qwen: Path) -> None:
     policy = stopping(tiny.load(qwen))
     examples = mixed_examples()
-    rollouts = sample(policy, examples)
+    rollouts = sample(engine, policy, examples)
     assert [r.example.id for r in rollouts] == [e.id for e in examples for _ in range(3)]
     for rollout in rollouts:
         ids = rollout.completion_ids.tolist()
@@ -49,10 +57,13 @@ def test_rollouts_come_group_after_group(qwen: Path) -> None:
     assert {r.finished for r in rollouts} == {True, False}
 
 
-def test_members_of_a_group_differ_and_seeds_decide(qwen: Path) -> None:
+def test_members_of_a_group_differ_and_seeds_decide(engine: Engine, qwen: Path) -> None:
     policy = tiny.load(qwen)
     draw = [
-        [tuple(r.completion_ids.tolist()) for r in sample(policy, mixed_examples(), seed=seed)]
+        [
+            tuple(r.completion_ids.tolist())
+            for r in sample(engine, policy, mixed_examples(), seed=seed)
+        ]
         for seed in (1, 1, 2)
     ]
     assert len(set(draw[0])) == 9
@@ -60,11 +71,11 @@ def test_members_of_a_group_differ_and_seeds_decide(qwen: Path) -> None:
     assert not set(draw[0]) & set(draw[2])
 
 
-def test_a_group_does_not_depend_on_its_batch(directory: Path) -> None:
+def test_a_group_does_not_depend_on_its_batch(engine: Engine, directory: Path) -> None:
     policy = stopping(tiny.load(directory), count=20)
-    together = sample(policy, mixed_examples(), group_size=4)
+    together = sample(engine, policy, mixed_examples(), group_size=4)
     for b, one in enumerate(mixed_examples()):
-        alone = sample(policy, [one], group_size=2)
+        alone = sample(engine, policy, [one], group_size=2)
         for g, rollout in enumerate(alone):
             assert torch.equal(rollout.completion_ids, together[4 * b + g].completion_ids)
             torch.testing.assert_close(
@@ -73,11 +84,13 @@ def test_a_group_does_not_depend_on_its_batch(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_the_samplers_logprobs_are_the_policys(directory: Path, temperature: float) -> None:
+def test_the_samplers_logprobs_are_the_policys(
+    engine: Engine, directory: Path, temperature: float
+) -> None:
     policy = stopping(tiny.load(directory))
-    truncated = Sampling(temperature=temperature, top_p=0.9, top_k=50, max_new_tokens=8)
-    rollouts = sample(policy, mixed_examples(), sampling=truncated)
-    scored = ENGINE.logprobs(policy, rollouts)
+    truncated = tiny.sampling(temperature=temperature, top_p=0.9, top_k=50, max_new_tokens=8)
+    rollouts = sample(engine, policy, mixed_examples(), sampling=truncated)
+    scored = engine.logprobs(policy, rollouts, entropy=True)
     torch.testing.assert_close(scored.logprobs.detach(), padded(rollouts), atol=1e-5, rtol=0)
     lengths = [len(r.completion_ids) for r in rollouts]
     assert scored.mask.sum(dim=1).tolist() == lengths
@@ -86,16 +99,16 @@ def test_the_samplers_logprobs_are_the_policys(directory: Path, temperature: flo
     assert not scored.entropy.requires_grad
 
 
-def test_sampled_tokens_follow_the_distribution(qwen: Path) -> None:
+def test_sampled_tokens_follow_the_distribution(engine: Engine, qwen: Path) -> None:
     policy = tiny.load(qwen)
     one = example("a", [Noise(1)])
     vocab = policy.network.get_output_embeddings().out_features
-    short = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=1)
+    short = tiny.sampling(max_new_tokens=1)
     drawn = torch.cat(
-        [r.completion_ids for r in sample(policy, [one], group_size=4000, sampling=short)]
+        [r.completion_ids for r in sample(engine, policy, [one], group_size=4000, sampling=short)]
     )
     every = [Rollout(one, "", torch.tensor([v]), torch.zeros(1), True) for v in range(vocab)]
-    probs = ENGINE.logprobs(policy, every).logprobs.detach().exp().flatten()
+    probs = engine.logprobs(policy, every).logprobs.detach().exp().flatten()
     frequent = probs > 5 / 4000
     counts, expected = drawn.bincount(minlength=vocab)[frequent], 4000 * probs[frequent]
     # Pearson's statistic has about as many degrees of freedom as there are frequent tokens, n, and
@@ -117,11 +130,11 @@ def greedy_of_library(policy: Policy, folder: Path, examples: list[Example]) -> 
 
 
 @pytest.mark.parametrize("count", [1, 60])
-def test_greedy_equals_the_librarys_generate(directory: Path, count: int) -> None:
+def test_greedy_equals_the_librarys_generate(engine: Engine, directory: Path, count: int) -> None:
     policy = stopping(tiny.load(directory), count=count)
     examples = [*mixed_examples(), example("x", [Noise(7)]), example("y", query=Noise(8, 56, 14))]
     expected = greedy_of_library(policy, directory, examples)
-    rollouts = sample(policy, examples, group_size=2, sampling=GREEDY)
+    rollouts = sample(engine, policy, examples, group_size=2, sampling=GREEDY)
     assert count == 1 or any(rollout.finished for rollout in rollouts)
     for i, rollout in enumerate(rollouts):
         length = len(rollout.completion_ids)
@@ -143,14 +156,14 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor])
 
 
 @pytest.mark.parametrize("train_vision", [True, False])
-def test_micro_batches_add_up(directory: Path, train_vision: bool) -> None:
+def test_micro_batches_add_up(engine: Engine, directory: Path, train_vision: bool) -> None:
     policy = stopping(tiny.load(directory, train_vision=train_vision))
-    rollouts = sample(policy, mixed_examples(), group_size=2)
+    rollouts = sample(engine, policy, mixed_examples(), group_size=2)
     weights = torch.linspace(-1, 1, len(rollouts))
     for i, weight in enumerate(weights):
-        (weight * ENGINE.logprobs(policy, [rollouts[i]]).logprobs.sum()).backward()
+        (weight * engine.logprobs(policy, [rollouts[i]]).logprobs.sum()).backward()
     one_by_one = gradients(policy)
-    (weights @ ENGINE.logprobs(policy, rollouts).logprobs.sum(dim=1)).backward()
+    (weights @ engine.logprobs(policy, rollouts).logprobs.sum(dim=1)).backward()
     together = gradients(policy)
     assert_same_gradients(together, one_by_one)
     is_vision = [name for name in together if "language" not in name and "lm_head" not in name]
@@ -159,26 +172,26 @@ def test_micro_batches_add_up(directory: Path, train_vision: bool) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.0}])
-def test_checkpointing_changes_nothing(qwen: Path, lora: dict | None) -> None:
+def test_checkpointing_changes_nothing(engine: Engine, qwen: Path, lora: dict | None) -> None:
     results = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
         policy = tiny.load(qwen, lora=lora, train_vision=True, gradient_checkpointing=checkpointing)
         assert policy.network.is_gradient_checkpointing == checkpointing
         policy.train()
-        rollouts = sample(stopping(policy), mixed_examples())
+        rollouts = sample(engine, stopping(policy), mixed_examples())
         assert policy.training
-        logprobs = ENGINE.logprobs(policy, rollouts).logprobs
+        logprobs = engine.logprobs(policy, rollouts).logprobs
         logprobs.sum().backward()
         results.append((logprobs.detach(), gradients(policy)))
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-6, rtol=0)
     assert_same_gradients(results[1][1], results[0][1])
 
 
-def test_targets_are_scored_with_their_end(directory: Path) -> None:
+def test_targets_are_scored_with_their_end(engine: Engine, directory: Path) -> None:
     policy = tiny.load(directory)
     examples, targets = mixed_examples(), ["a bear", "a green cat, <bo>, sits", ""]
-    scored = ENGINE.target_logprobs(policy, examples, targets)
+    scored = engine.target_logprobs(policy, examples, targets)
     answers = policy.encoder.encode_answers(targets)
     assert scored.mask.sum(dim=1).tolist() == [len(ids) for ids in answers]
     as_rollouts = [
@@ -186,31 +199,31 @@ def test_targets_are_scored_with_their_end(directory: Path) -> None:
         for one, ids in zip(examples, answers, strict=True)
     ]
     torch.testing.assert_close(
-        scored.logprobs, ENGINE.logprobs(policy, as_rollouts).logprobs, atol=0, rtol=0
+        scored.logprobs, engine.logprobs(policy, as_rollouts).logprobs, atol=0, rtol=0
     )
 
 
-def test_pictures_matter(directory: Path) -> None:
+def test_pictures_matter(engine: Engine, directory: Path) -> None:
     policy = tiny.load(directory)
     scores = [
-        ENGINE.target_logprobs(policy, [example("a", [Noise(seed)])], ["a red bear"]).logprobs
+        engine.target_logprobs(policy, [example("a", [Noise(seed)])], ["a red bear"]).logprobs
         for seed in (1, 2)
     ]
     assert (scores[0] - scores[1]).abs().max() > 1e-4
 
 
-def test_a_completion_may_hold_a_placeholder(directory: Path) -> None:
+def test_a_completion_may_hold_a_placeholder(engine: Engine, directory: Path) -> None:
     policy = tiny.load(directory)
     image = policy.encoder.image_token_id
     ids = torch.tensor([40, image, 41, policy.encoder.end_id])
     rollout = Rollout(example("a", [Noise(1)]), "", ids, torch.zeros(4), True)
-    assert torch.isfinite(ENGINE.logprobs(policy, [rollout]).logprobs).all()
+    assert torch.isfinite(engine.logprobs(policy, [rollout]).logprobs).all()
 
 
-def test_a_completion_that_cannot_fit_is_refused(llava: Path) -> None:
-    long = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=500)
+def test_a_completion_that_cannot_fit_is_refused(engine: Engine, llava: Path) -> None:
+    long = tiny.sampling(max_new_tokens=500)
     with pytest.raises(ValueError, match=r"max_new_tokens=500 exceed the model's 512"):
-        sample(tiny.load(llava), [example("a", [Noise(1)])], sampling=long)
+        sample(engine, tiny.load(llava), [example("a", [Noise(1)])], sampling=long)
 
 
 def test_padding_completions() -> None:
@@ -225,3 +238,48 @@ def test_logprobs_worked_by_hand() -> None:
     assert logprobs.exp().tolist() == pytest.approx([0.25, 1.0])
     # 1/2 log 2 + 2 * 1/4 log 4 = 1.5 log 2; certainty has none.
     assert entropy.tolist() == pytest.approx([1.0397208, 0.0])
+
+
+def test_a_stop_string_ends_a_completion(engine: Engine, directory: Path) -> None:
+    policy = tiny.load(directory)
+    policy.stop_ids = ()
+    greedy = replace(GREEDY, max_new_tokens=30)
+    whole = sample(engine, policy, mixed_examples(), group_size=1, sampling=greedy)
+    # A piece of the first text that may begin and end inside a token.
+    stop = whole[0].text[3:6]
+    ended = sample(
+        engine, policy, mixed_examples(), group_size=1, sampling=replace(greedy, stop=["no!", stop])
+    )
+    for before, after in zip(whole, ended, strict=True):
+        length = len(after.completion_ids)
+        assert torch.equal(after.completion_ids, before.completion_ids[:length])
+        assert after.finished == (stop in before.text)
+        assert after.text == before.text.split(stop)[0].rstrip()
+        said = policy.encoder.decode(after.completion_ids)
+        assert (stop in said) == after.finished
+        if after.finished:  # the first token that completes the string is the last one
+            assert stop not in policy.encoder.decode(after.completion_ids[:-1])
+
+
+def test_portions_respect_the_budget(directory: Path) -> None:
+    policy = tiny.load(directory)
+    prompts = mixed_examples()
+    sizes = [len(prompt.input_ids) for prompt in policy.encoder.prompts(prompts)]
+    rollouts = [
+        Rollout(one, "", torch.ones(4).long(), torch.zeros(4), True)
+        for one in prompts
+        for _ in "123"
+    ]
+    plain, packed = PlainEngine(), PackedEngine(feature_cache=8)
+    row = max(sizes) + 4
+    assert plain.split(policy, rollouts, max_tokens=10**6) == [slice(0, 9)]
+    assert len(plain.split(policy, rollouts, max_tokens=row)) > 3
+    assert packed.split(policy, rollouts, max_tokens=sum(sizes) + 36) == [slice(0, 9)]
+    # One token less, and the last group has a portion of its own.
+    cut = packed.split(policy, rollouts, max_tokens=sum(sizes) + 35)
+    assert cut == [slice(0, 6), slice(6, 9)]
+    # A group alone is too long: its prompt is computed once for two captions, once for one.
+    cut = packed.split(policy, rollouts[:3], max_tokens=sizes[0] + 8)
+    assert cut == [slice(0, 2), slice(2, 3)]
+    # Nothing fits: a caption at a time.
+    assert packed.split(policy, rollouts, max_tokens=1) == [slice(i, i + 1) for i in range(9)]

@@ -1,0 +1,178 @@
+"""Keys and values of a batch that decodes: a prompt's once, and a row of each rollout's own."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from repic.models.encoder import EncodedPrompt
+from repic.models.packing import PackedRow
+from repic.models.policy import Policy
+
+_FIRST_CAPACITY = 32  # tokens; doubled when they are used up
+_WORTH_MOVING = 0.75  # rows are moved together when at most this share of them is left
+
+
+class GroupCache:
+    """The prompts of B groups, and what the ``width`` rollouts of each have said so far.
+
+    Args:
+        lengths: of the prompts.
+        width: rollouts of each prompt.
+    """
+
+    def __init__(self, lengths: Sequence[int], width: int) -> None:
+        self.lengths, self.width = list(lengths), width
+        self.steps = 0  # tokens that every rollout has fed
+        self._prompts: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B, H_kv, P, D] each
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B * width, H_kv, room, D]
+        self._padding: Tensor | None = None  # [B, P], True where a shorter prompt has ended
+
+    def filling(self, row: PackedRow, first: int) -> "_Filling":
+        """Return what attends inside packed prompts and keeps their keys and values.
+
+        Args:
+            first: the number of the first of these prompts.
+        """
+        return _Filling(self, row, first)
+
+    def put(self, layer: int, place: int, key: Tensor, value: Tensor) -> None:
+        """Keep one prompt's keys and values, each [H_kv, P, D]."""
+        if layer not in self._prompts:
+            shape = (len(self.lengths), key.shape[0], max(self.lengths), key.shape[2])
+            self._prompts[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        for kept, new in zip(self._prompts[layer], (key, value), strict=True):
+            kept[place, :, : new.shape[1]] = new
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "rows H 1 D"],
+        key: Float[Tensor, "rows H_kv 1 D"],
+        value: Float[Tensor, "rows H_kv 1 D"],
+        *,
+        scale: float,
+    ) -> Float[Tensor, "rows 1 H D"]:
+        """Attend from each rollout's newest token; see ``repic.models.attention.Packing``."""
+        keys, values = self._append(layer, key, value)
+        prompt_keys, prompt_values = self._prompts[layer]
+        heads, kv_heads = query.shape[1], key.shape[1]
+        # Heads that share keys, and rollouts that share a prompt, are rows of one product.
+        own_query = query.unflatten(1, (kv_heads, -1)).squeeze(3)  # [rows, H_kv, heads each, D]
+        shared = own_query.unflatten(0, (-1, self.width)).transpose(1, 2).flatten(2, 3)
+        scores = shared @ prompt_keys.transpose(-1, -2)  # [B, H_kv, width * heads each, P]
+        if (padding := self._padding_mask(query.device)) is not None:
+            scores = scores.masked_fill(padding[:, None, None], -torch.inf)
+        own_scores = own_query @ keys.transpose(-1, -2)
+        length = scores.shape[-1]
+        scores = scores.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
+        both = torch.cat([scores, own_scores], dim=-1).float() * scale
+        weights = both.softmax(dim=-1).to(query.dtype)
+        on_prompt = weights[..., :length].unflatten(0, (-1, self.width)).transpose(1, 2)
+        from_prompt = on_prompt.flatten(2, 3) @ prompt_values
+        from_prompt = from_prompt.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
+        out = from_prompt + weights[..., length:] @ values
+        return out.reshape(len(query), 1, heads, -1)
+
+    def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
+        """Drop finished rollouts if that makes the batch much smaller, and say which rows stay.
+
+        Every group keeps as many rows as the one with most left, so that a batch stays a block.
+        """
+        groups = is_going.unflatten(0, (-1, self.width))
+        left = groups.sum(dim=1)
+        width, stay = int(left.max()), left.nonzero().squeeze(-1)
+        if len(stay) * width > _WORTH_MOVING * len(is_going):
+            return torch.arange(len(is_going), device=is_going.device)
+        # Those that go on come first, each in its old order.
+        order = groups[stay].byte().argsort(dim=1, descending=True, stable=True)[:, :width]
+        rows = (stay[:, None] * self.width + order).flatten()
+        self._own = {layer: (k[rows], v[rows]) for layer, (k, v) in self._own.items()}
+        if len(stay) < len(groups):
+            self.lengths = [self.lengths[i] for i in stay.tolist()]
+            longest = max(self.lengths)
+            self._prompts = {
+                layer: (k[stay, :, :longest], v[stay, :, :longest])
+                for layer, (k, v) in self._prompts.items()
+            }
+            self._padding = None
+        self.width = width
+        return rows
+
+    def _append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add each rollout's newest key and value, and return all of its own."""
+        if layer not in self._own:
+            shape = (*key.shape[:2], _FIRST_CAPACITY, key.shape[3])
+            self._own[layer] = (key.new_empty(shape), value.new_empty(shape))
+        if self.steps == self._own[layer][0].shape[2]:
+            keys, values = self._own[layer]
+            self._own[layer] = (
+                torch.cat([keys, torch.empty_like(keys)], dim=2),
+                torch.cat([values, torch.empty_like(values)], dim=2),
+            )
+        keys, values = self._own[layer]
+        keys[:, :, self.steps], values[:, :, self.steps] = key[:, :, 0], value[:, :, 0]
+        return keys[:, :, : self.steps + 1], values[:, :, : self.steps + 1]
+
+    def _padding_mask(self, device: torch.device) -> Tensor | None:
+        """True where a prompt has ended; None if all are equally long."""
+        if len(set(self.lengths)) == 1:
+            return None
+        if self._padding is None:
+            lengths = torch.tensor(self.lengths, device=device)
+            self._padding = torch.arange(max(self.lengths), device=device) >= lengths[:, None]
+        return self._padding
+
+
+class _Filling:
+    """Attends inside packed prompts, and hands their keys and values over."""
+
+    def __init__(self, cache: GroupCache, row: PackedRow, first: int) -> None:
+        self.cache, self.row, self.first = cache, row, first
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "1 H L D"],
+        key: Float[Tensor, "1 H_kv L D"],
+        value: Float[Tensor, "1 H_kv L D"],
+        *,
+        scale: float,
+    ) -> Float[Tensor, "1 L H D"]:
+        """See ``repic.models.attention.Packing``."""
+        for place, span in enumerate(self.row.spans, start=self.first):
+            self.cache.put(layer, place, key[0, :, span.prompt], value[0, :, span.prompt])
+        return self.row.attend(layer, query, key, value, scale=scale)
+
+
+class PackedDecoder:
+    """Rollouts that decode against the cache of their groups; see ``repic.models.decoding``."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        prompts: Sequence[EncodedPrompt],
+        cache: GroupCache,
+        last: Float[Tensor, "B H"],
+    ) -> None:
+        self.policy, self.cache = policy, cache
+        self.axes = len(prompts[0].position_ids)
+        positions = torch.tensor([prompt.next_position for prompt in prompts], device=last.device)
+        self.next_position = positions.repeat_interleave(cache.width)
+        self.logits = policy.logits(last).repeat_interleave(cache.width, dim=0)
+
+    def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
+        kept = self.cache.keep(is_going)
+        self.next_position = self.next_position[kept]
+        return kept
+
+    def advance(self, tokens: Int[Tensor, " rows"]) -> None:
+        hidden = self.policy.hidden_states(
+            self.policy.embed_tokens(tokens[:, None]),
+            position_ids=self.next_position[None, :, None].expand(self.axes, -1, -1),
+            packing=self.cache,
+        )
+        self.cache.steps += 1
+        self.logits = self.policy.logits(hidden[:, -1])
+        self.next_position = self.next_position + 1

@@ -1,0 +1,134 @@
+"""The loop that draws completions token by token, whatever computes the logits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from repic.models.encoder import PromptEncoder
+from repic.models.logprobs import chosen_logprobs
+from repic.models.policy import Policy
+from repic.models.sampling import Sampling, sample_tokens
+from repic.types import Example, Rollout
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A batch of rollouts in the making, one a row."""
+
+    @property
+    def logits(self) -> Float[Tensor, "rows V"]:
+        """Of each row's next token."""
+        ...
+
+    def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
+        """Let finished rows leave, as many as it pays for; return which rows are left."""
+        ...
+
+    def advance(self, tokens: Int[Tensor, " rows"]) -> None:
+        """Feed each row its next token."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Completions in rows, on the CPU; what follows ``lengths`` is meaningless."""
+
+    tokens: Int[Tensor, "N T"]
+    logprobs: Float[Tensor, "N T"]
+    lengths: Int[Tensor, " N"]
+    finished: Bool[Tensor, " N"]
+
+
+def draw(
+    decoder: Decoder,
+    uniforms: Float[Tensor, "N T"],
+    *,
+    policy: Policy,
+    sampling: Sampling,
+) -> _Drawn:
+    """Decode until every rollout has ended or is as long as allowed.
+
+    Args:
+        uniforms: the random numbers of each rollout, one a token.
+    """
+    num_rollouts, max_length = uniforms.shape
+    uniforms = uniforms.to(policy.device)
+    device = policy.device
+    ends = _Ends(policy, sampling)
+    tokens = torch.zeros(num_rollouts, max_length, dtype=torch.long, device=device)
+    logprobs = torch.zeros(num_rollouts, max_length, device=device)
+    lengths = torch.zeros(num_rollouts, dtype=torch.long, device=device)
+    finished = torch.zeros(num_rollouts, dtype=torch.bool, device=device)
+    rows = torch.arange(num_rollouts, device=device)  # the rollout in each of the decoder's rows
+    is_going = torch.ones(num_rollouts, dtype=torch.bool, device=device)
+    for step in range(max_length):
+        logits = decoder.logits
+        chosen = sample_tokens(logits, uniforms[rows, step], sampling)
+        going = rows[is_going]
+        tokens[going, step] = chosen[is_going]
+        logprobs[going, step] = chosen_logprobs(logits[is_going], chosen[is_going])
+        lengths[going] = step + 1
+        finished[going] = ends.reached(chosen[is_going], tokens[going, : step + 1])
+        is_going = is_going & ~finished[rows]
+        if step + 1 == max_length or not is_going.any():
+            break
+        kept = decoder.keep(is_going)
+        rows, is_going = rows[kept], is_going[kept]
+        decoder.advance(chosen[kept])
+    return _Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu(), finished.cpu())
+
+
+def as_rollouts(
+    drawn: _Drawn,
+    examples: Sequence[Example],
+    *,
+    group_size: int,
+    policy: Policy,
+    sampling: Sampling,
+) -> list[Rollout]:
+    """Return what was drawn, group after group."""
+    rollouts = []
+    for row, length in enumerate(drawn.lengths.tolist()):
+        ids = drawn.tokens[row, :length].clone()
+        text = policy.encoder.decode(ids)
+        rollouts.append(
+            Rollout(
+                example=examples[row // group_size],
+                text=_before_stop(text, sampling.stop),
+                completion_ids=ids,
+                logprobs=drawn.logprobs[row, :length].clone(),
+                finished=bool(drawn.finished[row]),
+            )
+        )
+    return rollouts
+
+
+class _Ends:
+    """Tells which rollouts have just ended."""
+
+    def __init__(self, policy: Policy, sampling: Sampling) -> None:
+        self.encoder: PromptEncoder = policy.encoder
+        self.stop_ids = torch.tensor(policy.stop_ids, dtype=torch.long, device=policy.device)
+        self.stop = sampling.stop
+        # A token is at least one byte, and a character at most four.
+        self.window = 4 * max(map(len, self.stop), default=0) + 1
+
+    def reached(
+        self, chosen: Int[Tensor, " rows"], tokens: Int[Tensor, "rows steps"]
+    ) -> Bool[Tensor, " rows"]:
+        ended = torch.isin(chosen, self.stop_ids)
+        if self.stop:
+            texts = [self.encoder.decode(row) for row in tokens[:, -self.window :]]
+            hits = [any(stop in text for stop in self.stop) for text in texts]
+            ended = ended | torch.tensor(hits, device=ended.device)
+        return ended
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str:
+    """Cut a text before the first stop string in it."""
+    places = [text.index(s) for s in stop if s in text]
+    return text[: min(places)].rstrip() if places else text

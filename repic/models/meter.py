@@ -1,0 +1,52 @@
+"""What an engine's work took: seconds and tokens, until somebody asks."""
+
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Meter:
+    """Adds up seconds and tokens under names, and gives them away once."""
+
+    def __init__(self) -> None:
+        self._totals: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def time(self, part: str, device: torch.device) -> Iterator[None]:
+        """Count the seconds that the block takes, on the device as well, as ``time/<part>_s``."""
+        _wait(device)
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            _wait(device)
+            self._totals[f"time/{part}_s"] += time.perf_counter() - begun
+
+    def count(self, **tokens: int) -> None:
+        """Add to ``tokens/<name>``."""
+        for name, number in tokens.items():
+            self._totals[f"tokens/{name}"] += number
+
+    def take(self) -> dict[str, float]:
+        """Return the totals since the last call."""
+        totals, self._totals = self._totals, defaultdict(float)
+        return dict(totals)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the most memory used so far, in MiB: the device's, or this process's without one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _wait(device: torch.device) -> None:
+    """A GPU works on after a call has returned."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

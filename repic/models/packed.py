@@ -1,0 +1,202 @@
+"""The engine that computes a prompt and its pictures once for all of its completions.
+
+What comes out is what ``PlainEngine`` computes, up to rounding. A group's prompt goes through the
+model once in the rollout, once in the reference and once in the update, gradients and all: the
+completions stand behind it in one packed row (``packing.py``), or decode against its keys and
+values (``cache.py``), of which there is one copy. A frozen tower sees each picture once.
+
+With dropout, rollouts of a group share the masks of their prompt, where rows of their own would
+draw one each; the expectation is the same.
+"""
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repic.models.attention import PACKABLE, install
+from repic.models.cache import GroupCache, PackedDecoder
+from repic.models.decoding import as_rollouts, draw
+from repic.models.encoder import EncodedPrompt
+from repic.models.features import FeatureCache
+from repic.models.logprobs import TokenLogprobs, score
+from repic.models.meter import Meter
+from repic.models.packing import Group, PackedRow, pack
+from repic.models.plain import cut
+from repic.models.policy import Policy
+from repic.models.sampling import Sampling, check_length, rollout_uniforms
+from repic.types import Example, Rollout
+
+# Prompts of a batch go through the model in portions of so many tokens; more gain no speed.
+_PREFILL_TOKENS = 16384
+
+
+class PackedEngine:
+    """Samples completions and scores them; see ``PlainEngine`` for what the methods return.
+
+    Args:
+        feature_cache: MiB of pictures' features that are kept, where the vision tower and its
+            projector are frozen.
+
+    Attributes:
+        meter: what the work took.
+    """
+
+    def __init__(self, *, feature_cache: int) -> None:
+        self.meter = Meter()
+        self.feature_bytes = feature_cache * 2**20
+        self._features: WeakKeyDictionary[Policy, FeatureCache] = WeakKeyDictionary()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        *,
+        group_size: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> list[Rollout]:
+        """Draw a group of completions for each example."""
+        prepare(policy)
+        length = sampling.max_new_tokens
+        uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
+        with policy.evaluating():
+            prompts = policy.encoder.prompts(examples)
+            lengths = [len(prompt.input_ids) for prompt in prompts]
+            check_length(max(lengths), policy.encoder.max_length, sampling)
+            cache = GroupCache(lengths, group_size)
+            last = [
+                self._prefill(policy, prompts[part], cache, part.start)
+                for part in cut(lengths, _PREFILL_TOKENS)
+            ]
+            with self.meter.time("decode", policy.device):
+                decoder = PackedDecoder(policy, prompts, cache, torch.cat(last))
+                drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
+        self.meter.count(
+            prompt=sum(lengths),
+            completion=int(drawn.lengths.sum()),
+            saved=(group_size - 1) * sum(lengths),
+        )
+        return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
+
+    def logprobs(
+        self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
+    ) -> TokenLogprobs:
+        """Score completions under the policy, with gradients, and the entropy on request."""
+        examples = [rollout.example for rollout in rollouts]
+        ids = [rollout.completion_ids for rollout in rollouts]
+        return self._score(policy, examples, ids, entropy=entropy)
+
+    def reference_logprobs(
+        self, policy: Policy, rollouts: Sequence[Rollout]
+    ) -> Float[Tensor, "N T"]:
+        """Score completions under the policy's frozen reference."""
+        with self.meter.time("reference", policy.device), policy.as_reference():
+            return self.logprobs(policy, rollouts).logprobs
+
+    def target_logprobs(
+        self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
+    ) -> TokenLogprobs:
+        """Score given answers, each with the token that ends it, for supervised training."""
+        return self._score(policy, examples, policy.encoder.encode_answers(targets), entropy=False)
+
+    def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
+        """Cut rollouts into portions of at most ``max_tokens`` tokens, a prompt counted once.
+
+        A group is cut only if it is too long by itself; its prompt is then computed once for
+        each portion.
+        """
+        prompts = policy.encoder.prompts([rollout.example for rollout in rollouts])
+        portions: list[slice] = []
+        room = 0
+        for group in _runs(prompts):
+            lengths = [len(rollout.completion_ids) for rollout in rollouts[group]]
+            prompt = len(prompts[group.start].input_ids)
+            needed = prompt + sum(lengths)
+            if needed <= room:
+                portions[-1] = slice(portions[-1].start, group.stop)
+                room -= needed
+            else:
+                parts = cut(lengths, max(max_tokens - prompt, 1))
+                portions += [slice(group.start + p.start, group.start + p.stop) for p in parts]
+                room = max_tokens - needed if len(parts) == 1 else 0
+        return portions
+
+    def _score(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        completions: Sequence[Int[Tensor, " _"]],
+        *,
+        entropy: bool,
+    ) -> TokenLogprobs:
+        """Run packed groups and look at the places that predict a completion."""
+        prepare(policy)
+        prompts = policy.encoder.prompts(examples)
+        groups = [
+            Group(prompts[run.start], tuple(ids[:-1].cpu() for ids in completions[run]))
+            for run in _runs(prompts)
+        ]
+        row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
+        hidden = policy.hidden_states(
+            self._embed(policy, groups, row), position_ids=row.position_ids, packing=row
+        )
+        computed = sum(len(group.prompt.input_ids) for group in groups)
+        self.meter.count(
+            prompt=computed,
+            completion=row.input_ids.shape[1] - computed,
+            saved=sum(len(prompt.input_ids) for prompt in prompts) - computed,
+        )
+        return score(hidden[0, row.sources], completions, policy.logits, entropy=entropy)
+
+    def _prefill(
+        self, policy: Policy, prompts: Sequence[EncodedPrompt], cache: GroupCache, first: int
+    ) -> Float[Tensor, "B H"]:
+        """Run prompts, leave keys and values in the cache, and return the last hidden states."""
+        groups = [Group(prompt) for prompt in prompts]
+        row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
+        embeddings = self._embed(policy, groups, row)
+        with self.meter.time("prefill", policy.device):
+            hidden = policy.hidden_states(
+                embeddings, position_ids=row.position_ids, packing=cache.filling(row, first)
+            )
+        return hidden[0, [span.prompt.stop - 1 for span in row.spans]]
+
+    def _embed(
+        self, policy: Policy, groups: Sequence[Group], row: PackedRow
+    ) -> Float[Tensor, "1 L H"]:
+        """Embed a packed row, with the features of its pictures."""
+        embeddings = policy.embed_tokens(row.input_ids)
+        shown = [source for group in groups for source in group.prompt.images]
+        if not shown:
+            return embeddings
+        cache = self._features.setdefault(policy, FeatureCache(self.feature_bytes))
+        with self.meter.time("vision", policy.device):
+            features = cache.features(policy, shown)
+        ordered = torch.cat([features[source.key] for source in shown]).to(embeddings.dtype)
+        return embeddings.masked_scatter(row.image_mask[..., None], ordered)
+
+
+def prepare(policy: Policy) -> None:
+    """Teach the library's attention about packed rows, or say why that cannot be."""
+    config = policy.network.config.get_text_config()
+    attention = config._attn_implementation
+    if attention not in PACKABLE:
+        raise ValueError(
+            f"model.attention={attention} cannot compute a prompt once for its group: choose"
+            f" {' or '.join(PACKABLE)}, or engine=plain"
+        )
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        raise ValueError("the model has layers with a sliding window: choose engine=plain")
+    if getattr(config, "attention_dropout", 0.0) and policy.training:
+        raise ValueError("the model trains with attention dropout: choose engine=plain")
+    install(attention)
+
+
+def _runs(prompts: Sequence[EncodedPrompt]) -> list[slice]:
+    """List where neighbours have one prompt."""
+    starts = [i for i, prompt in enumerate(prompts) if i == 0 or prompt is not prompts[i - 1]]
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]

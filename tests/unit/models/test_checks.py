@@ -1,0 +1,86 @@
+"""The checks at the start of a run notice what they are there for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from repic.models.checks import check_engine, without_pictures
+from repic.models.packed import PackedEngine
+from repic.models.policy import Policy
+from repic.types import Rollout
+from tests import tiny
+from tests.tiny import Noise, example
+
+
+def groups(policy: Policy) -> list[list[Rollout]]:
+    prompts = [example("a", [Noise(1)], Noise(2)), example("b", question="red?")]
+    rollouts = PackedEngine(feature_cache=8).sample(
+        policy, prompts, group_size=3, sampling=tiny.sampling(), seed=0
+    )
+    return [rollouts[:3], rollouts[3:]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_engine_that_is_right_passes(directory: Path, dtype: str) -> None:
+    policy = tiny.load(directory, dtype=dtype).train()
+    engine = PackedEngine(feature_cache=8)
+    engine.meter.count(prompt=7)
+    check_engine(engine, policy, groups(policy))
+    assert policy.training
+    assert engine.meter.take() == {"tokens/prompt": 7}  # checking is no part of the step's work
+
+
+@pytest.mark.parametrize("error", [0.01, float("nan")])
+def test_an_engine_that_is_wrong_stops_the_run(qwen: Path, error: float) -> None:
+    class Wrong(PackedEngine):
+        def logprobs(self, *args: Any, **options: Any) -> Any:
+            scored = super().logprobs(*args, **options)
+            return scored._replace(logprobs=scored.logprobs + error)
+
+    policy = tiny.load(qwen)
+    with pytest.raises(ValueError, match=r"differ from the plain ones.*engine=plain"):
+        check_engine(Wrong(feature_cache=8), policy, groups(policy))
+
+
+def test_positions_of_another_kind_stop_the_run(qwen: Path, monkeypatch) -> None:
+    # The library's silent fall back: plain counting in place of M-RoPE.
+    policy = tiny.load(qwen)
+    rollouts = groups(policy)
+    original = Policy.hidden_states
+
+    def plain_positions(self: Policy, embeddings: Any, *, packing: Any = None, **kept: Any) -> Any:
+        if packing is not None:
+            kept["position_ids"] = kept["position_ids"][:1].expand(3, -1, -1)
+        return original(self, embeddings, packing=packing, **kept)
+
+    monkeypatch.setattr(Policy, "hidden_states", plain_positions)
+    with pytest.raises(ValueError, match="differ from the plain ones"):
+        check_engine(PackedEngine(feature_cache=8), policy, rollouts)
+
+
+def test_a_policy_that_does_not_see_is_stopped(qwen: Path, monkeypatch) -> None:
+    policy = tiny.load(qwen)
+    original = Policy.picture_features
+
+    def blind(self: Policy, *args: Any) -> Any:
+        return [torch.zeros_like(features) for features in original(self, *args)]
+
+    monkeypatch.setattr(Policy, "picture_features", blind)
+    with pytest.raises(ValueError, match="does not see the images"):
+        check_engine(PackedEngine(feature_cache=8), policy, groups(policy))
+
+
+def test_prompts_without_pictures_need_no_eyes(qwen: Path) -> None:
+    policy = tiny.load(qwen)
+    check_engine(PackedEngine(feature_cache=8), policy, groups(policy)[1:])
+
+
+def test_blanks_have_the_size_of_what_they_replace() -> None:
+    one = example("a", [Noise(1, 42, 56), None], Noise(2))
+    blank = without_pictures(one)
+    assert [image.load().size for image in blank.images] == [(42, 56), (28, 28)]
+    assert [image.load().getextrema() for image in blank.images] == [((128, 128),) * 3] * 2
+    assert not {image.key for image in one.images} & {image.key for image in blank.images}
+    assert blank.pool == one.pool
