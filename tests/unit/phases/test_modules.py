@@ -1,90 +1,31 @@
 """The two training modules on a random model, against what one big batch or plain maths gives."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from repic.data.module import ExampleModule, IterationBatches
 from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.phases.grpo import GrpoModule, as_groups
+from repic.phases.grpo import as_groups
 from repic.phases.sft import SftModule
-from repic.rewards.rubric import Rubric
-from repic.rl.advantages import group_advantages
 from repic.rl.losses import grpo_loss
-from repic.types import Example, Rollout
-from tests import tiny
-from tests.tiny import Noise, build_qwen, example, load
+from repic.types import Rollout
+from tests.modules import SGD, TARGETS, Recorder, constant, examples, fit, grpo
+from tests.tiny import build_qwen, example, load
 
-TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
 # What depends on how the work was cut, and not on its result.
 OF_THE_WORK = ("time/", "tokens/", "memory/")
-SGD = partial(torch.optim.SGD, lr=0.5)
-
-
-def constant(iteration: int, total: int) -> float:
-    return 1.0
-
-
-class Recorder:
-    """Stands for the monitor."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-        self.saved = 0
-
-    def iteration_end(
-        self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
-    ) -> None:
-        self.rows.append(dict(metrics))
-
-
-class Vowels:
-    components = ("vowels",)
-
-    def __call__(self, caption: str, example: Example) -> Mapping[str, float]:
-        return {"vowels": sum(c in "aeiou" for c in caption) / max(len(caption), 1)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
-
-
-def examples() -> list[Example]:
-    return [
-        replace(example(f"e{i}", [Noise(i)], Noise(10 + i)), target=target)
-        for i, target in enumerate(TARGETS)
-    ]
-
-
-def fit(module: pl.LightningModule, *, micro_batch: int, iterations: int, accumulate: int) -> None:
-    data = examples()
-    batches = IterationBatches(
-        len(data),
-        seed=0,
-        batch_size=4,
-        micro_batch=micro_batch,
-        iterations=(0, iterations),
-        rank=(0, 1),
-    )
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accumulate_grad_batches=accumulate,
-    ).fit(module, ExampleModule(data, batches=batches, num_workers=0))
 
 
 def sft(folder: Path, micro_batch: int, *, grad_clip: float = 1e9, **kept: Any) -> SftModule:
@@ -155,35 +96,6 @@ def test_sft_skips_and_counts_what_is_not_finite(folder: Path) -> None:
     module = sft(folder, 4, engine=Poisoned())
     assert [row["skipped"] for row in module.monitor.rows] == [1, 1]
     assert weights(module).isfinite().all()
-
-
-def grpo(folder: Path, **changes: Any) -> GrpoModule:
-    policy = load(folder)
-    policy.freeze_reference()
-    given: dict[str, Any] = {
-        "policy": policy,
-        "engine": PlainEngine(),
-        "rubric": Rubric({"vowels": Vowels()}, {"vowels": 1.0}),
-        "advantages": partial(group_advantages, normalize_std=True, eps=1e-4),
-        "objective": partial(grpo_loss, clip_eps_low=0.2, clip_eps_high=0.2),
-        "aggregation": "sequence_mean",
-        "kl_estimator": "k3",
-        "kl_coef": 0.1,
-        "optimizer": SGD,
-        "schedule": constant,
-        "sampling": tiny.sampling(max_new_tokens=8),
-        "group_size": 3,
-        "iterations": 2,
-        "num_updates": 1,
-        "micro_batch_tokens": 4096,
-        "grad_clip": 1e9,
-        "seed": 0,
-        "monitor": Recorder(),
-        **changes,
-    }
-    module = GrpoModule(**given)
-    fit(module, micro_batch=4, iterations=2, accumulate=1)
-    return module
 
 
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
