@@ -17,8 +17,6 @@ from repic.models.costs import (
     SCHEMES,
     Training,
     Workload,
-    as_markdown,
-    paper_table,
     step_costs,
 )
 from repic.models.costs.flops import (
@@ -27,7 +25,7 @@ from repic.models.costs.flops import (
     backward_flops,
     causal_pairs,
     forward_flops,
-    image_tokens,
+    vision_flops,
 )
 from repic.models.costs.table import make_config
 from repic.models.costs.workload import decode_work, prefill_work, scoring_work
@@ -183,17 +181,20 @@ def test_sharing_saves_and_more_work_costs_more(data: Any, name: str) -> None:
             more = step_costs(config, longer, t, scheme)
             assert more.flops.model > costs.flops.model
             assert more.memory.cache >= costs.memory.cache
-        without = step_costs(config, w, replace(t, has_reference=False), scheme)
-        assert without.flops.reference == 0
 
 
-def test_the_papers_settings_make_a_table() -> None:
-    rows = paper_table(**PAPER)
-    assert len(rows) == len(PAPER["settings"]) * len(SCHEMES)
-    lines = as_markdown(rows).splitlines()
-    assert len(lines) == 2 + len(rows)
-    assert len({line.count("|") for line in lines}) == 1
-    for setting in PAPER["settings"]:
-        w = setting["workload"]
-        pictures = sum(image_tokens(CONFIGS[setting["model"]], tuple(g)) for g in w["images"])
-        assert pictures < w["prompt_tokens"]
+def test_what_is_not_done_costs_nothing() -> None:
+    config = CONFIGS["llava_1_5_7b"]
+    w = Workload(
+        prompts=2, group_size=3, prompt_tokens=600, caption_tokens=9, images=((1, 24, 24),)
+    )
+    t = Training(
+        lora_rank=8, has_reference=True, is_checkpointed=True, micro_batch=1, weight_bytes=2
+    )
+    full = step_costs(config, w, t, PLAIN).flops
+    assert full.recomputed > 0
+    assert full.vision == 2 * 3 * vision_flops(config, w.images)  # prompts × passes
+    assert step_costs(config, w, t, NAIVE).flops.vision == 3 * full.vision
+    bare = replace(t, has_reference=False, is_checkpointed=False)
+    less = step_costs(config, w, bare, PLAIN).flops
+    assert less == replace(full, vision=full.vision // 3 * 2, reference=0, recomputed=0)
