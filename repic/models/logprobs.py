@@ -70,6 +70,7 @@ def score(
     completions: Sequence[Int[Tensor, " _"]],
     head: Callable[[Tensor], Tensor],
     *,
+    vocabulary: int,
     entropy: bool,
     max_logits: int = _LOGITS,
 ) -> TokenLogprobs:
@@ -81,12 +82,13 @@ def score(
     Args:
         hidden: one completion's tokens after another.
         head: from hidden states to logits.
+        vocabulary: V, the number of logits.
         entropy: also compute the distribution's entropy at every token.
         max_logits: how many numbers a portion's logits may be.
     """
     ids, mask = (x.to(hidden.device) for x in pad_completions(completions))
     flat = ids[mask]
-    size = max(max_logits // head(hidden[:1].detach()).shape[-1], 1)
+    size = max(max_logits // vocabulary, 1)
     many = len(flat) > size and torch.is_grad_enabled()
 
     def portion(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:

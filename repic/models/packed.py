@@ -21,7 +21,7 @@ from repic.models.cache import GroupCache, PackedDecoder
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
 from repic.models.features import FeatureCache
-from repic.models.logprobs import TokenLogprobs, score
+from repic.models.logprobs import TokenLogprobs
 from repic.models.meter import Meter
 from repic.models.packing import Group, PackedRow, pack
 from repic.models.plain import cut
@@ -150,7 +150,13 @@ class PackedEngine:
             completion=row.input_ids.shape[1] - computed,
             saved=sum(len(prompt.input_ids) for prompt in prompts) - computed,
         )
-        return score(hidden[0, row.sources], completions, policy.logits, entropy=entropy)
+        return score(
+            hidden[0, row.sources],
+            completions,
+            policy.logits,
+            vocabulary=policy.vocabulary,
+            entropy=entropy,
+        )
 
     def _prefill(
         self, policy: Policy, prompts: Sequence[EncodedPrompt], cache: GroupCache, first: int

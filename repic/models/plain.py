@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import PromptBatch
-from repic.models.logprobs import TokenLogprobs, pad_completions, score
+from repic.models.logprobs import TokenLogprobs, pad_completions
 from repic.models.meter import Meter
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling, check_length, rollout_uniforms
@@ -126,7 +126,13 @@ class PlainEngine:
         )
         # Prompts end in the same column, so completions are predicted by the last ones. Only there
         # is the head applied: logits of every place would be the largest tensor by far.
-        return score(hidden[:, -length:][mask], completions, policy.logits, entropy=entropy)
+        return score(
+            hidden[:, -length:][mask],
+            completions,
+            policy.logits,
+            vocabulary=policy.vocabulary,
+            entropy=entropy,
+        )
 
 
 def cut(costs: Sequence[int], budget: int) -> list[slice]:

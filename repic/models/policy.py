@@ -14,6 +14,7 @@ from transformers import Cache
 
 from repic.models.attention import Packing
 from repic.models.encoder import PromptBatch, PromptEncoder
+from repic.models.logprobs import TokenLogprobs, score
 
 
 def is_language(name: str) -> bool:
@@ -133,6 +134,17 @@ class Policy(nn.Module):
     def logits(self, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
         """Apply the language model's head."""
         return self.network.get_output_embeddings()(hidden)
+
+    def score(
+        self,
+        hidden: Float[Tensor, "tokens H"],
+        completions: Sequence[Int[Tensor, " _"]],
+        *,
+        entropy: bool,
+    ) -> TokenLogprobs:
+        """Score completions from what predicts their tokens; see ``repic.models.logprobs``."""
+        vocabulary = self.network.get_output_embeddings().out_features
+        return score(hidden, completions, self.logits, vocabulary=vocabulary, entropy=entropy)
 
     def freeze_reference(self) -> None:
         """Remember the present policy as the reference.

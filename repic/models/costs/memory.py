@@ -92,9 +92,7 @@ def activation_bytes(config: Any, tokens: int, training: Training) -> int:
 
     With checkpointing, each layer's input and all that one layer keeps while its backward runs.
 
-    Not counted: copies of a shared prompt's keys and values (``2 * key size * width`` per layer,
-    prompt token and caption) where, as in ``PrefixEngine``, every caption gets one; and keys and
-    values repeated for all heads where a kernel wants them so.
+    Not counted: keys and values repeated for all heads where a kernel wants them so.
     """
     lm = language(config)
     layer = tokens * layer_bytes(config, training)

@@ -65,7 +65,8 @@ def step_costs(config: Any, workload: Workload, training: Training, scheme: Sche
 
     Per prompt, with the reference's terms only where there is one:
 
-    - vision: pictures × copies × passes (rollout, reference, update); copies are 1 or G
+    - vision: pictures × copies × passes; copies are 1 or G, passes are the rollout, the reference
+      and the update, or one for all
     - prefill: P tokens, once or G times
     - decode: G (T - 1) tokens
     - reference: a forward, without adapters, over the group (see ``scoring_work``)
@@ -80,7 +81,8 @@ def step_costs(config: Any, workload: Workload, training: Training, scheme: Sche
     update = scoring_work(workload, scheme).times(workload.prompts)
     reference = update.times(int(training.has_reference))
     copies = 1 if scheme.shares_pictures else workload.group_size
-    encoded = workload.prompts * copies * (2 + training.has_reference)
+    passes = 1 if scheme.keeps_features else 2 + training.has_reference
+    encoded = workload.prompts * copies * passes
     again = recomputed_flops(config, update, lora_rank=rank)
     flops = Flops(
         vision=encoded * vision_flops(config, workload.images),

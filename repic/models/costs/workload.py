@@ -52,6 +52,7 @@ class Scheme:
         shares_pictures: a pass encodes a prompt's pictures once; else once for every caption.
         shares_scoring: reference and update run a prompt once; else every caption's row has it.
         shares_cache: captions being decoded read one copy of their prompt's keys and values.
+        keeps_features: a frozen tower sees a picture once in a step; else once in every pass.
     """
 
     name: str
@@ -59,15 +60,15 @@ class Scheme:
     shares_pictures: bool
     shares_scoring: bool
     shares_cache: bool
+    keeps_features: bool
 
 
 # G independent requests, as trainers on the library's ``generate`` make them.
-NAIVE = Scheme("naive", False, False, False, False)
+NAIVE = Scheme("naive", False, False, False, False, False)
 # As ``PlainEngine``: one prefill, whose keys and values are then repeated; rows in the rest.
-PLAIN = Scheme("plain", True, True, False, False)
-# A prompt once per group everywhere. ``PrefixEngine`` repeats the cache, and shares nothing in an
-# update with gradient checkpointing.
-PACKED = Scheme("packed", True, True, True, True)
+PLAIN = Scheme("plain", True, True, False, False, False)
+# As ``PackedEngine``: a prompt once per group everywhere.
+PACKED = Scheme("packed", True, True, True, True, True)
 SCHEMES = (NAIVE, PLAIN, PACKED)
 
 

@@ -29,12 +29,11 @@ from repic.models.costs.flops import (
 )
 from repic.models.costs.table import make_config
 from repic.models.costs.workload import decode_work, prefill_work, scoring_work
+from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.models.prefix import PrefixEngine
-from repic.models.sampling import Sampling
 from tests.counting import CONFIGS, LORA, PAPER, count, load
-from tests.tiny import Noise, example
+from tests.tiny import Noise, example, sampling
 
 GROUP, PROMPTS, LENGTH = 3, 2, 5
 
@@ -79,10 +78,12 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> Non
         lora_rank=4, has_reference=True, is_checkpointed=False, micro_batch=1, weight_bytes=4
     )
     flops = step_costs(config, w, training, scheme).flops
-    engine = PlainEngine() if scheme is PLAIN else PrefixEngine()
+    engine = PlainEngine() if scheme is PLAIN else PackedEngine(feature_cache=8)
+    if scheme is PACKED:  # its kernels are not known to the counter: what they do is missing
+        policy.network.config.get_text_config()._attn_implementation = "sdpa"
     examples = [example(str(i), pictures[:1], pictures[1]) for i, pictures in enumerate(noises)]
     rollouts: list = []
-    draw = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=LENGTH)
+    draw = sampling(max_new_tokens=LENGTH)
     sampled = count(
         lambda: rollouts.extend(
             engine.sample(policy, examples, group_size=GROUP, sampling=draw, seed=0)
@@ -91,15 +92,15 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> Non
     length, fed = w.prompt_tokens, LENGTH - 1
 
     def masked(pairs: int, rectangle: int) -> int:
-        """What the counter sees of pairs that the mask hides."""
-        return attention_flops(config, PROMPTS * (rectangle - pairs))
+        """What the counter sees of pairs that the mask hides, or misses of the others."""
+        seen = rectangle if scheme is PLAIN else 0
+        return attention_flops(config, PROMPTS * seen) - attention_flops(config, PROMPTS * pairs)
 
-    vision = flops.vision // 3
+    vision = flops.vision // (3 if scheme is PLAIN else 1)
     hidden = masked(causal_pairs(length), length**2)
     assert sampled == vision + flops.prefill + flops.decode + hidden
-    row = length + fed
-    rectangle = GROUP * row**2 if scheme is PLAIN else length**2 + GROUP * fed * row
-    hidden = masked(scoring_work(w, scheme).pairs, rectangle)
+    hidden = masked(scoring_work(w, scheme).pairs, GROUP * (length + fed) ** 2)
+    vision = vision if scheme is PLAIN else 0  # the rollout's are kept
     counted = count(lambda: engine.reference_logprobs(policy, rollouts))
     assert counted == vision + flops.reference + hidden
     work = scoring_work(w, scheme).times(PROMPTS)
@@ -170,7 +171,8 @@ def test_sharing_saves_and_more_work_costs_more(data: Any, name: str) -> None:
         assert more.memory.peak >= less.memory.peak
         for field in fields(more.flops):
             assert getattr(more.flops, field.name) >= getattr(less.flops, field.name)
-    alone = [step_costs(config, replace(w, group_size=1), t, scheme) for scheme in SCHEMES]
+    schemes = [replace(scheme, keeps_features=False) for scheme in SCHEMES]
+    alone = [step_costs(config, replace(w, group_size=1), t, scheme) for scheme in schemes]
     assert alone[0] == alone[1] == alone[2]
     for scheme, costs in zip(SCHEMES, (naive, plain, packed), strict=True):
         twice = step_costs(config, replace(w, prompts=2 * w.prompts), t, scheme)

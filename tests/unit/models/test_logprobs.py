@@ -20,7 +20,9 @@ def test_portions_of_the_head_change_nothing_and_never_hold_all_logits() -> None
     results = []
     for max_logits in (10**6, 200, 1):
         largest = 0
-        scored = score(hidden, completions, watched, entropy=True, max_logits=max_logits)
+        scored = score(
+            hidden, completions, watched, vocabulary=40, entropy=True, max_logits=max_logits
+        )
         weights = torch.linspace(-1, 1, scored.logprobs.numel()).view_as(scored.logprobs)
         gradients = torch.autograd.grad(
             (weights * scored.logprobs).sum(), [hidden, *head.parameters()]
