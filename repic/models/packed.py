@@ -150,13 +150,7 @@ class PackedEngine:
             completion=row.input_ids.shape[1] - computed,
             saved=sum(len(prompt.input_ids) for prompt in prompts) - computed,
         )
-        return score(
-            hidden[0, row.sources],
-            completions,
-            policy.logits,
-            vocabulary=policy.vocabulary,
-            entropy=entropy,
-        )
+        return policy.score(hidden[0, row.sources], completions, entropy=entropy)
 
     def _prefill(
         self, policy: Policy, prompts: Sequence[EncodedPrompt], cache: GroupCache, first: int

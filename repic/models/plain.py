@@ -126,13 +126,7 @@ class PlainEngine:
         )
         # Prompts end in the same column, so completions are predicted by the last ones. Only there
         # is the head applied: logits of every place would be the largest tensor by far.
-        return score(
-            hidden[:, -length:][mask],
-            completions,
-            policy.logits,
-            vocabulary=policy.vocabulary,
-            entropy=entropy,
-        )
+        return policy.score(hidden[:, -length:][mask], completions, entropy=entropy)
 
 
 def cut(costs: Sequence[int], budget: int) -> list[slice]:
