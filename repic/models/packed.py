@@ -18,6 +18,7 @@ from torch import Tensor
 
 from repic.models.attention import PACKABLE, install
 from repic.models.cache import GroupCache, PackedDecoder
+from repic.models.costs import PACKED
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
 from repic.models.features import FeatureCache
@@ -42,7 +43,10 @@ class PackedEngine:
 
     Attributes:
         meter: what the work took.
+        scheme: what is computed once, for arithmetic about it.
     """
+
+    scheme = PACKED
 
     def __init__(self, *, feature_cache: int) -> None:
         self.meter = Meter()

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from repic.models.costs import PLAIN
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import PromptBatch
 from repic.models.logprobs import TokenLogprobs, pad_completions
@@ -27,7 +28,10 @@ class PlainEngine:
 
     Attributes:
         meter: what the work took.
+        scheme: what is computed once, for arithmetic about it.
     """
+
+    scheme = PLAIN
 
     def __init__(self) -> None:
         self.meter = Meter()

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repic.models.checks import check_engine
-from repic.models.meter import peak_memory
 from repic.phases import distributed
 from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
+from repic.phases.work import work_done
 from repic.rl.aggregation import token_weights
 from repic.rl.diagnostics import group_diagnostics
 from repic.rl.kl import kl_penalty
@@ -128,7 +128,7 @@ class GrpoModule(pl.LightningModule):
             self.is_checked = True
         updating = time.perf_counter()
         numbers = self.update(self.portions(rollouts, advantages.flatten()))
-        ended = time.perf_counter()
+        took = time.perf_counter() - updating
         entropy = torch.tensor(numbers.pop("entropy"))
         self.metrics = {
             **group_diagnostics(
@@ -140,11 +140,14 @@ class GrpoModule(pl.LightningModule):
                 entropy=entropy,
             ),
             **numbers,
-            **self.engine.meter.take(),
-            "time/rollout_s": sampled - begun,
-            "time/reward_s": scored - sampled,
-            "time/update_s": ended - updating,
-            "memory/peak_mib": peak_memory(self.device),
+            **work_done(
+                self.policy,
+                self.engine,
+                groups,
+                {"rollout": sampled - begun, "reward": scored - sampled, "update": took},
+                has_reference=self.kl_coef > 0,
+                num_updates=self.num_updates,
+            ),
         }
 
     def rollout_seed(self) -> int:
