@@ -63,7 +63,7 @@ def model_flops(
         micro_batch=1,
         weight_bytes=2,
     )
-    totals = dict.fromkeys(("rollout", "reference", "update"), 0)
+    totals: dict[str, int] = {"rollout": 0, "reference": 0, "update": 0}
     for group in groups:
         (prompt,) = policy.encoder.prompts([group[0].example])
         images = policy.encoder.images.encode(prompt.images)

@@ -51,7 +51,7 @@ def peak_flops(device_name: str, dtype: str) -> float | None:
     return found[0] * 1e12 if found else None
 
 
-def utilization(model_flops: float, seconds: float, peak: float | None) -> float | None:
+def utilization(model_flops: int | float, seconds: float, peak: float | None) -> float | None:
     """Model FLOPs utilization (MFU), a fraction; PaLM, https://arxiv.org/abs/2204.02311, app. B.
 
     By model FLOPs: what gradient checkpointing computes again is not in the numerator.
