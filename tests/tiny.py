@@ -27,6 +27,7 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 
 from repic.models.loading import load_policy
+from repic.models.packed import PackedEngine
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling
 from repic.types import Example, ImageSource, Reference
@@ -264,6 +265,10 @@ def load(folder: Path, **changes: object) -> Policy:
         "prompt": Prompt(),
     }
     return load_policy(str(folder), **{**settings, **changes})
+
+
+def packed_engine() -> PackedEngine:
+    return PackedEngine(feature_cache=8, cuda_graphs=False)
 
 
 def sampling(**changes: object) -> Sampling:

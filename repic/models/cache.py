@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repic.models.encoder import EncodedPrompt
 from repic.models.packing import PackedRow
-from repic.models.policy import Policy
 
 _FIRST_CAPACITY = 32  # tokens; doubled when they are used up
-_WORTH_MOVING = 0.75  # rows are moved together when at most this share of them is left
+# Rows are moved together when at most this share of them is left; where that means a new graph,
+# less often.
+_WORTH_MOVING, _WORTH_CAPTURING = 0.75, 0.5
 
 
 class GroupCache:
@@ -20,11 +20,14 @@ class GroupCache:
     Args:
         lengths: of the prompts.
         width: rollouts of each prompt.
+        capacity: most tokens that a rollout may feed, if all steps shall have the same shapes, as
+            a CUDA graph needs them; None lets the rollouts' part grow.
     """
 
-    def __init__(self, lengths: Sequence[int], width: int) -> None:
-        self.lengths, self.width = list(lengths), width
+    def __init__(self, lengths: Sequence[int], width: int, *, capacity: int | None = None) -> None:
+        self.lengths, self.width, self.capacity = list(lengths), width, capacity
         self.steps = 0  # tokens that every rollout has fed
+        self._place: Tensor | None = None  # the same on the device, where shapes are fixed
         self._prompts: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B, H_kv, P, D] each
         self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B * width, H_kv, room, D]
         self._padding: Tensor | None = None  # [B, P], True where a shorter prompt has ended
@@ -65,6 +68,9 @@ class GroupCache:
         if (padding := self._padding_mask(query.device)) is not None:
             scores = scores.masked_fill(padding[:, None, None], -torch.inf)
         own_scores = own_query @ keys.transpose(-1, -2)
+        if self._place is not None:
+            is_future = torch.arange(keys.shape[2], device=keys.device) > self._place
+            own_scores = own_scores.masked_fill(is_future, -torch.inf)
         length = scores.shape[-1]
         scores = scores.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
         both = torch.cat([scores, own_scores], dim=-1).float() * scale
@@ -83,7 +89,8 @@ class GroupCache:
         groups = is_going.unflatten(0, (-1, self.width))
         left = groups.sum(dim=1)
         width, stay = int(left.max()), left.nonzero().squeeze(-1)
-        if len(stay) * width > _WORTH_MOVING * len(is_going):
+        worth = _WORTH_MOVING if self.capacity is None else _WORTH_CAPTURING
+        if len(stay) * width > worth * len(is_going):
             return torch.arange(len(is_going), device=is_going.device)
         # Those that go on come first, each in its old order.
         order = groups[stay].byte().argsort(dim=1, descending=True, stable=True)[:, :width]
@@ -100,8 +107,16 @@ class GroupCache:
         self.width = width
         return rows
 
+    def advance(self) -> None:
+        """Go on to the next token, after all layers have seen the newest."""
+        self.steps += 1
+        if self._place is not None:
+            self._place += 1
+
     def _append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add each rollout's newest key and value, and return all of its own."""
+        if self.capacity is not None:
+            return self._append_in_place(layer, key, value, self.capacity)
         if layer not in self._own:
             shape = (*key.shape[:2], _FIRST_CAPACITY, key.shape[3])
             self._own[layer] = (key.new_empty(shape), value.new_empty(shape))
@@ -114,6 +129,20 @@ class GroupCache:
         keys, values = self._own[layer]
         keys[:, :, self.steps], values[:, :, self.steps] = key[:, :, 0], value[:, :, 0]
         return keys[:, :, : self.steps + 1], values[:, :, : self.steps + 1]
+
+    def _append_in_place(
+        self, layer: int, key: Tensor, value: Tensor, capacity: int
+    ) -> tuple[Tensor, Tensor]:
+        """The same where shapes are fixed: what is not fed yet is returned too."""
+        if layer not in self._own:
+            shape = (*key.shape[:2], capacity, key.shape[3])
+            # Zeros, as a weight of 0 times what memory happens to hold might be NaN.
+            self._own[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        if self._place is None:
+            self._place = torch.tensor([self.steps], device=key.device)
+        for kept, new in zip(self._own[layer], (key, value), strict=True):
+            kept.index_copy_(2, self._place, new)
+        return self._own[layer]
 
     def _padding_mask(self, device: torch.device) -> Tensor | None:
         """True where a prompt has ended; None if all are equally long."""
@@ -144,35 +173,3 @@ class _Filling:
         for place, span in enumerate(self.row.spans, start=self.first):
             self.cache.put(layer, place, key[0, :, span.prompt], value[0, :, span.prompt])
         return self.row.attend(layer, query, key, value, scale=scale)
-
-
-class PackedDecoder:
-    """Rollouts that decode against the cache of their groups; see ``repic.models.decoding``."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        prompts: Sequence[EncodedPrompt],
-        cache: GroupCache,
-        last: Float[Tensor, "B H"],
-    ) -> None:
-        self.policy, self.cache = policy, cache
-        self.axes = len(prompts[0].position_ids)
-        positions = torch.tensor([prompt.next_position for prompt in prompts], device=last.device)
-        self.next_position = positions.repeat_interleave(cache.width)
-        self.logits = policy.logits(last).repeat_interleave(cache.width, dim=0)
-
-    def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
-        kept = self.cache.keep(is_going)
-        self.next_position = self.next_position[kept]
-        return kept
-
-    def advance(self, tokens: Int[Tensor, " rows"]) -> None:
-        hidden = self.policy.hidden_states(
-            self.policy.embed_tokens(tokens[:, None]),
-            position_ids=self.next_position[None, :, None].expand(self.axes, -1, -1),
-            packing=self.cache,
-        )
-        self.cache.steps += 1
-        self.logits = self.policy.logits(hidden[:, -1])
-        self.next_position = self.next_position + 1

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, Qwen2VLImageProcessorPil
 
 from repic.types import ImageSource
 
-_CACHE_BYTES = 512 * 2**20
+_CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repic.models.attention import PACKABLE, install
-from repic.models.cache import GroupCache, PackedDecoder
+from repic.models.cache import GroupCache
 from repic.models.costs import PACKED
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
 from repic.models.features import FeatureCache
 from repic.models.logprobs import TokenLogprobs
 from repic.models.meter import Meter
+from repic.models.packed_decoder import PackedDecoder
 from repic.models.packing import Group, PackedRow, pack
 from repic.models.plain import cut
 from repic.models.policy import Policy
@@ -40,6 +41,8 @@ class PackedEngine:
     Args:
         feature_cache: MiB of pictures' features that are kept, where the vision tower and its
             projector are frozen.
+        cuda_graphs: on a GPU, decode by repeating a recorded step, whose launch takes no time.
+            Memory for all of ``max_new_tokens`` is then taken at once.
 
     Attributes:
         meter: what the work took.
@@ -48,8 +51,9 @@ class PackedEngine:
 
     scheme = PACKED
 
-    def __init__(self, *, feature_cache: int) -> None:
+    def __init__(self, *, feature_cache: int, cuda_graphs: bool) -> None:
         self.meter = Meter()
+        self.cuda_graphs = cuda_graphs
         self.feature_bytes = feature_cache * 2**20
         self._features: WeakKeyDictionary[Policy, FeatureCache] = WeakKeyDictionary()
 
@@ -71,13 +75,14 @@ class PackedEngine:
             prompts = policy.encoder.prompts(examples)
             lengths = [len(prompt.input_ids) for prompt in prompts]
             check_length(max(lengths), policy.encoder.max_length, sampling)
-            cache = GroupCache(lengths, group_size)
+            captures = self.cuda_graphs and policy.device.type == "cuda"
+            cache = GroupCache(lengths, group_size, capacity=length if captures else None)
             last = [
                 self._prefill(policy, prompts[part], cache, part.start)
                 for part in cut(lengths, _PREFILL_TOKENS)
             ]
             with self.meter.time("decode", policy.device):
-                decoder = PackedDecoder(policy, prompts, cache, torch.cat(last))
+                decoder = PackedDecoder(policy, prompts, cache, torch.cat(last), captures=captures)
                 drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
         self.meter.count(
             prompt=sum(lengths),

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
+from tests import tiny
 from tests.modules import grpo
 from tests.tiny import build_qwen
 
@@ -23,7 +23,7 @@ FILE = Path(__file__).with_name("grpo.json")
 KEYS = ("loss", "kl", "grpo/reward/total", "grpo/entropy", "grad_norm", "clip_frac")
 ENGINES: dict[str, Callable[[], Any]] = {
     "plain": PlainEngine,
-    "packed": partial(PackedEngine, feature_cache=8),
+    "packed": tiny.packed_engine,
 }
 
 

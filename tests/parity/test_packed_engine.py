@@ -90,7 +90,7 @@ def assert_same_gradients(found: dict, expected: dict) -> None:
 def test_logprobs_and_gradients_equal_the_plain_engine(architecture, way, batch):
     policy, (rollouts, budget) = policy_of(architecture, way), batch
     expected, plain = gradients_of(policy, PlainEngine(), rollouts, 10**6)
-    found, packed = gradients_of(policy, PackedEngine(feature_cache=8), rollouts, budget)
+    found, packed = gradients_of(policy, tiny.packed_engine(), rollouts, budget)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert_same_gradients(packed, plain)
 
@@ -100,7 +100,7 @@ def test_logprobs_and_gradients_equal_the_plain_engine(architecture, way, batch)
 @given(batch=batches())
 def test_entropy_mask_and_reference_equal_the_plain_engine(architecture, batch):
     policy, (rollouts, _) = policy_of(architecture, "all"), batch
-    plain, packed = PlainEngine(), PackedEngine(feature_cache=8)
+    plain, packed = PlainEngine(), tiny.packed_engine()
     with torch.no_grad():
         expected = plain.logprobs(policy, rollouts, entropy=True)
         found = packed.logprobs(policy, rollouts, entropy=True)
@@ -129,7 +129,7 @@ def test_half_precision_loses_no_more_than_in_the_plain_engine(architecture, tmp
         truth, mask, _ = PlainEngine().logprobs(exact, rollouts)
         plain, packed = (
             (engine.logprobs(policy, rollouts).logprobs - truth)[mask].abs()
-            for engine in (PlainEngine(), PackedEngine(feature_cache=8))
+            for engine in (PlainEngine(), tiny.packed_engine())
         )
     assert plain.mean() > 1e-3  # half precision shows
     assert packed.mean() < 1.2 * plain.mean()
@@ -154,7 +154,7 @@ def test_rollouts_equal_the_plain_engine_s(architecture):
                 sampling=tiny.sampling(max_new_tokens=70, temperature=0.9, min_p=0.001),
                 seed=group_size,
             )
-            for engine in (PlainEngine(), PackedEngine(feature_cache=8))
+            for engine in (PlainEngine(), tiny.packed_engine())
         ]
         lengths = {len(rollout.completion_ids) for rollout in drawn[0]}
         assert group_size == 1 or len(lengths) > 5
@@ -169,10 +169,10 @@ def test_what_cannot_be_packed_is_refused(tmp_path):
     policy = tiny.load(tiny.build_qwen(tmp_path), attention="eager")
     rollout = Rollout(example("a"), "", torch.tensor([40]), torch.zeros(1), False)
     with pytest.raises(ValueError, match=r"model.attention=eager .* choose sdpa .*engine=plain"):
-        PackedEngine(feature_cache=8).logprobs(policy, [rollout])
+        tiny.packed_engine().logprobs(policy, [rollout])
     PlainEngine().logprobs(policy, [rollout])
     for key, value in (("attention_dropout", 0.1), ("layer_types", ["sliding_attention"])):
         policy = tiny.load(tmp_path).train()
         setattr(policy.network.config.get_text_config(), key, value)
         with pytest.raises(ValueError, match="choose engine=plain"):
-            PackedEngine(feature_cache=8).logprobs(policy, [rollout])
+            tiny.packed_engine().logprobs(policy, [rollout])

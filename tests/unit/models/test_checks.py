@@ -16,7 +16,7 @@ from tests.tiny import Noise, example
 
 def groups(policy: Policy) -> list[list[Rollout]]:
     prompts = [example("a", [Noise(1)], Noise(2)), example("b", question="red?")]
-    rollouts = PackedEngine(feature_cache=8).sample(
+    rollouts = tiny.packed_engine().sample(
         policy, prompts, group_size=3, sampling=tiny.sampling(), seed=0
     )
     return [rollouts[:3], rollouts[3:]]
@@ -25,7 +25,7 @@ def groups(policy: Policy) -> list[list[Rollout]]:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_engine_that_is_right_passes(directory: Path, dtype: str) -> None:
     policy = tiny.load(directory, dtype=dtype).train()
-    engine = PackedEngine(feature_cache=8)
+    engine = tiny.packed_engine()
     engine.meter.count(prompt=7)
     check_engine(engine, policy, groups(policy))
     assert policy.training
@@ -41,7 +41,7 @@ def test_an_engine_that_is_wrong_stops_the_run(qwen: Path, error: float) -> None
 
     policy = tiny.load(qwen)
     with pytest.raises(ValueError, match=r"differ from the plain ones.*engine=plain"):
-        check_engine(Wrong(feature_cache=8), policy, groups(policy))
+        check_engine(Wrong(feature_cache=8, cuda_graphs=False), policy, groups(policy))
 
 
 def test_positions_of_another_kind_stop_the_run(qwen: Path, monkeypatch) -> None:
@@ -57,7 +57,7 @@ def test_positions_of_another_kind_stop_the_run(qwen: Path, monkeypatch) -> None
 
     monkeypatch.setattr(Policy, "hidden_states", plain_positions)
     with pytest.raises(ValueError, match="differ from the plain ones"):
-        check_engine(PackedEngine(feature_cache=8), policy, rollouts)
+        check_engine(tiny.packed_engine(), policy, rollouts)
 
 
 def test_a_policy_that_does_not_see_is_stopped(qwen: Path, monkeypatch) -> None:
@@ -69,12 +69,12 @@ def test_a_policy_that_does_not_see_is_stopped(qwen: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(Policy, "picture_features", blind)
     with pytest.raises(ValueError, match="does not see the images"):
-        check_engine(PackedEngine(feature_cache=8), policy, groups(policy))
+        check_engine(tiny.packed_engine(), policy, groups(policy))
 
 
 def test_prompts_without_pictures_need_no_eyes(qwen: Path) -> None:
     policy = tiny.load(qwen)
-    check_engine(PackedEngine(feature_cache=8), policy, groups(policy)[1:])
+    check_engine(tiny.packed_engine(), policy, groups(policy)[1:])
 
 
 def test_blanks_have_the_size_of_what_they_replace() -> None:

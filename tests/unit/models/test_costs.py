@@ -29,9 +29,9 @@ from repic.models.costs.flops import (
 )
 from repic.models.costs.table import make_config
 from repic.models.costs.workload import decode_work, prefill_work, scoring_work
-from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
+from tests import tiny
 from tests.counting import CONFIGS, LORA, PAPER, count, load
 from tests.tiny import Noise, example, sampling
 
@@ -78,7 +78,7 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> Non
         lora_rank=4, has_reference=True, is_checkpointed=False, micro_batch=1, weight_bytes=4
     )
     flops = step_costs(config, w, training, scheme).flops
-    engine = PlainEngine() if scheme is PLAIN else PackedEngine(feature_cache=8)
+    engine = PlainEngine() if scheme is PLAIN else tiny.packed_engine()
     if scheme is PACKED:  # its kernels are not known to the counter: what they do is missing
         policy.network.config.get_text_config()._attn_implementation = "sdpa"
     examples = [example(str(i), pictures[:1], pictures[1]) for i, pictures in enumerate(noises)]

@@ -18,7 +18,7 @@ Engine = PlainEngine | PackedEngine
 
 @pytest.fixture(params=["plain", "packed"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return PlainEngine() if request.param == "plain" else PackedEngine(feature_cache=8)
+    return PlainEngine() if request.param == "plain" else tiny.packed_engine()
 
 
 DRAW = tiny.sampling(max_new_tokens=8)
@@ -270,7 +270,7 @@ def test_portions_respect_the_budget(directory: Path) -> None:
         for one in prompts
         for _ in "123"
     ]
-    plain, packed = PlainEngine(), PackedEngine(feature_cache=8)
+    plain, packed = PlainEngine(), tiny.packed_engine()
     row = max(sizes) + 4
     assert plain.split(policy, rollouts, max_tokens=10**6) == [slice(0, 9)]
     assert len(plain.split(policy, rollouts, max_tokens=row)) > 3

@@ -7,7 +7,6 @@ import torch
 
 from repic.models import features
 from repic.models.features import FeatureCache
-from repic.models.packed import PackedEngine
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny
@@ -31,7 +30,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_step_computes_each_picture_once(directory: Path, seen: list[int]) -> None:
     policy = tiny.load(directory)
     policy.freeze_reference()
-    engine = PackedEngine(feature_cache=8)
+    engine = tiny.packed_engine()
     shared = Noise(1)
     prompts = [example("a", [shared, Noise(2)], Noise(3)), example("b", [shared], Noise(4))]
     rollouts = engine.sample(
@@ -53,7 +52,7 @@ def test_a_tower_that_is_trained_is_asked_every_time(directory: Path, seen: list
     policy.freeze_reference()
     one = example("a", [Noise(1)], Noise(2))
     rollout = Rollout(one, "", torch.tensor([40, 41]), torch.zeros(2), False)
-    engine = PackedEngine(feature_cache=8)
+    engine = tiny.packed_engine()
     before = engine.reference_logprobs(policy, [rollout])
     engine.logprobs(policy, [rollout]).logprobs.sum().backward()
     assert seen == [2, 2]

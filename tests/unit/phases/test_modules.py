@@ -1,7 +1,6 @@
 """The two training modules on a random model, against what one big batch or plain maths gives."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases.grpo import as_groups
 from repic.phases.sft import SftModule
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
+from tests import tiny
 from tests.modules import SGD, TARGETS, Recorder, constant, examples, fit, grpo
 from tests.tiny import build_qwen, example, load
 
@@ -99,7 +98,7 @@ def test_sft_skips_and_counts_what_is_not_finite(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
-@pytest.mark.parametrize("make", [PlainEngine, partial(PackedEngine, feature_cache=8)])
+@pytest.mark.parametrize("make", [PlainEngine, tiny.packed_engine])
 def test_any_token_budget_gives_the_same_step(
     folder: Path, make: Callable[[], Any], aggregation: str
 ) -> None:
@@ -231,7 +230,7 @@ def test_other_runtime_errors_stay_what_they_are(folder: Path) -> None:
         grpo(folder, engine=Broken())
 
 
-@pytest.mark.parametrize("make", [PlainEngine, partial(PackedEngine, feature_cache=8)])
+@pytest.mark.parametrize("make", [PlainEngine, tiny.packed_engine])
 def test_an_iteration_says_what_its_work_was(folder: Path, make: Callable[[], Any]) -> None:
     rows = grpo(folder, engine=make()).monitor.rows
     for row in rows:

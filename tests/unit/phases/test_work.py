@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from repic.models.packed import PackedEngine
 from repic.models.plain import PlainEngine
 from repic.phases import work
 from repic.phases.work import model_flops, work_done
@@ -19,7 +18,7 @@ def test_utilization_is_of_what_had_to_be_computed(tmp_path: Path, monkeypatch) 
     policy = tiny.load(tiny.build_qwen(tmp_path))
     one = example("a", [Noise(1)], Noise(2))
     groups = [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in (3, 5)]]
-    engine = PackedEngine(feature_cache=8)
+    engine = tiny.packed_engine()
     times = {"rollout": 2.0, "update": 4.0}
     told = work_done(policy, engine, groups, times, has_reference=True, num_updates=3)
     assert not any(key.startswith("mfu/") for key in told)  # a CPU's peak is not known
