@@ -26,7 +26,7 @@ from repic.bench import record, tables
 from repic.bench.contenders import PEER, Contender, take_turns
 from repic.bench.figures import Step, token_limit
 from repic.phases import settings, store
-from repic.run import make
+from repic.run import make, quieten
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,8 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
         steps += found
         if value:
             draw(folder, steps, cfg.sweep.key, limits)
+    if not steps:
+        raise ValueError(f"no contender did a step that counts; their logs are in {folder}")
     print(f"every step: {folder / 'steps.csv'}")
     return steps
 
@@ -93,9 +95,11 @@ def sweep(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     if cfg.sweep is None:
         yield "", cfg
         return
-    if OmegaConf.select(cfg, cfg.sweep.key) is None:
-        raise ValueError(f"sweep.key: there is no {cfg.sweep.key!r} in the configuration")
     for value in cfg.sweep["values"]:
+        if not isinstance(value, int | float):
+            raise ValueError(
+                f"sweep.values: {value!r} is not a number, so it has no place on an axis"
+            )
         changed = cfg.copy()
         OmegaConf.update(changed, cfg.sweep.key, value)
         yield str(value), changed
@@ -166,6 +170,7 @@ def random_model(cfg: DictConfig) -> Path:
     key = store.key_of(OmegaConf.to_container(cfg.scratch, resolve=True))
     folder = Path(cfg.outputs).absolute() / "cache" / "bench" / key
     if not folder.exists():
+        quieten()
         build = make(cfg.scratch)
         store.write_folder(folder, lambda part: build(folder=part))
     return folder

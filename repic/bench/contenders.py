@@ -27,9 +27,7 @@ class Contender:
         threads: how many it may compute with.
     """
 
-    def __init__(
-        self, name: str, task: Mapping[str, Any], *, log_file: Path, threads: int
-    ) -> None:
+    def __init__(self, name: str, task: Mapping[str, Any], *, log_file: Path, threads: int) -> None:
         self.name, self.log_file = name, log_file
         package = str(Path(__file__).parents[2])
         paths = filter(None, [package, os.environ.get("PYTHONPATH")])

@@ -84,7 +84,7 @@ def token_limit(prompt_tokens: float, caption_tokens: int, group_size: int) -> f
         group_size: G.
 
     Example:
-        >>> token_limit(prompt_tokens=100, caption_tokens=25, group_size=4)  # 4 · 125 / 200
+        >>> token_limit(prompt_tokens=100.0, caption_tokens=25, group_size=4)  # 4 · 125 / 200
         2.5
     """
     in_rows = group_size * (prompt_tokens + caption_tokens)

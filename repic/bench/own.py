@@ -1,4 +1,4 @@
-"""A contender of ours: a run's ``GrpoModule`` with one of the engines, under a Lightning trainer."""
+"""A contender of ours: a run's ``GrpoModule`` with one of the engines, as a run trains it."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -27,6 +27,7 @@ from repic.models.policy import is_language
 from repic.run import make
 from repic.types import Example
 
+
 def take_part(
     cfg: DictConfig, *, model: str, dataset: Examples, turns: Turns, iterations: int
 ) -> None:

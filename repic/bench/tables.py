@@ -7,11 +7,12 @@ import rich.box
 import rich.table
 from rich.text import Text
 
+from repic.bench.contenders import PEER
 from repic.bench.figures import Step, Summary, median_ratio, summary_of
 
 
 def cost_table(title: str, steps: Sequence[Step]) -> rich.table.Table:
-    """What a step takes: medians, with least and greatest beside them.
+    """What a step takes: medians, with least and greatest below them.
 
     Args:
         title: of the table.
@@ -19,15 +20,18 @@ def cost_table(title: str, steps: Sequence[Step]) -> rich.table.Table:
     """
     names = list(dict.fromkeys(step.contender for step in steps))
     load = max(step.load for step in steps)
-    columns = {"CPU s": "cpu_s", "wall s": "wall_s", "peak MiB": "peak_mib"}
-    table = _table(title, f"Median [least–greatest]; highest load average of the machine {load:.1f}.")
-    for column in ("steps", *columns, f"CPU\n÷ {names[0]}", f"wall\n÷ {names[0]}"):
+    table = _table(
+        title, f"Median [least–greatest]; highest load average of the machine {load:.1f}."
+    )
+    columns = ("steps", "CPU s", "wall s", "peak MiB")
+    for column in (*columns, f"CPU\n÷ {names[0]}", f"wall\n÷ {names[0]}"):
         table.add_column(column, justify="right", no_wrap=True)
     for name in names:
         count = sum(step.contender == name and step.round > 0 for step in steps)
-        cells = [_cell(summary_of(steps, name, quantity)) for quantity in columns.values()]
+        times = [_cell(summary_of(steps, name, quantity)) for quantity in ("cpu_s", "wall_s")]
+        peak = _number(summary_of(steps, name, "peak_mib").high)
         ratios = [median_ratio(steps, name, names[0], key) for key in ("cpu_s", "wall_s")]
-        table.add_row(name, str(count), *cells, *map(_number, ratios))
+        table.add_row(name, str(count), *times, peak, *map(_number, ratios))
     return table
 
 
@@ -46,7 +50,8 @@ def parts_table(steps: Sequence[Step], limit: float) -> rich.table.Table:
     for name in names:
         cells = [_cell(summary_of(steps, name, f"{part}_cpu_s")) for part in ("rollout", "update")]
         gain = median_ratio(steps, names[0], name, "update_cpu_s")
-        reached = "" if name == names[0] or math.isnan(gain) else f"{100 * gain / limit:.0f} %"
+        is_compared = name not in (names[0], PEER) and not math.isnan(gain)
+        reached = f"{100 * gain / limit:.0f} %" if is_compared else ""
         table.add_row(name, *cells, _number(gain), reached)
     return table
 
@@ -66,7 +71,7 @@ def _table(title: str, note: str) -> rich.table.Table:
 def _cell(summary: Summary) -> Text:
     if math.isnan(summary.median):
         return Text("–")
-    spread = f" [{_number(summary.low)}–{_number(summary.high)}]"
+    spread = f"\n[{_number(summary.low)}–{_number(summary.high)}]"
     return Text(_number(summary.median)).append(spread, "dim")
 
 

@@ -55,9 +55,7 @@ class NoiseExamples:
         return Example(
             id=f"noise/{self.seed}/{index}",
             task="caption",
-            references=tuple(
-                Reference(n, None, p) for n, p in zip(names, pictures, strict=False)
-            ),
+            references=tuple(Reference(n, None, p) for n, p in zip(names, pictures, strict=False)),
             query=pictures[-1],
             question="Who is in this picture?",
             target="",
