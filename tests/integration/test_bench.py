@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from repic.bench import __main__ as main
+from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
 from repic.models.plain import PlainEngine
 from repic.phases.stages import GrpoPhase
@@ -136,7 +137,7 @@ def test_contenders_take_turns_and_one_that_dies_is_reported(
 ) -> None:
     plain = OmegaConf.to_container(OmegaConf.load(CONF / "engine" / "plain.yaml"))
     engines = {"plain": plain, "prefix": {"_target_": f"{__name__}.Dying"}}
-    monkeypatch.setattr(main, "engine_settings", engines.get)
+    monkeypatch.setattr(measure, "engine_settings", engines.get)
     with caplog.at_level(logging.INFO):
         steps = start(tmp_path, "contenders=[prefix,plain]")
     turns = [(step.contender, step.round) for step in steps]
