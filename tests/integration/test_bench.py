@@ -19,6 +19,7 @@ from repic.bench.figures import Step, median_ratio
 from repic.models.plain import PlainEngine
 from repic.phases.stages import GrpoPhase
 from repic.run import dataset_maker, make
+from tests.tiny import build_llava
 
 CONF = Path(__file__).parents[2] / "conf"
 BENCHES = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
@@ -56,10 +57,10 @@ def compose_bench(*overrides: str) -> DictConfig:
         return compose("bench", overrides=list(overrides))
 
 
-def start(folder: Path, *overrides: str) -> list[Step]:
+def start(folder: Path, *overrides: str, small: list[str] = SMALL) -> list[Step]:
     """Do a small bench and return its steps."""
     with initialize_config_module("conf", version_base="1.3"):
-        given = [*SMALL, f"outputs={folder}", *overrides]
+        given = [*small, f"outputs={folder}", *overrides]
         cfg = compose("bench", overrides=given)
         return main.bench(cfg, folder / "bench", overrides=given)
 
@@ -67,6 +68,11 @@ def start(folder: Path, *overrides: str) -> list[Step]:
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "bench" / "steps.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def counted_tokens(log: str) -> float:
+    """How many tokens the peer says it has seen."""
+    return float(re.findall(r"'num_tokens': '([\d.e+]+)'", log)[-1])
 
 
 @pytest.mark.parametrize("name", BENCHES)
@@ -174,7 +180,17 @@ def test_the_peer_takes_part(tmp_path: Path, overrides: list[str]) -> None:
     log = (tmp_path / "bench" / "trl.log").read_text()
     tokens = {step.prompt_tokens for step in steps}
     assert len(tokens) == 1
-    # It says itself how many tokens it has seen: 3 steps of 4 rows, and every caption full.
-    (counted,) = re.findall(r"'num_tokens': '([\d.e+]+)'", log)[-1:]
-    assert float(counted) == pytest.approx(12 * (tokens.pop() + 3), rel=1e-3)
+    # 3 steps of 4 rows, and every caption full.
+    assert counted_tokens(log) == pytest.approx(12 * (tokens.pop() + 3), rel=1e-3)
     assert "'completions/min_length': '3'" in log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
+def test_the_peer_sees_the_same_prompts_of_another_architecture(tmp_path: Path) -> None:
+    model = build_llava(tmp_path / "llava")
+    given = ["scratch=null", f"model.path={model}", "data.image_px=28"]
+    steps = start(tmp_path, "contenders=[plain,trl]", *given, small=SMALL[:4])
+    assert [step.contender for step in steps] == ["plain", "trl"] * 3
+    log = (tmp_path / "bench" / "trl.log").read_text()
+    assert counted_tokens(log) == pytest.approx(12 * (steps[0].prompt_tokens + 3), rel=1e-3)
