@@ -17,8 +17,9 @@ class Step:
         round: 0 warms up and does not count.
         prompt_tokens: mean length of the prompts.
         cpu_s, wall_s: of the whole step.
-        rollout_cpu_s, rollout_wall_s: until the captions are there to be scored.
-        update_cpu_s, update_wall_s: what follows; with a KL term, the reference as well.
+        rollout_cpu_s, rollout_wall_s: until the rewards are asked for.
+        update_cpu_s, update_wall_s: what follows. With a KL term our reference pass is in here;
+            TRL's comes before the rewards.
         peak_mib: the process's highest resident memory so far, or the GPU's allocated one.
         load: the machine's load average; above the number of threads, others were computing.
     """
