@@ -15,7 +15,7 @@ class Step:
         overrides: what the command changed.
         value: of the swept key; empty without a sweep.
         round: 0 warms up and does not count.
-        prompt_tokens: mean length of the prompts.
+        prompt_tokens: mean length of the first step's prompts.
         cpu_s, wall_s: of the whole step.
         rollout_cpu_s, rollout_wall_s: until the rewards are asked for.
         update_cpu_s, update_wall_s: what follows. With a KL term our reference pass is in here;

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from repic.bench import own, peer
 from repic.bench.contenders import PEER
 from repic.bench.turns import Turns
+from repic.models.directory import find_model
 from repic.phases.randomness import stream_seed
 from repic.run import dataset_maker, quieten
 
@@ -37,7 +38,8 @@ def main() -> None:
     take_part = peer.take_part if task["contender"] == PEER else own.take_part
     on_gpu = cfg.trainer.options.accelerator != "cpu"
     turns = Turns(sys.stdin, reports, on_gpu=on_gpu)
-    take_part(cfg, model=task["model"], dataset=dataset, turns=turns, iterations=iterations)
+    model = str(find_model(task["model"]))
+    take_part(cfg, model=model, dataset=dataset, turns=turns, iterations=iterations)
 
 
 def take_stdout() -> TextIO:

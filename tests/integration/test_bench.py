@@ -188,9 +188,15 @@ def test_the_peer_takes_part(tmp_path: Path, overrides: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
 def test_the_peer_sees_the_same_prompts_of_another_architecture(tmp_path: Path) -> None:
-    model = build_llava(tmp_path / "llava")
-    given = ["scratch=null", f"model.path={model}", "data.image_px=28"]
+    given = ["scratch=null", f"model.path={build_llava(tmp_path / 'llava')}"]
     steps = start(tmp_path, "contenders=[plain,trl]", *given, small=SMALL[:4])
     assert [step.contender for step in steps] == ["plain", "trl"] * 3
     log = (tmp_path / "bench" / "trl.log").read_text()
     assert counted_tokens(log) == pytest.approx(12 * (steps[0].prompt_tokens + 3), rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
+def test_the_peer_learns_in_the_toybox(tmp_path: Path) -> None:
+    steps = start(tmp_path, "contenders=[plain,trl]", "bench=toybox", small=SMALL[:4])
+    assert [step.contender for step in steps] == ["plain", "trl"] * 3
