@@ -47,7 +47,7 @@ def update_chart(steps: Sequence[Step], label: str, limits: Mapping[str, float])
         _line(n, steps, lambda s, n=n: median_ratio(s, first, n, "update_cpu_s")) for n in others
     ]
     limit = _line("limit", steps, lambda s: limits[s[0].value])
-    return Chart(f"{first}'s update, in updates of", label, (*lines, limit))
+    return Chart(f"{first}'s update ÷ that of", label, (*lines, limit))
 
 
 def write_chart(path: Path, chart: Chart) -> None:
