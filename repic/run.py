@@ -1,7 +1,8 @@
 """Compose a run from conf/, instantiate its parts, run its phases, write its summary.
 
-The only file that knows Hydra; below it there are plain values and objects. Imports of torch and
-of everything that needs it wait until there is something to run, so that --help answers at once.
+With repic.bench the only part that knows Hydra; below them there are plain values and objects.
+Imports of torch and of everything that needs it wait until there is something to run, so that
+--help answers at once.
 """
 
 import logging

@@ -12,9 +12,10 @@ from repic.models.costs.table import make_config
 from repic.models.policy import Policy
 from tests import tiny
 
-PAPER: Any = OmegaConf.to_container(
+_BENCH: Any = OmegaConf.to_container(
     OmegaConf.load(Path(__file__).parents[1] / "conf/bench/paper.yaml")
 )
+PAPER = _BENCH["paper"]
 CONFIGS = {name: make_config(dimensions) for name, dimensions in PAPER["models"].items()}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 

@@ -19,7 +19,7 @@ from repic.models.vision import batch_vision_attention
 __all__ = ["disable_progress_bars", "fingerprint", "load_policy"]
 
 # Every projection of the language model's layers. Plain names would reach the vision tower too.
-_LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 
@@ -121,7 +121,7 @@ def _add_adapters(model: Any, lora: Mapping[str, float | int]) -> nn.Module:
         r=int(lora["r"]),
         lora_alpha=int(lora["alpha"]),
         lora_dropout=lora["dropout"],
-        target_modules=_LORA_TARGETS,
+        target_modules=LORA_TARGETS,
     )
     return get_peft_model(model, config)
 

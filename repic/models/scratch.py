@@ -34,9 +34,11 @@ def build_directory(
         folder: is made.
         seed: of the weights.
         text: of the language model: hidden_size, intermediate_size, num_hidden_layers,
-            num_attention_heads, rope_theta, mrope_section, max_position_embeddings.
+            num_attention_heads, rope_theta, mrope_section, max_position_embeddings; and
+            num_key_value_heads where they are fewer.
         vision: of the vision tower: depth, hidden_size, intermediate_size, num_heads, patch_size,
-            temporal_patch_size.
+            temporal_patch_size; and window_size with fullatt_block_indexes where not every layer
+            looks at a whole picture.
         pixels: smallest and largest area of a picture; others are resized into that range.
         matching_layers: see ``initialize_for_lookup``; none leaves the language model's weights
             random.
@@ -67,8 +69,8 @@ def _configuration(
     }
     return Qwen2_5_VLConfig(
         text_config={
-            **text,
             "num_key_value_heads": text["num_attention_heads"],
+            **text,
             "vocab_size": len(tokenizer) + -len(tokenizer) % 8,
             "rope_parameters": rope,
             "bos_token_id": None,
@@ -78,7 +80,6 @@ def _configuration(
             "initializer_range": initializer_range,
         },
         vision_config={
-            **vision,
             "out_hidden_size": text["hidden_size"],
             "spatial_merge_size": 2,
             "tokens_per_second": 2,
@@ -86,6 +87,7 @@ def _configuration(
             "window_size": 64 * vision["patch_size"],
             "fullatt_block_indexes": list(range(vision["depth"])),
             "initializer_range": initializer_range,
+            **vision,
         },
         image_token_id=token_id("<|image_pad|>"),
         video_token_id=token_id("<|video_pad|>"),

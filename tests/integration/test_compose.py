@@ -18,7 +18,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("experiment", "hydra", "phase", "bench")
+    if path.parent.name not in ("bench", "experiment", "hydra", "phase")
 )
 
 

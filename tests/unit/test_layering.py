@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
+bench -> run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
 -> parsing -> types
 """
 
@@ -21,17 +21,21 @@ LAYERS = (
     ("models", "data", "report"),
     ("phases",),
     ("run", "sweep"),
+    ("bench",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Library -> the modules (or packages) of repic that may import it.
 HOMES = {
-    "hydra": ("repic.run", "repic.sweep"),
-    "omegaconf": ("repic.run", "repic.sweep"),
+    "hydra": ("repic.run", "repic.sweep", "repic.bench"),
+    "omegaconf": ("repic.run", "repic.sweep", "repic.bench"),
     "lightning": ("repic.phases", "repic.data.module", "repic.run"),
-    "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.run"),
-    "transformers": ("repic.models",),
-    "peft": ("repic.models",),
+    "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.run", "repic.bench.own"),
+    "transformers": ("repic.models", "repic.bench.peer"),
+    "peft": ("repic.models", "repic.bench.peer"),
+    # What is measured against is nowhere used.
+    "trl": ("repic.bench.peer",),
+    "datasets": ("repic.bench.peer",),
     "wandb": (),
     # The judge of captions is not at hand to the rewards.
     "pycocoevalcap": ("repic.metrics",),
@@ -119,6 +123,9 @@ def test_configuration_holds_no_code() -> None:
         ("data/prompts.py", "from transformers import AutoProcessor", "transformers.AutoProcessor"),
         ("phases/grpo.py", "import peft", "peft"),
         ("run.py", "import wandb", "wandb"),
+        ("run.py", "from repic.bench.turns import Turns", "repic.bench.turns"),
+        ("phases/grpo.py", "import trl", "trl"),
+        ("bench/own.py", "import transformers", "transformers"),
         ("rewards/cider.py", "import pycocoevalcap.cider", "pycocoevalcap.cider"),
         ("data/toys.py", "import conf", "conf"),
         ("utils.py", "", "utils.py"),
@@ -143,6 +150,7 @@ def test_the_guard_can_fail(tmp_path: Path, file: str, line: str, blamed: str) -
         ("models/load.py", "import transformers, peft\nfrom .lora import adapt"),
         ("rewards/__init__.py", "from .rubric import Rubric\nfrom repic.types import Example"),
         ("metrics/cider.py", "from pycocoevalcap.cider.cider import Cider"),
+        ("bench/__main__.py", "import hydra\nfrom repic.run import make"),
     ],
 )
 def test_the_guard_lets_good_imports_pass(tmp_path: Path, file: str, line: str) -> None:

@@ -129,3 +129,14 @@ def test_other_numbers_of_heads_are_refused(tmp_path):
     text = {**ARCHITECTURE["text"], "num_attention_heads": 2, "mrope_section": [8, 12, 12]}
     with pytest.raises(ValueError, match="needs 4 heads"):
         build_directory(folder=tmp_path / "x", seed=0, **{**ARCHITECTURE, "text": text})
+
+
+def test_heads_and_windows_can_be_as_in_the_large_models(tmp_path: Path) -> None:
+    text = {**ARCHITECTURE["text"], "num_key_value_heads": 2}
+    vision = {**ARCHITECTURE["vision"], "window_size": 64, "fullatt_block_indexes": []}
+    changed = {**ARCHITECTURE, "text": text, "vision": vision, "matching_layers": []}
+    build_directory(folder=tmp_path, seed=0, **changed)
+    config = AutoModelForImageTextToText.from_pretrained(tmp_path).config
+    assert config.text_config.num_key_value_heads == 2
+    assert config.vision_config.window_size == 64
+    assert config.vision_config.fullatt_block_indexes == []

@@ -1,0 +1,141 @@
+"""Compose a bench from conf/, measure its contenders in turns, show what their steps cost.
+
+Contenders are processes of their own (``repic.bench.worker``), so that memory is told apart and
+what one library changes in itself does not reach the other; this one only waits.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from repic.bench import record, tables
+from repic.bench.contenders import PEER
+from repic.bench.figures import Step, token_limit
+from repic.bench.measure import measure
+from repic.models.costs import as_markdown, paper_table
+from repic.phases import settings, store
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="bench")
+def job(cfg: DictConfig) -> None:
+    """Run one bench."""
+    if cfg.paper is not None:
+        paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
+        print(as_markdown(paper_table(**paper)))
+        return
+    hydra_cfg = HydraConfig.get()
+    bench(cfg, Path(hydra_cfg.runtime.output_dir), overrides=list(hydra_cfg.overrides.task))
+
+
+def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[Step]:
+    """Measure every contender at every value of the sweep.
+
+    Args:
+        cfg: the configuration.
+        folder: gets steps.csv, logs and charts.
+        overrides: the command line's, for the record.
+
+    Returns:
+        All steps, warm-ups included.
+    """
+    names = contenders(cfg)
+    started = datetime.now().isoformat(timespec="seconds")
+    steps: list[Step] = []
+    limits: dict[str, float] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
+    for value, setting in sweep(cfg):
+        found = measure(setting, names, folder, started, value=value, overrides=" ".join(overrides))
+        if not any(step.round for step in found):
+            continue  # nobody lived to be measured, and the log says why
+        limits[value] = limit_of(setting, found)
+        at = f", {cfg.sweep.key}={value}" if value else ""
+        Console().print(tables.cost_table(f"bench {cfg.name}{at}: a step", found))
+        Console().print(tables.parts_table(found, limits[value]))
+        steps += found
+        if value:
+            draw(folder, steps, cfg.sweep.key, limits)
+    if not steps:
+        raise ValueError(f"no contender did a step that counts; their logs are in {folder}")
+    print(f"every step: {folder / 'steps.csv'}")
+    return steps
+
+
+def contenders(cfg: DictConfig) -> list[str]:
+    """List who takes part: those asked for that can."""
+    engines = GlobalHydra.instance().config_loader().get_group_options("engine")
+    names = list(cfg.contenders)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"contenders: {names}; name one or more, each once")
+    for name in names:
+        if name not in (*engines, PEER):
+            known = ", ".join((*engines, PEER))
+            raise ValueError(f"contenders: there is no {name!r}, only {known}")
+    if cfg.pairs < 1:
+        raise ValueError(f"pairs: {cfg.pairs}; measure at least 1 step of each contender")
+    if PEER in names and not all(find_spec(package) for package in (PEER, "datasets")):
+        log.warning("without trl, which is not installed here: pip install 'repic[peer]'")
+        names.remove(PEER)
+    return names
+
+
+def sweep(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """Yield (value, configuration) for each value of the sweep; ("", as it is) without one."""
+    if cfg.sweep is None:
+        yield "", cfg
+        return
+    for value in cfg.sweep["values"]:
+        if not isinstance(value, int | float):
+            raise ValueError(
+                f"sweep.values: {value!r} is not a number, so it has no place on an axis"
+            )
+        changed = cfg.copy()
+        OmegaConf.update(changed, cfg.sweep.key, value)
+        yield str(value), changed
+
+
+def limit_of(cfg: DictConfig, steps: Sequence[Step]) -> float:
+    """The update's limit for the prompts that the steps had."""
+    tokens = cfg.phase.grpo.sampling.max_new_tokens
+    return token_limit(steps[0].prompt_tokens, tokens, cfg.phase.grpo.group_size)
+
+
+def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, float]) -> None:
+    """Draw a sweep as far as it got."""
+    record.write_chart(folder / "cost.svg", record.cost_chart(steps, label))
+    record.write_chart(folder / "update.svg", record.update_chart(steps, label, limits))
+
+
+def main() -> None:
+    """Run, and say in one line what is wrong with the input if something is."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
+    try:
+        job()  # pyright: ignore[reportCallIssue]  # Hydra passes the configuration
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(f"repic.bench: {settings.explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("repic.bench: interrupted; what was measured is in steps.csv", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

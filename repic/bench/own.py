@@ -1,0 +1,107 @@
+"""A contender of ours: a run's ``GrpoModule`` with one of the engines, as a run trains it."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
+
+from repic.bench.turns import MarkingRubric, Turns
+from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.phases.grpo import GrpoModule
+from repic.phases.stages import GrpoPhase, with_reference
+from repic.phases.train import fit
+from repic.run import make
+
+
+def take_part(
+    cfg: DictConfig, *, model: str, dataset: Examples, turns: Turns, iterations: int
+) -> None:
+    """Do as many iterations as there are turns; see ``repic.phases.train.train``.
+
+    Args:
+        cfg: the bench's configuration, with the ``engine`` of this contender.
+        model: path of the model's directory.
+        dataset: enough prompts for all iterations.
+        turns: orders iterations and measures them.
+        iterations: how many there will be.
+    """
+    phase: GrpoPhase = make(cfg.phase.grpo, rubric=MarkingRubric(turns))
+    policy = make(cfg.model)(path=model)
+    policy.stop_ids = ()  # every caption is as long as allowed
+    first = policy.encoder.encode([dataset[i] for i in range(phase.prompts)])
+    module = make_module(
+        phase,
+        policy=policy,
+        engine=make(cfg.engine),
+        monitor=Reporter(turns),
+        iterations=iterations,
+        seed=cfg.seed,
+    )
+    batches = IterationBatches(
+        len(dataset),
+        seed=cfg.seed,
+        batch_size=phase.prompts,
+        micro_batch=phase.prompts,
+        iterations=(0, iterations),
+        rank=(0, 1),
+    )
+    examples = ExampleModule(dataset, batches=batches, num_workers=cfg.trainer.num_workers)
+    policy.train()
+    turns.ready(first.attention_mask.sum().item() / phase.prompts)
+    trainer = partial(pl.Trainer, **make(cfg.trainer.options))
+    fit("grpo", module, examples, trainer, callbacks=[Gate(turns)])
+
+
+def make_module(
+    phase: GrpoPhase, *, policy: Any, engine: Any, monitor: Any, iterations: int, seed: int
+) -> GrpoModule:
+    """Build the module as ``GrpoPhase`` does."""
+    build = with_reference if phase.kl_coef else GrpoModule
+    return build(
+        policy=policy,
+        engine=engine,
+        rubric=phase.rubric,
+        advantages=phase.advantages,
+        objective=phase.objective,
+        aggregation=phase.aggregation,
+        kl_estimator=phase.kl_estimator,
+        kl_coef=phase.kl_coef,
+        optimizer=phase.optimizer,
+        schedule=phase.schedule,
+        sampling=phase.sampling,
+        group_size=phase.group_size,
+        iterations=iterations,
+        num_updates=phase.num_updates,
+        micro_batch_tokens=phase.micro_batch_tokens,
+        grad_clip=phase.grad_clip,
+        seed=seed,
+        monitor=monitor,
+    )
+
+
+class Gate(Callback):
+    """Lets an iteration begin when it is this contender's turn."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.turns.wait()
+
+
+class Reporter:
+    """Stands in for the monitor: an iteration's end is the end of the turn."""
+
+    saved = 0  # no checkpoints are written
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def iteration_end(
+        self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.turns.report()

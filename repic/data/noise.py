@@ -1,0 +1,65 @@
+"""Prompts about random pixels: as many as wanted, with nothing to download or to draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from repic.types import Example, Reference
+
+
+@dataclass(frozen=True)
+class NoiseImage:
+    """A square of random pixels; see ``repic.types.ImageSource``."""
+
+    seed: tuple[int, ...]
+    side: int
+
+    @property
+    def key(self) -> str:
+        return f"noise:{'/'.join(map(str, self.seed))}:{self.side}"
+
+    def load(self) -> Image.Image:
+        random = np.random.default_rng(self.seed)
+        return Image.fromarray(random.integers(0, 256, (self.side, self.side, 3), dtype=np.uint8))
+
+
+class NoiseExamples:
+    """Prompts that differ in their pictures alone; no picture is shown twice.
+
+    Args:
+        counts: numbers of references, taken in turn.
+        size: how many examples there are.
+        seed: of the pixels.
+        image_px: side of every picture.
+    """
+
+    def __init__(self, *, counts: Sequence[int], size: int, seed: int, image_px: int) -> None:
+        if not counts or min(counts) < 0 or image_px < 1:
+            raise ValueError(
+                f"data.train: counts {list(counts)} and image_px {image_px}; a prompt has 0 or"
+                " more references, and a picture at least one pixel"
+            )
+        self.counts, self.size, self.seed, self.image_px = counts, size, seed, image_px
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        count = self.counts[index % len(self.counts)]
+        pictures = [NoiseImage((self.seed, index, i), self.image_px) for i in range(count + 1)]
+        names = [f"<b{'aeiou'[i % 5]}{i // 5 or ''}>" for i in range(count)]
+        return Example(
+            id=f"noise/{self.seed}/{index}",
+            task="caption",
+            references=tuple(Reference(n, None, p) for n, p in zip(names, pictures, strict=False)),
+            query=pictures[-1],
+            question="Who is in this picture?",
+            target="",
+            answers=(),
+            present=tuple(names),
+            num_concepts=count,
+        )

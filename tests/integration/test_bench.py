@@ -1,0 +1,202 @@
+"""Benches of the smallest size: real processes, real steps."""
+
+import csv
+import logging
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from repic.bench import __main__ as main
+from repic.bench import measure
+from repic.bench.figures import Step, median_ratio
+from repic.models.plain import PlainEngine
+from repic.phases.stages import GrpoPhase
+from repic.run import dataset_maker, make
+from tests.tiny import build_llava
+
+CONF = Path(__file__).parents[2] / "conf"
+BENCHES = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
+SMALL = [
+    "pairs=2",
+    "prompts=2",
+    "group_size=2",
+    "caption_tokens=3",
+    "data.image_px=56",
+    "scratch.text.hidden_size=32",
+    "scratch.text.mrope_section=[1,1,2]",
+    "scratch.vision.hidden_size=16",
+]
+
+
+class Dying:
+    """An engine that takes its process with it on its second step."""
+
+    def __init__(self) -> None:
+        self.engine, self.steps = PlainEngine(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
+        self.steps += 1
+        if self.steps > 1:
+            os.write(2, b"out of breath\n")
+            os._exit(3)
+        return self.engine.sample(*args, **kwargs)
+
+
+def compose_bench(*overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose("bench", overrides=list(overrides))
+
+
+def start(folder: Path, *overrides: str, small: list[str] = SMALL) -> list[Step]:
+    """Do a small bench and return its steps."""
+    with initialize_config_module("conf", version_base="1.3"):
+        given = [*small, f"outputs={folder}", *overrides]
+        cfg = compose("bench", overrides=given)
+        return main.bench(cfg, folder / "bench", overrides=given)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "bench" / "steps.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def counted_tokens(log: str) -> float:
+    """How many tokens the peer says it has seen."""
+    return float(re.findall(r"'num_tokens': '([\d.e+]+)'", log)[-1])
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_bench_composes_and_instantiates(name: str) -> None:
+    cfg = compose_bench(f"bench={name}")
+    assert cfg.name == name
+    for _, setting in main.sweep(cfg):
+        phase = make(setting.phase.grpo, rubric=None)
+        assert isinstance(phase, GrpoPhase)
+        make_examples = dataset_maker(setting.data)
+        examples = make_examples(split="train", counts=setting.concepts.counts, size=1, seed=0)
+        assert examples[0].num_concepts == setting.references
+    command, number = (CONF / "bench" / f"{name}.yaml").read_text().splitlines()[1:3]
+    assert command == f"# python -m repic.bench bench={name}"
+    assert number.startswith("# ")
+
+
+def test_every_key_is_read() -> None:
+    """The bench's own keys are named in its code, or lead to a constructor's argument."""
+    code = "".join(path.read_text() for path in (CONF.parent / "repic" / "bench").glob("*.py"))
+    cfg = compose_bench()
+    read = set(re.findall(r"cfg\.([a-z_]+)", code))
+    read |= set(re.findall(r"\$\{([a-z_]+)", (CONF / "bench.yaml").read_text()))
+    read |= {"advantage", "loss", "kl"}  # see conf/phase/grpo.yaml
+    assert set(cfg) - read == {"outputs"} - read
+
+
+def test_sweeps_change_what_they_say() -> None:
+    values = [(v, c.phase.grpo.group_size) for v, c in main.sweep(compose_bench("bench=groups"))]
+    assert values == [("2", 2), ("4", 4), ("8", 8), ("16", 16)]
+    counts = [list(c.concepts.counts) for _, c in main.sweep(compose_bench("bench=references"))]
+    assert counts == [[1], [2], [3], [4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["contenders=[plain,plian]"], "no .plian., only packed, plain"),
+        (["contenders=[]"], "one or more"),
+        (["contenders=[plain,plain]"], "each once"),
+        (["pairs=0"], "pairs: 0"),
+        (["sweep={key:kl.coef,values:[high]}"], "not a number"),
+    ],
+)
+def test_wrong_input_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(tmp_path, *overrides)
+
+
+def test_a_typo_is_refused() -> None:
+    with pytest.raises(HydraException, match="group_sise"):
+        compose_bench("group_sise=4")
+
+
+def test_without_the_peer_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(main, "find_spec", lambda package: None)
+    with initialize_config_module("conf", version_base="1.3"):
+        names = main.contenders(compose("bench", overrides=["contenders=[plain,trl]"]))
+    assert names == ["plain"]
+    assert "trl, which is not installed" in caplog.text
+
+
+@pytest.mark.slow
+def test_contenders_take_turns_and_one_that_dies_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = OmegaConf.to_container(OmegaConf.load(CONF / "engine" / "plain.yaml"))
+    engines = {"plain": plain, "packed": {"_target_": f"{__name__}.Dying"}}
+    monkeypatch.setattr(measure, "engine_settings", engines.get)
+    with caplog.at_level(logging.INFO):
+        steps = start(tmp_path, "contenders=[packed,plain]")
+    turns = [(step.contender, step.round) for step in steps]
+    assert turns == [("packed", 0), ("plain", 0), ("plain", 1), ("plain", 2)]
+    assert "packed ended with exit status 3" in caplog.text
+    assert "out of breath" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_engines(tmp_path: Path) -> None:
+    overrides = ["contenders=[plain,packed]", "sweep={key:group_size,values:[2,3]}", "kl=default"]
+    steps = start(tmp_path, *overrides)
+    turns = [(step.value, step.contender, step.round) for step in steps]
+    names = ("plain", "packed")
+    assert turns == [(v, name, n) for v in ("2", "3") for n in range(3) for name in names]
+    assert [row["contender"] for row in rows_of(tmp_path)] == [step.contender for step in steps]
+    for step in steps:
+        if step.round:
+            assert step.rollout_cpu_s + step.update_cpu_s <= step.cpu_s + 1e-9
+            assert step.rollout_wall_s + step.update_wall_s == pytest.approx(step.wall_s)
+        assert step.prompt_tokens == steps[0].prompt_tokens
+        assert step.peak_mib > 50
+    assert 0.01 < median_ratio(steps, "packed", "plain", "cpu_s") < 100
+    assert (tmp_path / "bench" / "cost.svg").exists()
+    assert (tmp_path / "bench" / "update.svg").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
+@pytest.mark.parametrize("overrides", [[], ["kl=default", "model.lora={r:4,alpha:8,dropout:0.0}"]])
+def test_the_peer_takes_part(tmp_path: Path, overrides: list[str]) -> None:
+    steps = start(tmp_path, "contenders=[plain,trl]", "trl_micro=2", *overrides)
+    assert [step.contender for step in steps] == ["plain", "trl"] * 3
+    log = (tmp_path / "bench" / "trl.log").read_text()
+    tokens = {step.prompt_tokens for step in steps}
+    assert len(tokens) == 1
+    # 3 steps of 4 rows, and every caption full.
+    assert counted_tokens(log) == pytest.approx(12 * (tokens.pop() + 3), rel=1e-3)
+    assert "'completions/min_length': '3'" in log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
+def test_the_peer_sees_the_same_prompts_of_another_architecture(tmp_path: Path) -> None:
+    given = ["scratch=null", f"model.path={build_llava(tmp_path / 'llava')}"]
+    steps = start(tmp_path, "contenders=[plain,trl]", *given, small=SMALL[:4])
+    assert [step.contender for step in steps] == ["plain", "trl"] * 3
+    log = (tmp_path / "bench" / "trl.log").read_text()
+    assert counted_tokens(log) == pytest.approx(12 * (steps[0].prompt_tokens + 3), rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="needs trl: pip install 'repic[peer]'")
+def test_the_peer_learns_in_the_toybox(tmp_path: Path) -> None:
+    steps = start(tmp_path, "contenders=[plain,trl]", "bench=toybox", small=SMALL[:4])
+    assert [step.contender for step in steps] == ["plain", "trl"] * 3
