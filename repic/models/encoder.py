@@ -144,13 +144,23 @@ class PromptEncoder:
         """Return the prompt of a conversation, up to where the answer begins."""
         return self._row("prompt", messages)
 
-    def encode_answers(self, answers: Sequence[str]) -> list[Int[Tensor, " _"]]:
-        """Return the tokens of each answer, with the token that ends it."""
+    def encode_answers(
+        self, answers: Sequence[str], examples: Sequence[Example] = ()
+    ) -> list[Int[Tensor, " _"]]:
+        """Return the tokens of each answer, with the token that ends it.
+
+        Args:
+            examples: what they answer, to be named in an error.
+        """
         encoded = self.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-        for answer, ids in zip(answers, encoded, strict=True):
+        for i, ids in enumerate(encoded):
             if self.image_token_id in ids:
+                name = f"example {examples[i].id}: " if examples else ""
                 token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-                raise ValueError(f"the answer {answer!r} contains {token}; remove it from the data")
+                raise ValueError(
+                    f"{name}the answer {answers[i]!r} contains {token}, which stands for a picture;"
+                    " remove it from the data"
+                )
         return [torch.tensor([*ids, self.end_id]) for ids in encoded]
 
     def decode(self, completion_ids: Int[Tensor, " T"]) -> str:

@@ -110,7 +110,8 @@ class PackedEngine:
         self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
     ) -> TokenLogprobs:
         """Score given answers, each with the token that ends it, for supervised training."""
-        return self._score(policy, examples, policy.encoder.encode_answers(targets), entropy=False)
+        answers = policy.encoder.encode_answers(targets, examples)
+        return self._score(policy, examples, answers, entropy=False)
 
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
         """Cut rollouts into portions of at most ``max_tokens`` tokens, a prompt counted once.

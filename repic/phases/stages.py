@@ -225,7 +225,13 @@ class GrpoPhase:
             val_every=self.val_every,
             validate=context.validate,
             trainer={},
-            show={"reward": "grpo/reward/total", "kl": "grpo/kl", "length": "grpo/length"},
+            show={
+                "reward": "grpo/reward/total",
+                "kl": "grpo/kl",
+                "length": "grpo/length",
+                "rollout s": "time/rollout_s",
+                "update s": "time/update_s",
+            },
         )
 
 

@@ -283,3 +283,18 @@ def test_portions_respect_the_budget(directory: Path) -> None:
     assert cut == [slice(0, 2), slice(2, 3)]
     # Nothing fits: a caption at a time.
     assert packed.split(policy, rollouts, max_tokens=1) == [slice(i, i + 1) for i in range(9)]
+
+
+def test_an_answer_with_a_placeholder_is_refused(engine: Engine, directory: Path) -> None:
+    policy = tiny.load(directory)
+    token = policy.encoder.tokenizer.convert_ids_to_tokens(policy.encoder.image_token_id)
+    examples = [example("good"), example("bad")]
+    with pytest.raises(ValueError, match=r"example bad: the answer .*a cat.*stands for a picture"):
+        engine.target_logprobs(policy, examples, ["a dog", f"a cat {token}"])
+
+
+def test_a_picture_smaller_than_a_patch_is_enlarged(engine: Engine, directory: Path) -> None:
+    policy = tiny.load(directory)
+    dot, strip = example("dot", [Noise(1, 1, 1)]), example("strip", [Noise(1, 3, 90)])
+    for rollout in sample(engine, policy, [dot, strip]):
+        assert len(rollout.completion_ids) > 0
