@@ -148,3 +148,31 @@ def test_packing_by_hand():
     assert row.spans[0].lengths == (2, 1)
     # An only caption is a piece with its prompt.
     assert (row.spans[1].prompt, row.spans[1].lengths) == (slice(6, 8), ())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("heads", [(4, 4), (8, 2)])
+def test_the_gpu_s_kernel_attends_as_the_mask_says(heads):
+    groups = [(70, [9, 40, 1]), (130, [16, 16])]
+    row = pack(
+        [
+            Group(
+                EncodedPrompt("", torch.arange(prompt), torch.arange(prompt)[None], ()),
+                tuple(torch.arange(n) for n in lengths),
+            )
+            for prompt, lengths in groups
+        ],
+        image_token_id=-1,
+        device=torch.device("cuda"),
+    )
+    exact = [x.detach().cuda() for x in tensors(row.input_ids.shape[1], *heads, size=64)]
+    half = [x.bfloat16().requires_grad_() for x in exact]
+    assert attention.kernel_for(half[0]) is not None
+    found = group_attention(*half, row.spans, scale=SCALE)
+    exact = [x.detach().double().requires_grad_() for x in half]
+    expected = masked(*exact, sees(groups).cuda())
+    torch.testing.assert_close(found.double(), expected, atol=2e-2, rtol=2e-2)
+    got = torch.autograd.grad(found.float().square().sum(), half)
+    wanted = torch.autograd.grad(expected.square().sum(), exact)
+    for have, want in zip(got, wanted, strict=True):
+        torch.testing.assert_close(have.double(), want, atol=5e-2, rtol=5e-2)
