@@ -25,7 +25,7 @@ def alone(query, keys, values):
     return scaled_dot_product_attention(query, keys, values, scale=SCALE)[:, 0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     width=st.integers(1, 5),

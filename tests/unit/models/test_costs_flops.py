@@ -109,6 +109,7 @@ def test_the_real_models_weights(name: str) -> None:
     assert (sizes.vision, sizes.language) == (vision, TOTALS[name] - vision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen2_5_vl_7b", "llava_1_5_7b"])
 def test_the_real_models_flops(name: str) -> None:
     config, length = deepcopy(CONFIGS[name]), 64
