@@ -21,9 +21,9 @@ from repic.models.cache import GroupCache
 from repic.models.costs import PACKED
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
+from repic.models.engine import Engine
 from repic.models.features import FeatureCache
 from repic.models.logprobs import TokenLogprobs
-from repic.models.meter import Meter
 from repic.models.packed_decoder import PackedDecoder
 from repic.models.packing import Group, PackedRow, pack
 from repic.models.plain import cut
@@ -35,8 +35,8 @@ from repic.types import Example, Rollout
 _PREFILL_TOKENS = 16384
 
 
-class PackedEngine:
-    """Samples completions and scores them; see ``PlainEngine`` for what the methods return.
+class PackedEngine(Engine):
+    """A prompt and its pictures once for all of its completions.
 
     Args:
         feature_cache: MiB of pictures' features that are kept, where the vision tower and its
@@ -44,15 +44,12 @@ class PackedEngine:
         cuda_graphs: on a GPU, decode by repeating a recorded step, whose launch takes no time.
             Memory for all of ``max_new_tokens`` is then taken at once.
 
-    Attributes:
-        meter: what the work took.
-        scheme: what is computed once, for arithmetic about it.
     """
 
     scheme = PACKED
 
     def __init__(self, *, feature_cache: int, cuda_graphs: bool) -> None:
-        self.meter = Meter()
+        super().__init__()
         self.cuda_graphs = cuda_graphs
         self.feature_bytes = feature_cache * 2**20
         self._features: WeakKeyDictionary[Policy, FeatureCache] = WeakKeyDictionary()
@@ -67,7 +64,6 @@ class PackedEngine:
         sampling: Sampling,
         seed: int,
     ) -> list[Rollout]:
-        """Draw a group of completions for each example."""
         prepare(policy)
         length = sampling.max_new_tokens
         uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
@@ -91,28 +87,6 @@ class PackedEngine:
         )
         return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
 
-    def logprobs(
-        self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
-    ) -> TokenLogprobs:
-        """Score completions under the policy, with gradients, and the entropy on request."""
-        examples = [rollout.example for rollout in rollouts]
-        ids = [rollout.completion_ids for rollout in rollouts]
-        return self._score(policy, examples, ids, entropy=entropy)
-
-    def reference_logprobs(
-        self, policy: Policy, rollouts: Sequence[Rollout]
-    ) -> Float[Tensor, "N T"]:
-        """Score completions under the policy's frozen reference."""
-        with self.meter.time("reference", policy.device), policy.as_reference():
-            return self.logprobs(policy, rollouts).logprobs
-
-    def target_logprobs(
-        self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
-    ) -> TokenLogprobs:
-        """Score given answers, each with the token that ends it, for supervised training."""
-        answers = policy.encoder.encode_answers(targets, examples)
-        return self._score(policy, examples, answers, entropy=False)
-
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
         """Cut rollouts into portions of at most ``max_tokens`` tokens, a prompt counted once.
 
@@ -135,7 +109,7 @@ class PackedEngine:
                 room = max_tokens - needed if len(parts) == 1 else 0
         return portions
 
-    def _score(
+    def score(
         self,
         policy: Policy,
         examples: Sequence[Example],
@@ -143,7 +117,6 @@ class PackedEngine:
         *,
         entropy: bool,
     ) -> TokenLogprobs:
-        """Run packed groups and look at the places that predict a completion."""
         prepare(policy)
         prompts = policy.encoder.prompts(examples)
         groups = [

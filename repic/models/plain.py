@@ -9,32 +9,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import DynamicCache
 
 from repic.models.costs import PLAIN
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import PromptBatch
+from repic.models.engine import Engine
 from repic.models.logprobs import TokenLogprobs, pad_completions
-from repic.models.meter import Meter
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling, check_length, rollout_uniforms
 from repic.types import Example, Rollout
 
 
-class PlainEngine:
-    """Samples completions and scores them.
-
-    Attributes:
-        meter: what the work took.
-        scheme: what is computed once, for arithmetic about it.
-    """
+class PlainEngine(Engine):
+    """A row of its own for every rollout, wherever it is scored."""
 
     scheme = PLAIN
-
-    def __init__(self) -> None:
-        self.meter = Meter()
 
     @torch.no_grad()
     def sample(
@@ -46,16 +38,6 @@ class PlainEngine:
         sampling: Sampling,
         seed: int,
     ) -> list[Rollout]:
-        """Draw a group of completions for each example.
-
-        What is drawn for an example depends on the seed, its id and the place in the group, not
-        on the rest of the batch.
-
-        Returns:
-            Rollouts, group after group: member g of example b is number ``b * group_size + g``.
-            Their log-probabilities are those of the whole distribution at temperature 1, whatever
-            the temperature and the truncation they were drawn with.
-        """
         length = sampling.max_new_tokens
         uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
         with policy.evaluating():
@@ -71,28 +53,6 @@ class PlainEngine:
         )
         return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
 
-    def logprobs(
-        self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
-    ) -> TokenLogprobs:
-        """Score completions under the policy, with gradients, and the entropy on request."""
-        examples = [rollout.example for rollout in rollouts]
-        ids = [rollout.completion_ids for rollout in rollouts]
-        return self._score(policy, examples, ids, entropy=entropy)
-
-    def reference_logprobs(
-        self, policy: Policy, rollouts: Sequence[Rollout]
-    ) -> Float[Tensor, "N T"]:
-        """Score completions under the policy's frozen reference."""
-        with self.meter.time("reference", policy.device), policy.as_reference():
-            return self.logprobs(policy, rollouts).logprobs
-
-    def target_logprobs(
-        self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
-    ) -> TokenLogprobs:
-        """Score given answers, each with the token that ends it, for supervised training."""
-        answers = policy.encoder.encode_answers(targets, examples)
-        return self._score(policy, examples, answers, entropy=False)
-
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
         """Cut rollouts into portions whose rows have no more tokens than ``max_tokens``."""
         prompts = policy.encoder.prompts([rollout.example for rollout in rollouts])
@@ -104,7 +64,7 @@ class PlainEngine:
             max_tokens,
         )
 
-    def _score(
+    def score(
         self,
         policy: Policy,
         examples: Sequence[Example],
@@ -112,7 +72,6 @@ class PlainEngine:
         *,
         entropy: bool,
     ) -> TokenLogprobs:
-        """Run rows ``[prompt | completion]`` and look at the places that predict a completion."""
         prompts = policy.encoder.encode(examples).to(policy.device)
         ids, mask = (x.to(policy.device) for x in pad_completions(completions))
         # The last token predicts nothing that is asked for.

@@ -1,0 +1,86 @@
+"""What both engines do in the same way: scoring completions that are given."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repic.models.costs import Scheme
+from repic.models.logprobs import TokenLogprobs
+from repic.models.meter import Meter
+from repic.models.policy import Policy
+from repic.models.sampling import Sampling
+from repic.types import Example, Rollout
+
+
+class Engine(ABC):
+    """Samples completions and scores them.
+
+    Attributes:
+        meter: what the work took.
+        scheme: what is computed once, for arithmetic about it.
+    """
+
+    scheme: Scheme
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+
+    @abstractmethod
+    def sample(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        *,
+        group_size: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> list[Rollout]:
+        """Draw a group of completions for each example.
+
+        What is drawn for an example depends on the seed, its id and the place in the group, not
+        on the rest of the batch.
+
+        Returns:
+            Rollouts, group after group: member g of example b is number ``b * group_size + g``.
+            Their log-probabilities are those of the whole distribution at temperature 1, whatever
+            the temperature and the truncation they were drawn with.
+        """
+
+    @abstractmethod
+    def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
+        """Cut rollouts into portions that take at most ``max_tokens`` tokens, or are single."""
+
+    @abstractmethod
+    def score(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        completions: Sequence[Int[Tensor, " _"]],
+        *,
+        entropy: bool,
+    ) -> TokenLogprobs:
+        """Score one completion of each example, with gradients."""
+
+    def logprobs(
+        self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
+    ) -> TokenLogprobs:
+        """Score completions under the policy, with gradients, and the entropy on request."""
+        examples = [rollout.example for rollout in rollouts]
+        ids = [rollout.completion_ids for rollout in rollouts]
+        return self.score(policy, examples, ids, entropy=entropy)
+
+    def reference_logprobs(
+        self, policy: Policy, rollouts: Sequence[Rollout]
+    ) -> Float[Tensor, "N T"]:
+        """Score completions under the policy's frozen reference."""
+        with self.meter.time("reference", policy.device), policy.as_reference():
+            return self.logprobs(policy, rollouts).logprobs
+
+    def target_logprobs(
+        self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
+    ) -> TokenLogprobs:
+        """Score given answers, each with the token that ends it, for supervised training."""
+        answers = policy.encoder.encode_answers(targets, examples)
+        return self.score(policy, examples, answers, entropy=False)
