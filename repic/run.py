@@ -242,26 +242,37 @@ def keep_log(path: Path) -> None:
     root.addHandler(handler)
 
 
-def main() -> None:
-    """Run, and say in one line what is wrong with the input if something is."""
+def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
+    """Run a Hydra job, and say in one line what is wrong with the input if something is.
+
+    Args:
+        job: what ``hydra.main`` made.
+        name: of the program.
+        kept: what an interruption leaves, unless it says so itself.
+        after: what can be done then.
+    """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
     try:
-        job()  # pyright: ignore[reportCallIssue]  # Hydra passes the configuration
+        job()  # Hydra passes the configuration
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        print(f"repic: {settings.explain(error)}", file=sys.stderr)
+        print(f"{name}: {settings.explain(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
-            saved = str(interrupt) or "what was finished is saved"
-            line = f"repic: interrupted; {saved}; the same command goes on from there"
-            print(line, file=sys.stderr)
+            print(f"{name}: interrupted; {str(interrupt) or kept}; {after}", file=sys.stderr)
         sys.exit(130)
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
+
+
+def main() -> None:
+    """Run from the command line."""
+    again = "the same command goes on from there"
+    guarded(job, "repic", kept="what was finished is saved", after=again)
 
 
 if __name__ == "__main__":

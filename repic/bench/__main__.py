@@ -5,8 +5,6 @@ what one library changes in itself does not reach the other; this one only waits
 """
 
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
@@ -16,9 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from repic.bench import record, tables
@@ -26,7 +22,8 @@ from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
 from repic.models.costs import as_markdown, paper_table
-from repic.phases import settings, store
+from repic.phases import store
+from repic.run import guarded
 
 log = logging.getLogger(__name__)
 
@@ -122,19 +119,9 @@ def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, floa
 
 
 def main() -> None:
-    """Run, and say in one line what is wrong with the input if something is."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
-    try:
-        job()  # pyright: ignore[reportCallIssue]  # Hydra passes the configuration
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
-            raise
-        print(f"repic.bench: {settings.explain(error)}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("repic.bench: interrupted; what was measured is in steps.csv", file=sys.stderr)
-        sys.exit(130)
+    """Run from the command line."""
+    again = "the same command measures anew"
+    guarded(job, "repic.bench", kept="what was measured is in steps.csv", after=again)
 
 
 if __name__ == "__main__":
