@@ -265,14 +265,10 @@ def _backward_captions(
     heads, kv_heads = query.shape[1], key.shape[1]
     q, k, v, out, lse, grad = (x[:, :, span.captions] for x in tensors)
     d_query, d_key, d_value = gradients
-    folded, k_prompt, v_prompt = (
-        _fold(q, kv_heads),
-        key[:, :, span.prompt],
-        value[:, :, span.prompt],
-    )
+    k_prompt, v_prompt = (x[:, :, span.prompt] for x in (key, value))
     parts = kernel.backward(
         _fold(grad, kv_heads),
-        folded,
+        _fold(q, kv_heads),
         k_prompt,
         v_prompt,
         _fold(out, kv_heads),
@@ -282,14 +278,13 @@ def _backward_captions(
     )
     d_key[:, :, span.prompt] += parts[1]
     d_value[:, :, span.prompt] += parts[2]
-    own_grad, own_lse = _rows(grad, span), _rows(lse[..., None], span)[..., 0]
+    own_lse = _rows(lse[..., None], span)[..., 0]
     if span.outside is not None:
-        # A place past a caption's end repeats a token: it must get no weight, hence the infinite
-        # normalizer, as exp(score - normalizer) could overflow and make NaN of 0 gradients.
-        own_grad = own_grad.masked_fill(span.outside[:, None, :, None], 0.0)
+        # A place past a caption's end repeats a token. It must get no weight: by its own
+        # normalizer, exp(score - normalizer) of a later score could overflow, and 0 × inf is NaN.
         own_lse = own_lse.masked_fill(span.outside[:, None], math.inf)
     own = kernel.backward(
-        own_grad,
+        _rows(grad, span),
         _rows(q, span),
         _rows(_repeat(k, heads), span),
         _rows(_repeat(v, heads), span),
