@@ -15,7 +15,7 @@ given; ``install`` puts a function there that serves calls with ``packing=``, an
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from repic.models.kernels import kernel_for
 
 PACKABLE = ("sdpa", "flash_attention_2")
 
@@ -101,83 +103,6 @@ def group_attention(
     if kernel_for(query) is None:
         return _joined_attention(query, key, value, spans, scale)
     return _MergedAttention.apply(query, key, value, tuple(spans), scale)  # pyright: ignore[reportReturnType]
-
-
-class _Kernel(NamedTuple):
-    """A fused attention that tells its normalizers, and its backward pass."""
-
-    forward: Any
-    backward: Any
-
-
-def kernel_for(query: Tensor) -> _Kernel | None:
-    """Return a fused attention for tensors like this one, or None where there is none."""
-    if query.device.type == "cpu":
-        return _Kernel(_cpu_forward, _cpu_backward)
-    is_half = query.dtype in (torch.float16, torch.bfloat16)
-    fits = query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
-    if query.device.type == "cuda" and is_half and fits:
-        return _Kernel(_cuda_forward, _cuda_backward)
-    return None
-
-
-def _cpu_forward(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
-) -> tuple[Tensor, Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, 0.0, causal, scale=scale
-    )
-
-
-def _cpu_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    causal: bool,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad, q, k, v, out, lse, 0.0, causal, scale=scale
-    )
-
-
-def _cuda_forward(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
-) -> tuple[Tensor, Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, scale=scale)[:2]
-
-
-def _cuda_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    causal: bool,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    no_dropout = torch.zeros(2, dtype=torch.uint64, device=q.device)
-    return torch.ops.aten._scaled_dot_product_flash_attention_backward(
-        grad,
-        q,
-        k,
-        v,
-        out.contiguous(),
-        lse.contiguous(),
-        None,
-        None,
-        q.shape[2],
-        k.shape[2],
-        0.0,
-        causal,
-        no_dropout,
-        no_dropout[:0],
-        scale=scale,
-    )
 
 
 class _MergedAttention(torch.autograd.Function):
