@@ -118,7 +118,8 @@ class Policy(nn.Module):
         """
         extra = {}
         if packing is not None:
-            # A mask of four dimensions is handed on as it is; this one is for nobody to look at.
+            # A mask of four dimensions is handed on as it is: the library makes none of its own,
+            # which would have L² places, and nobody looks at this one.
             attention_mask = embeddings.new_zeros(1, 1, 1, 1)
             extra = {"packing": packing}
         return self.network.model(
