@@ -1,7 +1,7 @@
 """What an engine's work took: seconds and tokens, until somebody asks.
 
-``time/vision_s``, ``prefill_s`` and ``decode_s`` are parts of a rollout (``vision`` of reference and
-update too, where a tower is trained), ``reference_s`` is part of an update. ``tokens/prompt`` and
+``time/vision_s``, ``prefill_s`` and ``decode_s`` are parts of a rollout (where a tower is trained,
+``vision`` is also part of the update), ``reference_s`` is part of an update. ``tokens/prompt`` and
 ``tokens/completion`` went through the language model, and ``tokens/saved`` would have gone through
 it as well if every caption had a row of its own everywhere.
 """
