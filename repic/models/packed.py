@@ -28,7 +28,7 @@ from repic.models.packed_decoder import PackedDecoder
 from repic.models.packing import Group, PackedRow, pack
 from repic.models.plain import cut
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, check_length, rollout_uniforms
+from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.types import Example, Rollout
 
 # Prompts of a batch go through the model in portions of so many tokens; more gain no speed.
@@ -70,7 +70,8 @@ class PackedEngine(Engine):
         with policy.evaluating():
             prompts = policy.encoder.prompts(examples)
             lengths = [len(prompt.input_ids) for prompt in prompts]
-            check_length(max(lengths), policy.encoder.max_length, sampling)
+            room = policy.encoder.max_length
+            check_lengths(lengths, examples, max_length=room, sampling=sampling)
             captures = self.cuda_graphs and policy.device.type == "cuda"
             cache = GroupCache(lengths, group_size, capacity=length if captures else None)
             last = [

@@ -19,7 +19,7 @@ from repic.models.encoder import PromptBatch
 from repic.models.engine import Engine
 from repic.models.logprobs import TokenLogprobs, pad_completions
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, check_length, rollout_uniforms
+from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.types import Example, Rollout
 
 
@@ -43,11 +43,13 @@ class PlainEngine(Engine):
         with policy.evaluating():
             with self.meter.time("prefill", policy.device):
                 prompts = policy.encoder.encode(examples).to(policy.device)
-                check_length(prompts.input_ids.shape[1], policy.encoder.max_length, sampling)
+                lengths = prompts.attention_mask.sum(dim=1).tolist()
+                room = policy.encoder.max_length
+                check_lengths(lengths, examples, max_length=room, sampling=sampling)
                 decoder = _PlainDecoder(policy, prompts, group_size)
             with self.meter.time("decode", policy.device):
                 drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
-        tokens = int(prompts.attention_mask.sum())
+        tokens = sum(lengths)
         self.meter.count(
             prompt=tokens, completion=int(drawn.lengths.sum()), saved=(group_size - 1) * tokens
         )

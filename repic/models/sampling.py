@@ -50,14 +50,22 @@ class Sampling:
                 raise ValueError(f"sampling.{name}: {getattr(self, name)!r} is out of range")
 
 
-def check_length(prompt: int, max_length: int, sampling: Sampling) -> None:
-    """Refuse prompts that leave no room for a completion in the model's context."""
-    if prompt + sampling.max_new_tokens > max_length:
-        raise ValueError(
-            f"a prompt of {prompt} tokens and sampling.max_new_tokens={sampling.max_new_tokens}"
-            f" exceed the model's {max_length}; lower one of them, model.max_pixels or the number"
-            " of references"
-        )
+def check_lengths(
+    lengths: Sequence[int], examples: Sequence[Example], *, max_length: int, sampling: Sampling
+) -> None:
+    """Refuse a prompt that leaves no room for a completion in the model's context.
+
+    Args:
+        lengths: of the examples' prompts, in tokens.
+        max_length: of the model's context.
+    """
+    for length, example in zip(lengths, examples, strict=True):
+        if length + sampling.max_new_tokens > max_length:
+            raise ValueError(
+                f"example {example.id}: a prompt of {length} tokens and"
+                f" sampling.max_new_tokens={sampling.max_new_tokens} exceed the model's"
+                f" {max_length}; lower it, model.max_pixels, or the number of references"
+            )
 
 
 def rollout_uniforms(

@@ -222,7 +222,7 @@ def test_a_completion_may_hold_a_placeholder(engine: Engine, directory: Path) ->
 
 def test_a_completion_that_cannot_fit_is_refused(engine: Engine, llava: Path) -> None:
     long = tiny.sampling(max_new_tokens=500)
-    with pytest.raises(ValueError, match=r"max_new_tokens=500 exceed the model's 512"):
+    with pytest.raises(ValueError, match=r"example a: .*max_new_tokens=500 exceed the model's 512"):
         sample(engine, tiny.load(llava), [example("a", [Noise(1)])], sampling=long)
 
 
