@@ -62,12 +62,13 @@ def gradients_of(policy: Policy, engine: PlainEngine | PackedEngine, rollouts, b
     rows = []
     for span in engine.split(policy, rollouts, max_tokens=budget):
         scored = engine.logprobs(policy, rollouts[span], entropy=True)
-        for offset, row, mask in zip(
-            range(span.start, span.stop), scored.logprobs, scored.mask, strict=True
-        ):
-            weights = torch.linspace(-1, 1.5, int(mask.sum())) * (1 - 0.1 * offset)
-            (weights * row[mask]).sum().backward(retain_graph=True)
-            rows.append(row[mask].detach())
+        found = [row[mask] for row, mask in zip(scored.logprobs, scored.mask, strict=True)]
+        total = torch.zeros(())
+        for offset, row in enumerate(found, start=span.start):
+            weights = torch.linspace(-1, 1.5, len(row)) * (1 - 0.1 * offset)
+            total = total + (weights * row).sum()
+        total.backward()
+        rows += [row.detach() for row in found]
     gradients = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
     return torch.cat(rows), {name: grad.clone() for name, grad in gradients.items()}
 
