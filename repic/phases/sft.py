@@ -64,6 +64,8 @@ class SftModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: list[Example], batch_idx: int) -> None:
         place = batch_idx % self.micro_batches
+        if place == 0:
+            self.engine.meter.take()  # forget what a validation took
         torch.manual_seed(stream_seed(self.seed, "sft", self.iteration, place, distributed.rank()))
         set_learning_rate(self.optimizers(), self.schedule(self.iteration, self.iterations))
 
