@@ -182,6 +182,8 @@ class GrpoPhase:
         # They refuse groups and batches that are too small for them.
         self.advantages(torch.zeros(self.prompts, self.group_size, len(names)), self.rubric.weights)
         read_conditions(self.conditions, names)
+        if self.resample_attempts < 0:
+            raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
         self.kl_control.check(self.kl_coef)
         if self.kl_control.in_reward and KL in names:
             raise ValueError("kl.in_reward: a reward already yields a component called 'kl'")
