@@ -1,7 +1,7 @@
 """What algorithms learn where components differ in scale and noise: a bandit of three switches.
 
-A rollout is three tokens, each a switch that is on or off; component k pays ``SCALES[k]`` for switch
-k, plus noise. Every token gets the advantage of the whole rollout, as in a caption.
+A rollout is three tokens, each a switch that is on or off; component k pays ``SCALES[k]`` for
+switch k, plus noise. Every token gets the advantage of the whole rollout, as in a caption.
 """
 
 from collections.abc import Callable
