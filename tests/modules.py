@@ -14,12 +14,14 @@ from repic.models.plain import PlainEngine
 from repic.phases.grpo import GrpoModule
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
+from repic.rl.kl_control import KlControl
 from repic.rl.losses import grpo_loss
 from repic.types import Example
 from tests import tiny
 from tests.tiny import Noise, example, load
 
 TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
+FIXED_KL = KlControl(in_reward=False, target=None, gain=0.1, refresh_every=0)
 SGD = partial(torch.optim.SGD, lr=0.5)
 
 
@@ -86,8 +88,12 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
         "advantages": partial(group_advantages, normalize_std=True, eps=1e-4),
         "objective": partial(grpo_loss, clip_eps_low=0.2, clip_eps_high=0.2),
         "aggregation": "sequence_mean",
+        "mask_truncated": False,
+        "conditions": {},
         "kl_estimator": "k3",
         "kl_coef": 0.1,
+        "kl_control": FIXED_KL,
+        "spare": None,
         "optimizer": SGD,
         "schedule": constant,
         "sampling": tiny.sampling(max_new_tokens=8),

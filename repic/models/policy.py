@@ -160,6 +160,16 @@ class Policy(nn.Module):
         reference = copy.deepcopy(self.model, dict(shared)).eval().requires_grad_(False)
         self._reference = (reference,)
 
+    def reference_weights(self) -> dict[str, Tensor]:
+        """The reference's own copies of weights that are trained; none if it shares them all."""
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        return {
+            name: parameter
+            for reference in self._reference
+            for name, parameter in reference.named_parameters()
+            if name in trained
+        }
+
     @contextmanager
     def as_reference(self) -> Iterator[None]:
         """Let the reference compute inside this context; without gradients."""

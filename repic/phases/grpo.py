@@ -3,7 +3,8 @@
 GRPO, https://arxiv.org/abs/2402.03300, algorithm 1, as an outer loop of one iteration per batch of
 prompts. Deviations:
 
-1. The reference is the model that the phase starts from, throughout; it is not renewed.
+1. The reference is the model that the phase starts from, or, if ``kl_control`` says so, the policy
+   of an iteration every so often.
 2. There are no mini-batches: each of the ``num_updates`` steps takes all rollouts of the iteration.
    So the first one is on-policy by construction, its log-probabilities are the old ones of those
    that follow, and no pass is made only to compute them.
@@ -13,7 +14,7 @@ prompts. Deviations:
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from repic.models.checks import check_engine
 from repic.phases import distributed
+from repic.phases.credit import Credit, rollout_kl
 from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
-from repic.phases.work import work_done
+from repic.phases.resampling import Draw, Spare, draw_with_signal
+from repic.phases.work import enough_memory, work_done
 from repic.rl.aggregation import token_weights
-from repic.rl.diagnostics import group_diagnostics
+from repic.rl.diagnostics import group_diagnostics, has_signal
 from repic.rl.kl import kl_penalty
+from repic.rl.kl_control import KlControl
 from repic.types import Example, Rollout
 
 
@@ -39,7 +43,7 @@ class Portion:
     """Rollouts that go through the model together, with what later updates need again."""
 
     rollouts: list[Rollout]
-    advantages: Tensor  # [N]
+    advantages: Tensor | None = None  # [N]; None until they are known
     old_logprobs: Tensor | None = None  # [N, T]; None until the first update has seen them
     ref_logprobs: Tensor | None = None  # [N, T]; None without a KL term
 
@@ -54,7 +58,12 @@ class GrpoModule(pl.LightningModule):
         advantages: (rewards [B, G, K], weights [K]) to advantages [B, G].
         objective: the policy loss; see ``repic.rl.losses``.
         aggregation: how tokens are weighed; see ``repic.rl.aggregation``.
+        mask_truncated: rollouts that did not end by themselves are compared with their siblings,
+            and are no part of the loss.
+        conditions: see ``repic.rl.conditions``.
         kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.
+        kl_control: where the KL counts, and what becomes of coefficient and reference.
+        spare: prompts in place of those without signal; None keeps them.
         optimizer: a function of the parameters.
         schedule: (iteration, total) to the factor of the learning rate.
         sampling: temperature and the like.
@@ -77,8 +86,12 @@ class GrpoModule(pl.LightningModule):
         advantages: Callable[[Tensor, Tensor], Tensor],
         objective: Callable[..., Any],
         aggregation: str,
+        mask_truncated: bool,
+        conditions: Mapping[str, Mapping[str, Any]],
         kl_estimator: str,
         kl_coef: float,
+        kl_control: KlControl,
+        spare: Spare | None,
         optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[int, int], float],
         sampling: Any,
@@ -94,7 +107,8 @@ class GrpoModule(pl.LightningModule):
         self.automatic_optimization = False
         self.policy, self.engine, self.rubric, self.monitor = policy, engine, rubric, monitor
         self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
-        self.kl_estimator, self.kl_coef = kl_estimator, kl_coef
+        self.mask_truncated, self.conditions, self.spare = mask_truncated, conditions, spare
+        self.kl_estimator, self.kl_coef, self.kl_control = kl_estimator, kl_coef, kl_control
         self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
         self.sampling, self.group_size, self.seed = sampling, group_size, seed
         self.iterations, self.num_updates = iterations, num_updates
@@ -108,59 +122,121 @@ class GrpoModule(pl.LightningModule):
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
         self.engine.meter.take()  # forget what a validation took
+        self.renew_reference()
+        draw, resampled = self.draw(examples)
+        drawn = time.perf_counter()
+        portions = self.portions(draw.rollouts)
+        credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
+        credit, conditions = credit.conditioned(self.conditions)
+        if self.kl_control.in_reward:
+            credit = credit.with_kl(self.rollout_kls(portions), self.kl_coef)
+        referred = time.perf_counter()
+        advantages = credit.advantages(self.advantages).flatten().to(self.device)  # [N]
+        for portion, part in zip(
+            portions, advantages.split([len(p.rollouts) for p in portions]), strict=True
+        ):
+            portion.advantages = part
+        credited = time.perf_counter()
+        if not self.is_checked:  # once in a process: a resumed run is checked again
+            check_engine(self.engine, self.policy, draw.groups)
+            self.is_checked = True
+        updating = time.perf_counter()
+        numbers = self.update(portions)
+        took = time.perf_counter() - updating + referred - drawn
+        entropy = torch.tensor(numbers.pop("entropy"))
+        self.metrics = {
+            **group_diagnostics(
+                credit.rewards,
+                credit.weights,
+                credit.names,
+                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in draw.groups]),
+                is_finished=torch.tensor([[r.finished for r in g] for g in draw.groups]),
+                entropy=entropy,
+            ),
+            **conditions,
+            **resampled,
+            **numbers,
+            **work_done(
+                self.policy,
+                self.engine,
+                draw.groups,
+                {
+                    "rollout": draw.rollout_s,
+                    "reward": draw.reward_s + credited - referred,
+                    "update": took,
+                },
+                has_reference=self.kl_coef > 0,
+                num_updates=self.num_updates,
+            ),
+        }
+        kl = distributed.total(numbers["kl"], self.device) / distributed.world_size()
+        self.kl_coef = self.kl_control.next_coef(self.kl_coef, kl)
+
+    def renew_reference(self) -> None:
+        """Let the present policy be the reference, where it is time to."""
+        every = self.kl_control.refresh_every
+        if every and self.iteration and self.iteration % every == 0:
+            self.policy.freeze_reference()
+
+    def draw(self, examples: list[Example]) -> tuple[Draw, dict[str, float]]:
+        """Sample and score groups, with others in place of those without signal if so asked."""
+        draw = self.sample(examples)
+        if self.spare is None:
+            return draw, {}
+
+        def is_lively(rewards: Tensor) -> Tensor:
+            credit = Credit(self.rubric.names, rewards, self.rubric.weights)
+            return has_signal(credit.conditioned(self.conditions)[0].rewards, credit.weights)
+
+        return draw_with_signal(draw, self.sample, is_lively, self.spare, self.iteration)
+
+    def sample(self, examples: list[Example], attempt: int = 0) -> Draw:
+        """Sample a group for each prompt, and score it."""
         begun = time.perf_counter()
-        with enough_memory("sampling", "lower phase.grpo.prompts", self.monitor.saved):
+        with enough_memory("sampling", "lower phase.grpo.prompts", self.monitor):
             rollouts = self.engine.sample(
                 self.policy,
                 examples,
                 group_size=self.group_size,
                 sampling=self.sampling,
-                seed=self.rollout_seed(),
+                seed=self.rollout_seed(*([attempt] if attempt else [])),
             )
         groups = as_groups(rollouts, self.group_size)
         sampled = time.perf_counter()
-        scores = self.rubric.score(rollouts)
-        rewards = scores.values.view(len(groups), self.group_size, -1)  # [B, G, K]
-        advantages = self.advantages(rewards, self.rubric.weights)  # [B, G]
-        scored = time.perf_counter()
-        if not self.is_checked:  # once in a process: a resumed run is checked again
-            check_engine(self.engine, self.policy, groups)
-            self.is_checked = True
-        updating = time.perf_counter()
-        numbers = self.update(self.portions(rollouts, advantages.flatten()))
-        took = time.perf_counter() - updating
-        entropy = torch.tensor(numbers.pop("entropy"))
-        self.metrics = {
-            **group_diagnostics(
-                rewards,
-                self.rubric.weights,
-                scores.names,
-                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in groups]),
-                is_finished=torch.tensor([[r.finished for r in g] for g in groups]),
-                entropy=entropy,
-            ),
-            **numbers,
-            **work_done(
-                self.policy,
-                self.engine,
-                groups,
-                {"rollout": sampled - begun, "reward": scored - sampled, "update": took},
-                has_reference=self.kl_coef > 0,
-                num_updates=self.num_updates,
-            ),
-        }
+        values = self.rubric.score(rollouts).values.view(len(groups), self.group_size, -1)
+        return Draw(groups, values, sampled - begun, time.perf_counter() - sampled)
 
-    def rollout_seed(self) -> int:
+    def rollout_seed(self, *again: int) -> int:
         """Seed everything random in this iteration, and return the sampler's seed."""
-        seed = stream_seed(self.seed, "grpo", self.iteration, distributed.rank())
+        seed = stream_seed(self.seed, "grpo", self.iteration, distributed.rank(), *again)
         torch.manual_seed(seed)
         return seed
 
-    def portions(self, rollouts: Sequence[Rollout], advantages: Tensor) -> list[Portion]:
+    def portions(self, rollouts: Sequence[Rollout]) -> list[Portion]:
         """Cut an iteration into what fits through the model at once."""
         spans = self.engine.split(self.policy, rollouts, max_tokens=self.micro_batch_tokens)
-        advantages = advantages.to(self.device)
-        return [Portion(list(rollouts[span]), advantages[span]) for span in spans]
+        return [Portion(list(rollouts[span])) for span in spans]
+
+    def rollout_kls(self, portions: Sequence[Portion]) -> Tensor:
+        """Each rollout's KL from the reference, whose log-probabilities the portions keep."""
+        return torch.cat(
+            [
+                rollout_kl(p.rollouts, self.reference_logprobs(p), estimator=self.kl_estimator)
+                for p in portions
+            ]
+        )
+
+    def reference_logprobs(self, portion: Portion) -> Tensor:
+        """The reference's log-probabilities of a portion [N, T], computed once."""
+        reference = portion.ref_logprobs
+        if reference is None:
+            reference = self.engine.reference_logprobs(self.policy, portion.rollouts)
+            portion.ref_logprobs = reference
+        return reference
+
+    def is_trained(self, rollout: Rollout) -> bool:
+        """Whether a rollout is part of the loss."""
+        return rollout.finished or not self.mask_truncated
 
     def update(self, portions: list[Portion]) -> dict[str, float]:
         """Take ``num_updates`` optimizer steps on one iteration's rollouts.
@@ -170,10 +246,13 @@ class GrpoModule(pl.LightningModule):
         """
         optimizer: Any = self.optimizers()
         set_learning_rate(optimizer, self.schedule(self.iteration, self.iterations))
-        lengths = [len(r.completion_ids) for portion in portions for r in portion.rollouts]
+        rollouts = [rollout for portion in portions for rollout in portion.rollouts]
+        lengths = [len(r.completion_ids) for r in rollouts if self.is_trained(r)]
         # Of all micro-batches and ranks: the denominators with which they add up to one batch.
-        num_tokens = int(distributed.total(sum(lengths), self.device))
-        num_sequences = int(distributed.total(len(lengths), self.device))
+        num_tokens = max(int(distributed.total(sum(lengths), self.device)), 1)
+        num_sequences = max(int(distributed.total(len(lengths), self.device)), 1)
+        sampled = sum(len(rollout.completion_ids) for rollout in rollouts)
+        num_sampled = int(distributed.total(sampled, self.device))
         first: dict[str, float] = {}
         sums: dict[str, float] = {}
         norm = 0.0
@@ -185,7 +264,7 @@ class GrpoModule(pl.LightningModule):
                     self.enough_memory(portion, f"micro-batch {number} of {len(portions)}"),
                     self.gradient_exchange(is_last=number == len(portions)),
                 ):
-                    loss, parts = self.loss(portion, num_tokens, num_sequences)
+                    loss, parts = self.loss(portion, num_tokens, num_sequences, num_sampled)
                     # Lightning averages the ranks' gradients; the losses are shares of a sum.
                     self.manual_backward(loss * distributed.world_size())
                 sums = {key: sums[key] + parts[key] for key in sums}
@@ -199,16 +278,18 @@ class GrpoModule(pl.LightningModule):
             **{key: ranks * first[key] for key in ("entropy", "sampler_gap")},
             "grad_norm": norm,
             "lr": optimizer.param_groups[0]["lr"],
+            "kl_coef": self.kl_coef,
             "skipped": float(self.num_skipped),
         }
 
     def loss(
-        self, portion: Portion, num_tokens: int, num_sequences: int
+        self, portion: Portion, num_tokens: int, num_sequences: int, num_sampled: int
     ) -> tuple[Tensor, dict[str, float]]:
         """A portion's share of the iteration's loss, and of the numbers to log."""
         tokens = self.engine.logprobs(self.policy, portion.rollouts, entropy=True)
+        is_trained = torch.tensor([self.is_trained(r) for r in portion.rollouts])
         weights = token_weights(
-            tokens.mask,
+            tokens.mask & is_trained.to(tokens.mask.device)[:, None],
             aggregation=self.aggregation,
             num_sequences=num_sequences,
             num_tokens=num_tokens,
@@ -219,12 +300,11 @@ class GrpoModule(pl.LightningModule):
         )
         loss, kl_sum = policy_loss.loss, torch.zeros(())
         if self.kl_coef:
-            reference = portion.ref_logprobs
-            if reference is None:
-                reference = self.engine.reference_logprobs(self.policy, portion.rollouts)
-                portion.ref_logprobs = reference
+            reference = self.reference_logprobs(portion)
             kl = kl_penalty(tokens.logprobs, reference, weights, estimator=self.kl_estimator)
-            loss, kl_sum = loss + self.kl_coef * kl.penalty, kl.token_sum
+            kl_sum = kl.token_sum
+            if not self.kl_control.in_reward:
+                loss = loss + self.kl_coef * kl.penalty
         if portion.old_logprobs is None:
             portion.old_logprobs = tokens.logprobs.detach()
         entropy = tokens.entropy.detach().masked_fill(~tokens.mask, 0.0).sum()
@@ -232,8 +312,8 @@ class GrpoModule(pl.LightningModule):
             "loss": loss.item(),
             "kl": kl_sum.item() / num_tokens,
             "clip_frac": policy_loss.num_clipped.item() / num_tokens,
-            "entropy": entropy.item() / num_tokens,
-            "sampler_gap": sampler_gap(tokens, portion.rollouts) / num_tokens,
+            "entropy": entropy.item() / num_sampled,
+            "sampler_gap": sampler_gap(tokens, portion.rollouts) / num_sampled,
         }
         return loss, parts
 
@@ -245,7 +325,7 @@ class GrpoModule(pl.LightningModule):
             " behind their prompts)",
             f"lower phase.grpo.micro_batch_tokens from {self.micro_batch_tokens}, or set"
             " model.gradient_checkpointing=true",
-            self.monitor.saved,
+            self.monitor,
         )
 
     @contextlib.contextmanager
@@ -264,24 +344,19 @@ class GrpoModule(pl.LightningModule):
         self.monitor.iteration_end(self, self.metrics, optimizer)
 
     def extra_state(self) -> dict[str, Any]:
-        return {"num_skipped": self.num_skipped}
+        state: dict[str, Any] = {"num_skipped": self.num_skipped}
+        if self.kl_control.target is not None:
+            state["kl_coef"] = self.kl_coef
+        if self.kl_control.refresh_every:
+            state["reference"] = self.policy.reference_weights()
+        return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.num_skipped = state["num_skipped"]
-
-
-@contextlib.contextmanager
-def enough_memory(work: str, mend: str, saved: int) -> Iterator[None]:
-    """Say what to lower if memory does not suffice for some work."""
-    try:
-        yield
-    except RuntimeError as error:
-        # On a CPU the allocator's complaint has no type of its own.
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        raise ValueError(
-            f"out of memory in {work}: {mend}; the same command goes on after iteration {saved}"
-        ) from None
+        self.kl_coef = state.get("kl_coef", self.kl_coef)
+        reference = self.policy.reference_weights()
+        for name, value in state.get("reference", {}).items():
+            reference[name].copy_(value)
 
 
 def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout]]:

@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from repic.data.module import Examples
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
+from repic.phases.credit import KL
 from repic.phases.grpo import GrpoModule
 from repic.phases.randomness import stream_seed
+from repic.phases.resampling import Spare
 from repic.phases.sft import SftModule
 from repic.phases.train import train
 from repic.rl.aggregation import token_weights
+from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
+from repic.rl.kl_control import KlControl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,7 @@ class GrpoPhase:
         prompts: prompts of an iteration, over all ranks.
         checkpoint_every: iterations between checkpoints.
         val_every: iterations between validations; 0 has none.
+        resample_attempts: how often an iteration's groups without signal are replaced by others.
         others: see ``GrpoModule``.
     """
 
@@ -163,16 +168,30 @@ class GrpoPhase:
     advantages: Callable[[Tensor, Tensor], Tensor]
     objective: Callable[..., Any]
     aggregation: str
+    mask_truncated: bool
+    conditions: Mapping[str, Mapping[str, Any]]
     kl_estimator: str
     kl_coef: float
+    kl_control: KlControl
+    resample_attempts: int
 
     def check(self, context: Context) -> None:
         """Refuse impossible settings before anything is computed."""
         context.dataset(split="train", counts=self.counts, size=1, seed=0)
-        if self.group_size < 2:
+        names = self.rubric.names
+        # They refuse groups and batches that are too small for them.
+        self.advantages(torch.zeros(self.prompts, self.group_size, len(names)), self.rubric.weights)
+        read_conditions(self.conditions, names)
+        if self.resample_attempts < 0:
+            raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
+        self.kl_control.check(self.kl_coef)
+        if self.kl_control.in_reward and KL in names:
+            raise ValueError("kl.in_reward: a reward already yields a component called 'kl'")
+        model = context.settings["model"]
+        if self.kl_control.refresh_every and model["lora"] and not model["train_vision"]:
             raise ValueError(
-                f"phase.grpo.group_size: {self.group_size}; a rollout is compared with its"
-                " siblings, so use 2 or more"
+                "kl.refresh_every: with adapters the reference is the model without them, which"
+                " never changes; use refresh_every=0 or model.lora=null"
             )
         weights = token_weights(
             torch.ones(1, 1, dtype=torch.bool),
@@ -182,6 +201,22 @@ class GrpoPhase:
             max_tokens=1,
         )
         kl_penalty(weights, weights, weights, estimator=self.kl_estimator)
+        later = weights if self.num_updates > 1 else None
+        self.objective(weights, later, torch.ones(1), weights)
+
+    def spare(self, context: Context) -> Spare | None:
+        """Prompts in place of those that teach nothing, apart from the iterations' own."""
+        if not self.resample_attempts:
+            return None
+        size = self.iterations * self.prompts * self.resample_attempts
+        seed = stream_seed(context.seed, "grpo", "spare")
+        examples = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
+        return Spare(
+            examples=examples,
+            prompts=self.prompts,
+            attempts=self.resample_attempts,
+            seed=context.seed,
+        )
 
     def run(self, context: Context, start: Stage) -> Stage:
         """Train from ``start``; what is finished already is not done again."""
@@ -192,8 +227,12 @@ class GrpoPhase:
             advantages=self.advantages,
             objective=self.objective,
             aggregation=self.aggregation,
+            mask_truncated=self.mask_truncated,
+            conditions=self.conditions,
             kl_estimator=self.kl_estimator,
             kl_coef=self.kl_coef,
+            kl_control=self.kl_control,
+            spare=self.spare(context),
             optimizer=self.optimizer,
             schedule=self.schedule,
             sampling=self.sampling,

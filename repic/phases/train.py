@@ -13,6 +13,7 @@ from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
+from repic.phases.work import enough_memory
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,10 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    lower = f"lower phase.{phase}.micro_batch"
     try:
-        trainer.fit(module, examples)
+        with enough_memory(phase, lower, module.monitor):
+            trainer.fit(module, examples)
     except SystemExit as end:
         # Lightning turns Ctrl-C into an exit of its own, and a run says what was saved.
         if not isinstance(end.__context__, KeyboardInterrupt):

@@ -1,12 +1,14 @@
 """What an iteration's work was: tokens, seconds, memory, and how much of the device it used."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from repic.models.costs import Training, Workload, peak_flops, step_costs, utilization
 from repic.models.meter import peak_memory
+from repic.phases.monitor import Watcher
 from repic.types import Rollout
 
 
@@ -79,3 +81,18 @@ def model_flops(
         totals["reference"] += flops.reference
         totals["update"] += flops.update
     return totals
+
+
+@contextlib.contextmanager
+def enough_memory(work: str, mend: str, monitor: Watcher) -> Iterator[None]:
+    """Say what to lower if memory does not suffice for some work."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU the allocator's complaint has no type of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise ValueError(
+            f"out of memory in {work}: {mend}; the same command goes on after iteration"
+            f" {monitor.saved}"
+        ) from None

@@ -6,7 +6,7 @@ rollout without it gains and loses nothing by that. For components that apply to
 to none of it, this is the same as centring the weighted sum.
 """
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 # Rewards are float32 numbers of order one; a smaller spread within a group is rounding.
@@ -78,16 +78,37 @@ def rloo_advantages(
 
 def _centre(rewards: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted rewards minus the group's mean [B, G], and which rollouts have any."""
+    refuse_lone(rewards)
+    parts, applies = deviations(rewards, weights, over=(1,))
+    centred = parts @ weights.double()
+    spread = centred.amax(dim=1, keepdim=True) - centred.amin(dim=1, keepdim=True)
+    return centred.masked_fill(spread < NO_SPREAD, 0.0), applies.any(dim=2)
+
+
+def refuse_lone(rewards: Float[Tensor, "B G K"]) -> None:
+    """Raise ``ValueError`` where rollouts have no siblings, for algorithms that need them."""
     if rewards.shape[1] < 2:
         raise ValueError(
             "group_size: a group of one has no siblings to be compared with, every advantage"
             " would be 0 and nothing would be learned; use 2 or more"
         )
+
+
+def deviations(
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, over: tuple[int, ...]
+) -> tuple[Float64[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
+    """Subtract each component's mean, and say which components take part where.
+
+    Args:
+        rewards: raw components, NaN where one does not apply.
+        weights: one for each component; one of weight 0 takes no part anywhere.
+        over: axes of a mean: (1,) a group, (0, 1) the batch.
+
+    Returns:
+        Deviations from the mean over those that take part, 0 for the others.
+    """
     applies = ~rewards.isnan() & (weights != 0)
     # Double precision, so that equal rewards leave no residue worth scaling.
     values = rewards.double().masked_fill(~applies, 0.0)
-    mean = values.sum(dim=1, keepdim=True) / applies.sum(dim=1, keepdim=True).clamp(min=1)
-    deviations = (values - mean).masked_fill(~applies, 0.0)
-    centred = deviations @ weights.double()
-    spread = centred.amax(dim=1, keepdim=True) - centred.amin(dim=1, keepdim=True)
-    return centred.masked_fill(spread < NO_SPREAD, 0.0), applies.any(dim=2)
+    mean = values.sum(dim=over, keepdim=True) / applies.sum(dim=over, keepdim=True).clamp(min=1)
+    return (values - mean).masked_fill(~applies, 0.0), applies

@@ -45,13 +45,18 @@ def group_diagnostics(
     for name, values in zip(names, rewards.unbind(dim=2), strict=True):
         if not values.isnan().all():
             numbers |= _spread_numbers(name, values)
-    is_constant = (_ranges(rewards) < NO_SPREAD) | (weights == 0)
     return numbers | {
-        "grpo/zero_variance_frac/vector": is_constant.all(dim=1).float().mean().item(),
+        "grpo/zero_variance_frac/vector": (~has_signal(rewards, weights)).float().mean().item(),
         "grpo/length": lengths.float().mean().item(),
         "grpo/finished_frac": is_finished.float().mean().item(),
         "grpo/entropy": entropy.item(),
     }
+
+
+def has_signal(rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]) -> Bool[Tensor, " B"]:
+    """Which groups differ in at least one weighted component."""
+    is_constant = (_ranges(rewards) < NO_SPREAD) | (weights == 0)
+    return ~is_constant.all(dim=1)
 
 
 def _spread_numbers(name: str, values: Tensor) -> dict[str, float]:

@@ -7,10 +7,14 @@ the policy sampled gives
   so it is for watching, or for use inside the reward, not as a loss;
 - ``k2`` = (log r)² / 2: biased, and its gradient is that of the KL;
 - ``k3`` = r - 1 - log r: unbiased and never negative; the one of GRPO,
-  https://arxiv.org/abs/2402.03300, equation 4.
+  https://arxiv.org/abs/2402.03300, equation 4. Its gradient is not that of this KL, but, in
+  expectation, that of KL(reference || policy);
+- ``k3+``: the value of k3 with the gradient of k2 (straight-through), as in verl: unbiased, never
+  negative, and pulling as the KL does.
 
 Deviation: in ``k3`` log r is clamped to ±10, because ``exp`` overflows on tokens that the
-reference finds all but impossible. Past the clamp k3 is constant and has no gradient.
+reference finds all but impossible. Past the clamp k3 is constant and has no gradient; that of
+``k3+`` goes on.
 """
 
 from typing import NamedTuple
@@ -55,7 +59,15 @@ def k3_kl(
     return log_ratio.expm1() - log_ratio
 
 
-ESTIMATORS = {"k1": k1_kl, "k2": k2_kl, "k3": k3_kl}
+def k3_straight_through_kl(
+    logprobs: Float[Tensor, "N T"], ref_logprobs: Float[Tensor, "N T"]
+) -> Float[Tensor, "N T"]:
+    """The value of k3, and the gradient of k2."""
+    k2 = k2_kl(logprobs, ref_logprobs)
+    return k3_kl(logprobs, ref_logprobs).detach() + (k2 - k2.detach())
+
+
+ESTIMATORS = {"k1": k1_kl, "k2": k2_kl, "k3": k3_kl, "k3+": k3_straight_through_kl}
 
 
 def kl_penalty(

@@ -1,6 +1,6 @@
 """Policy losses as functions of log-probabilities, advantages and token weights.
 
-GRPO, https://arxiv.org/abs/2402.03300, equation 3. Deviations:
+GRPO, https://arxiv.org/abs/2402.03300, equation 3, and what came after it. Deviations:
 
 1. The KL term is its own function (``kl.py``); the caller adds it with its coefficient.
 2. How tokens and sequences are averaged is the caller's choice (``aggregation.py``); the paper's
@@ -8,6 +8,8 @@ GRPO, https://arxiv.org/abs/2402.03300, equation 3. Deviations:
 3. The clip range may differ above and below, as in DAPO, https://arxiv.org/abs/2503.14476, eq. 10.
 4. The log-ratio is clamped to ±20 before ``exp``, so that one stray token with a negative
    advantage, whose ratio nothing clips, cannot make the loss infinite.
+
+The arguments are the same everywhere; see ``grpo_loss``.
 """
 
 from typing import NamedTuple
@@ -20,7 +22,7 @@ MAX_LOG_RATIO = 20.0
 
 
 class PolicyLoss(NamedTuple):
-    """A loss to minimize, and the number of tokens whose gradient the clip stopped.
+    """A loss to minimize, and the number of tokens whose gradient the clip stopped or limited.
 
     Both add up over micro-batches; ``num_clipped`` over the iteration's tokens is the clip
     fraction.
@@ -62,14 +64,117 @@ def grpo_loss(
         ... ).loss  # the ratio e is clipped to 1.2
         tensor(-2.4000)
     """
-    is_masked = token_weights == 0
-    # Before exp: afterwards the loss would be finite but the gradient 0 * inf = NaN.
-    logprobs = logprobs.masked_fill(is_masked, 0.0)
-    if old_logprobs is None:
-        old_logprobs = logprobs.detach()
-    log_ratio = logprobs - old_logprobs.masked_fill(is_masked, 0.0)
+    _, log_ratio = _masked(logprobs, old_logprobs, token_weights)
     ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     gain = ratio * advantages[:, None]
     clipped_gain = ratio.clamp(1 - clip_eps_low, 1 + clip_eps_high) * advantages[:, None]
     loss = -(torch.minimum(gain, clipped_gain) * token_weights).sum()
     return PolicyLoss(loss, (clipped_gain < gain).sum())  # never where masked: the ratio is 1
+
+
+def gspo_loss(
+    logprobs: Float[Tensor, "N T"],
+    old_logprobs: Float[Tensor, "N T"] | None,
+    advantages: Float[Tensor, " N"],
+    token_weights: Float[Tensor, "N T"],
+    *,
+    clip_eps_low: float,
+    clip_eps_high: float,
+) -> PolicyLoss:
+    """Clipped policy-gradient loss with one ratio for a sequence: its tokens' geometric mean.
+
+    GSPO, https://arxiv.org/abs/2507.18071, equations 5 and 7, with ``sequence_mean``. A sequence is
+    clipped as a whole, and all its tokens count as clipped.
+
+    Args:
+        clip_eps_low, clip_eps_high: hundreds of times smaller than GRPO's, since a mean over tokens
+            hardly moves.
+
+    Example:
+        >>> old = torch.log(torch.tensor([[0.5, 0.5]]))
+        >>> new = torch.log(torch.tensor([[0.6, 0.6]]))
+        >>> weights, advantages = torch.full((1, 2), 0.5), torch.tensor([1.0])
+        >>> gspo_loss(new, old, advantages, weights, clip_eps_low=0.1, clip_eps_high=0.1).loss
+        tensor(-1.1000)
+    """
+    _, log_ratio = _masked(logprobs, old_logprobs, token_weights)
+    is_trained = token_weights != 0
+    mean = log_ratio.sum(dim=1) / is_trained.sum(dim=1).clamp(min=1)
+    ratio = mean.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    gain = ratio * advantages
+    clipped_gain = ratio.clamp(1 - clip_eps_low, 1 + clip_eps_high) * advantages
+    loss = -(torch.minimum(gain, clipped_gain)[:, None] * token_weights).sum()
+    return PolicyLoss(loss, ((clipped_gain < gain)[:, None] & is_trained).sum())
+
+
+def cispo_loss(
+    logprobs: Float[Tensor, "N T"],
+    old_logprobs: Float[Tensor, "N T"] | None,
+    advantages: Float[Tensor, " N"],
+    token_weights: Float[Tensor, "N T"],
+    *,
+    clip_eps_low: float,
+    clip_eps_high: float,
+) -> PolicyLoss:
+    """REINFORCE with importance weights that are clipped and have no gradient of their own.
+
+    CISPO of MiniMax-M1, https://arxiv.org/abs/2506.13585, equations 4 and 5, with ``token_mean``.
+    Where GRPO's clip takes a token's gradient away, this one limits its weight. TRL's
+    ``epsilon_high`` is the largest weight itself, which is 1 + ``clip_eps_high`` here.
+
+    Args:
+        clip_eps_low, clip_eps_high: weights lie between 1 - low (1.0: no bound) and 1 + high.
+
+    Example:
+        >>> half = torch.log(torch.tensor([[0.5]]))
+        >>> weights, advantages = torch.ones(1, 1), torch.tensor([1.0])
+        >>> cispo_loss(
+        ...     half, half - 3, advantages, weights, clip_eps_low=1.0, clip_eps_high=1.0
+        ... ).loss  # 2 × -log(1/2); the ratio e³ is clipped to 2
+        tensor(1.3863)
+    """
+    logprobs, log_ratio = _masked(logprobs, old_logprobs, token_weights)
+    ratio = log_ratio.detach().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    weight = ratio.clamp(1 - clip_eps_low, 1 + clip_eps_high)
+    loss = -(weight * advantages[:, None] * logprobs * token_weights).sum()
+    return PolicyLoss(loss, (weight != ratio).sum())  # never where masked: the ratio is 1
+
+
+def reinforce_loss(
+    logprobs: Float[Tensor, "N T"],
+    old_logprobs: Float[Tensor, "N T"] | None,
+    advantages: Float[Tensor, " N"],
+    token_weights: Float[Tensor, "N T"],
+) -> PolicyLoss:
+    """Advantage times log-probability: purely on-policy, without ratio and clip.
+
+    REINFORCE, https://doi.org/10.1007/BF00992696. Its gradient is that of the others
+    on the first update after sampling; a second one would be biased, and is refused.
+
+    Example:
+        >>> half = torch.log(torch.tensor([[0.5]]))
+        >>> reinforce_loss(half, None, torch.tensor([2.0]), torch.ones(1, 1)).loss
+        tensor(1.3863)
+    """
+    if old_logprobs is not None:
+        raise ValueError(
+            "loss: reinforce has no ratio that makes up for a policy that has moved on since"
+            " sampling; use phase.grpo.num_updates=1, or loss=grpo"
+        )
+    logprobs, _ = _masked(logprobs, None, token_weights)
+    loss = -(logprobs * advantages[:, None] * token_weights).sum()
+    return PolicyLoss(loss, torch.zeros((), dtype=torch.long, device=loss.device))
+
+
+def _masked(
+    logprobs: Tensor, old_logprobs: Tensor | None, token_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and log-ratios, 0 where a token has no weight.
+
+    Before any exp: afterwards the loss would be finite but the gradient 0 * inf = NaN.
+    """
+    is_masked = token_weights == 0
+    logprobs = logprobs.masked_fill(is_masked, 0.0)
+    if old_logprobs is None:
+        old_logprobs = logprobs.detach()
+    return logprobs, logprobs - old_logprobs.masked_fill(is_masked, 0.0)

@@ -131,6 +131,25 @@ def test_several_updates_an_iteration_resume_as_well(
 
 
 @pytest.mark.slow
+def test_what_changes_on_the_way_resumes_as_well(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The KL's coefficient, a reference that iteration 2 has renewed, and replaced prompts."""
+    sizes = (*SIZES, "phase.grpo.iterations=5", "phase.grpo.checkpoint_every=3", "kl=adaptive")
+    sizes += ("kl.refresh_every=2", "kl.target=0.001", "phase.grpo.resample_attempts=1")
+    sizes += ("phase.grpo.group_size=3", "phase.grpo.prompts=3")
+    whole = start(model, tmp_path / "whole", *sizes)
+    rows = [row for row in rows_of(whole) if row["phase"] == "grpo"]
+    assert len({row["grpo/kl_coef"] for row in rows}) == 5
+    assert rows[2]["grpo/kl"] == 0 < rows[3]["grpo/kl"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "log", interrupt_at("grpo", 4))
+        with pytest.raises(Interrupted):
+            start(model, tmp_path / "cut", *sizes)
+    equal_runs(start(model, tmp_path / "cut", *sizes), whole)
+
+
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
     command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]

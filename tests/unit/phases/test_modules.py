@@ -12,6 +12,7 @@ from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases.grpo import as_groups
 from repic.phases.sft import SftModule
+from repic.phases.work import enough_memory
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
 from tests import tiny
@@ -244,3 +245,18 @@ def test_an_iteration_says_what_its_work_was(folder: Path, make: Callable[[], An
     passes = 3 if make is not PlainEngine else 1 + 2 * 3
     assert rows[0]["tokens/prompt"] == passes * prompt
     assert rows[0]["tokens/prompt"] + rows[0]["tokens/saved"] == 3 * 3 * prompt
+
+
+def test_sft_explains_memory_too(folder: Path) -> None:
+    class Hungry(PlainEngine):
+        def target_logprobs(self, *args: Any, **options: Any) -> Any:
+            return torch.empty(2**60)
+
+    monitor = Recorder()
+    monitor.saved = 7
+    told = r"out of memory in sft: lower phase.sft.micro_batch; .*after iteration 7"
+    with (
+        pytest.raises(ValueError, match=told),
+        enough_memory("sft", "lower phase.sft.micro_batch", monitor),
+    ):
+        sft(folder, 4, engine=Hungry())

@@ -14,7 +14,12 @@ logprob = st.floats(-30, 0)
 @pytest.mark.parametrize(
     ("estimator", "expected"),
     # The reference finds the token half as likely: r = 1/2.
-    [("k1", math.log(2)), ("k2", math.log(2) ** 2 / 2), ("k3", 0.5 - 1 + math.log(2))],
+    [
+        ("k1", math.log(2)),
+        ("k2", math.log(2) ** 2 / 2),
+        ("k3", 0.5 - 1 + math.log(2)),
+        ("k3+", 0.5 - 1 + math.log(2)),
+    ],
 )
 def test_by_hand(estimator: str, expected: float) -> None:
     logprobs = torch.tensor([[math.log(0.4), -9.0]])
@@ -36,7 +41,7 @@ def test_k3_is_never_negative(a: float, b: float) -> None:
     assert k3_kl(torch.tensor([[a]]), torch.tensor([[b]])).item() >= 0
 
 
-@pytest.mark.parametrize("estimator", ["k1", "k3"])
+@pytest.mark.parametrize("estimator", ["k1", "k3", "k3+"])
 def test_unbiased(estimator: str) -> None:
     """The mean over the policy's own tokens is the KL, in full over a vocabulary of 50."""
     logprobs = torch.randn(50).double().log_softmax(0)
@@ -47,12 +52,13 @@ def test_unbiased(estimator: str) -> None:
     torch.testing.assert_close(result.penalty, kl)
 
 
-def test_the_gradient_of_k2_is_that_of_the_kl() -> None:
+@pytest.mark.parametrize("estimator", ["k2", "k3+"])
+def test_the_gradient_is_that_of_the_kl(estimator: str) -> None:
     logits = torch.randn(50).double().requires_grad_()
     logprobs = logits.log_softmax(0)
     ref_logprobs = torch.randn(50).double().log_softmax(0)
     weights = logprobs.exp().detach()[None]  # tokens as the policy samples them
-    penalty = kl_penalty(logprobs[None], ref_logprobs[None], weights, estimator="k2").penalty
+    penalty = kl_penalty(logprobs[None], ref_logprobs[None], weights, estimator=estimator).penalty
     kl = (logprobs.exp() * (logprobs - ref_logprobs)).sum()
     torch.testing.assert_close(
         torch.autograd.grad(penalty, logits, retain_graph=True), torch.autograd.grad(kl, logits)
@@ -82,6 +88,13 @@ def test_k3_does_not_overflow() -> None:
     assert logprobs.grad.isfinite().all()
 
 
+def test_k3_straight_through_pulls_back_from_beyond_the_clamp() -> None:
+    logprobs = torch.tensor([[-15.0]], requires_grad=True)
+    for estimator, slope in (("k3", 0.0), ("k3+", -15.0)):
+        penalty = kl_penalty(logprobs, torch.zeros(1, 1), torch.ones(1, 1), estimator=estimator)
+        assert torch.autograd.grad(penalty.penalty, logprobs)[0].item() == slope
+
+
 def test_k3_keeps_its_digits_near_equality() -> None:
     # x²/2 for small x; exp(x) - 1 - x in float32 would give 0 or 1e-7.
     value = k3_kl(torch.tensor([[1e-3]]), torch.zeros(1, 1)).item()
@@ -104,5 +117,5 @@ def test_inputs_are_not_modified() -> None:
 
 
 def test_unknown_estimator_is_named() -> None:
-    with pytest.raises(ValueError, match="'k4' is not one of k1, k2, k3"):
+    with pytest.raises(ValueError, match=r"'k4' is not one of k1, k2, k3, k3\+"):
         kl_penalty(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1), estimator="k4")

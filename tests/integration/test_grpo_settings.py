@@ -1,0 +1,48 @@
+"""Settings of GRPO that cannot work, and those that only look like it, before anything is done."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.small import compose_run
+from tests.integration.test_compose import assemble
+
+
+def check(tmp_path: Path, *overrides: str) -> None:
+    cfg, _ = compose_run("method=repic", "debug=fast", f"outputs={tmp_path}", *overrides)
+    parts = assemble(cfg, tmp_path)
+    parts["phases"]["grpo"].check(parts["context"])
+
+
+REFUSED = {
+    "phase.grpo.group_size=1": "a group of one has no siblings",
+    "phase.grpo.group_size=1 advantage=gdpo": "a group of one has no siblings",
+    "phase.grpo.group_size=1 phase.grpo.prompts=1 advantage=reinforce_pp": "batch of one rollout",
+    "loss=reinforce phase.grpo.num_updates=2": "num_updates=1",
+    "kl=none kl.target=0.1": "cannot leave 0",
+    "kl.estimator=k4": "'k4' is not one of",
+    "loss.aggregation=sum": "'sum' is not one of",
+    "kl.refresh_every=5 model.lora={r:4,alpha:8,dropout:0.0}": "with adapters the reference is",
+    "+phase.grpo.conditions={fluency:{on:beauty,at_least:1}}": "no reward yields 'beauty'",
+    "phase.grpo.resample_attempts=-1": "resample_attempts",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED)
+def test_what_cannot_work_is_refused(overrides: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=REFUSED[overrides]):
+        check(tmp_path, *overrides.split())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "advantage=reinforce_pp phase.grpo.group_size=1",
+        "advantage=c_gdpo loss=gspo kl=adaptive kl.in_reward=true phase.grpo.num_updates=2",
+        "loss=dapo kl=none phase.grpo.resample_attempts=3",
+        "loss=reinforce kl=straight_through kl.refresh_every=5",
+        "+phase.grpo.conditions.fluency={on:fact_precision,at_least:0.5} loss=cispo",
+    ],
+)
+def test_what_can_work_is_not(overrides: str, tmp_path: Path) -> None:
+    check(tmp_path, *overrides.split())

@@ -1,0 +1,278 @@
+"""What GRPO's settings beside the plain algorithm do, on a random model."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from repic.models.plain import PlainEngine
+from repic.models.policy import Policy
+from repic.phases import distributed
+from repic.phases.credit import Credit, rollout_kl
+from repic.phases.grpo import GrpoModule
+from repic.phases.resampling import Spare
+from repic.rewards.rubric import Rubric
+from repic.rl.batch_advantages import gdpo_advantages
+from repic.rl.losses import grpo_loss
+from repic.types import Rollout
+from tests.modules import FIXED_KL, Vowels, examples, grpo
+from tests.tiny import build_qwen, load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
+
+
+class Seen:
+    """An objective that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.advantages: list[Tensor] = []
+        self.weights: list[Tensor] = []
+
+    def __call__(self, logprobs: Tensor, old: Any, advantages: Tensor, weights: Tensor) -> Any:
+        self.advantages.append(advantages)
+        self.weights.append(weights)
+        return grpo_loss(logprobs, old, advantages, weights, clip_eps_low=0.2, clip_eps_high=0.2)
+
+
+class CutOff(PlainEngine):
+    """Says that every second caption was cut off, or all of them."""
+
+    def __init__(self, *, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def sample(self, *args: Any, **options: Any) -> list[Rollout]:
+        rollouts = super().sample(*args, **options)
+        return [replace(r, finished=i % self.every != 0) for i, r in enumerate(rollouts)]
+
+
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean"])
+def test_truncated_captions_are_no_part_of_the_loss(folder: Path, aggregation: str) -> None:
+    seen = Seen()
+    engine = CutOff(every=2)
+    module = grpo(
+        folder, engine=engine, objective=seen, mask_truncated=True, aggregation=aggregation
+    )
+    weights = seen.weights[0]
+    assert weights[::2].eq(0).all()
+    assert (weights[1::2].sum(dim=1) > 0).all()
+    assert weights.sum().item() == pytest.approx(1)  # a mean over those that are left
+    assert (seen.advantages[0][::2] != 0).any()  # they are compared with, all the same
+    assert module.monitor.rows[0]["grpo/finished_frac"] == 0.5
+    assert module.monitor.rows[0]["sampler_gap"] < 1e-4
+    assert grpo(folder, engine=engine, objective=(kept := Seen())).monitor.rows[0]["kl"] == 0
+    assert (kept.weights[0].sum(dim=1) > 0).all()
+
+
+def test_nothing_is_learned_where_all_captions_are_cut_off(folder: Path) -> None:
+    rows = grpo(folder, engine=CutOff(every=1), mask_truncated=True).monitor.rows
+    for row in rows:
+        assert row["loss"] == row["grad_norm"] == row["skipped"] == 0
+        assert row["grpo/entropy"] > 0
+
+
+def test_the_kl_can_stand_in_the_reward(folder: Path) -> None:
+    in_reward = replace(FIXED_KL, in_reward=True)
+    module = grpo(folder, kl_control=in_reward, kl_estimator="k1", kl_coef=0.5, num_updates=2)
+    first, second = module.monitor.rows
+    assert first["grpo/reward/kl"] == pytest.approx(0, abs=1e-4)  # nothing has moved yet
+    assert abs(second["grpo/reward/kl"]) > 1e-2
+    total = second["grpo/reward/vowels"] - 0.5 * second["grpo/reward/kl"]
+    assert second["grpo/reward/total"] == pytest.approx(total, rel=1e-4)
+    # The loss is the policy's alone: on-policy it is minus the mean advantage, which is 0.
+    alone = grpo(folder, kl_control=in_reward, kl_coef=0.5)
+    assert alone.monitor.rows[1]["loss"] == pytest.approx(0, abs=1e-5)
+    assert alone.monitor.rows[1]["kl"] > 0
+    assert grpo(folder, kl_coef=0.5).monitor.rows[1]["loss"] > 1e-3
+
+
+def test_the_kl_of_a_rollout_by_hand() -> None:
+    def rollout(*logprobs: float) -> Rollout:
+        ids = torch.zeros(len(logprobs), dtype=torch.long)
+        return Rollout(examples()[0], "", ids, torch.tensor(logprobs), True)
+
+    rollouts = [rollout(-1.0, -2.0), rollout(-3.0)]
+    reference = torch.tensor([[-1.5, -2.25], [-2.0, 99.0]])  # the last is padding
+    found = rollout_kl(rollouts, reference, estimator="k1")
+    assert found.tolist() == pytest.approx([0.75, -1.0])
+
+
+def test_the_kl_is_one_more_component() -> None:
+    credit = Credit(("a",), torch.tensor([[[1.0], [2.0]]]), torch.tensor([2.0]))
+    with_kl = credit.with_kl(torch.tensor([0.5, 0.25]), coef=0.1)
+    assert with_kl.names == ("a", "kl")
+    assert with_kl.rewards.tolist() == [[[1.0, 0.5], [2.0, 0.25]]]
+    assert with_kl.weights.tolist() == pytest.approx([2.0, -0.1])
+
+
+def test_the_coefficient_is_steered_to_its_target(folder: Path) -> None:
+    far = grpo(folder, kl_control=replace(FIXED_KL, target=1e-9), num_updates=2)
+    assert far.monitor.rows[0]["kl_coef"] == 0.1
+    assert far.monitor.rows[1]["kl_coef"] == pytest.approx(0.102)
+    assert far.kl_coef == pytest.approx(0.10404)
+    assert far.extra_state()["kl_coef"] == far.kl_coef
+    near = grpo(folder, kl_control=replace(FIXED_KL, target=1e9))
+    assert near.kl_coef == pytest.approx(0.1 * 0.98**2)
+    assert grpo(folder).kl_coef == 0.1
+
+
+class Referred(PlainEngine):
+    """Keeps what the reference's weights are whenever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[Tensor] = []
+
+    def reference_logprobs(self, policy: Policy, rollouts: Any) -> Tensor:
+        self.references.append(flat(policy.reference_weights()))
+        return super().reference_logprobs(policy, rollouts)
+
+
+def flat(weights: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.detach().flatten() for value in weights.values()])
+
+
+def trained(module: GrpoModule) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.policy.trainable_parameters()])
+
+
+def test_the_reference_is_refreshed(folder: Path) -> None:
+    engine = Referred()
+    control = replace(FIXED_KL, refresh_every=2)
+    module = grpo(folder, engine=engine, kl_control=control, iterations=4)
+    first, second, third, fourth = engine.references
+    assert torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert torch.equal(third, fourth)
+    assert module.monitor.rows[2]["kl"] == 0  # to itself
+    assert module.monitor.rows[3]["kl"] > 0
+    # What is kept to resume from is the reference, and not the policy.
+    kept = module.extra_state()["reference"]
+    assert torch.equal(flat(kept), fourth)
+    assert not torch.equal(flat(kept), trained(module))
+
+
+def test_the_reference_is_restored(folder: Path) -> None:
+    module = grpo(folder, kl_control=replace(FIXED_KL, refresh_every=2), iterations=3)
+    state = {**module.extra_state(), "kl_coef": 0.3}
+    kept = {**state, "reference": {k: v.clone() for k, v in state["reference"].items()}}
+    other = grpo(folder, kl_control=replace(FIXED_KL, refresh_every=2), iterations=1)
+    assert not torch.equal(flat(other.policy.reference_weights()), flat(kept["reference"]))
+    other.load_extra_state(kept)
+    assert torch.equal(flat(other.policy.reference_weights()), flat(kept["reference"]))
+    assert other.kl_coef == 0.3
+    assert other.policy.reference_weights().keys() == kept["reference"].keys()
+
+
+def test_without_refreshes_no_reference_is_kept(folder: Path) -> None:
+    policy = load(folder)
+    assert policy.reference_weights() == {}
+    assert grpo(folder).extra_state() == {"num_skipped": 0}
+
+
+class Numbered:
+    """Depends on the prompt alone for all but the spare ones: no group of those has a signal."""
+
+    components = ("number", "vowels")
+
+    def __init__(self, dull: str) -> None:
+        self.dull = dull
+
+    def __call__(self, caption: str, example: Any) -> dict[str, float]:
+        if example.id.startswith(self.dull):
+            return {"number": float(len(example.id)), "vowels": 0.0}
+        return {"number": 0.0, **Vowels()(caption, example)}
+
+
+def spare(attempts: int) -> Spare:
+    fresh = [replace(e, id=f"spare{i}") for i, e in enumerate(examples() * attempts * 2)]
+    return Spare(examples=fresh, prompts=4, attempts=attempts, seed=0)
+
+
+def test_groups_without_signal_are_replaced(folder: Path) -> None:
+    rubric = Rubric({"numbered": Numbered("e")}, {"number": 1.0, "vowels": 1.0})
+    drawn: list[list[str]] = []
+
+    class Watched(PlainEngine):
+        def sample(self, policy: Any, given: Any, **options: Any) -> Any:
+            drawn.append([e.id for e in given])
+            return super().sample(policy, given, **options)
+
+    rows = grpo(folder, rubric=rubric, engine=Watched(), spare=spare(3)).monitor.rows
+    # Four of the iteration's own are dull, and the spare ones almost never.
+    assert drawn[0] == ["e0", "e1", "e2", "e3"]
+    assert drawn[1] == ["spare0", "spare1", "spare2", "spare3"]
+    assert ["spare12", "spare13", "spare14", "spare15"] in drawn  # the second iteration's
+    for row in rows:
+        assert row["grpo/resampled_groups"] >= 1
+        assert row["grpo/resample_attempts"] >= 1
+        assert row["grpo/dull_frac"] == row["grpo/zero_variance_frac/vector"]
+        assert row["grpo/reward/vowels"] > 0
+    without = grpo(folder, rubric=rubric).monitor.rows[0]
+    assert without["grpo/zero_variance_frac/vector"] == 1
+    assert "grpo/dull_frac" not in without
+
+
+def test_attempts_are_limited(folder: Path) -> None:
+    rubric = Rubric({"numbered": Numbered("")}, {"number": 1.0, "vowels": 1.0})
+    rows = grpo(folder, rubric=rubric, spare=spare(2)).monitor.rows
+    for row in rows:
+        assert row["grpo/resample_attempts"] == 2
+        assert row["grpo/resampled_groups"] == 2
+        assert row["grpo/dull_frac"] == 1
+
+
+def test_equal_totals_are_not_without_signal(folder: Path) -> None:
+    class Opposed:
+        components = ("vowels", "others")
+
+        def __call__(self, caption: str, example: Any) -> dict[str, float]:
+            share = Vowels()(caption, example)["vowels"]
+            return {"vowels": share, "others": 1 - share}
+
+    rubric = Rubric({"opposed": Opposed()}, {"vowels": 1.0, "others": 1.0})
+    row = grpo(folder, rubric=rubric, spare=spare(1)).monitor.rows[0]
+    assert row["grpo/zero_variance_frac/total"] > row["grpo/dull_frac"]
+
+
+def test_spare_prompts_follow_from_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ids(*where: int) -> list[str]:
+        return [e.id for e in spare(3).take(*where)]
+
+    assert ids(0, 1, 2) == ["spare0", "spare1"]
+    assert ids(0, 2, 2) == ["spare4", "spare5"]
+    assert ids(1, 1, 4) == ["spare12", "spare13", "spare14", "spare15"]
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    assert ids(0, 1, 2) == ["spare1", "spare3"]
+
+
+def test_a_condition_reaches_the_advantages(folder: Path) -> None:
+    seen = Seen()
+    conditions = {"vowels": {"on": "number", "at_least": 1.0}}
+    rubric = Rubric({"numbered": Numbered("x")}, {"vowels": 1.0})  # number is always 0
+    module = grpo(folder, rubric=rubric, conditions=conditions, objective=seen)
+    assert seen.advantages[0].eq(0).all()
+    row = module.monitor.rows[0]
+    assert row["grpo/condition_met_frac/vowels"] == 0
+    assert row["grpo/raw_reward/vowels"] > row["grpo/reward/vowels"] == 0
+
+
+def test_batch_statistics_are_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([1.0, 0.5])
+    function = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
+    whole = function(rewards, weights)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", lambda mine: list(rewards))
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        credit = Credit(("a", "b"), rewards[rank::2], weights)
+        torch.testing.assert_close(credit.advantages(function), whole[rank::2])

@@ -1,0 +1,212 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repic.rl.batch_advantages import (
+    gdpo_advantages,
+    reinforce_pp_advantages,
+    reinforce_pp_baseline_advantages,
+)
+from tests.unit.rl.test_advantages import batches
+
+NAN = float("nan")
+ONE = torch.ones(1)
+
+reinforce = partial(reinforce_pp_advantages, eps=1e-4)
+baseline = partial(reinforce_pp_baseline_advantages, eps=1e-4)
+gdpo = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
+c_gdpo = partial(gdpo_advantages, is_whitened=False, min_std=0.0, eps=1e-4)
+floored = partial(gdpo_advantages, is_whitened=True, min_std=0.2, eps=0.0)
+bare = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=0.0)
+
+every = pytest.mark.parametrize("advantages", [reinforce, baseline, gdpo, c_gdpo, floored, bare])
+grouped = pytest.mark.parametrize("advantages", [baseline, gdpo, c_gdpo, floored, bare])
+# Without eps, which blows up what it leaves of components that cancel.
+exact_baseline = partial(reinforce_pp_baseline_advantages, eps=0.0)
+whitened = pytest.mark.parametrize("advantages", [exact_baseline, floored, bare])
+
+
+def test_reinforce_pp_by_hand() -> None:
+    # Totals 1*r1 + 2*r2: 0, 1, 2, 5. Mean 2, deviations -2, -1, 0, 3, population variance 14/4.
+    rewards = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 2.0]]])
+    got = reinforce_pp_advantages(rewards, torch.tensor([1.0, 2.0]), eps=0.5)
+    expected = torch.tensor([[-2.0, -1.0], [0.0, 3.0]]) / (math.sqrt(3.5) + 0.5)
+    torch.testing.assert_close(got, expected)
+
+
+def test_reinforce_pp_baseline_by_hand() -> None:
+    # Within groups: -0.5, 0.5 and -1.5, 1.5; variance over the batch (0.25 * 2 + 2.25 * 2) / 4.
+    rewards = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 2.0]]])
+    got = reinforce_pp_baseline_advantages(rewards, torch.tensor([1.0, 2.0]), eps=0.5)
+    expected = torch.tensor([[-0.5, 0.5], [-1.5, 1.5]]) / (math.sqrt(1.25) + 0.5)
+    torch.testing.assert_close(got, expected)
+
+
+def test_gdpo_by_hand() -> None:
+    # First group: r1 = 0, 4 (std 2) and r2 = 1, 3 (std 1), so -1 + -2 and 1 + 2 with weights 1, 2.
+    # Second: r1 constant, r2 = 5, 1 (std 2), so 2, -2. Whitened by sqrt((9 + 9 + 4 + 4) / 4).
+    rewards = torch.tensor([[[0.0, 1.0], [4.0, 3.0]], [[7.0, 5.0], [7.0, 1.0]]])
+    weights = torch.tensor([1.0, 2.0])
+    summed = torch.tensor([[-3.0, 3.0], [2.0, -2.0]])
+    plain = gdpo_advantages(rewards, weights, is_whitened=False, min_std=0.0, eps=0.0)
+    torch.testing.assert_close(plain, summed)
+    whole = gdpo_advantages(rewards, weights, is_whitened=True, min_std=0.0, eps=0.0)
+    torch.testing.assert_close(whole, summed / math.sqrt(6.5))
+    # With eps 1: -2/3 + 2 * -1/2 and 2 * 2/3; then the whitening's own.
+    summed = torch.tensor([[-5 / 3, 5 / 3], [4 / 3, -4 / 3]])
+    expected = summed / (math.sqrt((25 + 16) / 18) + 1)
+    got = gdpo_advantages(rewards, weights, is_whitened=True, min_std=0.0, eps=1.0)
+    torch.testing.assert_close(got, expected)
+
+
+def test_gdpo_tells_apart_what_a_sum_confuses() -> None:
+    # The paper's example: totals (0, 1) and (0, 2) are the same to GRPO.
+    rewards = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]])
+    got = gdpo_advantages(rewards, torch.ones(2), is_whitened=False, min_std=0.0, eps=0.0)
+    torch.testing.assert_close(got, torch.tensor([[-1.0, 1.0], [-2.0, 2.0]]))
+
+
+def test_gdpo_learns_from_equal_totals() -> None:
+    rewards = torch.tensor([[[0.0, 3.0], [1.0, 2.0], [3.0, 0.0], [3.0, 0.0]]])
+    assert gdpo(rewards, torch.tensor([1.0, 2.0])).abs().min() > 0.1
+
+
+def test_the_floor_keeps_noise_small() -> None:
+    # One component differs by 1, the other by 0.01.
+    rewards = torch.tensor([[[0.0, 0.51], [1.0, 0.50]]])
+    free = gdpo_advantages(rewards, torch.ones(2), is_whitened=False, min_std=0.0, eps=0.0)
+    torch.testing.assert_close(free, torch.zeros(1, 2), atol=1e-4, rtol=0)  # noise wins a half
+    held = gdpo_advantages(rewards, torch.ones(2), is_whitened=False, min_std=0.1, eps=0.0)
+    torch.testing.assert_close(held, torch.tensor([[-0.95, 0.95]]))
+
+
+def test_a_component_takes_part_only_where_it_applies() -> None:
+    # The second component is 0 and 4 in two of three rollouts: ±1 there, nothing for the other.
+    rewards = torch.tensor([[[5.0, 0.0], [5.0, NAN], [5.0, 4.0]]])
+    got = gdpo_advantages(rewards, torch.ones(2), is_whitened=False, min_std=0.0, eps=0.0)
+    torch.testing.assert_close(got, torch.tensor([[-1.0, 0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("advantages", [reinforce, baseline, bare])
+def test_an_unscored_rollout_is_left_out_of_every_statistic(advantages) -> None:
+    rewards = torch.tensor([[[0.0], [1.0], [NAN]], [[0.0], [1.0], [NAN]]])
+    expected = torch.tensor([[-1.0, 1.0, 0.0]] * 2)
+    torch.testing.assert_close(advantages(rewards, ONE), expected, atol=1e-3, rtol=0)
+
+
+def test_a_component_without_weight_does_not_make_a_rollout_scored() -> None:
+    rewards = torch.tensor([[[0.0, 5.0], [1.0, 6.0], [NAN, 7.0]]])
+    weights = torch.tensor([1.0, 0.0])
+    for advantages in (reinforce, baseline, bare):
+        got = advantages(rewards, weights)
+        torch.testing.assert_close(got, torch.tensor([[-1.0, 1.0, 0.0]]), atol=1e-3, rtol=0)
+
+
+@grouped
+@given(batches())
+def test_rows_sum_to_zero(advantages, batch) -> None:
+    got = advantages(*batch)
+    assert got.isfinite().all()
+    torch.testing.assert_close(got.sum(dim=1), torch.zeros(len(got)), atol=1e-4, rtol=0)
+
+
+@given(batches())
+def test_reinforce_pp_sums_to_zero_over_the_batch(batch) -> None:
+    got = reinforce(*batch)
+    assert got.isfinite().all()
+    assert got.sum().item() == pytest.approx(0, abs=1e-4)
+
+
+@whitened
+@given(batches())
+def test_whitened_advantages_have_std_one(advantages, batch) -> None:
+    rewards, weights = batch
+    got = advantages(*batch)
+    scored = (~rewards.isnan() & (weights != 0)).any(dim=2)
+    std = got[scored].square().mean().sqrt().item() if scored.any() else 0.0
+    assert std == pytest.approx(1, abs=1e-4) or not got.any()
+
+
+@every
+@given(batches(), st.integers(-20, 20))
+def test_shifting_every_reward_changes_nothing(advantages, batch, shift) -> None:
+    rewards, weights = batch
+    torch.testing.assert_close(
+        advantages(rewards + shift, weights), advantages(rewards, weights), atol=1e-2, rtol=1e-3
+    )
+
+
+@every
+@given(batches(), st.randoms(use_true_random=False))
+def test_siblings_and_prompts_have_no_order(advantages, batch, random) -> None:
+    rewards, weights = batch
+    siblings, prompts = list(range(rewards.shape[1])), list(range(rewards.shape[0]))
+    random.shuffle(siblings)
+    random.shuffle(prompts)
+    torch.testing.assert_close(
+        advantages(rewards[prompts][:, siblings], weights),
+        advantages(rewards, weights)[prompts][:, siblings],
+    )
+
+
+@given(batches())
+def test_groups_do_not_see_each_other_without_whitening(batch) -> None:
+    rewards, weights = batch
+    alone = torch.cat([c_gdpo(group[None], weights) for group in rewards])
+    torch.testing.assert_close(c_gdpo(rewards, weights), alone)
+
+
+@given(batches(), st.sampled_from([0.5, 3.0, 100.0]))
+def test_gdpo_does_not_see_a_component_s_scale(batch, scale) -> None:
+    rewards, weights = batch
+    rescaled = rewards.double() * torch.tensor([scale, *[1.0] * (rewards.shape[2] - 1)])
+    torch.testing.assert_close(
+        bare(rescaled, weights), bare(rewards.double(), weights), atol=1e-4, rtol=1e-4
+    )
+
+
+@grouped
+@pytest.mark.parametrize("value", [0.1, -0.3, 1e3, NAN])
+def test_a_group_without_signal_is_exactly_zero(advantages, value) -> None:
+    rewards = torch.stack([torch.full((7, 2), value), torch.rand(7, 2)])
+    got = advantages(rewards, torch.tensor([0.7, 0.1]))
+    assert got[0].eq(0).all()
+    assert got[1].ne(0).any()
+
+
+@every
+@pytest.mark.parametrize("value", [0.1, -0.3, 1e3, NAN])
+def test_a_batch_without_signal_is_exactly_zero(advantages, value) -> None:
+    assert advantages(torch.full((3, 7, 2), value), torch.tensor([0.7, 0.1])).eq(0).all()
+
+
+@every
+def test_a_component_without_weight_is_only_watched(advantages) -> None:
+    rewards = torch.tensor([[[1.0, 5.0], [1.0, -5.0]]])
+    assert advantages(rewards, torch.tensor([1.0, 0.0])).eq(0).all()
+
+
+@grouped
+def test_a_group_of_one_is_refused(advantages) -> None:
+    with pytest.raises(ValueError, match="group of one has no siblings"):
+        advantages(torch.zeros(4, 1, 1), ONE)
+
+
+def test_reinforce_pp_needs_no_siblings_but_a_batch() -> None:
+    got = reinforce(torch.tensor([[[0.0]], [[2.0]], [[NAN]]]), ONE)
+    torch.testing.assert_close(got, torch.tensor([[-1.0], [1.0], [0.0]]), atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="batch of one rollout"):
+        reinforce(torch.zeros(1, 1, 1), ONE)
+
+
+@every
+def test_inputs_are_not_modified(advantages) -> None:
+    rewards, weights = torch.tensor([[[1.0, NAN], [0.0, 2.0]]]), torch.tensor([1.0, 0.5])
+    before = rewards.clone(), weights.clone()
+    advantages(rewards, weights)
+    torch.testing.assert_close(rewards, before[0], equal_nan=True)
+    torch.testing.assert_close(weights, before[1])
