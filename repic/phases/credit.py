@@ -37,7 +37,7 @@ class Credit:
         """Add the KL of each rollout as one more component, whose weight is -coef.
 
         Added to a sum it is the penalty of https://arxiv.org/abs/2009.01325, section 3.4; where
-        components are normalized one by one, so is this.
+        components are normalized one by one, so is this: its weight then acts on a KL of std 1.
         """
         rewards = torch.cat([self.rewards, kl.view(*self.rewards.shape[:2], 1)], dim=2)
         weights = torch.cat([self.weights, self.weights.new_tensor([-coef])])

@@ -126,16 +126,9 @@ class GrpoModule(pl.LightningModule):
         draw, resampled = self.draw(examples)
         drawn = time.perf_counter()
         portions = self.portions(draw.rollouts)
-        credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
-        credit, conditions = credit.conditioned(self.conditions)
-        if self.kl_control.in_reward:
-            credit = credit.with_kl(self.rollout_kls(portions), self.kl_coef)
+        credit, conditions = self.credit(draw, portions)
         referred = time.perf_counter()
-        advantages = credit.advantages(self.advantages).flatten().to(self.device)  # [N]
-        for portion, part in zip(
-            portions, advantages.split([len(p.rollouts) for p in portions]), strict=True
-        ):
-            portion.advantages = part
+        hand_out(credit.advantages(self.advantages).flatten().to(self.device), portions)
         credited = time.perf_counter()
         if not self.is_checked:  # once in a process: a resumed run is checked again
             check_engine(self.engine, self.policy, draw.groups)
@@ -206,6 +199,14 @@ class GrpoModule(pl.LightningModule):
         values = self.rubric.score(rollouts).values.view(len(groups), self.group_size, -1)
         return Draw(groups, values, sampled - begun, time.perf_counter() - sampled)
 
+    def credit(self, draw: Draw, portions: list[Portion]) -> tuple[Credit, dict[str, float]]:
+        """Return what the advantages are made of, and what to log of its conditions."""
+        credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
+        credit, numbers = credit.conditioned(self.conditions)
+        if self.kl_control.in_reward:
+            credit = credit.with_kl(self.rollout_kls(portions), self.kl_coef)
+        return credit, numbers
+
     def rollout_seed(self, *again: int) -> int:
         """Seed everything random in this iteration, and return the sampler's seed."""
         seed = stream_seed(self.seed, "grpo", self.iteration, distributed.rank(), *again)
@@ -219,12 +220,12 @@ class GrpoModule(pl.LightningModule):
 
     def rollout_kls(self, portions: Sequence[Portion]) -> Tensor:
         """Each rollout's KL from the reference, whose log-probabilities the portions keep."""
-        return torch.cat(
-            [
-                rollout_kl(p.rollouts, self.reference_logprobs(p), estimator=self.kl_estimator)
-                for p in portions
-            ]
-        )
+        kls = []
+        for portion in portions:
+            with self.enough_memory(portion, "the reference's part"):
+                reference = self.reference_logprobs(portion)
+            kls.append(rollout_kl(portion.rollouts, reference, estimator=self.kl_estimator))
+        return torch.cat(kls)
 
     def reference_logprobs(self, portion: Portion) -> Tensor:
         """The reference's log-probabilities of a portion [N, T], computed once."""
@@ -368,6 +369,13 @@ def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout
         assert len(group) == group_size, "the engine returned an incomplete group"
         assert len({r.example.id for r in group}) == 1, "a group mixes rollouts of several prompts"
     return groups
+
+
+def hand_out(advantages: Tensor, portions: Sequence[Portion]) -> None:
+    """Give every portion its rollouts' advantages [N]."""
+    sizes = [len(portion.rollouts) for portion in portions]
+    for portion, part in zip(portions, advantages.split(sizes), strict=True):
+        portion.advantages = part
 
 
 def sampler_gap(tokens: Any, rollouts: Sequence[Rollout]) -> float:

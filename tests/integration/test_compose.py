@@ -70,7 +70,9 @@ def test_every_option_composes(group: str, option: str) -> None:
 def test_the_options_that_people_were_promised_are_there() -> None:
     promised = {
         "reward": "recognition quality combined none",
-        "kl": "none low default high",
+        "kl": "none low default high adaptive straight_through",
+        "loss": "grpo dr_grpo dapo gspo cispo reinforce",
+        "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed",
         "logger": "csv tensorboard wandb",
         "trainer": "cpu gpu ddp",

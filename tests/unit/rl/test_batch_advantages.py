@@ -184,6 +184,14 @@ def test_a_batch_without_signal_is_exactly_zero(advantages, value) -> None:
     assert advantages(torch.full((3, 7, 2), value), torch.tensor([0.7, 0.1])).eq(0).all()
 
 
+def test_rounding_is_not_taken_for_a_signal() -> None:
+    # Totals of 0.1 + 0.2 and 0.3 + 0.0 differ in float32, not in meaning.
+    rewards = torch.tensor([[[0.1, 0.2], [0.3, 0.0]], [[0.0, 0.0], [1.0, 0.0]]])
+    got = baseline(rewards, torch.ones(2))
+    assert got[0].eq(0).all()
+    assert got[1].ne(0).all()
+
+
 @every
 def test_a_component_without_weight_is_only_watched(advantages) -> None:
     rewards = torch.tensor([[[1.0, 5.0], [1.0, -5.0]]])
