@@ -39,7 +39,8 @@ def job(cfg: DictConfig) -> str:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
-        if hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
+        has_tables = "rescore" not in cfg.method.phases
+        if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
             print_tables(folder)  # a multirun has one table at its end
         return str(folder)
     except Exception:
@@ -62,7 +63,7 @@ def run(
     Returns:
         The run's folder.
     """
-    from repic.phases import distributed, loggers, pipeline, store, summary
+    from repic.phases import distributed, store, summary
 
     distributed.start(cfg.trainer.options.accelerator)
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
@@ -80,6 +81,10 @@ def run(
         keep_log(folder / "run.log")
         store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
+    if "rescore" in cfg.method.phases:
+        return rescore(cfg, folder) if is_main else folder
+    from repic.phases import loggers, pipeline
+
     parts = assemble(cfg, folder, resolved)
     try:
         if not (folder / "summary.json").exists():
@@ -93,6 +98,19 @@ def run(
     finally:
         for logger in parts["context"].loggers:
             loggers.close(logger)
+    return folder
+
+
+def rescore(cfg: DictConfig, folder: Path) -> Path:
+    """Score caption files; print the table and keep it in the run's folder."""
+    from rich.console import Console
+
+    from repic.report.rescored import terminal, write_rescored
+
+    rows = make(cfg.phase.rescore)()
+    paths = write_rescored(folder, rows)
+    Console().print(terminal(rows))
+    print(f"written to {paths[0]}, .csv and .json")
     return folder
 
 

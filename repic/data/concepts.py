@@ -7,11 +7,14 @@ Source: https://github.com/Hoar012/RAP-MLLM and https://github.com/oyt9306/RePIC
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic.metrics.rescoring import KnownNames
+from repic.metrics.robust_names import Lexicon, key_of
 from repic.types import Reference
 
 from .images import FileImage
@@ -68,12 +71,9 @@ class Query:
 
 def read_concepts(file: Path, folders: Folders) -> dict[str, Concept]:
     """Read a concept database, in the file's order."""
-    table = _read_object(file).get("concept_dict")
-    if not isinstance(table, dict) or not table:
-        raise ValueError(f"{file}: key 'concept_dict' must hold an object with a concept or more")
     return {
         name: _concept(f"{file}: row {row} ({name})", name, record, folders)
-        for row, (name, record) in enumerate(table.items(), start=1)
+        for row, (name, record) in enumerate(_concept_dict(file).items(), start=1)
     }
 
 
@@ -96,6 +96,42 @@ def read_queries(file: Path, folders: Folders, concepts: Mapping[str, Concept]) 
     if not queries:
         raise ValueError(f"{file}: holds no queries")
     return queries
+
+
+def read_known_names(file: Path) -> KnownNames:
+    """Read what a concept database says about names; photos are not looked for.
+
+    Aliases are its ``name`` and, if there is one, its list ``aliases``. The words that it
+    describes concepts with, in lower case, are ordinary ones, and so are its categories.
+    """
+    aliases: dict[str, tuple[str, ...]] = {}
+    ordinary: set[str] = set()
+    for row, (name, record) in enumerate(_concept_dict(file).items(), start=1):
+        place = f"{file}: row {row} ({name})"
+        if not isinstance(record, dict):
+            raise ValueError(f"{place}: needs an object with name, info and category")
+        texts = {key: record.get(key, "") for key in ("name", "info", "category")}
+        more = record.get("aliases", [])
+        if not isinstance(more, list) or not all(
+            isinstance(t, str) for t in [*more, *texts.values()]
+        ):
+            raise ValueError(f"{place}: name, info and category need text, aliases a list of texts")
+        aliases[name] = tuple(alias for alias in (texts["name"], *more) if alias.strip())
+        info = re.sub(r"<[^<>]*>", " ", texts["info"])
+        ordinary |= {key_of(w) for w in re.findall(r"[^\W_]+", info) if w.islower()}
+        ordinary.add(key_of(texts["category"]))
+    try:
+        Lexicon(aliases, aliases=aliases)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}; take the alias out") from None
+    return KnownNames(aliases, frozenset(ordinary))
+
+
+def _concept_dict(file: Path) -> dict[str, Any]:
+    table = _read_object(file).get("concept_dict")
+    if not isinstance(table, dict) or not table:
+        raise ValueError(f"{file}: key 'concept_dict' must hold an object with a concept or more")
+    return table
 
 
 def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:

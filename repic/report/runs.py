@@ -100,7 +100,12 @@ def read_metrics(folder: Path) -> list[MetricRow]:
 
 def read_predictions(folder: Path) -> list[Prediction]:
     """Read ``predictions.jsonl``; empty if the run wrote no captions."""
-    return [_prediction(record) for record in _records(folder / "predictions.jsonl")]
+    return [prediction for _, prediction in read_prediction_file(folder / "predictions.jsonl")]
+
+
+def read_prediction_file(path: Path) -> list[tuple[str, Prediction]]:
+    """Read predictions, each with its place (file and line) for complaints."""
+    return [(record.place, _prediction(record)) for record in _records(path)]
 
 
 class _Record:
@@ -207,7 +212,9 @@ def _read(path: Path, mend: str) -> str:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; {mend}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        raise ValueError(
+            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,166 @@
+"""The table of re-scored captions: for the terminal, as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rich.box
+import rich.table
+from rich.text import Text
+
+from repic.metrics.rescoring import METRICS, Score
+from repic.report.estimates import Estimate
+from repic.report.render import ABSENT, cell_text, write_text
+
+TITLE = "Captions, scored anew"
+NOTE = (
+    "P, R, F1: precision, recall and F1 of names, in %; acc: captions that name exactly those"
+    " present, in %. [low, high]: bootstrap interval over images. protocol=paper is RePIC's"
+    " released evaluation: a token must be the name, names of two words are never found, and a"
+    " wrong name counts only in a caption that leaves a right one out. protocol=robust finds names"
+    " in any spelling (several words, aliases, possessives, with or without brackets), and every"
+    " name of somebody absent, or bracketed name of nobody, is an error. The variant is the"
+    " released script for as many names a caption; robust has no variants."
+)
+LABELS = dict(zip(METRICS, ("P", "R", "F1", "acc", "CIDEr", "words"), strict=True))
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """One set of captions by one protocol."""
+
+    label: str
+    variant: str
+    protocol: str
+    num_captions: int
+    num_images: int
+    score: Score
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """A metric with its interval; None where there is no value."""
+        value = self.score.values[metric]
+        if math.isnan(value):
+            return None
+        low, high = self.score.intervals.get(metric, (math.nan, math.nan))
+        return Estimate(value, low, high, num_seeds=1)
+
+
+def terminal(rows: Sequence[Rescored]) -> rich.table.Table:
+    """For ``rich.console.Console().print``; intervals stand under their values."""
+    out = rich.table.Table(
+        title=TITLE,
+        caption=Text(NOTE, "dim"),
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        leading=1,
+    )
+    out.add_column("captions", min_width=16, overflow="fold")
+    out.add_column("variant,\nprotocol")
+    for label in LABELS.values():
+        out.add_column(label, justify="right", no_wrap=True)
+    shown = None
+    for row in rows:
+        label = Text()
+        if row.label != shown:  # its protocols stand below each other
+            counts = f"\n{row.num_captions} captions,\n{row.num_images} images"
+            label = Text(row.label).append(counts, "dim")
+        shown = row.label
+        numbers = (_terminal_cell(row.estimate(metric)) for metric in METRICS)
+        out.add_row(label, f"{row.variant}\n{row.protocol}", *numbers)
+    return out
+
+
+def markdown(rows: Sequence[Rescored]) -> str:
+    """A pipe table with the note below."""
+    header = ["captions", "variant", "protocol", "number", "images", *LABELS.values()]
+    lines = [_pipes(header), _pipes([":--"] * 3 + ["--:"] * (len(header) - 3))]
+    for row in rows:
+        numbers = (cell_text(row.estimate(metric)) for metric in METRICS)
+        lines.append(_pipes([*map(str, _keys(row).values()), *numbers]))
+    return f"**{TITLE}**\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n"
+
+
+def csv_text(rows: Sequence[Rescored]) -> str:
+    """For programs: value, low and high of every metric; empty where there is none."""
+    out = io.StringIO()
+    ends = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
+    names = ["captions", "variant", "protocol", "num_captions", "num_images", *ends]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = [value for metric in METRICS for value in _numbers(row, metric)]
+        texts = ["" if value is None else f"{value:.6g}" for value in values]
+        writer.writerow([*_keys(row).values(), *texts])
+    return out.getvalue()
+
+
+def json_text(rows: Sequence[Rescored]) -> str:
+    """Everything, in full; null where there is no number."""
+    content = [
+        {
+            **_keys(row),
+            **{
+                key: value
+                for metric in METRICS
+                for key, value in (
+                    (metric, _numbers(row, metric)[0]),
+                    (f"{metric}_ci", _interval(row, metric)),
+                )
+            },
+        }
+        for row in rows
+    ]
+    return json.dumps({"note": NOTE, "rows": content}, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_rescored(folder: Path, rows: Sequence[Rescored]) -> list[Path]:
+    """Write ``rescored.md``, ``.csv`` and ``.json`` into a folder; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix, write in {".md": markdown, ".csv": csv_text, ".json": json_text}.items():
+        paths.append(folder / f"rescored{suffix}")
+        write_text(paths[-1], write(rows))
+    return paths
+
+
+def _keys(row: Rescored) -> dict[str, Any]:
+    return {
+        "captions": row.label,
+        "variant": row.variant,
+        "protocol": row.protocol,
+        "num_captions": row.num_captions,
+        "num_images": row.num_images,
+    }
+
+
+def _numbers(row: Rescored, metric: str) -> tuple[float | None, float | None, float | None]:
+    estimate = row.estimate(metric)
+    if estimate is None:
+        return None, None, None
+    if not estimate.has_interval:
+        return estimate.mean, None, None
+    return estimate.mean, estimate.low, estimate.high
+
+
+def _interval(row: Rescored, metric: str) -> list[float] | None:
+    _, low, high = _numbers(row, metric)
+    return None if low is None or high is None else [low, high]
+
+
+def _terminal_cell(estimate: Estimate | None) -> Text:
+    if estimate is None:
+        return Text(ABSENT)
+    cell = Text(f"{estimate.mean:.1f}")
+    if not estimate.has_interval:
+        return cell
+    return cell.append(f"\n{estimate.low:.0f}–{estimate.high:.0f}", "dim")
+
+
+def _pipes(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,108 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from repic.metrics.bootstrap import cluster_sums, intervals
+from repic.metrics.cider import cider
+from repic.metrics.paper_names import VARIANTS, variant_for
+from repic.metrics.rescoring import (
+    CaptionRecord,
+    KnownNames,
+    Score,
+    record_cider,
+    robust_counts,
+    score_captions,
+)
+from tests.unit.metrics.hand import FILES, PAPER, ROBUST
+
+
+def records_of(rows: list) -> list[CaptionRecord]:
+    return [CaptionRecord(f"row {i}", r[0], tuple(r[1]), r[2]) for i, r in enumerate(rows)]
+
+
+def score(records: list[CaptionRecord], protocol: str, **changes) -> Score:
+    settings = {
+        "protocol": protocol,
+        "variant": variant_for([r.targets for r in records]),
+        "known": KnownNames(),
+        "num_samples": 0,
+        "confidence": 0.95,
+        "seed": 0,
+        "cider": record_cider(records),
+    }
+    return score_captions(records, **{**settings, **changes})
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(("protocol", "expected"), [("paper", PAPER), ("robust", ROBUST)])
+def test_scores_worked_by_hand(name: str, protocol: str, expected: dict) -> None:
+    values = score(records_of(FILES[name]), protocol).values
+    found = {metric: values[metric] for metric in expected[name]}
+    assert found == pytest.approx(expected[name])
+    assert math.isnan(values["cider"])
+
+
+def test_who_is_in_the_picture_is_not_absent() -> None:
+    """The one who is a target of another caption of the same image is no error there."""
+    same = [replace(record, image="g.jpg") for record in records_of(FILES["four"])]
+    values = score(same, "robust").values
+    assert (values["precision"], values["recall"]) == pytest.approx((100, 50))
+
+
+def test_the_pool_is_the_prompts_where_it_is_known() -> None:
+    one = CaptionRecord("row 1", "1.jpg", ("<bo>",), "bo and mi", pool=("<bo>", "<lu>"))
+    two = CaptionRecord("row 2", "2.jpg", ("<mi>",), "lu", pool=("<mi>", "<lu>"))
+    settings = {"known": KnownNames(), "variant": VARIANTS["single"]}
+    assert [tuple(c) for c in robust_counts([one, two], **settings)] == [(1, 1, 0, 0), (0, 0, 1, 1)]
+    known = KnownNames({"<mi>": ["Momo"], "<bo>": []})
+    counts = robust_counts([replace(one, caption="bo and Momo")], **{**settings, "known": known})
+    assert tuple(counts[0]) == (0, 1, 1, 0)
+    nobody = replace(one, caption="bo", targets=(), pool=())
+    assert tuple(robust_counts([nobody, two], **settings)[0]) == (1, 0, 0, 0)
+
+
+def test_cider_is_that_of_the_judge_and_nan_where_there_is_none() -> None:
+    texts = ["a red bear sits here", "a blue cat lies there", "a dog"]
+    references = [("a red bear is here",), ("the blue cat lies there", "a cat"), ("a big dog",)]
+    records = [
+        CaptionRecord(f"row {i}", f"{i}.jpg", ("<bo>",), f"{text}</s>", references=refs)
+        for i, (text, refs) in enumerate(zip(texts, references, strict=True))
+    ]
+    assert score(records, "paper").values["cider"] == pytest.approx(float(cider(texts, references)))
+    assert np.isnan(record_cider(records[:1])).all()
+    assert np.isnan(record_cider([replace(records[0], references=()), *records[1:]])).all()
+
+
+def test_intervals_are_over_images() -> None:
+    """Five prompts an image say no more than one; five images do."""
+    rows = FILES["two"] * 5
+    alike = score(records_of(rows), "paper", num_samples=300)
+    once = score(records_of(FILES["two"]), "paper", num_samples=300)
+    apart = [replace(r, image=f"{i}") for i, r in enumerate(records_of(rows))]
+    many = score(apart, "paper", num_samples=300)
+    for metric in ("precision", "recall", "f1", "accuracy", "words"):
+        assert alike.intervals[metric] == pytest.approx(once.intervals[metric])
+        low, high = once.intervals[metric]
+        narrow_low, narrow_high = many.intervals[metric]
+        assert high - low > 1.5 * (narrow_high - narrow_low)
+        assert low <= once.values[metric] <= high
+
+
+def test_one_image_has_no_interval() -> None:
+    records = [replace(record, image="x") for record in records_of(FILES["two"])]
+    assert score(records, "robust", num_samples=300).intervals == {}
+
+
+def test_the_interval_of_a_mean_is_the_normal_one() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 1))
+    sums = cluster_sums(np.hstack([values, np.ones((400, 1))]), range(400))
+    found = intervals(
+        sums, lambda s: {"mean": s[:, 0] / s[:, 1]}, num_samples=2000, confidence=0.95, seed=1
+    )
+    error = values.std() / 20
+    assert found["mean"] == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.01
+    )
