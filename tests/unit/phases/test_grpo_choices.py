@@ -14,7 +14,7 @@ from repic.models.policy import Policy
 from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.grpo import GrpoModule
-from repic.phases.resampling import Spare
+from repic.phases.resampling import Draw, Spare
 from repic.rewards.rubric import Rubric
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
@@ -218,6 +218,15 @@ def test_groups_without_signal_are_replaced(folder: Path) -> None:
     without = grpo(folder, rubric=rubric).monitor.rows[0]
     assert without["grpo/zero_variance_frac/vector"] == 1
     assert "grpo/dull_frac" not in without
+
+
+def test_replacing_groups_leaves_the_first_draw_as_it_was() -> None:
+    first = Draw([[], [], []], torch.zeros(3, 2, 1), rollout_s=1.0, reward_s=2.0)
+    fresh = Draw([[]], torch.ones(1, 2, 1), rollout_s=0.5, reward_s=0.25)
+    found = first.replaced([1], fresh)
+    assert found.rewards.sum(dim=(1, 2)).tolist() == [0, 2, 0]
+    assert (found.rollout_s, found.reward_s, found.num_replaced) == (1.5, 2.25, 1)
+    assert first.rewards.eq(0).all()
 
 
 def test_attempts_are_limited(folder: Path) -> None:
