@@ -93,8 +93,10 @@ def _weighted(
     keys, counts = np.unique(text * num_grams + gram, return_counts=True)
     of_text, of_gram = np.divmod(keys, num_grams)
     where = document[of_text]
-    pairs = np.unique(where[where >= 0] * num_grams + of_gram[where >= 0])
-    frequency = np.bincount(pairs % num_grams, minlength=num_grams)
+    # Sorted by hand: np.unique without counts goes by a hash that is slow for so many.
+    pairs = np.sort(where[where >= 0] * num_grams + of_gram[where >= 0])
+    first = np.diff(pairs, prepend=-1) > 0
+    frequency = np.bincount(pairs[first] % num_grams, minlength=num_grams)
     rarity = np.log(num_documents) - np.log(np.maximum(frequency, 1))
     return _Entries(of_text, of_gram, counts * rarity[of_gram])
 

@@ -11,8 +11,9 @@ What counts as said:
 4. A possessive. But "bo-peep", "boa" and "bo_2" are other words than "bo".
 5. A bare name needs a capital if it is written with one: ``<Bond>`` is not in "a playful bond",
    nor ``<T>`` in "can't". A name of one letter needs its own case.
-6. A bare name that is an ordinary word ("dog") only with a capital inside a sentence. Which words
-   are ordinary is told by whoever makes the ``Lexicon``.
+6. A bare name that is written without a capital and is an ordinary word ("dog") only with a
+   capital inside a sentence, or with a "_" in it. Which words are ordinary is told by whoever
+   makes the ``Lexicon``.
 
 Names whose letters and digits agree (``<quick silver>``, ``<Quicksilver>``) are one name.
 """
@@ -145,7 +146,8 @@ class Lexicon:
             return False
         if spelling.has_capital and text[start:end].islower():
             return False
-        if key in self._ordinary and not _is_capital_inside_a_sentence(text, start):
+        is_ordinary = key in self._ordinary and not spelling.has_capital
+        if is_ordinary and not ("_" in text[start:end] or _is_capital_inside(text, start)):
             return False
         return _gaps_fit(text, words, spelling)
 
@@ -209,7 +211,8 @@ def _gaps_fit(text: str, words: list[re.Match[str]], spelling: _Spelling) -> boo
     return True
 
 
-def _is_capital_inside_a_sentence(text: str, start: int) -> bool:
+def _is_capital_inside(text: str, start: int) -> bool:
+    """Whether a word has a capital that no sentence's beginning gives it."""
     before = text[:start].rstrip(" \"'“‘(*")
     return text[start].isupper() and before != "" and before[-1] not in ".!?:\n"
 

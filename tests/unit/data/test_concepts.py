@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from repic.data.concepts import Folders, read_concepts, read_queries
+from repic.data.concepts import Folders, read_concepts, read_known_names, read_queries
 
 FOLDERS = Folders(Path("root"), {"dreambooth": "photos", "crops": "real/crops"})
 
@@ -145,3 +146,37 @@ def test_a_missing_or_empty_database_is_named(tmp_path: Path) -> None:
     file.write_text('{"concepts": {}}')
     with pytest.raises(ValueError, match=r"database\.json: key 'concept_dict' must hold"):
         read_concepts(file, FOLDERS)
+
+
+def test_a_database_knows_aliases_and_ordinary_words_without_its_photos(tmp_path: Path) -> None:
+    concepts = {
+        "<ironman>": {"name": "Iron Man", "info": "<dog> has an Iron suit.", "category": "human"},
+        "<dog>": {"name": "dog", "info": "", "category": "plush toy", "aliases": ["Rex"]},
+    }
+    file = tmp_path / "database.json"
+    file.write_text(json.dumps({"concept_dict": concepts}))
+    known = read_known_names(file)
+    assert dict(known.aliases) == {"<ironman>": ("Iron Man",), "<dog>": ("dog", "Rex")}
+    assert known.ordinary == {"has", "an", "suit", "human", "plushtoy"}
+
+
+@pytest.mark.parametrize(
+    ("concepts", "said"),
+    [
+        ({}, "must hold an object with a concept or more"),
+        ({"<bo>": 1}, r"row 1 \(<bo>\): needs an object"),
+        ({"<bo>": {"name": 1}}, r"row 1 \(<bo>\): name, info and category need text"),
+        ({"<bo>": {"aliases": "Bob"}}, "aliases a list of texts"),
+        (
+            {"<bo>": {"name": "Mi"}, "<mi>": {"name": "Mi"}},
+            "'Mi' is an alias .* take the alias out",
+        ),
+    ],
+)
+def test_a_database_whose_names_cannot_be_read_is_refused(
+    tmp_path: Path, concepts: object, said: str
+) -> None:
+    file = tmp_path / "database.json"
+    file.write_text(json.dumps({"concept_dict": concepts}))
+    with pytest.raises(ValueError, match=rf"database\.json.*{said}"):
+        read_known_names(file)

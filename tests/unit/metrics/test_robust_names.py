@@ -28,7 +28,7 @@ POOL = (
         ("bo's hat, Bond’s car", {"bo", "bond"}),
         ("<bo's> hat and <Bo>'s scarf", {"bo"}),
         ("< bo > waves", {"bo"}),
-        ("bow, boa, bo_2, bo2, bo-like, un-bo, elbo", set()),
+        ("bow, boa, bo_2, x_bo, bo2, bo-like, un-bo, elbo", set()),
         ("(bo), 'bo'. bo!", {"bo"}),
         ("a playful bond", set()),
         ("Bond and BOND", {"bond"}),
@@ -93,7 +93,9 @@ def test_an_alias_of_two_is_refused() -> None:
 
 
 def test_ordinary_words_need_brackets_or_a_capital_inside_a_sentence() -> None:
-    lexicon = Lexicon(["<dog>", "<cat>"], ordinary={"dog"})
+    lexicon = Lexicon(
+        ["<dog>", "<cat>", "<Bluey>", "<tea_pot>"], ordinary={"dog", "bluey", "teapot"}
+    )
     said = {
         "a dog": set(),
         "Dog on a mat. Dog!": set(),
@@ -101,6 +103,10 @@ def test_ordinary_words_need_brackets_or_a_capital_inside_a_sentence() -> None:
         "here is Dog": {"dog"},
         "<dog>": {"dog"},
         "a cat": {"cat"},
+        "Bluey sits": {"bluey"},
+        "a bluey": set(),
+        "a teapot, a tea pot": set(),
+        "a tea_pot": {"teapot"},
     }
     assert {caption: set(lexicon.said(caption)) for caption in said} == said
 
@@ -114,6 +120,27 @@ def test_counts_worked_by_hand() -> None:
     assert count_robust_names("T and bo", targets, [], lexicon) == (1, 2, 0, 0)
     assert count_robust_names("T, bo, <Bond>", targets, ["<Bond>"], lexicon).exact == 1
     assert count_robust_names("a bear", [], [], lexicon) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "caption", "is_said"),
+    [
+        ("<t>", "T", False),
+        ("<t>", "t", True),
+        ("<McRae>", "Mc Rae", True),
+        ("<Mcrae>", "Mc rae", False),
+        ("<ironman suit>", "iron man suit", True),
+        ("<ironman suit>", "iro nma nsuit", False),
+    ],
+)
+def test_where_a_name_may_be_parted(name: str, caption: str, is_said: bool) -> None:
+    assert bool(Lexicon([name]).said(caption)) == is_said
+
+
+def test_an_alias_with_the_same_letters_adds_a_spelling() -> None:
+    names = Lexicon(["<mrx>"], aliases={"<mrx>": ["Mr. X"]})
+    assert names.said("Mr. X and mrx") == names.said("mr x") == {"mrx"}
+    assert Lexicon(["<mr x>"], aliases={"<mr x>": ["MRX"]}).said("mr x") == {"mrx"}
 
 
 def test_order_of_the_pool_does_not_matter() -> None:
