@@ -89,8 +89,8 @@ def refuse_lone(rewards: Float[Tensor, "B G K"]) -> None:
     """Raise ``ValueError`` where rollouts have no siblings, for algorithms that need them."""
     if rewards.shape[1] < 2:
         raise ValueError(
-            "phase.grpo.group_size: a group of one has no siblings to be compared with, every advantage"
-            " would be 0 and nothing would be learned; use 2 or more"
+            "phase.grpo.group_size: a group of one has no siblings to be compared with, every"
+            " advantage would be 0 and nothing would be learned; use 2 or more"
         )
 
 

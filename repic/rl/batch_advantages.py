@@ -42,8 +42,8 @@ def reinforce_pp_advantages(
     """
     if rewards.shape[0] * rewards.shape[1] < 2:
         raise ValueError(
-            "phase.grpo.group_size: a batch of one rollout has nothing to be compared with, its advantage"
-            " would be 0 and nothing would be learned; use more prompts or a larger group"
+            "phase.grpo.group_size: a batch of one rollout has nothing to be compared with, its"
+            " advantage would be 0 and nothing would be learned; use more prompts or a larger group"
         )
     parts, applies = deviations(rewards, weights, over=(0, 1))
     totals = parts @ weights.double()
