@@ -11,8 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from repic.bench.turns import MarkingRubric, Turns
 from repic.data.module import ExampleModule, Examples, IterationBatches
-from repic.phases.grpo import GrpoModule
-from repic.phases.stages import GrpoPhase, with_reference
+from repic.phases.stages import GrpoPhase
 from repic.phases.train import fit
 from repic.run import make
 
@@ -29,18 +28,12 @@ def take_part(
         turns: orders iterations and measures them.
         iterations: how many there will be.
     """
-    phase: GrpoPhase = make(cfg.phase.grpo, rubric=MarkingRubric(turns))
+    phase: GrpoPhase = make(cfg.phase.grpo, rubric=MarkingRubric(turns), iterations=iterations)
     policy = make(cfg.model)(path=model)
     policy.stop_ids = ()  # every caption is as long as allowed
     first = policy.encoder.encode([dataset[i] for i in range(phase.prompts)])
-    module = make_module(
-        phase,
-        policy=policy,
-        engine=make(cfg.engine),
-        monitor=Reporter(turns),
-        iterations=iterations,
-        seed=cfg.seed,
-    )
+    build = phase.module(engine=make(cfg.engine), seed=cfg.seed, spare=None)
+    module = build(policy=policy, monitor=Reporter(turns))
     batches = IterationBatches(
         len(dataset),
         seed=cfg.seed,
@@ -54,37 +47,6 @@ def take_part(
     turns.ready(first.attention_mask.sum().item() / phase.prompts)
     trainer = partial(pl.Trainer, **make(cfg.trainer.options))
     fit("grpo", module, examples, trainer, callbacks=[Gate(turns)])
-
-
-def make_module(
-    phase: GrpoPhase, *, policy: Any, engine: Any, monitor: Any, iterations: int, seed: int
-) -> GrpoModule:
-    """Build the module as ``GrpoPhase`` does."""
-    build = with_reference if phase.kl_coef else GrpoModule
-    return build(
-        policy=policy,
-        engine=engine,
-        rubric=phase.rubric,
-        advantages=phase.advantages,
-        objective=phase.objective,
-        aggregation=phase.aggregation,
-        mask_truncated=phase.mask_truncated,
-        conditions=phase.conditions,
-        kl_estimator=phase.kl_estimator,
-        kl_coef=phase.kl_coef,
-        kl_control=phase.kl_control,
-        spare=None,
-        optimizer=phase.optimizer,
-        schedule=phase.schedule,
-        sampling=phase.sampling,
-        group_size=phase.group_size,
-        iterations=iterations,
-        num_updates=phase.num_updates,
-        micro_batch_tokens=phase.micro_batch_tokens,
-        grad_clip=phase.grad_clip,
-        seed=seed,
-        monitor=monitor,
-    )
 
 
 class Gate(Callback):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -84,3 +85,19 @@ class Engine(ABC):
         """Score given answers, each with the token that ends it, for supervised training."""
         answers = policy.encoder.encode_answers(targets, examples)
         return self.score(policy, examples, answers, entropy=False)
+
+
+def cut(costs: Sequence[int], budget: int) -> list[slice]:
+    """Cut a list into runs that cost no more than the budget, or are single.
+
+    Example:
+        >>> cut([3, 3, 3, 9], 6)
+        [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    cuts, total = [0], 0
+    for place, cost in enumerate(costs):
+        if total and total + cost > budget:
+            cuts.append(place)
+            total = 0
+        total += cost
+    return [slice(a, b) for a, b in pairwise([*cuts, len(costs)])]

@@ -3,7 +3,8 @@
 ``time/vision_s``, ``prefill_s`` and ``decode_s`` are parts of a rollout (where a tower is trained,
 ``vision`` is also part of the update), ``reference_s`` is part of an update. ``tokens/prompt`` and
 ``tokens/completion`` went through the language model, and ``tokens/saved`` would have gone through
-it as well if every caption had a row of its own everywhere.
+it as well if every caption had a row of its own everywhere. ``PlainEngine`` encodes pictures inside
+its prefill, so it has no ``vision``.
 """
 
 import resource

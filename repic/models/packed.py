@@ -21,17 +21,16 @@ from repic.models.cache import GroupCache
 from repic.models.costs import PACKED
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
-from repic.models.engine import Engine
+from repic.models.engine import Engine, cut
 from repic.models.features import FeatureCache
 from repic.models.logprobs import TokenLogprobs
 from repic.models.packed_decoder import PackedDecoder
 from repic.models.packing import Group, PackedRow, pack
-from repic.models.plain import cut
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.types import Example, Rollout
 
-# Prompts of a batch go through the model in portions of so many tokens; more gain no speed.
+# Prompts go through the model in portions of so many tokens, whatever the size of the batch.
 _PREFILL_TOKENS = 16384
 
 
@@ -43,7 +42,6 @@ class PackedEngine(Engine):
             projector are frozen.
         cuda_graphs: on a GPU, decode by repeating a recorded step, whose launch takes no time.
             Memory for all of ``max_new_tokens`` is then taken at once.
-
     """
 
     scheme = PACKED

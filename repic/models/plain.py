@@ -6,7 +6,6 @@ several times in a batch is encoded once, and sampling runs a prompt once and re
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,7 +15,7 @@ from transformers import DynamicCache
 from repic.models.costs import PLAIN
 from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import PromptBatch
-from repic.models.engine import Engine
+from repic.models.engine import Engine, cut
 from repic.models.logprobs import TokenLogprobs, pad_completions
 from repic.models.policy import Policy
 from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
@@ -93,22 +92,6 @@ class PlainEngine(Engine):
         # Prompts end in the same column, so completions are predicted by the last ones. Only there
         # is the head applied: logits of every place would be the largest tensor by far.
         return policy.score(hidden[:, -length:][mask], completions, entropy=entropy)
-
-
-def cut(costs: Sequence[int], budget: int) -> list[slice]:
-    """Cut a list into runs that cost no more than the budget, or are single.
-
-    Example:
-        >>> cut([3, 3, 3, 9], 6)
-        [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
-    """
-    cuts, total = [0], 0
-    for place, cost in enumerate(costs):
-        if total and total + cost > budget:
-            cuts.append(place)
-            total = 0
-        total += cost
-    return [slice(a, b) for a, b in pairwise([*cuts, len(costs)])]
 
 
 class _PlainDecoder:

@@ -218,11 +218,11 @@ class GrpoPhase:
             seed=context.seed,
         )
 
-    def run(self, context: Context, start: Stage) -> Stage:
-        """Train from ``start``; what is finished already is not done again."""
-        make_module = partial(
+    def module(self, *, engine: Any, seed: int, spare: Spare | None) -> Callable[..., GrpoModule]:
+        """Return what builds the phase's module from ``policy`` and ``monitor``."""
+        return partial(
             with_reference if self.kl_coef else GrpoModule,
-            engine=context.engine,
+            engine=engine,
             rubric=self.rubric,
             advantages=self.advantages,
             objective=self.objective,
@@ -232,7 +232,7 @@ class GrpoPhase:
             kl_estimator=self.kl_estimator,
             kl_coef=self.kl_coef,
             kl_control=self.kl_control,
-            spare=self.spare(context),
+            spare=spare,
             optimizer=self.optimizer,
             schedule=self.schedule,
             sampling=self.sampling,
@@ -241,8 +241,11 @@ class GrpoPhase:
             num_updates=self.num_updates,
             micro_batch_tokens=self.micro_batch_tokens,
             grad_clip=self.grad_clip,
-            seed=context.seed,
+            seed=seed,
         )
+
+    def run(self, context: Context, start: Stage) -> Stage:
+        """Train from ``start``; what is finished already is not done again."""
         dataset = context.dataset(
             split="train",
             counts=self.counts,
@@ -256,7 +259,9 @@ class GrpoPhase:
             folder=context.folder / "checkpoints" / "grpo",
             metrics=context.folder / "metrics.jsonl",
             dataset=dataset,
-            make_module=make_module,
+            make_module=self.module(
+                engine=context.engine, seed=context.seed, spare=self.spare(context)
+            ),
             iterations=self.iterations,
             batch_size=self.prompts,
             micro_batch=max(self.prompts // distributed.world_size(), 1),

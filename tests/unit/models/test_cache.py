@@ -1,6 +1,5 @@
 """Decoding against shared prompts: one masked attention for each rollout says what is right."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,7 +119,9 @@ def test_recorded_steps_draw_the_same(directory: Path) -> None:
 
 @pytest.mark.gpu
 def test_a_recorded_step_takes_other_inputs() -> None:
-    compute: Callable[..., torch.Tensor] = lambda x, y: x * 2 + y  # noqa: E731
+    def compute(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x * 2 + y
+
     one, two = torch.ones(3, device="cuda"), torch.full((3,), 5.0, device="cuda")
     step = CapturedStep(compute, one, one)
     assert step(two, one).tolist() == [11, 11, 11]
