@@ -89,7 +89,6 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
         "objective": partial(grpo_loss, clip_eps_low=0.2, clip_eps_high=0.2),
         "aggregation": "sequence_mean",
         "mask_truncated": False,
-        "conditions": {},
         "kl_estimator": "k3",
         "kl_coef": 0.1,
         "kl_control": FIXED_KL,

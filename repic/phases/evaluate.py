@@ -20,10 +20,15 @@ Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
 
 
 class Answer(NamedTuple):
-    """One written caption; ``finished`` is False when it was cut at the longest length."""
+    """One written caption.
+
+    ``finished`` is False when it was cut at the longest length; ``token_ids`` are the model's,
+    with the end token, and none where no model wrote it.
+    """
 
     text: str
     finished: bool
+    token_ids: tuple[int, ...] = ()
 
 
 def sample_texts(
@@ -36,7 +41,7 @@ def sample_texts(
     for first in range(0, len(mine), batch_size):
         batch = mine[first : first + batch_size]
         rollouts = engine.sample(policy, batch, group_size=1, sampling=sampling, seed=0)
-        answers += [Answer(rollout.text, rollout.finished) for rollout in rollouts]
+        answers += [Answer(r.text, r.finished, tuple(r.completion_ids.tolist())) for r in rollouts]
     return distributed.gather(answers)
 
 
@@ -191,9 +196,14 @@ class Evaluation:
         """Raw reward components of each caption; None where one does not apply."""
         if self.rubric is None:
             return [{} for _ in examples]
-        empty = torch.empty(0)
         rollouts = [
-            Rollout(example, answer.text, empty.long(), empty, answer.finished)
+            Rollout(
+                example,
+                answer.text,
+                torch.tensor(answer.token_ids, dtype=torch.long),
+                torch.empty(0),
+                answer.finished,
+            )
             for example, answer in zip(examples, answers, strict=True)
         ]
         scored = self.rubric.score(rollouts)
@@ -207,12 +217,14 @@ def cached_answers(
 ) -> list[Answer]:
     """Read captions that were written before, or write them and keep them."""
     rows = distributed.from_main(store.read_lines(path))
-    if [row["id"] for row in rows] != [example.id for example in examples]:
+    # Captions that were kept without their tokens are written anew.
+    kept = [row["id"] for row in rows if "token_ids" in row]
+    if kept != [example.id for example in examples]:
         answers = write(examples)
         rows = [{"id": e.id, **a._asdict()} for e, a in zip(examples, answers, strict=True)]
         if distributed.rank() == 0:
             store.write_lines(path, rows)
-    return [Answer(row["text"], row["finished"]) for row in rows]
+    return [Answer(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]
 
 
 def brief(cell: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ prompts. Deviations:
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,6 @@ class GrpoModule(pl.LightningModule):
         aggregation: how tokens are weighed; see ``repic.rl.aggregation``.
         mask_truncated: rollouts that did not end by themselves are compared with their siblings,
             and are no part of the loss.
-        conditions: see ``repic.rl.conditions``.
         kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.
         kl_control: where the KL counts, and what becomes of coefficient and reference.
         spare: prompts in place of those without signal; None keeps them.
@@ -87,7 +86,6 @@ class GrpoModule(pl.LightningModule):
         objective: Callable[..., Any],
         aggregation: str,
         mask_truncated: bool,
-        conditions: Mapping[str, Mapping[str, Any]],
         kl_estimator: str,
         kl_coef: float,
         kl_control: KlControl,
@@ -107,7 +105,7 @@ class GrpoModule(pl.LightningModule):
         self.automatic_optimization = False
         self.policy, self.engine, self.rubric, self.monitor = policy, engine, rubric, monitor
         self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
-        self.mask_truncated, self.conditions, self.spare = mask_truncated, conditions, spare
+        self.mask_truncated, self.spare = mask_truncated, spare
         self.kl_estimator, self.kl_coef, self.kl_control = kl_estimator, kl_coef, kl_control
         self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
         self.sampling, self.group_size, self.seed = sampling, group_size, seed
@@ -125,7 +123,7 @@ class GrpoModule(pl.LightningModule):
         self.renew_reference()
         draw, resampled = self.draw(examples)
         drawn = time.perf_counter()
-        portions = self.portions(draw.rollouts)
+        portions = self.portions(draw.rollouts, draw.ref_logprobs)
         credit, conditions = self.credit(draw, portions)
         referred = time.perf_counter()
         hand_out(credit.advantages(self.advantages).flatten().to(self.device), portions)
@@ -135,7 +133,7 @@ class GrpoModule(pl.LightningModule):
             self.is_checked = True
         updating = time.perf_counter()
         numbers = self.update(portions)
-        took = time.perf_counter() - updating + referred - drawn
+        took = time.perf_counter() - updating + referred - drawn + draw.reference_s
         entropy = torch.tensor(numbers.pop("entropy"))
         self.metrics = {
             **group_diagnostics(
@@ -147,6 +145,7 @@ class GrpoModule(pl.LightningModule):
                 entropy=entropy,
             ),
             **conditions,
+            **{f"grpo/failed_frac/{name}": share for name, share in draw.failures.items()},
             **resampled,
             **numbers,
             **work_done(
@@ -158,7 +157,7 @@ class GrpoModule(pl.LightningModule):
                     "reward": draw.reward_s + credited - referred,
                     "update": took,
                 },
-                has_reference=self.kl_coef > 0,
+                has_reference=self.kl_coef > 0 or self.rubric.needs_reference,
                 num_updates=self.num_updates,
             ),
         }
@@ -179,7 +178,7 @@ class GrpoModule(pl.LightningModule):
 
         def is_lively(rewards: Tensor) -> Tensor:
             credit = Credit(self.rubric.names, rewards, self.rubric.weights)
-            return has_signal(credit.conditioned(self.conditions)[0].rewards, credit.weights)
+            return has_signal(credit.conditioned(self.rubric.conditions)[0].rewards, credit.weights)
 
         return draw_with_signal(draw, self.sample, is_lively, self.spare, self.iteration)
 
@@ -196,13 +195,23 @@ class GrpoModule(pl.LightningModule):
             )
         groups = as_groups(rollouts, self.group_size)
         sampled = time.perf_counter()
-        values = self.rubric.score(rollouts).values.view(len(groups), self.group_size, -1)
-        return Draw(groups, values, sampled - begun, time.perf_counter() - sampled)
+        reference = self.reference_of(rollouts) if self.rubric.needs_reference else None
+        referred = time.perf_counter()
+        scored = self.rubric.score(rollouts, reference)
+        return Draw(
+            groups,
+            scored.values.view(len(groups), self.group_size, -1),
+            rollout_s=sampled - begun,
+            reference_s=referred - sampled,
+            reward_s=time.perf_counter() - referred,
+            failures=scored.failures(),
+            ref_logprobs=reference,
+        )
 
     def credit(self, draw: Draw, portions: list[Portion]) -> tuple[Credit, dict[str, float]]:
         """Return what the advantages are made of, and what to log of its conditions."""
         credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
-        credit, numbers = credit.conditioned(self.conditions)
+        credit, numbers = credit.conditioned(self.rubric.conditions)
         if self.kl_control.in_reward:
             credit = credit.with_kl(self.rollout_kls(portions), self.kl_coef)
         return credit, numbers
@@ -213,10 +222,31 @@ class GrpoModule(pl.LightningModule):
         torch.manual_seed(seed)
         return seed
 
-    def portions(self, rollouts: Sequence[Rollout]) -> list[Portion]:
-        """Cut an iteration into what fits through the model at once."""
+    def portions(
+        self, rollouts: Sequence[Rollout], ref_logprobs: Sequence[Tensor] | None = None
+    ) -> list[Portion]:
+        """Cut an iteration into what fits through the model at once.
+
+        Args:
+            ref_logprobs: of each rollout's tokens [T], where they are known already.
+        """
         spans = self.engine.split(self.policy, rollouts, max_tokens=self.micro_batch_tokens)
-        return [Portion(list(rollouts[span])) for span in spans]
+        portions = [Portion(list(rollouts[span])) for span in spans]
+        for span, portion in zip(spans, portions, strict=True):
+            if ref_logprobs is not None:
+                rows = list(ref_logprobs[span])
+                portion.ref_logprobs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return portions
+
+    def reference_of(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, ...]:
+        """The reference's log-probabilities of each rollout's tokens [T]."""
+        rows = []
+        for portion in self.portions(rollouts):
+            with self.enough_memory(portion, "the reference's part"):
+                reference = self.reference_logprobs(portion)
+            pairs = zip(reference, portion.rollouts, strict=True)
+            rows += [row[: len(rollout.completion_ids)] for row, rollout in pairs]
+        return tuple(rows)
 
     def rollout_kls(self, portions: Sequence[Portion]) -> Tensor:
         """Each rollout's KL from the reference, whose log-probabilities the portions keep."""

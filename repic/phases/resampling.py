@@ -7,8 +7,8 @@ DAPO, https://arxiv.org/abs/2503.14476, section 3.2. Deviations:
 2. What is still dull after the last attempt stays, with advantages of 0.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -51,7 +51,10 @@ class Draw:
     Attributes:
         groups: of one prompt each.
         rewards: [B, G, K].
-        rollout_s, reward_s: seconds of sampling and of scoring.
+        rollout_s, reference_s, reward_s: seconds of sampling, of the reference's scores that
+            rewards ask for, and of scoring.
+        failures: share of rollouts for which a component could not be had, by component.
+        ref_logprobs: of each rollout's tokens under the reference [T], if a reward asked for them.
         num_replaced: groups that were dropped for others on the way.
     """
 
@@ -59,6 +62,9 @@ class Draw:
     rewards: Tensor
     rollout_s: float
     reward_s: float
+    reference_s: float = 0.0
+    failures: Mapping[str, float] = field(default_factory=dict)
+    ref_logprobs: tuple[Tensor, ...] | None = None
     num_replaced: int = 0
 
     @property
@@ -68,13 +74,21 @@ class Draw:
     def replaced(self, places: Sequence[int], fresh: "Draw") -> "Draw":
         """Put other groups in some places."""
         groups, rewards = list(self.groups), self.rewards.clone()
-        for place, group, values in zip(places, fresh.groups, fresh.rewards, strict=True):
-            groups[place], rewards[place] = group, values
+        scores = list(self.ref_logprobs or ())
+        size = len(groups[0])
+        for number, place in enumerate(places):
+            groups[place], rewards[place] = fresh.groups[number], fresh.rewards[number]
+            if fresh.ref_logprobs is not None:
+                new = fresh.ref_logprobs[number * size : (number + 1) * size]
+                scores[place * size : (place + 1) * size] = new
         return Draw(
             groups,
             rewards,
             self.rollout_s + fresh.rollout_s,
             self.reward_s + fresh.reward_s,
+            self.reference_s + fresh.reference_s,
+            {**self.failures, **fresh.failures},
+            tuple(scores) if self.ref_logprobs is not None else None,
             self.num_replaced + len(places),
         )
 

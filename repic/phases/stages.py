@@ -169,7 +169,6 @@ class GrpoPhase:
     objective: Callable[..., Any]
     aggregation: str
     mask_truncated: bool
-    conditions: Mapping[str, Mapping[str, Any]]
     kl_estimator: str
     kl_coef: float
     kl_control: KlControl
@@ -181,7 +180,7 @@ class GrpoPhase:
         names = self.rubric.names
         # They refuse groups and batches that are too small for them.
         self.advantages(torch.zeros(self.prompts, self.group_size, len(names)), self.rubric.weights)
-        read_conditions(self.conditions, names)
+        read_conditions(self.rubric.conditions, names)
         if self.resample_attempts < 0:
             raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
         self.kl_control.check(self.kl_coef)
@@ -221,14 +220,13 @@ class GrpoPhase:
     def module(self, *, engine: Any, seed: int, spare: Spare | None) -> Callable[..., GrpoModule]:
         """Return what builds the phase's module from ``policy`` and ``monitor``."""
         return partial(
-            with_reference if self.kl_coef else GrpoModule,
+            with_reference if self.kl_coef or self.rubric.needs_reference else GrpoModule,
             engine=engine,
             rubric=self.rubric,
             advantages=self.advantages,
             objective=self.objective,
             aggregation=self.aggregation,
             mask_truncated=self.mask_truncated,
-            conditions=self.conditions,
             kl_estimator=self.kl_estimator,
             kl_coef=self.kl_coef,
             kl_control=self.kl_control,

@@ -4,12 +4,12 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repic.types import Example, Rollout
@@ -38,11 +38,14 @@ class RewardBatch:
 
     Attributes:
         names: of the K components.
-        values: [N, K], NaN where a component does not apply.
+        values: [N, K], NaN where a component does not apply, or could not be had.
+        failed: [N, K], where a component should have applied and could not be had (a judge that
+            did not answer); None: nowhere.
     """
 
     names: tuple[str, ...]
     values: Float[Tensor, "N K"]
+    failed: Bool[Tensor, "N K"] | None = None
 
     def totals(self, weights: Float[Tensor, " K"]) -> Float[Tensor, " N"]:
         """Sum weight times component over the components that apply; 0 where none does."""
@@ -56,6 +59,44 @@ class RewardBatch:
             for name, value in zip(self.names, values, strict=True)
         }
 
+    def failures(self) -> dict[str, float]:
+        """Share of rollouts for which a component failed, by component; of those that ever do."""
+        if self.failed is None or not len(self.failed):
+            return {}
+        shares = self.failed.float().mean(dim=0).tolist()
+        return {name: share for name, share in zip(self.names, shares, strict=True) if share}
+
+
+Logprobs = Sequence[Float[Tensor, " _"]]  # of each completion's tokens
+
+
+@runtime_checkable
+class BatchReward(Protocol):
+    """Scores rollouts together: what a model judges, or what needs more than a caption's text."""
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components, in a fixed order."""
+        ...
+
+    def score(self, rollouts: Sequence[Rollout]) -> RewardBatch: ...
+
+
+@runtime_checkable
+class ReferenceReward(Protocol):
+    """Scores rollouts by what the frozen reference makes of them."""
+
+    needs_reference: bool
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components, in a fixed order."""
+        ...
+
+    def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None) -> RewardBatch:
+        """Score with the log-probabilities of each completion's tokens; None: there are none."""
+        ...
+
 
 class Rubric:
     """Several rewards and the weights of their components.
@@ -65,10 +106,18 @@ class Rubric:
         weights: by component. One that is not listed has weight 0: it is measured, and not
             trained on. A weight for a component that no reward yields, or one that is not a finite
             number, is a ``ValueError``.
+        conditions: under which components count; see ``repic.rl.conditions``. Components stay raw
+            here: who learns from them applies the conditions.
     """
 
-    def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
+        weights: Mapping[str, object],
+        conditions: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         self.rewards = dict(rewards)
+        self.conditions = tuple(conditions)
         self.names = tuple(name for r in self.rewards.values() for name in r.components)
         twice = {name for name in self.names if self.names.count(name) > 1 or name == TOTAL}
         if twice:
@@ -80,25 +129,66 @@ class Rubric:
         }
         self.weights: Float[Tensor, " K"] = torch.tensor([checked.get(n, 0.0) for n in self.names])
 
-    def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a reward asks what the frozen reference makes of the rollouts."""
+        return any(getattr(reward, "needs_reference", False) for reward in self.rewards.values())
+
+    def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None = None) -> RewardBatch:
         """Score every rollout with every reward.
+
+        Args:
+            rollouts: of any prompts.
+            logprobs: of each completion's tokens under the frozen reference, where
+                ``needs_reference``; None if there is no such model: what needs it does not apply.
 
         Example:
             ``rubric.score(rollouts).values.view(num_prompts, group_size, -1)`` is what
             ``rl.advantages`` takes, with ``rubric.weights``.
         """
-        rows = [self._row(rollout) for rollout in rollouts]
-        return RewardBatch(self.names, torch.tensor(rows).view(len(rows), len(self.names)))
-
-    def _row(self, rollout: Rollout) -> list[float]:
-        parts: dict[str, float] = {}
-        for key, reward in self.rewards.items():
-            scored = reward(rollout.text, rollout.example)
-            assert set(scored) == set(reward.components), f"reward {key} yields {set(scored)}"
-            parts.update(scored)
+        parts = [
+            _score(key, reward, rollouts, logprobs) for key, reward in self.rewards.items()
+        ] or [RewardBatch((), torch.zeros(len(rollouts), 0))]
+        values = torch.cat([part.values for part in parts], dim=1)
         # An infinite reward would make every sibling's advantage NaN.
-        assert not any(map(math.isinf, parts.values())), f"{rollout.example.id}: {parts}"
-        return [parts[name] for name in self.names]
+        for rollout, row in zip(rollouts, values, strict=True):
+            assert not row.isinf().any(), f"{rollout.example.id}: {row.tolist()} of {self.names}"
+        fails = [_nowhere(part) if part.failed is None else part.failed for part in parts]
+        return RewardBatch(self.names, values, torch.cat(fails, dim=1))
+
+
+def score_each(
+    reward: Reward, rollouts: Sequence[Rollout], key: str = "reward"
+) -> Float[Tensor, "N K"]:
+    """Score rollouts one by one."""
+    rows = []
+    for rollout in rollouts:
+        scored = reward(rollout.text, rollout.example)
+        assert set(scored) == set(reward.components), f"reward {key} yields {set(scored)}"
+        rows.append([scored[name] for name in reward.components])
+    return torch.tensor(rows).view(len(rollouts), len(reward.components))
+
+
+def _score(
+    key: str,
+    reward: Reward | BatchReward | ReferenceReward,
+    rollouts: Sequence[Rollout],
+    logprobs: Logprobs | None,
+) -> RewardBatch:
+    if isinstance(reward, ReferenceReward):
+        batch = reward.score(rollouts, logprobs)
+    elif isinstance(reward, BatchReward):
+        batch = reward.score(rollouts)
+    else:
+        batch = RewardBatch(reward.components, score_each(reward, rollouts, key))
+    shape = (len(rollouts), len(reward.components))
+    assert batch.names == reward.components, f"reward {key} yields {batch.names}"
+    assert batch.values.shape == shape, f"reward {key}: {tuple(batch.values.shape)}, not {shape}"
+    return batch
+
+
+def _nowhere(batch: RewardBatch) -> Bool[Tensor, "N K"]:
+    return torch.zeros_like(batch.values, dtype=torch.bool)
 
 
 def _check_weight(name: str, weight: object, names: tuple[str, ...]) -> float:

@@ -1,56 +1,73 @@
-"""Rewards that count only where another one is high enough.
+"""Rewards that count only where another component is high enough, or low enough.
 
 GDPO, https://arxiv.org/abs/2601.05242, equation 8: an easy reward that is conditioned on a hard one
-cannot be collected in its place, which a small weight alone does not prevent. Deviations:
+cannot be collected in its place, which a small weight alone does not prevent. With a component
+that measures length, the same is RePIC's length gate (https://arxiv.org/abs/2506.18369, appendix
+B.6) and BalCapRL's length-conditional mask (https://arxiv.org/abs/2605.07394). Deviations:
 
 1. A condition on a component that does not apply (NaN) takes no part: the reward stays as it is.
 2. Conditions look at the raw components, so their order does not matter.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
 class Condition(NamedTuple):
-    """A component counts where another one is at least so much."""
+    """A component counts where another one is at least, and at most, so much."""
 
     component: str
     on: str
-    at_least: float
+    at_least: float = -math.inf
+    at_most: float = math.inf
 
 
 def read_conditions(
-    settings: Mapping[str, Mapping[str, Any]], names: Sequence[str]
+    settings: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[Condition, ...]:
-    """Check ``{component: {on: other, at_least: number}}`` against the components there are.
+    """Check ``[{component: …, on: …, at_least: …, at_most: …}]``; one bound may be left out.
+
+    Args:
+        settings: as they stand in the configuration.
+        names: of the components there are.
 
     Example:
-        >>> read_conditions({"fluency": {"on": "truth", "at_least": 0.5}}, ["truth", "fluency"])
-        (Condition(component='fluency', on='truth', at_least=0.5),)
+        >>> read_conditions([{"component": "wit", "on": "truth", "at_least": 1}], ["truth", "wit"])
+        (Condition(component='wit', on='truth', at_least=1.0, at_most=inf),)
     """
     conditions = []
-    for component, setting in settings.items():
-        place = f"phase.grpo.conditions.{component}"
-        if set(setting) != {"on", "at_least"}:
-            raise ValueError(f"{place}: give `on` and `at_least`, not {', '.join(setting)}")
-        for name in (component, setting["on"]):
+    for index, setting in enumerate(settings):
+        place = f"reward.rubric.conditions[{index}]"
+        bounds = {key: setting[key] for key in ("at_least", "at_most") if key in setting}
+        if not bounds or set(setting) - set(bounds) != {"component", "on"}:
+            raise ValueError(
+                f"{place}: give `component`, `on`, and `at_least` or `at_most` or both, not"
+                f" {', '.join(map(str, setting))}"
+            )
+        for name in (setting["component"], setting["on"]):
             if name not in names:
                 raise ValueError(
                     f"{place}: no reward yields {name!r}; there are {', '.join(names)}"
                 )
-        if component == setting["on"]:
+        if setting["component"] == setting["on"]:
             raise ValueError(f"{place}: a component cannot be conditioned on itself")
-        conditions.append(Condition(component, setting["on"], float(setting["at_least"])))
+        limits = {key: float(value) for key, value in bounds.items()}
+        condition = Condition(setting["component"], setting["on"], **limits)
+        if not condition.at_least <= condition.at_most:
+            raise ValueError(f"{place}: nothing is at least {condition.at_least} and at most less")
+        conditions.append(condition)
     return tuple(conditions)
 
 
 def conditioned_rewards(
     rewards: Float[Tensor, "B G K"], names: Sequence[str], conditions: Sequence[Condition]
 ) -> Float[Tensor, "B G K"]:
-    """Set a component to 0 where its condition does not hold.
+    """Set a component to 0 where a condition of it does not hold.
 
     Args:
         rewards: raw components, NaN where one does not apply; those stay NaN.
@@ -66,8 +83,8 @@ def conditioned_rewards(
     """
     result = rewards.clone()
     for condition in conditions:
-        is_unmet = rewards[..., names.index(condition.on)] < condition.at_least  # NaN: False
         component = result[..., names.index(condition.component)]
+        is_unmet = _is_unmet(condition, rewards, names)
         component.masked_fill_(is_unmet & ~component.isnan(), 0.0)
     return result
 
@@ -78,13 +95,20 @@ def condition_diagnostics(
     """Say how often conditions hold, and what their components were before.
 
     Keys, for each conditioned component: ``grpo/condition_met_frac/<name>``, the share of rollouts
-    with the component that kept it; ``grpo/raw_reward/<name>``, its mean without the condition.
+    with the component that kept it; ``grpo/raw_reward/<name>``, its mean without the conditions.
     """
     numbers: dict[str, float] = {}
-    for component, on, at_least in conditions:
-        values = rewards[..., names.index(component)]
-        is_unmet = (rewards[..., names.index(on)] < at_least)[~values.isnan()]
+    for name in dict.fromkeys(condition.component for condition in conditions):
+        values = rewards[..., names.index(name)]
+        unmet = [_is_unmet(c, rewards, names) for c in conditions if c.component == name]
+        is_unmet = torch.stack(unmet).any(dim=0)[~values.isnan()]
         if len(is_unmet):
-            numbers[f"grpo/condition_met_frac/{component}"] = (~is_unmet).float().mean().item()
-            numbers[f"grpo/raw_reward/{component}"] = values.nanmean().item()
+            numbers[f"grpo/condition_met_frac/{name}"] = (~is_unmet).float().mean().item()
+            numbers[f"grpo/raw_reward/{name}"] = values.nanmean().item()
     return numbers
+
+
+def _is_unmet(condition: Condition, rewards: Tensor, names: Sequence[str]) -> Tensor:
+    """Where a condition does not hold [B, G]; one on what does not apply (NaN) always does."""
+    on = rewards[..., names.index(condition.on)]
+    return (on < condition.at_least) | (on > condition.at_most)

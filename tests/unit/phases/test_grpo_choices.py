@@ -15,7 +15,7 @@ from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.grpo import GrpoModule
 from repic.phases.resampling import Draw, Spare
-from repic.rewards.rubric import Rubric
+from repic.rewards.rubric import RewardBatch, Rubric
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
@@ -265,9 +265,9 @@ def test_spare_prompts_follow_from_the_iteration(monkeypatch: pytest.MonkeyPatch
 
 def test_a_condition_reaches_the_advantages(folder: Path) -> None:
     seen = Seen()
-    conditions = {"vowels": {"on": "number", "at_least": 1.0}}
-    rubric = Rubric({"numbered": Numbered("x")}, {"vowels": 1.0})  # number is always 0
-    module = grpo(folder, rubric=rubric, conditions=conditions, objective=seen)
+    conditions = [{"component": "vowels", "on": "number", "at_least": 1.0}]
+    rubric = Rubric({"numbered": Numbered("x")}, {"vowels": 1.0}, conditions)  # number is always 0
+    module = grpo(folder, rubric=rubric, objective=seen)
     assert seen.advantages[0].eq(0).all()
     row = module.monitor.rows[0]
     assert row["grpo/condition_met_frac/vowels"] == 0
@@ -285,3 +285,57 @@ def test_batch_statistics_are_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         credit = Credit(("a", "b"), rewards[rank::2], weights)
         torch.testing.assert_close(credit.advantages(function), whole[rank::2])
+
+
+class Surprise:
+    """A reward of what the reference makes of a caption."""
+
+    components = ("surprise",)
+    needs_reference = True
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def score(self, rollouts, logprobs):
+        self.seen += list(logprobs)
+        values = torch.tensor([-row.mean().item() for row in logprobs])
+        return RewardBatch(self.components, values[:, None])
+
+
+def test_a_reward_may_ask_the_reference_and_nothing_is_computed_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    plain = PlainEngine.reference_logprobs
+
+    def counted(self, policy, rollouts):
+        calls.append(len(rollouts))
+        return plain(self, policy, rollouts)
+
+    monkeypatch.setattr(PlainEngine, "reference_logprobs", counted)
+    reward = Surprise()
+    rubric = Rubric({"s": reward}, {"surprise": 1.0})
+    module = grpo(folder, rubric=rubric, kl_coef=0.1, iterations=1)
+    assert sum(calls) == 12  # once each, for the reward and for the KL
+    # Before the first update the reference is the policy: what it says is what the sampler said.
+    assert module.monitor.rows[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert len(reward.seen) == 12
+    again = Surprise()
+    grpo(folder, rubric=Rubric({"s": again}, {"surprise": 1.0}), kl_coef=0.0, iterations=1)
+    for one, other in zip(reward.seen, again.seen, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_failures_of_a_reward_are_logged(folder: Path) -> None:
+    class Broken:
+        components = ("judged",)
+
+        def score(self, rollouts):
+            failed = torch.arange(len(rollouts))[:, None] % 3 == 0
+            values = torch.where(failed, torch.nan, 1.0)
+            return RewardBatch(self.components, values, failed)
+
+    rubric = Rubric({"vowels": Vowels(), "b": Broken()}, {"vowels": 1.0, "judged": 1.0})
+    row = grpo(folder, rubric=rubric, iterations=1).monitor.rows[0]
+    assert row["grpo/failed_frac/judged"] == pytest.approx(1 / 3)
+    assert row["grpo/reward/judged"] == 1.0

@@ -101,3 +101,46 @@ def test_the_caller_cannot_change_the_rubric_afterwards() -> None:
     rubric = Rubric(rewards, {"length": 1.0})
     rewards.clear()
     assert rubric.score([make_rollout("ab")]).values.tolist() == [[2.0, 0.0]]
+
+
+class Together:
+    """A reward of the whole batch; it fails for captions that say so."""
+
+    components = ("share", "rank")
+
+    def score(self, rollouts):
+        total = sum(len(r.text) for r in rollouts)
+        values = torch.tensor([[len(r.text) / total, float(i)] for i, r in enumerate(rollouts)])
+        failed = torch.tensor([[r.text == "fail", False] for r in rollouts])
+        return RewardBatch(self.components, values.masked_fill(failed, NAN), failed)
+
+
+class Surprise:
+    components = ("surprise",)
+    needs_reference = True
+
+    def score(self, rollouts, logprobs):
+        values = (
+            [NAN] * len(rollouts) if logprobs is None else [-row.sum().item() for row in logprobs]
+        )
+        return RewardBatch(self.components, torch.tensor(values)[:, None])
+
+
+def test_rewards_that_score_rollouts_together() -> None:
+    rubric = Rubric({"each": Length(), "batch": Together()}, {"share": 1.0})
+    assert not rubric.needs_reference
+    batch = rubric.score([make_rollout("abcd"), make_rollout("fail")])
+    expected = torch.tensor([[4.0, 0.0, 0.5, 0.0], [4.0, 0.0, NAN, 1.0]])
+    torch.testing.assert_close(batch.values, expected, equal_nan=True)
+    assert batch.failures() == {"share": 0.5}
+    assert batch.totals(rubric.weights).tolist() == [0.5, 0.0]
+    assert rubric.score([make_rollout("a")]).failures() == {}
+
+
+def test_rewards_that_ask_the_reference() -> None:
+    rubric = Rubric({"s": Surprise()}, {"surprise": 1.0})
+    assert rubric.needs_reference
+    rollouts = [make_rollout("a"), make_rollout("b")]
+    with_reference = rubric.score(rollouts, [torch.tensor([-1.0, -2.0]), torch.tensor([-0.5])])
+    assert with_reference.values.flatten().tolist() == [3.0, 0.5]
+    assert rubric.score(rollouts).values.isnan().all()

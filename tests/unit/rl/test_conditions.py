@@ -45,21 +45,40 @@ def test_what_is_logged() -> None:
     assert condition_diagnostics(nothing, NAMES, [Condition("fluency", "truth", 0.5)]) == {}
 
 
+def test_bounds_on_both_sides() -> None:
+    rewards = torch.tensor([[[0.3, 1.0], [0.5, 1.0], [1.2, 1.0], [2.0, 1.0], [2.1, 1.0]]])
+    mask = [Condition("language", "ratio", at_least=0.5, at_most=2.0)]
+    got = conditioned_rewards(rewards, ["ratio", "language"], mask)
+    assert got[0, :, 1].tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
+    numbers = condition_diagnostics(rewards, ["ratio", "language"], mask)
+    assert numbers["grpo/condition_met_frac/language"] == pytest.approx(0.6)
+
+
+def test_all_conditions_of_a_component_must_hold() -> None:
+    rewards = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]])
+    both = [Condition("c", "a", 0.5), Condition("c", "b", 0.5)]
+    assert conditioned_rewards(rewards, ["a", "b", "c"], both)[0, :, 2].tolist() == [0, 0, 0, 1]
+    met = condition_diagnostics(rewards, ["a", "b", "c"], both)["grpo/condition_met_frac/c"]
+    assert met == pytest.approx(0.25)
+
+
 def test_settings_are_read() -> None:
-    settings = {"length": {"on": "truth", "at_least": 1}}
-    assert read_conditions(settings, NAMES) == (Condition("length", "truth", 1.0),)
-    assert read_conditions({}, NAMES) == ()
+    settings = [{"component": "length", "on": "truth", "at_most": 1}]
+    assert read_conditions(settings, NAMES) == (Condition("length", "truth", at_most=1.0),)
+    assert read_conditions([], NAMES) == ()
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("setting", "message"),
     [
-        ({"beauty": {"on": "truth", "at_least": 1}}, "no reward yields 'beauty'"),
-        ({"length": {"on": "beauty", "at_least": 1}}, "length: no reward yields 'beauty'"),
-        ({"length": {"on": "length", "at_least": 1}}, "conditioned on itself"),
-        ({"length": {"on": "truth"}}, "give `on` and `at_least`"),
+        ({"component": "beauty", "on": "truth", "at_least": 1}, "no reward yields 'beauty'"),
+        ({"component": "length", "on": "beauty", "at_least": 1}, "no reward yields 'beauty'"),
+        ({"component": "length", "on": "length", "at_least": 1}, "conditioned on itself"),
+        ({"component": "length", "on": "truth"}, "or `at_most` or both, not component, on"),
+        ({"component": "length", "on": "truth", "at_lest": 1, "at_most": 2}, "not component, on"),
+        ({"component": "length", "on": "truth", "at_least": 3, "at_most": 2}, "at least 3.0 and"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        read_conditions(settings, NAMES)
+def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"reward\.rubric\.conditions\[1\].*{message}"):
+        read_conditions([{"component": "fluency", "on": "truth", "at_least": 0.5}, setting], NAMES)
