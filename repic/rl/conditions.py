@@ -33,7 +33,7 @@ def read_conditions(
     """Check ``[{component: …, on: …, at_least: …, at_most: …}]``; one bound may be left out.
 
     Args:
-        settings: as they stand in the configuration.
+        settings: as they stand in the configuration; several components may share a condition.
         names: of the components there are.
 
     Example:
@@ -49,18 +49,20 @@ def read_conditions(
                 f"{place}: give `component`, `on`, and `at_least` or `at_most` or both, not"
                 f" {', '.join(map(str, setting))}"
             )
-        for name in (setting["component"], setting["on"]):
+        which = setting["component"]
+        components = [which] if isinstance(which, str) else list(which)
+        for name in (*components, setting["on"]):
             if name not in names:
                 raise ValueError(
                     f"{place}: no reward yields {name!r}; there are {', '.join(names)}"
                 )
-        if setting["component"] == setting["on"]:
+        if setting["on"] in components:
             raise ValueError(f"{place}: a component cannot be conditioned on itself")
         limits = {key: float(value) for key, value in bounds.items()}
-        condition = Condition(setting["component"], setting["on"], **limits)
-        if not condition.at_least <= condition.at_most:
-            raise ValueError(f"{place}: nothing is at least {condition.at_least} and at most less")
-        conditions.append(condition)
+        added = [Condition(name, setting["on"], **limits) for name in components]
+        if not all(condition.at_least <= condition.at_most for condition in added):
+            raise ValueError(f"{place}: nothing is at least {limits['at_least']} and at most less")
+        conditions += added
     return tuple(conditions)
 
 

@@ -66,6 +66,11 @@ def test_settings_are_read() -> None:
     settings = [{"component": "length", "on": "truth", "at_most": 1}]
     assert read_conditions(settings, NAMES) == (Condition("length", "truth", at_most=1.0),)
     assert read_conditions([], NAMES) == ()
+    both = [{"component": ["length", "fluency"], "on": "truth", "at_least": 0.5}]
+    assert read_conditions(both, NAMES) == (
+        Condition("length", "truth", 0.5),
+        Condition("fluency", "truth", 0.5),
+    )
 
 
 @pytest.mark.parametrize(
