@@ -17,6 +17,7 @@ than the true box was measured in answers in the pixels that it was shown.
 
 from collections.abc import Callable, Collection
 
+from repic.parsing import parse_box
 from repic.types import Box, Example
 
 
@@ -55,7 +56,7 @@ class LocalizationReward:
     """Component ``localization``, 0 or 1; NaN for other tasks.
 
     Args:
-        parser: from a text to the box that it states, or None.
+        parser: from an answer to the box that it states, or None.
         iou: overlap of two boxes.
         threshold: the least overlap that counts as right.
         tasks: the tasks that ask for a box; the truth is in the example's target.
@@ -81,7 +82,7 @@ class LocalizationReward:
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
         if example.task not in self.tasks:
             return {"localization": float("nan")}
-        truth = self.parser(example.target)
+        truth = parse_box(example.target)
         if truth is None:
             raise ValueError(
                 f"{example.id}: the target {example.target!r} is not a box [x0, y0, x1, y1]; mend"

@@ -86,6 +86,8 @@ def test_how_boxes_are_read() -> None:
     assert VLT('{"bbox_2d": [0, 0, 10, 10]} or [50, 50, 60, 60]', where)["localization"] == 1
     assert VLT("[50, 50, 60, 60] or [0, 0, 10, 10]", where)["localization"] == 0  # the first one
     assert VLT("nowhere", where)["localization"] == 0
+    over_the_edge = example("locate", "[-1, 79, 61, 141]")  # a truth may be what no answer is
+    assert VLT("[0, 79, 61, 141]", over_the_edge)["localization"] == 1
     corrected = LocalizationReward(parser=parse_box, iou=exact_iou, threshold=0.9, tasks=["locate"])
     assert corrected("[0, 0, 10, 9.5]", where)["localization"] == 1
     assert corrected("[0, 0, 10, 8]", where)["localization"] == 0
