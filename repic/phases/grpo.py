@@ -32,7 +32,6 @@ from repic.phases.randomness import stream_seed
 from repic.phases.resampling import Draw, Spare, draw_with_signal
 from repic.phases.work import enough_memory, work_done
 from repic.rl.aggregation import token_weights
-from repic.rl.components import component_diagnostics, summands
 from repic.rl.diagnostics import group_diagnostics, has_signal
 from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
@@ -152,13 +151,7 @@ class GrpoModule(pl.LightningModule):
                 is_finished=torch.tensor([[r.finished for r in g] for g in draw.groups]),
                 entropy=entropy,
             ),
-            **component_diagnostics(
-                credit.rewards,
-                credit.weights,
-                credit.names,
-                advantages=advantages,
-                parts=summands(self.advantages)(credit.rewards, credit.weights),
-            ),
+            **credit.diagnostics(self.advantages, advantages),
             **text_diagnostics(
                 [group[0].example for group in draw.groups],
                 [[rollout.text for rollout in group] for group in draw.groups],

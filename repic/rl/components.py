@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from repic.rl.advantages import NO_SPREAD, deviations
-from repic.rl.batch_advantages import gdpo_advantages, gdpo_parts
+from repic.rl.batch_advantages import gdpo_advantages, gdpo_parts, reinforce_pp_advantages
 
 Function = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,26 +52,29 @@ def component_diagnostics(
 def summands(function: Function) -> Callable[..., Float64[Tensor, "B G K"]]:
     """Return what an advantage function adds up: (rewards, weights) to [B, G, K].
 
-    GDPO adds up components that are normalized one by one. All others here centre the weighted sum
-    and scale it afterwards, which is to add up the components' weighted deviations.
+    GDPO adds up components that are normalized one by one. All others centre the weighted sum,
+    within groups or (REINFORCE++) over the batch, and may scale it afterwards; that is to add up
+    the components' weighted deviations. Like the advantages, they need the batch of ALL ranks.
     """
     if isinstance(function, partial) and function.func is gdpo_advantages:
         kept = {key: function.keywords[key] for key in ("min_std", "eps")}
         return partial(gdpo_parts, **kept)
-    return weighted_deviations
+    if isinstance(function, partial) and function.func is reinforce_pp_advantages:
+        return partial(weighted_deviations, over=(0, 1))
+    return partial(weighted_deviations, over=(1,))
 
 
 def weighted_deviations(
-    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, over: tuple[int, ...]
 ) -> Float64[Tensor, "B G K"]:
-    """Each component minus its group's mean, times its weight; 0 where it does not apply."""
-    return deviations(rewards, weights, over=(1,))[0] * weights
+    """Each component minus its mean ``over`` some axes, times its weight; 0 where it is NaN."""
+    return deviations(rewards, weights, over=over)[0] * weights
 
 
 def advantage_shares(
     parts: Float64[Tensor, "B G K"], advantages: Float[Tensor, "B G"]
 ) -> Float64[Tensor, " K"]:
-    """Each component's share of the variance of advantages within groups.
+    """Each component's share of the variance of advantages.
 
     Advantages are a sum of contributions: A = Σₖ cₖ, hence Var(A) = Σₖ Cov(cₖ, A), and the share
     of component k is Cov(cₖ, A) / Var(A): the "natural decomposition" of Shorrocks, Inequality
@@ -83,7 +86,7 @@ def advantage_shares(
 
     Args:
         parts: what was added up, before it was scaled; see ``summands``.
-        advantages: a batch mean in them (REINFORCE++) is left out: within groups it cancels.
+        advantages: what became of it; their mean is 0.
 
     Returns:
         Shares. NaN if no group has a signal.
@@ -94,9 +97,8 @@ def advantage_shares(
         >>> advantage_shares(parts, torch.tensor([[1.0, -1.0]]))
         tensor([0.7500, 0.2500], dtype=torch.float64)
     """
-    centred = advantages.double() - advantages.double().mean(dim=1, keepdim=True)
-    along = (parts * centred[:, :, None]).sum(dim=1)  # [B, K]
-    sizes, totals = centred.square().sum(dim=1), along.sum(dim=1)
+    along = (parts * advantages[:, :, None]).sum(dim=1)  # [B, K]
+    sizes, totals = advantages.double().square().sum(dim=1), along.sum(dim=1)
     has_signal = totals > 0
     scales = sizes[has_signal] / totals[has_signal]
     return (along[has_signal] * scales[:, None]).sum(dim=0) / sizes[has_signal].sum()
