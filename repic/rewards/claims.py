@@ -15,8 +15,7 @@ escapes from being judged.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from repic.rewards.asking import Answers, ask
 from repic.rewards.rubric import RewardBatch
@@ -25,35 +24,26 @@ from repic.types import Example, Rollout
 NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class ClaimCounts:
-    """A caption's claims and the reference's units, counted.
+class Share(NamedTuple):
+    """So many of so many."""
+
+    part: int
+    whole: int
+
+
+class Findings(NamedTuple):
+    """What became of a caption's claims and of the reference's units.
 
     Attributes:
-        right: claims that are verified (and pointable, where that is asked for).
-        claims: all of them, repetitions included.
-        covered: units of the reference that the caption states.
-        units: all of them; 0 where there is nothing that the caption should have said.
+        claims: how many are right (verified, and pointable where that is asked for), and how many
+            there are, repetitions included.
+        units: how many the caption covers, and how many there are.
+
+    None where no judgement could be had.
     """
 
-    right: int
-    claims: int
-    covered: int
-    units: int
-
-    def __post_init__(self) -> None:
-        assert 0 <= self.right <= self.claims, self
-        assert 0 <= self.covered <= self.units, self
-
-    @property
-    def precision(self) -> float:
-        """Right claims / claims; 0 where nothing is claimed."""
-        return self.right / max(self.claims, 1)
-
-    @property
-    def recall(self) -> float:
-        """Covered units / units; NaN where there are none."""
-        return self.covered / self.units if self.units else NAN
+    claims: Share | None
+    units: Share | None
 
 
 class ClaimSource(Protocol):
@@ -63,10 +53,8 @@ class ClaimSource(Protocol):
         """Whether captions of this example can be judged."""
         ...
 
-    def count(
-        self, captions: Sequence[str], examples: Sequence[Example]
-    ) -> Sequence[ClaimCounts | None]:
-        """Judge captions, each with its example; None where no judgement could be had."""
+    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> Sequence[Findings]:
+        """Judge captions, each with its example."""
         ...
 
 
@@ -95,5 +83,15 @@ class ClaimsReward:
         )
 
     def _shares(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
-        found = self.source.count(captions, examples)
-        return [None if counts is None else (counts.precision, counts.recall) for counts in found]
+        return [
+            (_share(found.claims, empty=0.0), _share(found.units, empty=NAN))
+            for found in self.source.find(captions, examples)
+        ]
+
+
+def _share(share: Share | None, *, empty: float) -> float | None:
+    """A share as a number; ``empty`` where there is nothing to have a share of."""
+    if share is None:
+        return None
+    assert 0 <= share.part <= share.whole, share
+    return share.part / share.whole if share.whole else empty

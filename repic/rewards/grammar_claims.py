@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from repic.parsing import find_names
-from repic.rewards.claims import ClaimCounts
+from repic.rewards.claims import Findings, Share
 from repic.rewards.matching import count_facts
 from repic.types import Example, Mention, Scene
 
@@ -48,10 +48,10 @@ class GrammarClaims:
     def applies(self, example: Example) -> bool:
         return example.scene is not None
 
-    def count(self, captions: Sequence[str], examples: Sequence[Example]) -> list[ClaimCounts]:
-        return [self._count(c, e.scene) for c, e in zip(captions, examples, strict=True)]
+    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
+        return [self._find(c, e.scene) for c, e in zip(captions, examples, strict=True)]
 
-    def _count(self, caption: str, scene: Scene | None) -> ClaimCounts:
+    def _find(self, caption: str, scene: Scene | None) -> Findings:
         assert scene is not None, "GrammarClaims applies where the scene is known"
         said = self.parser(caption)
         facts = count_facts(_with_names(said), _with_names(scene))
@@ -59,12 +59,8 @@ class GrammarClaims:
         num_pointless = max(0, len(find_names(caption)) - num_placed)
         if self.needs_pointability:
             num_pointless += len(self.unread(caption))
-        return ClaimCounts(
-            right=facts.right,
-            claims=facts.stated + num_pointless,
-            covered=facts.right,
-            units=facts.true,
-        )
+        claims = Share(facts.right, facts.stated + num_pointless)
+        return Findings(claims, units=Share(facts.right, facts.true))
 
 
 def _with_names(scene: Scene) -> Scene:

@@ -62,4 +62,5 @@ class LanguageReward:
 
     def _means(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
         found = self.source.scores(captions, examples)
-        return [None if parts is None else (sum(parts) / len(parts), *parts) for parts in found]
+        nothing = (None,) * len(self.components)
+        return [nothing if parts is None else (sum(parts) / len(parts), *parts) for parts in found]
