@@ -72,8 +72,8 @@ class LanguageRules:
         sentences = _SENTENCE_END.split(caption.strip())
         total = len(mentions) + len(sentences)
         num_clear = sum(_fits_at_most_one(mention, example.scene) for mention in mentions)
-        num_complete = sum(map(self._is_complete, sentences))
         words = [tuple(tokenize_caption(sentence)) for sentence in sentences]
+        num_complete = sum(map(self._is_complete, sentences, words))
         num_faults = self._num_faults(mentions) + len(words) - len(set(words))
         return LanguageScores(
             clarity=(num_clear + num_complete) / total,
@@ -81,9 +81,8 @@ class LanguageRules:
             coherence=1 - num_faults / total,
         )
 
-    def _is_complete(self, sentence: str) -> bool:
-        has_verb = not self.verbs.isdisjoint(tokenize_caption(sentence))
-        return has_verb and _COMPLETE.fullmatch(sentence) is not None
+    def _is_complete(self, sentence: str, words: Sequence[str]) -> bool:
+        return not self.verbs.isdisjoint(words) and _COMPLETE.fullmatch(sentence) is not None
 
     def _num_faults(self, mentions: Sequence[Mention]) -> int:
         """Count the mentions that repeat, contradict or turn back."""

@@ -6,6 +6,7 @@ in ``conf/length/`` look at.
 """
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import torch
 
@@ -28,8 +29,13 @@ def length_ratio(caption: str, references: Sequence[str]) -> float:
     >>> length_ratio("a red bear", ["a bear", "here we see a bear", "a red bear sits here"])
     0.75
     """
-    total = sum(len(tokenize_caption(reference)) for reference in references)
-    return len(tokenize_caption(caption)) * len(references) / total if total else NAN
+    mean = _mean_words(tuple(references))
+    return len(tokenize_caption(caption)) / mean if mean else NAN
+
+
+@lru_cache(maxsize=256)  # the rollouts of a group share their references
+def _mean_words(texts: tuple[str, ...]) -> float:
+    return sum(len(tokenize_caption(text)) for text in texts) / max(len(texts), 1)
 
 
 class LengthMeasures:
@@ -78,7 +84,7 @@ class LengthExcess:
         self.knee, self.slope, self.tasks = knee, slope, frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
-        if example.task not in self.tasks or not any(map(tokenize_caption, example.answers)):
+        if example.task not in self.tasks or not _mean_words(example.answers):
             return {"length_excess": NAN}
         excess = max(0.0, length_ratio(caption, example.answers) - self.knee)
         return {"length_excess": -min(1.0, self.slope * excess)}

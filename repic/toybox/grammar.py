@@ -8,6 +8,7 @@ before it has to say who it is.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from repic.parsing import find_names, tokenize_caption
 from repic.toybox.world import (
@@ -102,6 +103,7 @@ _MENTION = re.compile(
 _SETTING = re.compile(rf"\b(?:in|on) an? ({_any(BACKGROUNDS)})\b", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)  # several rewards read the same captions
 def parse_caption(text: str) -> Scene:
     """Read what a caption states; words outside the grammar are passed over.
 
