@@ -20,7 +20,7 @@ the set's three means, so that one empty caption does not count more than it sho
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -34,6 +34,7 @@ Fact = tuple[str, str]
 Triple = tuple[str, ...]
 
 
+@runtime_checkable
 class Texts(Protocol):
     """Captions and, for each, its references; there may be none."""
 

@@ -15,7 +15,7 @@ escapes from being judged.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from repic.rewards.asking import Answers, ask
 from repic.rewards.rubric import RewardBatch
@@ -46,6 +46,7 @@ class Findings(NamedTuple):
     units: Share | None
 
 
+@runtime_checkable
 class ClaimSource(Protocol):
     """Finds the claims of captions and judges them, many captions at a time."""
 

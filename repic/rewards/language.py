@@ -6,7 +6,7 @@ here each of the three is in [0, 1]. Who judges is a ``LanguageSource``: ``langu
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from repic.rewards.asking import Answers, ask
 from repic.rewards.rubric import RewardBatch
@@ -21,6 +21,7 @@ class LanguageScores(NamedTuple):
     coherence: float
 
 
+@runtime_checkable
 class LanguageSource(Protocol):
     """Judges how captions are written, many at a time."""
 
