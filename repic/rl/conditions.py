@@ -48,6 +48,8 @@ def read_conditions(
             raise ValueError(
                 f"{place}: give `component`, `on`, and `at_least` or `at_most` or both, not"
                 f" {', '.join(map(str, setting))}"
+                # YAML takes a bare `on` for true.
+                + (': write "on" in quotes' if True in setting else "")
             )
         which = setting["component"]
         components = [which] if isinstance(which, str) else list(which)

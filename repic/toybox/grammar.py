@@ -1,14 +1,16 @@
 """Toybox English: what is said about toys, and how to read it back.
 
 ``write_captions`` says the whole truth in five ways; ``parse_caption`` reads any text into the
-same ``Scene`` type that holds the truth. A name stands behind the description of its bearer
+same ``Scene`` type that holds the truth, and ``unread_clauses`` says what it could not read. A name stands behind the description of its bearer
 ("a striped red bear with a blue hat, <momi>, ..."), so that a causal model has said what it sees
 before it has to say who it is.
 """
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
+from repic.parsing import find_names, tokenize_caption
 from repic.toybox.world import (
     ACCESSORIES,
     ACCESSORY_COLOURS,
@@ -101,6 +103,7 @@ _MENTION = re.compile(
 _SETTING = re.compile(rf"\b(?:in|on) an? ({_any(BACKGROUNDS)})\b", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)  # several rewards read the same captions
 def parse_caption(text: str) -> Scene:
     """Read what a caption states; words outside the grammar are passed over.
 
@@ -110,6 +113,28 @@ def parse_caption(text: str) -> Scene:
     mentions = [_mention(found) for found in _MENTION.finditer(text)]
     setting = _SETTING.search(text)
     return Scene(mentions=tuple(mentions), background=setting.group(1).lower() if setting else None)
+
+
+# What captions here say around their facts. A clause of nothing else states nothing.
+_FRAME = frozenset("a an and another are here in is of on one see sit sits stand stands".split())
+_FRAME |= frozenset("the there they toy toys we with".split())
+_CLAUSE_END = re.compile(r"[.!?;:,\n]+|\s[-–—]+\s|—")
+
+
+def unread_clauses(text: str) -> list[str]:
+    """List the clauses, or what is left of them, that ``parse_caption`` passes over.
+
+    Names count as read wherever they stand, and only the first setting does: a second one is not
+    taken into the scene. Clauses of words such as "here we see" state nothing and are left out.
+
+    >>> unread_clauses("Here we see a red bear on the left, which adds depth. How cosy, <momi>!")
+    ['which adds depth', 'How cosy']
+    """
+    rest = _SETTING.sub("\n", _MENTION.sub("\n", text), count=1)
+    for name in find_names(rest):
+        rest = rest.replace(name, "\n")
+    clauses = [clause.strip() for clause in _CLAUSE_END.split(rest)]
+    return [clause for clause in clauses if set(tokenize_caption(clause)) - _FRAME]
 
 
 def _mention(found: re.Match[str]) -> Mention:

@@ -69,17 +69,19 @@ def test_every_option_composes(group: str, option: str) -> None:
 
 def test_the_options_that_people_were_promised_are_there() -> None:
     promised = {
-        "reward": "recognition quality combined none",
+        "reward": "recognition quality combined none balcaprl balcaprl_judge",
+        "length": "none mask linear overlong minimum",
         "kl": "none low default high adaptive straight_through",
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed",
         "logger": "csv tensorboard wandb",
         "trainer": "cpu gpu ddp",
-        "method": "zero_shot sft repic name_everybody pretrain rescore",
+        "method": "zero_shot sft repic balcaprl name_everybody pretrain rescore",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
-        " multi_concept_5 quickstart pretrain_tiny rescore",
+        " multi_concept_5 quickstart pretrain_tiny rescore"
+        " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}

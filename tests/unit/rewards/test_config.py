@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from repic.rewards.rubric import Rubric
+from repic.rl.conditions import read_conditions
+from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[3] / "conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
@@ -41,8 +43,75 @@ def test_combined_is_the_sum_of_the_other_two() -> None:
     assert {name: weights[0][name] + weights[1][name] for name in combined} == combined
 
 
+BALANCED = ("precision", "recall", "language")
+NAMES = (*BALANCED, "language_clarity", "language_fluency", "language_coherence")
+
+
+def test_balcaprl_trains_on_three_components() -> None:
+    rubric = instantiate(compose_reward("balcaprl").reward).rubric
+    assert rubric.names == NAMES
+    assert rubric.weights.tolist() == [1, 1, 1, 0, 0, 0]
+    assert rubric.rewards["claims"].source.needs_pointability is True
+
+
 def test_none_has_no_rubric() -> None:
     assert instantiate(compose_reward("none").reward).rubric is None
+
+
+LENGTH_WEIGHTS = {"linear": "length_excess", "overlong": "overlong"}
+CONDITIONS = {
+    "mask": {"on": "length_ratio", "at_least": 0.5, "at_most": 2.0},
+    "minimum": {"on": "characters", "at_least": 100},
+}
+
+
+@pytest.mark.parametrize("length", ["none", "mask", "linear", "overlong", "minimum"])
+@pytest.mark.parametrize(
+    ("option", "masked", "gated"),
+    [("combined", "fluency", "binding"), ("balcaprl", "language", "recall")],
+)
+def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: str) -> None:
+    plain = instantiate(compose_run(f"reward={option}")[0].reward.rubric, _convert_="all")
+    cfg, _ = compose_run(f"reward={option}", f"length={length}")
+    rubric = instantiate(cfg.reward.rubric, _convert_="all")
+    measured = [name for name in rubric.names if name not in plain.names]
+    weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
+    assert {name for name in measured if weights[name]} == {
+        name for key, name in LENGTH_WEIGHTS.items() if key == length
+    }
+    assert {n: weights[n] for n in plain.names} == dict(
+        zip(plain.names, plain.weights.tolist(), strict=True)
+    )
+    component = {"mask": masked, "minimum": gated}.get(length)
+    wanted = [{"component": component, **CONDITIONS[length]}] if component else []
+    assert list(rubric.conditions) == wanted
+    read_conditions(rubric.conditions, rubric.names)
+
+
+@pytest.mark.parametrize("length", ["none", "mask", "linear", "overlong", "minimum"])
+def test_without_a_reward_length_does_nothing(length: str) -> None:
+    assert compose_run("reward=none", f"length={length}")[0].reward.rubric is None
+
+
+def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
+    cfg, _ = compose_run("length=mask", "length.at_most=3", "length.at_least=0.1")
+    assert cfg.reward.rubric.conditions[0].at_most == 3
+    assert cfg.reward.rubric.conditions[0].at_least == 0.1
+    cfg, _ = compose_run("length=minimum", "length.unit=tokens", "length.at_least=20")
+    assert dict(cfg.reward.rubric.conditions[0]) == {
+        "component": "binding",
+        "on": "tokens",
+        "at_least": 20,
+    }
+    cfg, _ = compose_run("length=overlong", "length.weight=0.5", "debug=fast")
+    assert cfg.reward.rubric.weights.overlong == 0.5
+    assert cfg.reward.rubric.rewards.overlong.max_tokens == 16
+
+
+def test_no_reward_overrides_the_conditions_of_the_length() -> None:
+    for path in (CONF / "reward").glob("*.yaml"):
+        rubric = OmegaConf.load(path).get("rubric")
+        assert rubric is None or "conditions" not in rubric, path
 
 
 def test_a_typo_in_a_weight_is_named() -> None:

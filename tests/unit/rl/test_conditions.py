@@ -80,6 +80,7 @@ def test_settings_are_read() -> None:
         ({"component": "length", "on": "beauty", "at_least": 1}, "no reward yields 'beauty'"),
         ({"component": "length", "on": "length", "at_least": 1}, "conditioned on itself"),
         ({"component": "length", "on": "truth"}, "or `at_most` or both, not component, on"),
+        ({"component": "length", True: "truth", "at_most": 1}, 'write "on" in quotes'),
         ({"component": "length", "on": "truth", "at_lest": 1, "at_most": 2}, "not component, on"),
         ({"component": "length", "on": "truth", "at_least": 3, "at_most": 2}, "at least 3.0 and"),
     ],

@@ -1,0 +1,166 @@
+"""b-CapScore: do captions say nothing false, leave nothing out, and read well?
+
+BalCapRL, https://arxiv.org/abs/2605.07394: the harmonic mean of precision (of claims), recall (of
+the reference's units) and language quality. There a model judges; here, where a grammar can read
+everything, an exact judge does, with rules of its own and none of a reward's code:
+
+1. The truth is what the grammar reads in the references, and only references that it reads to the
+   last clause count. A fact is an attribute, a place or a name of a being, or the setting.
+2. A mention is about at most one being, and a being has at most one mention, chosen so that the
+   caption is given as many right facts as it can be.
+3. precision = right facts / (facts stated + names at no description + clauses that cannot be
+   read); recall = right facts / facts of the truth.
+4. language is the mean of: the share of sentences in which the grammar reads something; the share
+   of word triples (values as their slots, names as one) that occur in any reference of the set;
+   the share of sentences that are not said twice.
+
+Whether the paper takes the harmonic mean of each caption or of the set is not known; here it is of
+the set's three means, so that one empty caption does not count more than it should.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from repic.metrics.cider import tokenize
+from repic.parsing import find_names
+from repic.types import Mention, Scene
+
+_SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
+Fact = tuple[str, str]
+Triple = tuple[str, ...]
+
+
+@runtime_checkable
+class Texts(Protocol):
+    """Captions and, for each, its references; there may be none."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    @property
+    def references(self) -> Sequence[Sequence[str]]: ...
+
+
+class CapScore:
+    """Columns ``precision_claims``, ``recall_claims``, ``language``, ``b_capscore``, in percent.
+
+    Args:
+        parser: from a text to the facts that it states.
+        unread: from a text to the clauses that ``parser`` passes over.
+    """
+
+    names = ("precision_claims", "recall_claims", "language", "b_capscore")
+
+    def __init__(
+        self, *, parser: Callable[[str], Scene], unread: Callable[[str], Collection[str]]
+    ) -> None:
+        self.parser, self.unread = parser, unread
+
+    def missing(self) -> str | None:
+        """It needs nothing that a machine could lack."""
+        return None
+
+    def statistics(self, captions: Texts) -> Float[np.ndarray, "N 4"]:
+        """A row for each caption: precision, recall and language in [0, 1], and 1.
+
+        Zeros where there is no reference that the grammar reads as a whole.
+        """
+        truths = [self._truth(references) for references in captions.references]
+        judged = [i for i, truth in enumerate(truths) if truth.mentions]
+        rows = np.zeros((len(truths), 4))
+        references = [text for i in judged for text in captions.references[i]]
+        triples = _Triples(self.parser, [truths[i] for i in judged])
+        known = {triple for text in references for triple in triples.of(text)}
+        for i in judged:
+            caption, said = captions.texts[i], self.parser(captions.texts[i])
+            right = num_right(said, truths[i])
+            rows[i, 0] = right / max(self._num_claims(caption, said), 1)
+            rows[i, 1] = right / _num_facts(truths[i])
+            rows[i, 2] = self._language(caption, triples.of(caption), known)
+            rows[i, 3] = 1
+        return rows
+
+    def values(self, sums: Float[np.ndarray, "S 4"]) -> Mapping[str, Float[np.ndarray, " S"]]:
+        """Turn sums of rows into percent; NaN where no caption was counted."""
+        parts, ones = sums[:, :3], sums[:, 3:]
+        means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
+        # NaN counts as above 0: it stays what it is.
+        inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
+        harmonic = 3 / inverses.sum(axis=1)
+        columns = (*means.T, harmonic)
+        return {name: 100 * column for name, column in zip(self.names, columns, strict=True)}
+
+    def _truth(self, references: Sequence[str]) -> Scene:
+        """All that complete references say: the one with most facts, and the setting of any."""
+        scenes = [self.parser(text) for text in references if not self.unread(text)]
+        settings = [scene.background for scene in scenes if scene.background]
+        most = max(scenes, key=_num_facts, default=Scene(()))
+        return Scene(most.mentions, settings[0] if settings else None)
+
+    def _num_claims(self, caption: str, said: Scene) -> int:
+        placed = [mention.name for mention in said.mentions if mention.name]
+        num_loose = max(0, len(find_names(caption)) - len(placed))
+        return _num_facts(said) + num_loose + len(self.unread(caption))
+
+    def _language(self, caption: str, triples: Sequence[Triple], known: set[Triple]) -> float:
+        sentences = [" ".join(tokenize(s)) for s in _SENTENCES.findall(caption) if tokenize(s)]
+        if not sentences:
+            return 0.0
+        parsed = map(self.parser, sentences)
+        telling = sum(bool(scene.mentions or scene.background) for scene in parsed)
+        fluent = sum(triple in known for triple in triples) / len(triples)
+        return (telling / len(sentences) + fluent + len(set(sentences)) / len(sentences)) / 3
+
+
+class _Triples:
+    """Word triples with the values of attributes as their slots, and both ends marked."""
+
+    def __init__(self, parser: Callable[[str], Scene], truths: Sequence[Scene]) -> None:
+        self.parser = parser
+        self.slots = _slots([mention for truth in truths for mention in truth.mentions])
+
+    def of(self, text: str) -> list[Triple]:
+        slots = {**_slots(self.parser(text).mentions), **self.slots}
+        words = ["<>" if word[0] == "<" else slots.get(word, word) for word in tokenize(text)]
+        is_ended = text.rstrip().endswith((".", "!", "?"))
+        line = ["", *words, "." if is_ended else "…"]
+        return list(zip(line, line[1:], line[2:], strict=False))
+
+
+def num_right(said: Scene, truth: Scene) -> int:
+    """Count the facts that are right if mentions and beings are paired as favourably as possible.
+
+    >>> bears = Scene((Mention({"colour": "red"}, "<bo>"), Mention({"colour": "blue"})))
+    >>> num_right(Scene((Mention({"colour": "blue"}), Mention({"colour": "red"}, "<mo>"))), bears)
+    2
+    """
+    beings = [_facts(mention) for mention in truth.mentions]
+    best = {0: 0}  # the most right facts, by the set of beings (as bits) that are taken
+    for mention in said.mentions:
+        facts = _facts(mention)
+        for taken, right in list(best.items()):
+            for i, being in enumerate(beings):
+                if not taken >> i & 1 and (agreeing := len(facts & being)):
+                    both = taken | 1 << i
+                    best[both] = max(best.get(both, 0), right + agreeing)
+    is_setting_right = said.background is not None and said.background == truth.background
+    return max(best.values()) + is_setting_right
+
+
+def _facts(mention: Mention) -> frozenset[Fact]:
+    name = [("name", mention.name)] if mention.name else []
+    return frozenset([*mention.attributes.items(), *name])
+
+
+def _num_facts(scene: Scene) -> int:
+    return sum(len(_facts(mention)) for mention in scene.mentions) + (scene.background is not None)
+
+
+def _slots(mentions: Collection[Mention]) -> dict[str, str]:
+    return {
+        value: f"[{slot}]" for mention in mentions for slot, value in mention.attributes.items()
+    }

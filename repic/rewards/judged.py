@@ -1,0 +1,113 @@
+"""Claims and language as a model judges them, for data without a known scene.
+
+The reference's units are the claims of its answers, taken apart once for each example. A name
+cannot be seen: the judge takes it as right where the rest of a claim is. So a claim that uses a
+bracketed name of nobody present is false here, whatever the judge says; two names that are
+exchanged are not noticed. A claim that is repeated is one claim (the judge is told so).
+
+A question that is not answered makes its component fail, and no other: see ``asking``.
+"""
+
+from collections.abc import Sequence
+
+from repic.judges.client import Judge
+from repic.judges.questions import covered_units, extract_claims, language_scores, verify_claims
+from repic.parsing import find_names
+from repic.rewards.claims import Findings, Share
+from repic.rewards.language import LanguageScores
+from repic.types import Example
+
+Claims = tuple[str, ...]
+
+
+class JudgedClaims:
+    """A ``ClaimSource``; what "verified and pointable" means stands in the judge's prompt.
+
+    Args:
+        judge: of ``conf/judge/``.
+    """
+
+    def __init__(self, *, judge: Judge | None) -> None:
+        self.judge = _required(judge)
+        self._units: dict[tuple[str, ...], Claims] = {}  # by the answers that they were found in
+
+    def applies(self, example: Example) -> bool:
+        return example.query is not None
+
+    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
+        claims = self._extract(captions, examples)
+        units = [self._units.get(example.answers) for example in examples]
+        right, covered = self._right(claims, examples), self._covered(captions, units)
+        return [Findings(*shares) for shares in zip(right, covered, strict=True)]
+
+    def _extract(
+        self, captions: Sequence[str], examples: Sequence[Example]
+    ) -> Sequence[Claims | None]:
+        """Return the captions' claims; keep those of answers that are new, in the same batch."""
+        new = list(dict.fromkeys(e.answers for e in examples if e.answers not in self._units))
+        texts = ["\n".join(answers) for answers in new]
+        found = extract_claims(self.judge, [*captions, *texts])
+        for answers, units in zip(new, found[len(captions) :], strict=True):
+            if units is not None:
+                self._units[answers] = units
+        return found[: len(captions)]
+
+    def _right(
+        self, claims: Sequence[Claims | None], examples: Sequence[Example]
+    ) -> list[Share | None]:
+        """How many of each caption's claims hold."""
+        pictures = [example.query for example in examples if example.query is not None]
+        assert len(pictures) == len(examples), "JudgedClaims applies where there is a picture"
+        verdicts = verify_claims(self.judge, pictures, [some or () for some in claims])
+        return [
+            None if some is None or held is None else _right_share(some, held, example.present)
+            for some, held, example in zip(claims, verdicts, examples, strict=True)
+        ]
+
+    def _covered(
+        self, captions: Sequence[str], units: Sequence[Claims | None]
+    ) -> list[Share | None]:
+        """How many of each reference's units its caption covers."""
+        verdicts = covered_units(self.judge, captions, [some or () for some in units])
+        return [
+            None if some is None or said is None else Share(sum(said), len(some))
+            for some, said in zip(units, verdicts, strict=True)
+        ]
+
+
+class JudgedLanguage:
+    """A ``LanguageSource``; what the three marks mean stands in the judge's prompt.
+
+    Args:
+        judge: of ``conf/judge/``.
+    """
+
+    def __init__(self, *, judge: Judge | None) -> None:
+        self.judge = _required(judge)
+
+    def applies(self, example: Example) -> bool:
+        return True
+
+    def scores(
+        self, captions: Sequence[str], examples: Sequence[Example]
+    ) -> list[LanguageScores | None]:
+        del examples
+        return [
+            None if found is None else LanguageScores(found.clarity, found.fluency, found.coherence)
+            for found in language_scores(self.judge, captions)
+        ]
+
+
+def _right_share(claims: Claims, held: Sequence[bool], present: Sequence[str]) -> Share:
+    """Count the claims that hold and use no name but those of beings who are present."""
+    right = sum(
+        holds and set(find_names(claim)) <= set(present)
+        for claim, holds in zip(claims, held, strict=True)
+    )
+    return Share(right, len(claims))
+
+
+def _required(judge: Judge | None) -> Judge:
+    if judge is None:
+        raise ValueError("reward=balcaprl_judge asks a model: choose judge=openai or judge=local")
+    return judge
