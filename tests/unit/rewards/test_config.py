@@ -13,9 +13,10 @@ CONF = Path(__file__).parents[3] / "conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
 
 
-def compose_reward(option: str) -> DictConfig:
+def compose_reward(option: str, detector: str = "ground_truth") -> DictConfig:
+    corpus = "+data.reward_corpus=[[a bear],[a cat]]"
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(overrides=[f"+reward={option}", "+data.reward_corpus=[[a bear],[a cat]]"])
+        return compose(overrides=[f"+reward={option}", f"+detector={detector}", corpus])
 
 
 @pytest.mark.parametrize(
