@@ -6,7 +6,7 @@ there (``Example.present``). ``models.detection`` looks at the picture instead, 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from repic.parsing import find_names
 from repic.types import Example
@@ -26,7 +26,7 @@ class TextEntities:
             case. Set it to false where names are ordinary words.
     """
 
-    def __init__(self, aliases: Mapping[str, Sequence[str]], *, bare_names: bool) -> None:
+    def __init__(self, aliases: Mapping[str, object], *, bare_names: bool) -> None:
         self.aliases = _check(aliases, bare_names=bare_names)
         self.bare_names = bare_names
 
@@ -65,15 +65,19 @@ def _without_names(text: str) -> str:
 
 
 def _check(
-    aliases: Mapping[str, Sequence[str]], *, bare_names: bool
+    aliases: Mapping[str, object], *, bare_names: bool
 ) -> dict[str, tuple[str, ...]]:
     """Refuse aliases that name no one, or more than one."""
     owners = {name.strip("<>").lower(): name for name in aliases} if bare_names else {}
+    checked: dict[str, tuple[str, ...]] = {}
     for name, spellings in aliases.items():
         if find_names(name) != [name]:
             raise ValueError(f"detector.aliases: {name!r} is no name; write it in brackets, <bo>")
-        if isinstance(spellings, str) or not all(isinstance(s, str) for s in spellings):
+        if not isinstance(spellings, list | tuple) or not all(
+            isinstance(alias, str) for alias in spellings
+        ):
             raise ValueError(f"detector.aliases.{name}: needs a list of texts, not {spellings!r}")
+        checked[name] = tuple(spellings)
         for alias in spellings:
             key = " ".join(alias.lower().split())
             if not re.search(r"\w", key):
@@ -83,4 +87,4 @@ def _check(
                     f"detector.aliases.{name}: {alias!r} is also {owners[key]}'s; nobody could"
                     " tell whom it means, so take one out"
                 )
-    return {name: tuple(spellings) for name, spellings in aliases.items()}
+    return checked

@@ -1,5 +1,6 @@
 """Every file of conf/reward composes and can be instantiated as it stands."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from repic.rewards.rubric import Rubric
+from repic.types import Example, Reference
 
 CONF = Path(__file__).parents[3] / "conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
@@ -51,4 +53,23 @@ def test_a_typo_in_a_weight_is_named() -> None:
     OmegaConf.set_struct(config, False)
     config.reward.rubric.weights.recal = 1.0
     with pytest.raises(Exception, match=r"reward\.weights\.recal: no reward yields"):
+        instantiate(config.reward)
+
+
+@pytest.mark.parametrize("detector", ["ground_truth", "text"])
+def test_the_detector_is_a_choice_of_its_own(detector: str) -> None:
+    config = compose_reward("recognition", detector)
+    reward = instantiate(config.reward).rubric.rewards["recognition"]
+    example = Example("x", "caption", (), None, "", "", ("<bo>",), ("<mo>",), 1)
+    by_text = replace(example, references=(Reference("<bo>", "a toy", None),))
+    assert reward.detector(by_text) == ({"<bo>"} if detector == "text" else {"<mo>"})
+
+
+def test_a_detector_that_is_not_there_is_not_looked_for_without_a_reward() -> None:
+    config = compose_reward("none", "open_vocabulary")
+    config.detector.path = "/nowhere"
+    assert instantiate(config.reward).rubric is None
+    config = compose_reward("recognition", "open_vocabulary")
+    config.detector.path = "/nowhere"
+    with pytest.raises(Exception, match=r"detector\.path: there is no directory /nowhere"):
         instantiate(config.reward)
