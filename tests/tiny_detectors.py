@@ -13,14 +13,14 @@ from transformers import (
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessorPil,
     GroundingDinoProcessor,
-    OwlViTConfig,
-    OwlViTForObjectDetection,
-    OwlViTImageProcessorPil,
-    OwlViTProcessor,
     Owlv2Config,
     Owlv2ForObjectDetection,
     Owlv2ImageProcessorPil,
     Owlv2Processor,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    OwlViTImageProcessorPil,
+    OwlViTProcessor,
 )
 
 NUM_TOKENS = 64  # that a query may have; the real OWL models read 16
@@ -67,7 +67,7 @@ def build_owl(kind: str) -> tuple[Any, Any]:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's, one token a letter. The model counts on 0 to pad and on the end having the last id."""
+    """CLIP's, one token a letter; the models count on id 0 to pad, and on the last one to end."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())  # "!" is the first
     tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: i for i, token in enumerate(tokens)}

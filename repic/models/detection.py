@@ -147,7 +147,9 @@ class _Model:
     def _forward(self, picture: Image.Image, texts: list[list[str]]) -> tuple[Any, Any]:
         config = self.model.config
         longest = (
-            config.text_config.max_position_embeddings if self.reads_several else config.max_text_len
+            config.text_config.max_position_embeddings
+            if self.reads_several
+            else config.max_text_len
         )
         text = {"truncation": True, "max_length": longest, "return_tensors": "pt"}
         try:

@@ -64,9 +64,7 @@ def _without_names(text: str) -> str:
     return text
 
 
-def _check(
-    aliases: Mapping[str, object], *, bare_names: bool
-) -> dict[str, tuple[str, ...]]:
+def _check(aliases: Mapping[str, object], *, bare_names: bool) -> dict[str, tuple[str, ...]]:
     """Refuse aliases that name no one, or more than one."""
     owners = {name.strip("<>").lower(): name for name in aliases} if bare_names else {}
     checked: dict[str, tuple[str, ...]] = {}

@@ -31,9 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(params=["owlvit", "owlv2", "grounding-dino"])
-def folder(
-    request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path
-) -> Path:
+def folder(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path) -> Path:
     if request.param == "owlv2":
         pytest.importorskip("scipy", reason="OWLv2's picture processor needs SciPy")
         return build_detector("owlv2", tmp_path)
@@ -56,9 +54,7 @@ def make_detector(folder: Path | str, **changes: object) -> OpenVocabularyDetect
 def count_looks(detector: OpenVocabularyDetector, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     looks: list[int] = []
     look = detector._model.look
-    monkeypatch.setattr(
-        detector._model, "look", lambda *given: (looks.append(1), look(*given))[1]
-    )
+    monkeypatch.setattr(detector._model, "look", lambda *given: (looks.append(1), look(*given))[1])
     return looks
 
 
@@ -93,7 +89,10 @@ def test_owl_agrees_with_the_librarys_own_pipeline(folder: Path) -> None:
         pytest.skip("the pipeline does not put the full stop that Grounding DINO needs")
     (example,) = toys(1)
     assert example.query is not None
-    queries = {name: f"a {word} bear" for name, word in zip(example.pool, "red big wet".split(), strict=True)}
+    queries = {
+        name: f"a {word} bear"
+        for name, word in zip(example.pool, "red big wet".split(), strict=True)
+    }
     found = make_detector(folder, queries=queries).detect(example)
     assert found is not None
     picture = example.query.load()
@@ -251,7 +250,9 @@ def test_a_hub_id_is_asked_for_when_it_is_needed() -> None:
 
 
 def test_a_model_that_is_no_detector_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"detector\.path: .* is a llava, not one of owlvit, owlv2"):
+    with pytest.raises(
+        ValueError, match=r"detector\.path: .* is a llava, not one of owlvit, owlv2"
+    ):
         make_detector(build_llava(tmp_path))
 
 

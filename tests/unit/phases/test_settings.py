@@ -105,3 +105,13 @@ def test_errors_become_one_line_with_the_mend() -> None:
     outer = RuntimeError("Error in call to target 'x':\nValueError('bad')\nfull_key: phase.sft")
     outer.__cause__ = ValueError("bad\nthing")
     assert settings.explain(outer) == "phase.sft: bad thing"
+
+
+def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:
+    ours = ValueError("reward mine: raised KeyError at caption 3")
+    ours.__cause__ = KeyError("x")
+    outer = RuntimeError("Error in call to target 'x'\nfull_key: reward.rubric")
+    outer.__cause__ = ours
+    expected = "reward mine: raised KeyError at caption 3"
+    assert settings.explain(ours) == expected
+    assert settings.explain(outer) == f"reward.rubric: {expected}"

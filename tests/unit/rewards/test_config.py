@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from repic.rewards.rubric import Rubric
+from repic.rl.conditions import conditioned_rewards, read_conditions
 from repic.types import Example, Reference
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -27,12 +29,14 @@ def compose_reward(option: str, detector: str = "ground_truth") -> DictConfig:
         ("recognition", {"recognition", "binding"}),
         ("quality", QUALITY),
         ("combined", {"recognition", "binding"} | QUALITY),
+        ("seed", {"recognition", "likelihood"}),
     ],
 )
 def test_options(option: str, trained_on: set[str]) -> None:
     rubric = instantiate(compose_reward(option).reward).rubric
     assert isinstance(rubric, Rubric)
-    assert set(rubric.names) == {"recognition", "binding"} | QUALITY
+    assert set(rubric.names) == {"recognition", "binding"} | QUALITY | trained_on
+    assert rubric.needs_reference == (option == "seed")
     weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
     assert {name for name, weight in weights.items() if weight} == trained_on
     assert rubric.rewards["quality"].cider.log_documents > 0
@@ -73,3 +77,21 @@ def test_a_detector_that_is_not_there_is_not_looked_for_without_a_reward() -> No
     config.detector.path = "/nowhere"
     with pytest.raises(Exception, match=r"detector\.path: there is no directory /nowhere"):
         instantiate(config.reward)
+
+
+def test_what_is_likely_and_short_or_repeats_itself_earns_nothing_in_seed() -> None:
+    rubric = instantiate(compose_reward("seed").reward).rubric
+    conditions = read_conditions(rubric.conditions, rubric.names)
+    full, short, repeated, photo = (
+        {**dict.fromkeys(rubric.names, 1.0), "likelihood": 0.9, **changes}
+        for changes in (
+            {},
+            {"fact_recall": 0.25},
+            {"fluency": 0.5},
+            dict.fromkeys(("fact_recall", "fact_precision", "fluency", "cider"), float("nan")),
+        )
+    )
+    rows = [[row[name] for name in rubric.names] for row in (full, short, repeated, photo)]
+    kept = conditioned_rewards(torch.tensor([rows]), rubric.names, conditions)
+    earned = kept[0, :, rubric.names.index("likelihood")].tolist()
+    assert earned == pytest.approx([0.9, 0.0, 0.0, 0.9])

@@ -101,9 +101,7 @@ def test_without_aliases_it_reads_as_the_parser_does(answers: list[str]) -> None
 
 
 @given(words, words, st.permutations(POOL))
-def test_more_text_and_another_order_take_no_one_away(
-    one: str, two: str, pool: list[str]
-) -> None:
+def test_more_text_and_another_order_take_no_one_away(one: str, two: str, pool: list[str]) -> None:
     detector = TextEntities(ALIASES, bare_names=True)
     both = detector(make_example(one, two, pool=pool))
     apart = [detector(make_example(text)) for text in (one, two)]
