@@ -16,8 +16,9 @@ class TextEntities:
     """An entity detector: the prompt's names that a reference answer uses.
 
     A being counts as present if any answer has its name in brackets, or one of its spellings as
-    words of their own. Where spellings overlap the longest wins: "a black cat" is no use of the
-    alias "cat" if "black cat" is somebody's. Inside a bracketed name no words are looked for.
+    words of their own. Where spellings overlap the first one wins, and of those that begin
+    together the longest: "a black cat" is no use of the alias "cat" if "black cat" is somebody's.
+    Inside a bracketed name no words are looked for.
 
     Args:
         aliases: further spellings by name, such as ``{"<bo>": ["my cat"]}``; upper or lower case

@@ -13,7 +13,7 @@ def import_function(path: str, place: str) -> Callable[..., Any]:
 
     Args:
         path: such as ``my_package.rewards.politeness``.
-        place: the configuration's key, for messages.
+        place: what the path is for, for messages.
 
     Returns:
         What is there. ``ValueError`` says how far the path leads: which module there is none of,
@@ -25,15 +25,15 @@ def import_function(path: str, place: str) -> Callable[..., Any]:
     """
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError(f"{place}: {path!r} is no dotted path, such as my_rewards.politeness")
-    module, rest = _import_modules(parts, f"{place}: {path}")
+        raise ValueError(f"{place} {path!r} is no dotted path, such as my_rewards.politeness")
+    module, rest = _import_modules(parts, f"{place} {path}")
     found: Any = module
     for name in rest:
         if not hasattr(found, name):
-            raise ValueError(f"{place}: {path}: {_holds(found, name)}")
+            raise ValueError(f"{place} {path}: {_holds(found, name)}")
         found = getattr(found, name)
     if not callable(found):
-        raise ValueError(f"{place}: {path} is a {type(found).__name__}, not a function")
+        raise ValueError(f"{place} {path} is a {type(found).__name__}, not a function")
     return found
 
 
@@ -68,11 +68,7 @@ def _holds(found: Any, name: str) -> str:
     """What there is in a module (or class) in place of a name."""
     kind = "module" if isinstance(found, ModuleType) else type(found).__name__
     file = getattr(found, "__file__", None)
-    there = (
-        [key for key in vars(found) if not key.startswith("_")]
-        if hasattr(found, "__dict__")
-        else []
-    )
+    there = [key for key in getattr(found, "__dict__", {}) if not key.startswith("_")]
     close = difflib.get_close_matches(name, there, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(there) or 'nothing'}"
     place = f" ({file})" if file else ""

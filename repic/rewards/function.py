@@ -29,7 +29,7 @@ from repic.rewards.dotted_path import import_function
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
 
-PLACE = "reward.rubric.rewards"
+PLACE = "reward function"
 COLUMNS = (*(field.name for field in fields(Example)), "pool", "images")
 LARGEST = torch.finfo(torch.float32).max
 
@@ -54,7 +54,7 @@ class FunctionReward:
     ) -> None:
         is_path = isinstance(function, str)
         self.function = import_function(function, PLACE) if is_path else function
-        self.place = f"{PLACE}: {function if is_path else getattr(function, '__name__', function)}"
+        self.place = f"{PLACE} {function if is_path else getattr(function, '__name__', function)}"
         if not components:
             raise ValueError(f"{self.place} needs a name or more in `components`")
         for column in columns:

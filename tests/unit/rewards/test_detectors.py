@@ -12,7 +12,7 @@ from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Reference
 
 POOL = ("<bo>", "<mo>", "<black widow>")
-ALIASES = {"<bo>": ["my cat", "Cat"], "<mo>": ["my black cat"]}
+ALIASES = {"<bo>": ["my cat", "Cat"], "<mo>": ["my black cat", "my cat's friend"]}
 
 
 def make_example(*answers: str, pool: Sequence[str] = POOL) -> Example:
@@ -35,10 +35,11 @@ def detect(*answers: str, bare_names: bool = True) -> set[str]:
         ("bow, elbo, bo2, bo_", set()),
         ("My cat sits. The CAT sleeps.", {"<bo>"}),  # an alias may begin a sentence
         ("my black cat", {"<mo>"}),  # the longest spelling alone
+        ("My cat's  friend", {"<mo>"}),
         ("my black cat and my cat", {"<mo>", "<bo>"}),
         ("my black hat, catty", set()),
         ("<my cat> and <bo cat>", set()),  # other names, whatever their words
-        ("<<bo>> </bo> <bo", set()),  # broken ones
+        ("<<bo>> </bo> <bo </mo", set()),  # broken ones
         ("black <x> widow", set()),  # no word across a name
         ("<zz> is there", set()),  # nobody that the prompt introduces
         ("", set()),

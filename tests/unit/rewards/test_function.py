@@ -157,7 +157,7 @@ def test_what_is_no_list_for_each_component_is_named(
     def mine(completions: list[str], examples: list[Example]) -> object:
         return returned
 
-    with pytest.raises(ValueError, match=rf"^reward\.rubric\.rewards: mine {complaint}"):
+    with pytest.raises(ValueError, match=rf"^reward function mine {complaint}"):
         wrap(mine, components).score(rollouts("a", "b"))
 
 
@@ -204,6 +204,6 @@ def test_a_path_is_imported_and_named(tmp_path: Path, monkeypatch: pytest.Monkey
     reward = wrap("own_politeness.polite")
     assert reward.score(rollouts("a")).values.tolist() == [[2.0]]
     with pytest.raises(
-        ValueError, match=r"rewards: own_politeness\.polite returned 1 values of wit"
+        ValueError, match=r"function own_politeness\.polite returned 1 values of wit"
     ):
         reward.score(rollouts("a", "b"))
