@@ -289,6 +289,8 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
 
 def main() -> None:
     """Run from the command line."""
+    # Where somebody's own rewards lie; python -m looks here, the console script does not.
+    sys.path.append(os.getcwd())
     again = "the same command goes on from there"
     guarded(job, "repic", kept="what was finished is saved", after=again)
 

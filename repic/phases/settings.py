@@ -154,7 +154,8 @@ def _comparable(settings: Mapping[Any, Any]) -> Any:
 def explain(error: BaseException) -> str:
     """One line: what is wrong, where, and how to mend it."""
     where = re.search(r"full_key: (\S+)", str(error))
-    while error.__cause__ is not None:
+    # A plain ValueError is ours, and says more than what it came from.
+    while error.__cause__ is not None and type(error) is not ValueError:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return _explain_os_error(error)

@@ -122,3 +122,13 @@ def test_guards_make_no_other_run(tmp_path: Path) -> None:
     settings.refuse_other_settings(path, now(None, 8))
     with pytest.raises(ValueError, match=r"phase\.grpo\.prompts=8, not 4"):
         settings.refuse_other_settings(path, now(2, 4))
+
+
+def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:
+    ours = ValueError("reward mine: raised KeyError at caption 3")
+    ours.__cause__ = KeyError("x")
+    outer = RuntimeError("Error in call to target 'x'\nfull_key: reward.rubric")
+    outer.__cause__ = ours
+    expected = "reward mine: raised KeyError at caption 3"
+    assert settings.explain(ours) == expected
+    assert settings.explain(outer) == f"reward.rubric: {expected}"
