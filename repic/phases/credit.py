@@ -26,7 +26,7 @@ class Credit:
     weights: Float[Tensor, " K"]
 
     def conditioned(
-        self, settings: Sequence[Mapping[str, Any]]
+        self, settings: Mapping[str, Mapping[str, Any]]
     ) -> tuple["Credit", dict[str, float]]:
         """Apply conditions; return also what to log of them. See ``repic.rl.conditions``."""
         conditions = read_conditions(settings, self.names)

@@ -66,8 +66,8 @@ def test_none_has_no_rubric() -> None:
 
 LENGTH_WEIGHTS = {"linear": "length_excess", "overlong": "overlong"}
 CONDITIONS = {
-    "mask": {"on": "length_ratio", "at_least": 0.5, "at_most": 2.0},
-    "minimum": {"on": "characters", "at_least": 100},
+    "mask": {"given": "length_ratio", "at_least": 0.5, "at_most": 2.0},
+    "minimum": {"given": "characters", "at_least": 100},
 }
 
 
@@ -89,8 +89,8 @@ def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: s
         zip(plain.names, plain.weights.tolist(), strict=True)
     )
     component = {"mask": masked, "minimum": gated}.get(length)
-    wanted = [{"component": component, **CONDITIONS[length]}] if component else []
-    assert list(rubric.conditions) == wanted
+    wanted = {f"length_{length}": {"component": component, **CONDITIONS[length]}}
+    assert rubric.conditions == (wanted if component else {})
     read_conditions(rubric.conditions, rubric.names)
 
 
@@ -101,12 +101,12 @@ def test_without_a_reward_length_does_nothing(length: str) -> None:
 
 def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
     cfg, _ = compose_run("length=mask", "length.at_most=3", "length.at_least=0.1")
-    assert cfg.reward.rubric.conditions[0].at_most == 3
-    assert cfg.reward.rubric.conditions[0].at_least == 0.1
+    assert cfg.reward.rubric.conditions.length_mask.at_most == 3
+    assert cfg.reward.rubric.conditions.length_mask.at_least == 0.1
     cfg, _ = compose_run("length=minimum", "length.unit=tokens", "length.at_least=20")
-    assert dict(cfg.reward.rubric.conditions[0]) == {
+    assert dict(cfg.reward.rubric.conditions.length_minimum) == {
         "component": "binding",
-        "on": "tokens",
+        "given": "tokens",
         "at_least": 20,
     }
     cfg, _ = compose_run("length=overlong", "length.weight=0.5", "debug=fast")
@@ -114,10 +114,11 @@ def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
     assert cfg.reward.rubric.rewards.overlong.max_tokens == 16
 
 
-def test_no_reward_overrides_the_conditions_of_the_length() -> None:
-    for path in (CONF / "reward").glob("*.yaml"):
-        rubric = OmegaConf.load(path).get("rubric")
-        assert rubric is None or "conditions" not in rubric, path
+def test_conditions_of_the_length_join_those_of_the_reward() -> None:
+    own = compose_run("reward=seed")[0].reward.rubric.conditions
+    both = compose_run("reward=seed", "length=mask")[0].reward.rubric.conditions
+    assert set(both) == {*own, "length_mask"}
+    assert both.length_mask.component == "likelihood"
 
 
 def test_a_typo_in_a_weight_is_named() -> None:
