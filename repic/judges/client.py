@@ -107,7 +107,7 @@ class Judge:
         """Ask, and wait for all answers; None where there is none, in the questions' order.
 
         May be called anywhere, also where an event loop is running (a notebook). The same
-        question twice is asked once.
+        question twice is asked once. A picture that cannot be loaded is a ``ValueError``.
         """
         urls: dict[int, str] = {}
         tasks = [self._task(question, urls) for question in questions]

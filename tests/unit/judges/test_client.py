@@ -193,6 +193,12 @@ def test_a_judge_that_is_down_is_given_up_for_the_batch_and_tried_in_the_next(
     assert judge.counts()["requests"] >= 5
 
 
+def test_it_is_given_up_after_exactly_so_many_silences() -> None:
+    judge = make_judge(unused_url(), give_up_after=5, attempts=1, concurrency=1)
+    assert judge.ask_all([ask(str(n)) for n in range(9)]) == [None] * 9
+    assert judge.counts()["requests"] == judge.counts()["failed_unreachable"] == 5
+
+
 def test_a_hanging_judge_is_given_up_too() -> None:
     with judge_server([Act(delay=1.0)]) as server:
         judge = make_judge(server.base_url, timeout=0.1, give_up_after=4, attempts=1)
