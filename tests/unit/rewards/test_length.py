@@ -19,7 +19,9 @@ def rollout(text: str, *answers: str, ids: int = 0, finished: bool = True) -> Ro
 
 
 def test_measures_by_hand() -> None:
-    cut = rollout("A bear, <Miss Bo>!", "a bear", "a red bear sits here, too", ids=9, finished=False)
+    cut = rollout(
+        "A bear, <Miss Bo>!", "a bear", "a red bear sits here, too", ids=9, finished=False
+    )
     whole = rollout("", "a bear", ids=1)
     unwritten = rollout("Here is <bo>.")
     batch = LengthMeasures().score([cut, whole, unwritten])
