@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.toybox.grammar import parse_caption, write_captions
+from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.toybox.world import BACKGROUNDS, names, toys
 from repic.types import Mention, Scene
 
@@ -36,6 +36,28 @@ def test_every_caption_states_the_whole_scene(scene):
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text):
     parse_caption(text)
+    assert all(clause in text for clause in unread_clauses(text))
+
+
+@given(scenes)
+def test_nothing_of_a_caption_is_left_unread(scene):
+    for caption in write_captions(scene):
+        assert unread_clauses(caption) == []
+        assert unread_clauses(f"{caption} What joy, {names('val')[0]}!") == ["What joy"]
+
+
+def test_what_is_left_unread_by_hand():
+    unread = {
+        "": [],
+        "Here we see toys.": [],
+        "<bo> and </mi>": [],
+        "A red bear, <bo>, sits on the left, smiling.": ["smiling"],
+        "A cosy bear on the left. It has a nose": ["A cosy bear on the left", "It has a nose"],
+        "A bear in a room, in a meadow, on a street": ["in a meadow", "on a street"],
+        "Joy; calm - and a cat: bliss": ["Joy", "calm", "bliss"],
+        "The bear warms the cat on the right of the scene": ["warms", "of the scene"],
+    }
+    assert {text: unread_clauses(text) for text in unread} == unread
 
 
 def test_a_caption_by_hand():
