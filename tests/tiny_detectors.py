@@ -13,6 +13,8 @@ from transformers import (
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessorPil,
     GroundingDinoProcessor,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
     Owlv2Config,
     Owlv2ForObjectDetection,
     Owlv2ImageProcessorPil,
@@ -28,12 +30,16 @@ OWL = {
     "owlvit": (OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessorPil, OwlViTProcessor),
     "owlv2": (Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessorPil, Owlv2Processor),
 }
+DINO = {
+    "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
+    "mm-grounding-dino": (MMGroundingDinoConfig, MMGroundingDinoForObjectDetection),
+}
 
 
 def build_detector(kind: str, folder: Path) -> Path:
-    """Write a directory of hidden size 32; kind is owlvit, owlv2 or grounding-dino."""
+    """Write a directory of hidden size 32; kind is one of OWL or of DINO."""
     torch.manual_seed(0)
-    model, processor = build_grounding_dino() if kind == "grounding-dino" else build_owl(kind)
+    model, processor = (build_dino if kind in DINO else build_owl)(kind)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -74,7 +80,7 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], pad_token="!", model_max_length=NUM_TOKENS)
 
 
-def build_grounding_dino() -> tuple[Any, Any]:
+def build_dino(kind: str) -> tuple[Any, Any]:
     tokenizer = bert_tokenizer()
     text = dict(
         model_type="bert",
@@ -95,7 +101,8 @@ def build_grounding_dino() -> tuple[Any, Any]:
         num_heads=[1, 2, 2, 2],
         out_indices=[2, 3, 4],
     )
-    config = GroundingDinoConfig(
+    make_config, make_model = DINO[kind]
+    config = make_config(
         backbone_config=backbone,
         text_config=text,
         d_model=32,
@@ -110,7 +117,7 @@ def build_grounding_dino() -> tuple[Any, Any]:
         init_std=0.2,
     )
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
-    return GroundingDinoForObjectDetection(config), GroundingDinoProcessor(images, tokenizer)
+    return make_model(config), GroundingDinoProcessor(images, tokenizer)
 
 
 def bert_tokenizer() -> BertTokenizer:

@@ -117,9 +117,7 @@ class _Model:
 
     def __init__(self, path: str, device: str) -> None:
         folder, kind = find_detector(path)
-        # Loading draws random numbers; a run that is resumed loads at another iteration.
-        with torch.random.fork_rng(devices=[]):
-            model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
         self.reads_several = kind in _SEVERAL
         if device == "auto":
             own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

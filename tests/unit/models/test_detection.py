@@ -13,6 +13,7 @@ from repic.types import Box, Example, Reference
 from tests.tiny import build_llava
 from tests.tiny_detectors import NUM_TOKENS, build_detector
 
+KINDS = ("owlvit", "grounding-dino", "mm-grounding-dino")
 RULES = SceneRules(
     absent=(1, 1),
     lookalike=0.5,
@@ -27,10 +28,10 @@ RULES = SceneRules(
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("detectors")
-    return {kind: build_detector(kind, place / kind) for kind in ("owlvit", "grounding-dino")}
+    return {kind: build_detector(kind, place / kind) for kind in KINDS}
 
 
-@pytest.fixture(params=["owlvit", "owlv2", "grounding-dino"])
+@pytest.fixture(params=["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino"])
 def folder(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path) -> Path:
     if request.param == "owlv2":
         pytest.importorskip("scipy", reason="OWLv2's picture processor needs SciPy")
@@ -85,7 +86,7 @@ def test_the_threshold_decides_who_is_there(folder: Path) -> None:
 
 def test_owl_agrees_with_the_librarys_own_pipeline(folder: Path) -> None:
     """The pipeline asks for one label at a time and rounds boxes down."""
-    if folder.name == "grounding-dino":
+    if "dino" in folder.name:
         pytest.skip("the pipeline does not put the full stop that Grounding DINO needs")
     (example,) = toys(1)
     assert example.query is not None
@@ -106,8 +107,11 @@ def test_owl_agrees_with_the_librarys_own_pipeline(folder: Path) -> None:
         assert list(box) == pytest.approx(inside, abs=1.01)
 
 
-def test_grounding_dino_agrees_with_a_forward_pass_by_hand(folders: dict[str, Path]) -> None:
-    folder = folders["grounding-dino"]
+@pytest.mark.parametrize("kind", ["grounding-dino", "mm-grounding-dino"])
+def test_grounding_dino_agrees_with_a_forward_pass_by_hand(
+    folders: dict[str, Path], kind: str
+) -> None:
+    folder = folders[kind]
     (example,) = toys(1)
     assert example.query is not None
     picture = example.query.load()
@@ -226,6 +230,7 @@ def test_a_long_query_is_cut_not_refused(folder: Path) -> None:
 
 
 def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
+    """A run that is resumed loads at another iteration, and should go on as if it had not."""
     (example,) = toys(1)
     detector = make_detector(folder)
     before = torch.get_rng_state()
