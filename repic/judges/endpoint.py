@@ -75,7 +75,7 @@ class Endpoint:
 
     Args:
         base_url: up to and including ``/v1``.
-        model: the name under which the endpoint offers the model.
+        model: the name under which the endpoint offers the model; None is refused.
         key_variable: name of the environment variable that holds the key; None where no key is
             asked for. The key itself is read when it is sent, and kept nowhere.
         request: fields of every request, such as ``temperature``; None leaves a field out.
@@ -86,12 +86,16 @@ class Endpoint:
         self,
         *,
         base_url: str,
-        model: str,
+        model: str | None,
         key_variable: str | None,
         request: Mapping[str, Any],
         timeout: float,
     ) -> None:
         _check_url(base_url)
+        if not model:
+            raise ValueError(
+                "judge.endpoint.model: need the name under which the endpoint offers the model"
+            )
         if not 0 < timeout < math.inf:
             raise ValueError(f"judge.endpoint.timeout: {timeout} is not a number of seconds")
         if reserved := sorted({"model", "messages", "seed", "n", "stream"} & set(request)):

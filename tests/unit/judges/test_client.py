@@ -199,6 +199,14 @@ def test_it_is_given_up_after_exactly_so_many_silences() -> None:
     assert judge.counts()["requests"] == judge.counts()["failed_unreachable"] == 5
 
 
+def test_who_waits_for_another_attempt_is_told_that_there_is_none() -> None:
+    judge = make_judge(unused_url(), give_up_after=4, first_delay=60.0, longest_delay=60.0)
+    started = time.monotonic()
+    judge.ask_all([ask(str(n)) for n in range(4)])
+    assert time.monotonic() - started < 20
+    assert judge.counts()["requests"] == 4
+
+
 def test_a_hanging_judge_is_given_up_too() -> None:
     with judge_server([Act(delay=1.0)]) as server:
         judge = make_judge(server.base_url, timeout=0.1, give_up_after=4, attempts=1)
@@ -364,6 +372,7 @@ def test_every_question_is_counted_once_whatever_happens(acts: list[Act], texts:
     [
         ({"base_url": "localhost:8000/v1"}, r"judge\.endpoint\.base_url: need an address"),
         ({"base_url": ""}, r"judge\.endpoint\.base_url: need an address"),
+        ({"model": None}, r"judge\.endpoint\.model: need the name"),
         ({"timeout": 0.0}, r"judge\.endpoint\.timeout: 0\.0"),
         ({"request": {"seed": 3}}, r"judge\.endpoint\.request\.seed"),
         ({"request": {"messages": []}}, r"judge\.endpoint\.request\.messages"),
