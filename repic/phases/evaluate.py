@@ -72,6 +72,7 @@ class Evaluation:
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
+        self.metrics.scorer.check()
         sets = {count: self.dataset(context, count) for count in self.metrics.counts}
         found = {count: len(examples) for count, examples in sets.items()}
         if not any(found.values()):
@@ -121,7 +122,7 @@ class Evaluation:
         Captions are kept in the cache under the model's fingerprint, so that runs which share
         a model caption with it once, and an interrupted evaluation goes on where it was.
         """
-        predictions = []
+        predictions, images = [], []
         settings = {p: context.settings[p] for p in ("data", "model", "engine", "sampling")}
         write = self.writer(stage, context)
         for count in self.metrics.counts:
@@ -130,7 +131,11 @@ class Evaluation:
             key = store.key_of([stage.fingerprint, settings, which])
             answers = cached_answers(context.cache / "captions" / f"{key}.jsonl", examples, write)
             predictions += self.predictions(stage.phase, examples, answers, context)
+            images += [example.query for example in examples]
         scores = self.metrics(predictions)
+        if distributed.rank() == 0:  # who writes them down
+            for count, cell in self.metrics.captions(predictions, images).items():
+                scores[count] |= cell
         for count, cell in scores.items():
             log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))
         return predictions, scores
@@ -181,6 +186,7 @@ class Evaluation:
                 pool=example.pool,
                 rewards=part,
                 finished=answer.finished,
+                infos=tuple(r.info for r in example.references if r.info is not None),
             )
             for example, answer, part in zip(examples, answers, parts, strict=True)
         ]
