@@ -29,12 +29,17 @@ class _Entries(NamedTuple):
     weight: Float[Array, " E"]
 
 
-def fast_cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Float[Array, " N"]:
+def fast_cider_scores(
+    preds: Sequence[str],
+    targets: Sequence[Sequence[str]],
+    known: Float[Array, " R"] | None = None,
+) -> Float[Array, " N"]:
     """Score each caption against its references, in the light of all references.
 
     Args:
         preds: captions, two or more; tokens with one space between them.
         targets: for each caption at least one reference caption, likewise.
+        known: ``cosines(preds, targets)``, where they are at hand.
 
     Example:
         >>> refs = [["a red bear sits here"], ["a blue cat stands there"]]
@@ -45,24 +50,29 @@ def fast_cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) ->
     bigrams = np.array([max(len(pred.split()) - 1, 0) for pred in preds])
     theirs = np.array([max(len(r.split()) - 1, 0) for group in targets for r in group])
     penalty = np.exp(-((bigrams[owner] - theirs) ** 2) / (2 * SIGMA**2))
-    total = np.bincount(owner, cosines(preds, targets) * penalty, minlength=len(preds))
+    similar = cosines(preds, targets) if known is None else known
+    total = np.bincount(owner, similar * penalty, minlength=len(preds))
     return SCALE * _TEN * total / np.bincount(owner, minlength=len(preds))
 
 
 def cosines(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Float[Array, " R"]:
-    """Clipped tf-idf cosine of every reference with its caption, the mean over n-gram orders."""
+    """Clipped tf-idf cosine of every reference with its caption, the mean over n-gram orders.
+
+    A caption without references is no document, and there is nothing of it.
+    """
     num_preds = len(preds)
     references = [reference for group in targets for reference in group]
     owner = np.repeat(np.arange(num_preds), [len(group) for group in targets])
     # Texts are numbered: the captions first, then all references.
     words, text = _numbered([*preds, *references])
     document = np.concatenate([np.full(num_preds, -1), owner])
+    num_documents = max(sum(1 for group in targets if group), 1)
     total = np.zeros(len(references))
     gram, place = words, np.arange(len(words))
     for order in range(1, ORDERS + 1):
         if order > 1:
             gram, place = _longer(gram, place, words, text, order)
-        entries = _weighted(text[place], gram, document, num_preds)
+        entries = _weighted(text[place], gram, document, num_documents)
         total += _cosines(entries, owner, num_preds)
     return total / ORDERS
 

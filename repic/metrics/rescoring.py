@@ -109,7 +109,7 @@ def record_cider(captions: Captions) -> Float[np.ndarray, " N"]:
     """CIDEr of every caption; NaN without references, and for a single caption."""
     if len(captions.texts) < 2 or not all(captions.references):
         return np.full(len(captions.texts), np.nan)
-    return fast_cider_scores(captions.words, captions.reference_words)
+    return fast_cider_scores(captions.words, captions.reference_words, captions.cosines)
 
 
 def paper_counts(

@@ -49,7 +49,7 @@ class Rescored:
     num_captions: int
     num_images: int
     score: Score
-    captions: Score = Score({}, {})
+    captions: Score = field(default_factory=lambda: Score({}, {}))
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, metric: str) -> Estimate | None:

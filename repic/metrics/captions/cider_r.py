@@ -16,8 +16,7 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.captions.metric import Captions, MeanMetric
-from repic.metrics.cider_arrays import cosines
+from repic.metrics.captions.metric import Captions, MeanMetric, ratio
 from repic.metrics.cider import SCALE
 
 REPETITION, LENGTH = 0.8, 0.2
@@ -36,21 +35,20 @@ class CiderR(MeanMetric):
         """Nothing: it is Python alone."""
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
-        judged = [i for i, group in enumerate(captions.reference_words) if group]
-        scores = np.full(len(captions.words), np.nan)
-        if len(judged) > 1:  # as with CIDEr, a single document has no rare words
-            texts = [captions.words[i] for i in judged]
-            groups = [captions.reference_words[i] for i in judged]
-            owner = np.repeat(np.arange(len(texts)), [len(group) for group in groups])
-            words = [Counter(_WORD.findall(text)) for text in texts]
-            references = [reference for group in groups for reference in group]
-            factors = [
-                penalty(words[i], len(texts[i].split()), reference)
-                for i, reference in zip(owner.tolist(), references, strict=True)
-            ]
-            total = np.bincount(owner, cosines(texts, groups) * factors, minlength=len(texts))
-            scores[judged] = SCALE * _TEN * total / np.bincount(owner, minlength=len(texts))
-        return self.rows(scores)
+        number, groups = len(captions.words), captions.reference_words
+        num_references = np.array([len(group) for group in groups], dtype=np.float64)
+        if np.count_nonzero(num_references) < 2:  # as with CIDEr: one document has no rare words
+            return self.rows(np.full(number, np.nan))
+        words = [Counter(_WORD.findall(text)) for text in captions.words]
+        lengths = [len(text.split()) for text in captions.words]
+        factors = [
+            penalty(words[i], lengths[i], reference)
+            for i, group in enumerate(groups)
+            for reference in group
+        ]
+        owner = np.repeat(np.arange(number), num_references.astype(np.int64))
+        total = np.bincount(owner, captions.cosines * factors, minlength=number)
+        return self.rows(SCALE * _TEN * ratio(total, num_references))
 
 
 def penalty(words: Counter[str], length: int, reference: str) -> float:
@@ -63,7 +61,7 @@ def penalty(words: Counter[str], length: int, reference: str) -> float:
 
     Example:
         >>> round(penalty(Counter("a big big dog".split()), 4, "a big dog"), 4)  # (1/2)^(0.8/3)
-        0.8129
+        0.813
     """
     if not words:
         return 0.0

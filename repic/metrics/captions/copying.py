@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.captions.bleu import grams
 from repic.metrics.captions.metric import CaptionMetric, Captions, ratio
 
 RUN = 4  # words
@@ -44,18 +45,14 @@ def copied_words(caption: Sequence[str], infos: Sequence[Sequence[str]]) -> int:
         >>> copied_words("look a red bear with hat".split(), ["a red bear with no hat".split()])
         4
     """
-    known = {run for info in infos for run in _runs(info)}
+    known = {run for info in infos for run in grams(info, RUN)}
     taken = {
         place + step
-        for place, run in enumerate(_runs(caption))
+        for place, run in enumerate(grams(caption, RUN))
         if run in known
         for step in range(RUN)
     }
     return len(taken)
-
-
-def _runs(tokens: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(tokens[first : first + RUN]) for first in range(len(tokens) - RUN + 1)]
 
 
 class AgainstInfo:

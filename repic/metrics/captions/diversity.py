@@ -10,9 +10,8 @@ from collections import Counter
 
 import numpy as np
 from jaxtyping import Float
-from pycocoevalcap.bleu import bleu_scorer
 
-from repic.metrics.captions.bleu import ORDERS, bleu
+from repic.metrics.captions.bleu import ORDERS, WIDTH, bleu, grams, totals
 from repic.metrics.captions.metric import Captions, MeanMetric, ratio
 
 SCALE = 100.0
@@ -32,26 +31,36 @@ class SelfBleu(MeanMetric):
         """Nothing: it is Python alone."""
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
-        cooked = [bleu_scorer.precook(text, n=ORDERS) for text in captions.words]
-        if len(cooked) < 2:
-            return self.rows(np.full(len(cooked), np.nan))
-        most: dict[tuple[str, ...], tuple[int, int, int]] = {}  # largest, whose, second largest
-        for i, (_, counts) in enumerate(cooked):
-            for gram, count in counts.items():
-                first, owner, second = most.get(gram, (0, -1, 0))
-                if count > first:
-                    most[gram] = (count, i, first)
-                elif count > second:
-                    most[gram] = (first, owner, count)
-        lengths = _Lengths([length for length, _ in cooked])
-        rows = np.zeros((len(cooked), 2 + 2 * ORDERS))
-        for i, (row, (length, counts)) in enumerate(zip(rows, cooked, strict=True)):
-            row[:2] = 1, lengths.closest_other(length)
-            row[2 : 2 + ORDERS] = [max(0, length - order) for order in range(ORDERS)]
-            for gram, count in counts.items():
-                first, owner, second = most[gram]
-                row[1 + ORDERS + len(gram)] += min(count, second if owner == i else first)
+        tokens = [text.split() for text in captions.words]
+        if len(tokens) < 2:
+            return self.rows(np.full(len(tokens), np.nan))
+        lengths = _Lengths([len(text) for text in tokens])
+        rows = np.zeros((len(tokens), WIDTH))
+        for row, text in zip(rows, tokens, strict=True):
+            row[: 2 + ORDERS] = [1, lengths.closest_other(len(text)), *totals(len(text))]
+        for order in range(1, ORDERS + 1):
+            rows[:, 1 + ORDERS + order] = _matches_elsewhere(
+                [Counter(grams(text, order)) for text in tokens]
+            )
         return self.rows(SCALE * bleu(rows)[:, -1])
+
+
+def _matches_elsewhere(texts: list[Counter[tuple[str, ...]]]) -> list[int]:
+    """Of each text, the n-grams that another has: each as often as one other has it, at most."""
+    most: dict[tuple[str, ...], tuple[int, int, int]] = {}  # largest count, whose, second largest
+    for i, counts in enumerate(texts):
+        for gram, count in counts.items():
+            first, owner, second = most.get(gram, (0, -1, 0))
+            if count > first:
+                most[gram] = (count, i, first)
+            elif count > second:
+                most[gram] = (first, owner, count)
+    found = [0] * len(texts)
+    for i, counts in enumerate(texts):
+        for gram, count in counts.items():
+            first, owner, second = most[gram]
+            found[i] += min(count, second if owner == i else first)
+    return found
 
 
 class _Lengths:
@@ -86,11 +95,11 @@ class Distinct:
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         rows = np.zeros((len(captions.words), 4))
         for order in (1, 2):
-            grams = [_grams(text.split(), order) for text in captions.words]
-            occurs = Counter(gram for group in grams for gram in group)
+            texts = [list(grams(text.split(), order)) for text in captions.words]
+            occurs = Counter(gram for text in texts for gram in text)
             column = 2 * (order - 1)
-            rows[:, column] = [sum(1 / occurs[gram] for gram in group) for group in grams]
-            rows[:, column + 1] = [len(group) for group in grams]
+            rows[:, column] = [sum(1 / occurs[gram] for gram in text) for text in texts]
+            rows[:, column + 1] = [len(text) for text in texts]
         return rows
 
     def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
@@ -111,7 +120,3 @@ class Length(MeanMetric):
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         return self.rows(np.array([len(text.split()) for text in captions.texts], dtype=np.float64))
-
-
-def _grams(tokens: list[str], order: int) -> list[tuple[str, ...]]:
-    return list(zip(*(tokens[start:] for start in range(order)), strict=False))

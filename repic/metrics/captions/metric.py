@@ -8,11 +8,13 @@ bootstrap sums the rows that it draws.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.cider_arrays import cosines
 from repic.types import ImageSource
 
 Tokenizer = Callable[[Sequence[str]], list[str]]
@@ -72,7 +74,13 @@ class Captions:
             [[words[text] for text in group] for group in infos],
         )
 
+    @cached_property
+    def cosines(self) -> Float[np.ndarray, " R"]:
+        """Of every reference with its caption, as CIDEr-D and CIDEr-R both weigh them."""
+        return cosines(self.words, self.reference_words)
 
+
+@runtime_checkable
 class CaptionMetric(Protocol):
     """One metric, which may have several columns (BLEU-1 to BLEU-4).
 
