@@ -11,6 +11,7 @@ time grows with the cube of a caption's length: 5 s for one that repeats itself 
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -48,7 +49,7 @@ class Meteor:
                 rows, captions.words, captions.reference_words, strict=True
             ):
                 if group:
-                    row[0], row[1:] = 1, _counts(jar, text, group)
+                    row[0], row[1:] = 1, without_whole(_counts(jar, text, group))
         except (OSError, ValueError) as error:  # a pipe without a reader, an answer that is none
             _start.cache_clear()
             raise MetricFailed(f"its jar failed ({error})") from error
@@ -60,17 +61,27 @@ class Meteor:
 
 
 @functools.cache
-def _start() -> judge.Meteor:
+def _start() -> Any:
     """Start the jar, once; it ends when this program closes its pipe."""
     return judge.Meteor()
 
 
-def _counts(jar: judge.Meteor, text: str, references: Sequence[str]) -> list[float]:
+def _counts(jar: Any, text: str, references: Sequence[str]) -> list[float]:
     answer = jar._stat(_plain(text), [_plain(reference) for reference in references])
     counts = [float(count) for count in answer.split()]
     if len(counts) != _COUNTS:
         raise ValueError(f"answered {answer[:60]!r}")
     return counts
+
+
+def without_whole(counts: list[float]) -> list[float]:
+    """Take the one chunk from a caption that agrees with its reference in all words.
+
+    Nothing parts its words, so it has no penalty: alone, and in the jar's sums.
+    """
+    caption, reference = counts[:2]
+    is_whole = list(counts[20:]) == [1, caption, reference]
+    return [*counts[:20], 0.0 if is_whole else counts[20], *counts[21:]]
 
 
 def _plain(text: str) -> str:
@@ -88,8 +99,7 @@ def meteor(counts: Float[np.ndarray, "S 23"]) -> Float[np.ndarray, " S"]:
     mean = np.divide(precision * recall, below, out=np.zeros_like(below), where=below > 0)
     matched = (caption_matched + reference_matched) / 2
     parted = np.divide(chunks, matched, out=np.zeros_like(matched), where=matched > 0)
-    is_whole = (chunks == 1) & (caption_matched == caption) & (reference_matched == reference)
-    return mean * (1 - GAMMA * np.where(is_whole, 0, parted) ** BETA)
+    return mean * (1 - GAMMA * parted**BETA)
 
 
 def _share(
