@@ -14,7 +14,7 @@ from repic.types import ImageSource
 
 log = logging.getLogger(__name__)
 
-Statistics = Mapping[str, Float[np.ndarray, "N K"]]  # rows by metric
+Statistics = Mapping[str, Float[np.ndarray, "_ _"]]  # rows by metric
 
 CIDER = "cider"  # may be asked for; it is always there, with or without
 

@@ -5,7 +5,8 @@ from repic.metrics.captions.meteor import Meteor, meteor, without_whole
 from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.cider import words
 
-# "a cat sits" with "the cat is here", as the jar aligns them: cat exactly, sits and is by paraphrase.
+# "a cat sits" with "the cat is here", as the jar aligns them: cat exactly, "sits" and "is" by
+# paraphrase.
 COUNTS = [3, 4, 1, 2, 1, 1, *[0] * 10, 1, 0, 0, 1, 1, 2, 2]
 
 

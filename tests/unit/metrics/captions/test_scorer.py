@@ -114,9 +114,9 @@ def test_nothing_chosen_and_nothing_to_score() -> None:
 
 
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="metrics.captions: 'blue' is not one of cider, bleu"):
+    with pytest.raises(ValueError, match=r"metrics\.captions: 'blue' is not one of cider, bleu"):
         scorer("blue")
-    with pytest.raises(ValueError, match="metrics.tokenizer: 'spacy' is not words or ptb"):
+    with pytest.raises(ValueError, match=r"metrics\.tokenizer: 'spacy' is not words or ptb"):
         CaptionScorer(chosen=[], scorers={}, tokenizer="spacy")
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ValueError, match=r"metrics.tokenizer=ptb: it needs Java.*tokenizer=words"):
