@@ -105,11 +105,14 @@ def rescore(cfg: DictConfig, folder: Path) -> Path:
     """Score caption files; print the table and keep it in the run's folder."""
     from rich.console import Console
 
-    from repic.report.rescored import terminal, write_rescored
+    from repic.report import render
+    from repic.report.rescored import caption_tables, terminal, write_rescored
 
     rows = make(cfg.phase.rescore)()
     paths = write_rescored(folder, rows)
     Console().print(terminal(rows))
+    for table in caption_tables(rows):
+        Console().print(render.terminal(table))
     print(f"written to {paths[0]}, .csv and .json")
     return folder
 
