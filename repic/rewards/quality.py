@@ -16,7 +16,7 @@ escapes from being judged.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from repic.parsing import tokenize_caption
@@ -93,15 +93,22 @@ def fluency(caption: str, answers: Sequence[str], known: Set[Bigram]) -> float:
     bigrams = count_bigrams(caption)
     if not bigrams or not caption.rstrip(" \n\"'”’)").endswith((".", "!", "?")):
         return 0.0
-    allowed: Counter[Bigram] = Counter()
-    for answer in answers:
-        allowed |= count_bigrams(answer)
+    allowed = most_bigrams(tuple(answers))
     good = sum(
         min(count, max(1, allowed[pair]))
         for pair, count in bigrams.items()
         if pair in known or pair in allowed
     )
     return good / bigrams.total()
+
+
+@lru_cache(maxsize=1)  # the rollouts of a group share their answers
+def most_bigrams(answers: tuple[str, ...]) -> Counter[Bigram]:
+    """How often a bigram stands in the answer that has it most often."""
+    most: Counter[Bigram] = Counter()
+    for answer in answers:
+        most |= count_bigrams(answer)
+    return most
 
 
 def count_bigrams(text: str) -> Counter[Bigram]:

@@ -8,6 +8,7 @@ before it has to say who it is.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from repic.toybox.world import (
     ACCESSORIES,
@@ -101,6 +102,7 @@ _MENTION = re.compile(
 _SETTING = re.compile(rf"\b(?:in|on) an? ({_any(BACKGROUNDS)})\b", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)  # several rewards read one caption
 def parse_caption(text: str) -> Scene:
     """Read what a caption states; words outside the grammar are passed over.
 
