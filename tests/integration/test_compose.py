@@ -76,6 +76,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "concepts": "one two three four five mixed",
         "logger": "csv tensorboard wandb",
         "trainer": "cpu gpu ddp",
+        "metrics": "default full",
         "method": "zero_shot sft repic name_everybody pretrain rescore",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
