@@ -74,15 +74,20 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "kl": "none low default high adaptive straight_through",
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
-        "concepts": "one two three four five mixed",
+        "concepts": "one two three four five mixed repic",
+        "data": "toybox toybox_repic dreambooth repic_train noise",
+        "detector": "ground_truth text open_vocabulary",
+        "guards": "default none",
+        "length": "none mask linear overlong minimum",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
-        "method": "zero_shot sft repic balcaprl name_everybody pretrain rescore",
+        "metrics": "default full",
+        "method": "zero_shot sft rl repic name_everybody pretrain rescore",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
         " multi_concept_5 quickstart pretrain_tiny rescore"
-        " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b",
+        " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}
