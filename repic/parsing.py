@@ -10,6 +10,8 @@ from repic.types import Box
 
 _NAME = re.compile(r"(?<!<)<[^<>\n]+>(?!>)")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+_YES_NO_ANYWHERE = re.compile(r"yes|no", re.IGNORECASE)
+_WHOLE_BOX = re.compile(r"\[(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\]", re.ASCII)
 # Six digits hold every picture, and a float; a sampled row of thousands of digits does not.
 _NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*"
 _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
@@ -41,13 +43,24 @@ def mentions_name(text: str, name: str) -> bool:
 def parse_yes_no(text: str) -> str | None:
     """Return the first "yes" or "no" that is a word of its own, in lower case.
 
-    The rule of RePIC's object-consistency reward, https://arxiv.org/abs/2506.18369, section 3.
-
     >>> parse_yes_no("Not sure ... No! Yes?")
     'no'
     """
     found = _YES_NO.search(text)
     return found.group(1).lower() if found else None
+
+
+def parse_yes_no_anywhere(text: str) -> str | None:
+    """Return the first "yes" or "no", inside a word or not, in lower case.
+
+    So RePIC's released training script reads an answer: "not", "nose" and "know" say no, and
+    "eyes" says yes.
+
+    >>> parse_yes_no_anywhere("Not sure ... Yes?")
+    'no'
+    """
+    found = _YES_NO_ANYWHERE.search(text)
+    return found.group().lower() if found else None
 
 
 def parse_box(text: str) -> Box | None:
@@ -57,6 +70,18 @@ def parse_box(text: str) -> Box | None:
     Box(x0=10.0, y0=20.0, x1=30.5, y1=40.0)
     """
     found = _BOX.search(text)
+    return Box(*map(float, found.groups())) if found else None
+
+
+def parse_whole_box(text: str) -> Box | None:
+    """Return the first four whole numbers of 0 or more in square brackets, without inner margins.
+
+    So RePIC's released training script reads a box.
+
+    >>> parse_whole_box("[1.5, 2, 3, 4] [5,6 , 7,8]")
+    Box(x0=5.0, y0=6.0, x1=7.0, y1=8.0)
+    """
+    found = _WHOLE_BOX.search(text)
     return Box(*map(float, found.groups())) if found else None
 
 

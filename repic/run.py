@@ -105,11 +105,14 @@ def rescore(cfg: DictConfig, folder: Path) -> Path:
     """Score caption files; print the table and keep it in the run's folder."""
     from rich.console import Console
 
-    from repic.report.rescored import terminal, write_rescored
+    from repic.report import render
+    from repic.report.rescored import caption_tables, terminal, write_rescored
 
     rows = make(cfg.phase.rescore)()
     paths = write_rescored(folder, rows)
     Console().print(terminal(rows))
+    for table in caption_tables(rows):
+        Console().print(render.terminal(table))
     print(f"written to {paths[0]}, .csv and .json")
     return folder
 
@@ -289,6 +292,8 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
 
 def main() -> None:
     """Run from the command line."""
+    # Where somebody's own rewards lie; python -m looks here, the console script does not.
+    sys.path.append(os.getcwd())
     again = "the same command goes on from there"
     guarded(job, "repic", kept="what was finished is saved", after=again)
 

@@ -58,12 +58,16 @@ class AblationTable(Callback):
 
     def _write(self) -> Any:
         """Write the table of the runs so far, and return it."""
+        from repic.report.caption_tables import caption_tables
         from repic.report.render import write_tables
         from repic.report.runs import read_run
         from repic.report.tables import ablation
 
         assert self.folder is not None
         lines = self._jobs.read_text(encoding="utf-8").splitlines()
-        table = ablation([read_run(Path(json.loads(line))) for line in lines])
+        runs = [read_run(Path(json.loads(line))) for line in lines]
+        table = ablation(runs)
         write_tables(self.folder, "table", table)
+        for number, captions in enumerate(caption_tables(runs), start=1):
+            write_tables(self.folder, f"captions_{number}", captions)
         return table

@@ -138,3 +138,4 @@ class Prediction:
     pool: tuple[str, ...]
     rewards: Mapping[str, float | None] = field(default_factory=dict)
     finished: bool = True
+    infos: tuple[str, ...] = ()  # what the prompt says of those in the pool; some may lack one

@@ -106,6 +106,7 @@ def read_known_names(file: Path) -> KnownNames:
     """
     aliases: dict[str, tuple[str, ...]] = {}
     ordinary: set[str] = set()
+    infos: dict[str, str] = {}
     for row, (name, record) in enumerate(_concept_dict(file).items(), start=1):
         place = f"{file}: row {row} ({name})"
         if not isinstance(record, dict):
@@ -120,11 +121,12 @@ def read_known_names(file: Path) -> KnownNames:
         info = re.sub(r"<[^<>]*>", " ", texts["info"])
         ordinary |= {key_of(w) for w in re.findall(r"[^\W_]+", info) if w.islower()}
         ordinary.add(key_of(texts["category"]))
+        infos[name] = texts["info"]
     try:
         Lexicon(aliases, aliases=aliases)
     except ValueError as error:
         raise ValueError(f"{file}: {error}; take the alias out") from None
-    return KnownNames(aliases, frozenset(ordinary))
+    return KnownNames(aliases, frozenset(ordinary), infos)
 
 
 def _concept_dict(file: Path) -> dict[str, Any]:

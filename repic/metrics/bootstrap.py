@@ -5,6 +5,7 @@ section 8.3's "the unit that is drawn must be the unit that is independent".
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,14 @@ from jaxtyping import Float
 _DRAWN_AT_ONCE = 100  # resamplings; a million draws or so are kept, however many there are
 
 Metrics = Mapping[str, Float[np.ndarray, " S"]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A verdict on a set of captions: the metrics, and their intervals if any."""
+
+    values: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
 
 
 def cluster_sums(

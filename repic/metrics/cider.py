@@ -6,7 +6,8 @@ reads 85.5; its ceiling is 1000. What differs from the usual pipeline:
 
 1. Words are split by ``tokenize`` below instead of the Penn Treebank tokenizer, which is a Java
    program. Both give the same tokens for plain captions; elsewhere (abbreviations, brackets,
-   quotation marks) they do not, and absolute values then differ a little.
+   quotation marks) they do not, and absolute values then differ a little. With
+   ``repic.metrics.captions.tokens.ptb`` for a tokenizer the score is the usual one.
 2. A name in brackets is one token, also when it has two words.
 3. A caption is split by itself, so that a line break in one cannot move the others.
 
@@ -17,7 +18,7 @@ the score of a single picture would always be 0: every word occurs in all of the
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -47,12 +48,28 @@ def tokenize(caption: str) -> list[str]:
     return ["_".join(token.split()) for token in _TOKEN.findall(text)]
 
 
-def cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Float[np.ndarray, " N"]:
+def words(texts: Sequence[str]) -> list[str]:
+    """Tokenize texts, and put one space between tokens.
+
+    Example:
+        >>> words(["A cat!", "..."])
+        ['a cat', '']
+    """
+    return [" ".join(tokenize(text)) for text in texts]
+
+
+def cider_scores(
+    preds: Sequence[str],
+    targets: Sequence[Sequence[str]],
+    *,
+    tokenizer: Callable[[Sequence[str]], list[str]] = words,
+) -> Float[np.ndarray, " N"]:
     """Score each caption against its references, in the light of all references.
 
     Args:
         preds: captions.
         targets: for each caption at least one reference caption.
+        tokenizer: gives texts as tokens with one space between them.
 
     Returns:
         One score a caption, from 0 to 1000. A single caption gives NaN and a warning: the
@@ -63,7 +80,9 @@ def cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Floa
     """
     if len(preds) != len(targets):
         raise ValueError(f"{len(preds)} captions, but references for {len(targets)}")
-    references = {i: [" ".join(tokenize(r)) for r in group] for i, group in enumerate(targets)}
+    tokens = iter(tokenizer([*preds, *(text for group in targets for text in group)]))
+    answers = {i: [next(tokens)] for i in range(len(preds))}
+    references = {i: [next(tokens) for _ in group] for i, group in enumerate(targets)}
     if empty := [i for i, group in references.items() if not any(group)]:
         raise ValueError(f"caption {empty[0]} has no reference caption with a word in it")
     if len(preds) < 2:
@@ -74,7 +93,6 @@ def cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Floa
                 stacklevel=2,
             )
         return np.full(len(preds), np.nan)
-    answers = {i: [" ".join(tokenize(pred))] for i, pred in enumerate(preds)}
     _, scores = Judge().compute_score(references, answers)
     return SCALE * np.asarray(scores, dtype=np.float64)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from repic.metrics.cider import SCALE, tokenize
+from repic.metrics.cider import SCALE
 
 ORDERS = 4
 SIGMA = 6.0
@@ -29,17 +29,36 @@ class _Entries(NamedTuple):
     weight: Float[Array, " E"]
 
 
-def fast_cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Float[Array, " N"]:
+def fast_cider_scores(
+    preds: Sequence[str],
+    targets: Sequence[Sequence[str]],
+    known: Float[Array, " R"] | None = None,
+) -> Float[Array, " N"]:
     """Score each caption against its references, in the light of all references.
 
     Args:
-        preds: captions, two or more.
-        targets: for each caption at least one reference caption.
+        preds: captions, two or more; tokens with one space between them.
+        targets: for each caption at least one reference caption, likewise.
+        known: ``cosines(preds, targets)``, where they are at hand.
 
     Example:
         >>> refs = [["a red bear sits here"], ["a blue cat stands there"]]
         >>> fast_cider_scores(["a red bear sits here", "a blue cat stands there"], refs).round(6)
         array([1000., 1000.])
+    """
+    owner = np.repeat(np.arange(len(preds)), [len(group) for group in targets])
+    bigrams = np.array([max(len(pred.split()) - 1, 0) for pred in preds])
+    theirs = np.array([max(len(r.split()) - 1, 0) for group in targets for r in group])
+    penalty = np.exp(-((bigrams[owner] - theirs) ** 2) / (2 * SIGMA**2))
+    similar = cosines(preds, targets) if known is None else known
+    total = np.bincount(owner, similar * penalty, minlength=len(preds))
+    return SCALE * _TEN * total / np.bincount(owner, minlength=len(preds))
+
+
+def cosines(preds: Sequence[str], targets: Sequence[Sequence[str]]) -> Float[Array, " R"]:
+    """Clipped tf-idf cosine of every reference with its caption, the mean over n-gram orders.
+
+    A caption without references is no document, and there is nothing of it.
     """
     num_preds = len(preds)
     references = [reference for group in targets for reference in group]
@@ -47,25 +66,21 @@ def fast_cider_scores(preds: Sequence[str], targets: Sequence[Sequence[str]]) ->
     # Texts are numbered: the captions first, then all references.
     words, text = _numbered([*preds, *references])
     document = np.concatenate([np.full(num_preds, -1), owner])
-    num_bigrams = np.maximum(np.bincount(text, minlength=len(document)) - 1, 0)
-    apart = num_bigrams[owner] - num_bigrams[num_preds:]
-    penalty = np.exp(-(apart**2) / (2 * SIGMA**2))
+    num_documents = max(sum(1 for group in targets if group), 1)
     total = np.zeros(len(references))
     gram, place = words, np.arange(len(words))
     for order in range(1, ORDERS + 1):
         if order > 1:
             gram, place = _longer(gram, place, words, text, order)
-        entries = _weighted(text[place], gram, document, num_preds)
+        entries = _weighted(text[place], gram, document, num_documents)
         total += _cosines(entries, owner, num_preds)
-    per_pred = np.bincount(owner, total * penalty, minlength=num_preds)
-    per_pred /= np.bincount(owner, minlength=num_preds)
-    return SCALE * _TEN * per_pred / ORDERS
+    return total / ORDERS
 
 
 def _numbered(texts: Sequence[str]) -> tuple[Int[Array, " W"], Int[Array, " W"]]:
     """All words of all texts in a row, as numbers, and the text that each stands in."""
     numbers: dict[str, int] = {}
-    rows = [[numbers.setdefault(w, len(numbers)) for w in tokenize(text)] for text in texts]
+    rows = [[numbers.setdefault(w, len(numbers)) for w in text.split()] for text in texts]
     words = np.array([number for row in rows for number in row], dtype=np.int64)
     return words, np.repeat(np.arange(len(rows)), [len(row) for row in rows])
 

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics import bootstrap
+from repic.metrics.bootstrap import Score
+from repic.metrics.captions.metric import Captions
 from repic.metrics.cider_arrays import fast_cider_scores
 from repic.metrics.paper_names import END_MARK, Variant, count_paper_names, paper_pool
 from repic.metrics.recognition import NameCounts
@@ -30,6 +32,7 @@ class CaptionRecord:
         targets: names of those who should be named.
         pool: names that the prompt introduced; None if that is not known.
         references: captions by people, for CIDEr.
+        infos: what the prompt says of those in the pool.
     """
 
     place: str
@@ -38,6 +41,12 @@ class CaptionRecord:
     caption: str
     pool: tuple[str, ...] | None = None
     references: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The caption without the mark that some models end it with."""
+        return self.caption.replace(END_MARK, "")
 
 
 @dataclass(frozen=True)
@@ -47,18 +56,12 @@ class KnownNames:
     Attributes:
         aliases: name -> other spellings; every name is a key.
         ordinary: words of the language, which say a name only with a capital or in brackets.
+        infos: name -> what is said of it.
     """
 
     aliases: Mapping[str, Collection[str]] = field(default_factory=dict)
     ordinary: Collection[str] = ()
-
-
-@dataclass(frozen=True)
-class Score:
-    """One protocol's verdict on a set of captions: the metrics, and their intervals if any."""
-
-    values: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
+    infos: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_captions(
@@ -93,7 +96,7 @@ def score_captions(
     rows[:, :_CIDER] = count(records, known=known, variant=variant)
     rows[:, _CIDER], rows[:, _HAS_CIDER] = np.nan_to_num(cider), ~np.isnan(cider)
     rows[:, _ONE] = 1
-    rows[:, _WORDS] = [len(_text(record).split()) for record in records]
+    rows[:, _WORDS] = [len(record.text.split()) for record in records]
     sums = bootstrap.cluster_sums(rows, [record.image for record in records])
     values = _metrics(sums.sum(axis=0, keepdims=True))
     found = bootstrap.intervals(
@@ -102,11 +105,11 @@ def score_captions(
     return Score({name: value.item() for name, value in values.items()}, found)
 
 
-def record_cider(records: Sequence[CaptionRecord]) -> Float[np.ndarray, " N"]:
+def record_cider(captions: Captions) -> Float[np.ndarray, " N"]:
     """CIDEr of every caption; NaN without references, and for a single caption."""
-    if len(records) < 2 or not all(record.references for record in records):
-        return np.full(len(records), np.nan)
-    return fast_cider_scores([_text(r) for r in records], [r.references for r in records])
+    if len(captions.texts) < 2 or not all(captions.references):
+        return np.full(len(captions.texts), np.nan)
+    return fast_cider_scores(captions.words, captions.reference_words, captions.cosines)
 
 
 def paper_counts(
@@ -147,7 +150,3 @@ def _metrics(sums: Float[np.ndarray, "S 8"]) -> dict[str, Float[np.ndarray, " S"
     names = metrics_of(sums[:, :_WORDS])
     words = sums[:, _WORDS] / sums[:, _ONE]
     return {**{name: names[name] for name in METRICS if name in names}, "words": words}
-
-
-def _text(record: CaptionRecord) -> str:
-    return record.caption.replace(END_MARK, "")

@@ -1,13 +1,16 @@
 """All metrics of one system's predictions, by number of concepts, with intervals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.bootstrap import Score
+from repic.metrics.captions.metric import CaptionMetric
+from repic.metrics.captions.scorer import CaptionScorer, Statistics
 from repic.metrics.cider import cider_scores
 from repic.metrics.recognition import count_names
-from repic.types import Prediction
+from repic.types import ImageSource, Prediction
 
 ALL = "all"
 
@@ -20,17 +23,29 @@ _EXACT, _HITS, _FALSE, _MISSED, _CIDER, _HAS_CIDER, _ONE = range(7)
 class MetricSuite:
     """Recognition, CIDEr and their mean, each with a bootstrap interval over examples.
 
-    ``overall`` is the plain mean of accuracy (0 to 100) and CIDEr (0 to 1000).
+    ``overall`` is the plain mean of accuracy (0 to 100) and CIDEr (0 to 1000). Other scores of
+    captions are computed by ``captions``, at the end of a run, since some take minutes.
 
     Args:
         counts: numbers of concepts that are evaluated, each on a test set of its own.
+        captions: names of further caption metrics.
+        tokenizer: of CIDEr and all that compares words: "words", or "ptb", which needs Java.
+        scorers: the caption metrics to choose from.
         bootstrap_samples: how often the examples are resampled; 0 leaves the intervals out.
         confidence: of the intervals, between 0 and 1.
         seed: of the resampling.
     """
 
     def __init__(
-        self, *, counts: Sequence[int], bootstrap_samples: int, confidence: float, seed: int
+        self,
+        *,
+        counts: Sequence[int],
+        captions: Sequence[str],
+        tokenizer: str,
+        scorers: Mapping[str, CaptionMetric],
+        bootstrap_samples: int,
+        confidence: float,
+        seed: int,
     ) -> None:
         if not counts or any(not isinstance(c, int) or not 1 <= c <= 5 for c in counts):
             raise ValueError(f"metrics.counts: need whole numbers from 1 to 5, not {list(counts)}")
@@ -40,6 +55,7 @@ class MetricSuite:
             raise ValueError(f"metrics.confidence: {confidence} is not between 0 and 1")
         self.counts = tuple(counts)
         self.bootstrap_samples, self.confidence, self.seed = bootstrap_samples, confidence, seed
+        self.scorer = CaptionScorer(chosen=captions, scorers=scorers, tokenizer=tokenizer)
 
     def __call__(self, predictions: Sequence[Prediction]) -> dict[str, Cell]:
         """Judge one phase's captions, by number of concepts and altogether.
@@ -55,7 +71,7 @@ class MetricSuite:
         """
         counts = sorted({prediction.num_concepts for prediction in predictions})
         groups = [
-            example_statistics([p for p in predictions if p.num_concepts == count])
+            self._statistics([p for p in predictions if p.num_concepts == count])
             for count in counts
         ]
         cells = {str(c): self._cell(group) for c, group in zip(counts, groups, strict=True)}
@@ -63,7 +79,61 @@ class MetricSuite:
 
     def score(self, predictions: Sequence[Prediction]) -> Cell:
         """Judge captions as one cell, whatever their numbers of concepts."""
-        return self._cell(example_statistics(predictions))
+        return self._cell(self._statistics(predictions))
+
+    def captions(
+        self, predictions: Sequence[Prediction], images: Sequence[ImageSource | None]
+    ) -> dict[str, Cell]:
+        """Score one phase's captions by the chosen metrics, by number of concepts and altogether.
+
+        As with CIDEr, the captions of one number of concepts are a collection of their own, and
+        "all" puts their statistics together.
+
+        Args:
+            predictions: the captions.
+            images: the picture of each.
+
+        Returns:
+            Cells as ``__call__`` gives, with those metrics alone that there are values of.
+        """
+        groups: dict[str, Statistics] = {}
+        owners: dict[str, list[str]] = {}
+        for count in sorted({prediction.num_concepts for prediction in predictions}):
+            group = [
+                pair
+                for pair in zip(predictions, images, strict=True)
+                if pair[0].num_concepts == count
+            ]
+            pictures = [image for _, image in group if image is not None]
+            owners[str(count)] = [p.images[-1] if p.images else p.id for p, _ in group]
+            groups[str(count)] = self.scorer.statistics(
+                self.scorer.read(
+                    [p.caption for p, _ in group],
+                    [p.answers for p, _ in group],
+                    [p.infos for p, _ in group],
+                    pictures if len(pictures) == len(group) else None,
+                )
+            )
+        if not groups:
+            return {}
+        groups[ALL] = self.scorer.join(list(groups.values()))
+        owners[ALL] = [f"{count}/{owner}" for count, group in owners.items() for owner in group]
+        return {
+            name: _as_cell(self.score_statistics(groups[name], owners[name])) for name in groups
+        }
+
+    def score_statistics(self, statistics: Statistics, clusters: Sequence[str]) -> Score:
+        """Caption metrics of a set, with the suite's bootstrap; see ``CaptionScorer.score``."""
+        return self.scorer.score(
+            statistics,
+            clusters,
+            num_samples=self.bootstrap_samples,
+            confidence=self.confidence,
+            seed=self.seed,
+        )
+
+    def _statistics(self, predictions: Sequence[Prediction]) -> Float[np.ndarray, "N 7"]:
+        return example_statistics(predictions, tokenizer=self.scorer.tokenize)
 
     def _cell(self, statistics: Float[np.ndarray, "N 7"]) -> Cell:
         metrics = metrics_of(statistics.sum(axis=0, keepdims=True))
@@ -87,7 +157,9 @@ class MetricSuite:
         }
 
 
-def example_statistics(predictions: Sequence[Prediction]) -> Float[np.ndarray, "N 7"]:
+def example_statistics(
+    predictions: Sequence[Prediction], *, tokenizer: Callable[[Sequence[str]], list[str]]
+) -> Float[np.ndarray, "N 7"]:
     """One row an example; sums of rows are all that ``metrics_of`` needs."""
     rows = np.zeros((len(predictions), 7))
     for row, p in zip(rows, predictions, strict=True):
@@ -99,7 +171,9 @@ def example_statistics(predictions: Sequence[Prediction]) -> Float[np.ndarray, "
     # Photos of one's own come without reference captions: they have a recognition score only.
     judged = [i for i, p in enumerate(predictions) if p.answers]
     scores = cider_scores(
-        [predictions[i].caption for i in judged], [predictions[i].answers for i in judged]
+        [predictions[i].caption for i in judged],
+        [predictions[i].answers for i in judged],
+        tokenizer=tokenizer,
     )
     for i, score in zip(judged, scores, strict=True):
         if not np.isnan(score):
@@ -120,6 +194,11 @@ def metrics_of(sums: Float[np.ndarray, "S 7"]) -> dict[str, Float[np.ndarray, " 
         "cider": cider_mean,
         "overall": (accuracy + cider_mean) / 2,
     }
+
+
+def _as_cell(score: Score) -> Cell:
+    intervals = {f"{name}_ci": list(ends) for name, ends in score.intervals.items()}
+    return {**score.values, **intervals}
 
 
 def by_phase(predictions: Iterable[Prediction]) -> Mapping[str, list[Prediction]]:

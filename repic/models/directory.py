@@ -14,25 +14,36 @@ _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 _INDEX = "model.safetensors.index.json"
 
 
-def find_model(path: str | Path) -> Path:
+def find_model(path: str | Path, *, key: str = "model.path") -> Path:
     """Return the directory of a model.
 
     Args:
         path: a directory; ``package://<package>/<folder>`` for one that is shipped with a Python
             package; or else an id on the Hugging Face hub, which is downloaded once.
+        key: the configuration's, for messages.
     """
-    name = str(path)
-    if name.startswith(_PACKAGE):
-        package, _, inside = name.removeprefix(_PACKAGE).partition("/")
-        folder = Path(str(files(package))) / inside
-    else:
-        folder = Path(path).expanduser()
-    if not folder.is_dir():
-        if folder.is_absolute() or name.startswith((".", _PACKAGE)) or name.count("/") != 1:
-            raise ValueError(f"model.path: there is no directory {folder}")
-        folder = _download(name)
+    folder = _folder(path)
+    if is_on_hub(path):
+        folder = _download(str(path), key)
+    elif not folder.is_dir():
+        raise ValueError(f"{key}: there is no directory {folder}")
     _check(folder)
     return folder
+
+
+def is_on_hub(path: str | Path) -> bool:
+    """Whether a model's path is an id on the hub, because it looks like one and is no directory."""
+    folder, name = _folder(path), str(path)
+    is_local = folder.is_dir() or folder.is_absolute() or name.startswith((".", _PACKAGE))
+    return not is_local and name.count("/") == 1
+
+
+def _folder(path: str | Path) -> Path:
+    name = str(path)
+    if not name.startswith(_PACKAGE):
+        return Path(path).expanduser()
+    package, _, inside = name.removeprefix(_PACKAGE).partition("/")
+    return Path(str(files(package))) / inside
 
 
 def fingerprint(path: str | Path) -> str:
@@ -53,7 +64,7 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _download(name: str) -> Path:
+def _download(name: str, key: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS))
     except LocalEntryNotFoundError:
@@ -61,8 +72,8 @@ def _download(name: str) -> Path:
     except HfHubHTTPError as error:
         reason = f"is no directory here, and the hub answers: {str(error).splitlines()[0]}"
     raise ValueError(
-        f"model.path: {name} {reason}; download the model on a machine that can, and set"
-        " model.path to its folder"
+        f"{key}: {name} {reason}; download the model on a machine that can, and set {key} to its"
+        " folder"
     )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repic.phases import distributed
+from repic.rl.components import component_diagnostics, summands
 from repic.rl.conditions import condition_diagnostics, conditioned_rewards, read_conditions
 from repic.rl.kl import ESTIMATORS
 from repic.types import Rollout
@@ -25,7 +26,7 @@ class Credit:
     weights: Float[Tensor, " K"]
 
     def conditioned(
-        self, settings: Sequence[Mapping[str, Any]]
+        self, settings: Mapping[str, Mapping[str, Any]]
     ) -> tuple["Credit", dict[str, float]]:
         """Apply conditions; return also what to log of them. See ``repic.rl.conditions``."""
         conditions = read_conditions(settings, self.names)
@@ -45,9 +46,25 @@ class Credit:
 
     def advantages(self, function: Callable[[Tensor, Tensor], Tensor]) -> Float[Tensor, "B G"]:
         """Compute this rank's advantages from the prompts of all ranks."""
+        return self._with_all_ranks(function)
+
+    def _with_all_ranks(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply a function to the prompts of all ranks, and return the rows of this rank's."""
         groups = torch.stack(distributed.gather(list(self.rewards)))
         everyone = function(groups, self.weights)
         return everyone[distributed.rank() :: distributed.world_size()]
+
+    def diagnostics(
+        self, function: Callable[[Tensor, Tensor], Tensor], advantages: Float[Tensor, "B G"]
+    ) -> dict[str, float]:
+        """Say what each component did; see ``repic.rl.components``."""
+        return component_diagnostics(
+            self.rewards,
+            self.weights,
+            self.names,
+            advantages=advantages,
+            parts=self._with_all_ranks(summands(function)),
+        )
 
 
 def rollout_kl(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from repic.data.module import Examples
+from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.types import Example, Prediction, Rollout
@@ -61,6 +62,8 @@ class Evaluation:
         split: "val" or "test".
         per_count: scenes of each number of concepts, or as many as there are.
         seed: which scenes; not the run's seed, so that runs are compared on the same ones.
+        demonstrations: "right", or "wrong_images" or "wrong_infos" to exchange the references';
+            see ``repic.data.wrong_references``.
         batch_size: scenes captioned at a time.
         sampling: how; greedily, as a rule.
         metrics: a ``MetricSuite``; it names the numbers of concepts, each scored by itself.
@@ -74,9 +77,16 @@ class Evaluation:
     sampling: Any
     metrics: Any
     rubric: Any
+    demonstrations: str
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
+        self.metrics.scorer.check()
+        if self.demonstrations not in (RIGHT, *FIELDS):
+            options = ", ".join((RIGHT, *FIELDS))
+            raise ValueError(
+                f"phase.evaluate.demonstrations: {self.demonstrations!r} is not one of {options}"
+            )
         sets = {count: self.dataset(context, count) for count in self.metrics.counts}
         found = {count: len(examples) for count, examples in sets.items()}
         if not any(found.values()):
@@ -97,9 +107,12 @@ class Evaluation:
             count: the number of concepts.
             drawn: ``scale``, if the pictures shall have another resolution.
         """
-        return context.dataset(
+        examples = context.dataset(
             split=self.split, counts=[count], size=self.per_count, seed=self.seed, **drawn
         )
+        if self.demonstrations == RIGHT:
+            return examples
+        return WrongReferences(examples, kind=self.demonstrations, seed=self.seed)
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
         """Those examples, listed."""
@@ -126,16 +139,22 @@ class Evaluation:
         Captions are kept in the cache under the model's fingerprint, so that runs which share
         a model caption with it once, and an interrupted evaluation goes on where it was.
         """
-        predictions = []
+        predictions, images = [], []
         settings = {p: context.settings[p] for p in ("data", "model", "engine", "sampling")}
         write = self.writer(stage, context)
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
             which = [self.split, count, self.per_count, self.seed]
+            if self.demonstrations != RIGHT:
+                which.append(self.demonstrations)
             key = store.key_of([stage.fingerprint, settings, which])
             answers = cached_answers(context.cache / "captions" / f"{key}.jsonl", examples, write)
             predictions += self.predictions(stage.phase, examples, answers, context)
+            images += [example.query for example in examples]
         scores = self.metrics(predictions)
+        if distributed.rank() == 0:  # who writes them down
+            for count, cell in self.metrics.captions(predictions, images).items():
+                scores[count] |= cell
         for count, cell in scores.items():
             log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))
         return predictions, scores
@@ -186,6 +205,7 @@ class Evaluation:
                 pool=example.pool,
                 rewards=part,
                 finished=answer.finished,
+                infos=tuple(r.info for r in example.references if r.info is not None),
             )
             for example, answer, part in zip(examples, answers, parts, strict=True)
         ]

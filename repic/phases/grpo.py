@@ -12,7 +12,6 @@ prompts. Deviations:
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from repic.models.checks import check_engine
 from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
+from repic.phases.guards import Guards, RunStopped, Watch
 from repic.phases.monitor import Watcher
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
@@ -35,6 +35,7 @@ from repic.rl.aggregation import token_weights
 from repic.rl.diagnostics import group_diagnostics, has_signal
 from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
+from repic.rl.text_diagnostics import text_diagnostics
 from repic.types import Example, Rollout
 
 
@@ -62,6 +63,7 @@ class GrpoModule(pl.LightningModule):
             and are no part of the loss.
         kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.
         kl_control: where the KL counts, and what becomes of coefficient and reference.
+        guards: what stops or cools a run that goes wrong.
         spare: prompts in place of those without signal; None keeps them.
         optimizer: a function of the parameters.
         schedule: (iteration, total) to the factor of the learning rate.
@@ -89,6 +91,7 @@ class GrpoModule(pl.LightningModule):
         kl_estimator: str,
         kl_coef: float,
         kl_control: KlControl,
+        guards: Guards,
         spare: Spare | None,
         optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[int, int], float],
@@ -107,6 +110,7 @@ class GrpoModule(pl.LightningModule):
         self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
         self.mask_truncated, self.spare = mask_truncated, spare
         self.kl_estimator, self.kl_coef, self.kl_control = kl_estimator, kl_coef, kl_control
+        self.watch = Watch(guards)
         self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
         self.sampling, self.group_size, self.seed = sampling, group_size, seed
         self.iterations, self.num_updates = iterations, num_updates
@@ -126,7 +130,8 @@ class GrpoModule(pl.LightningModule):
         portions = self.portions(draw.rollouts, draw.ref_logprobs)
         credit, conditions = self.credit(draw, portions)
         referred = time.perf_counter()
-        hand_out(credit.advantages(self.advantages).flatten().to(self.device), portions)
+        advantages = credit.advantages(self.advantages)
+        hand_out(advantages.flatten().to(self.device), portions)
         credited = time.perf_counter()
         if not self.is_checked:  # once in a process: a resumed run is checked again
             check_engine(self.engine, self.policy, draw.groups)
@@ -143,6 +148,11 @@ class GrpoModule(pl.LightningModule):
                 lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in draw.groups]),
                 is_finished=torch.tensor([[r.finished for r in g] for g in draw.groups]),
                 entropy=entropy,
+            ),
+            **credit.diagnostics(self.advantages, advantages),
+            **text_diagnostics(
+                [group[0].example for group in draw.groups],
+                [[rollout.text for rollout in group] for group in draw.groups],
             ),
             **conditions,
             **{f"grpo/failed_frac/{name}": share for name, share in draw.failures.items()},
@@ -276,7 +286,8 @@ class GrpoModule(pl.LightningModule):
             Numbers of the last step; ``sampler_gap`` and ``entropy`` of the first one.
         """
         optimizer: Any = self.optimizers()
-        set_learning_rate(optimizer, self.schedule(self.iteration, self.iterations))
+        factor = self.schedule(self.iteration, self.iterations) * self.watch.lr_factor
+        set_learning_rate(optimizer, factor)
         rollouts = [rollout for portion in portions for rollout in portion.rollouts]
         lengths = [len(r.completion_ids) for r in rollouts if self.is_trained(r)]
         # Of all micro-batches and ranks: the denominators with which they add up to one batch.
@@ -286,7 +297,7 @@ class GrpoModule(pl.LightningModule):
         num_sampled = int(distributed.total(sampled, self.device))
         first: dict[str, float] = {}
         sums: dict[str, float] = {}
-        norm = 0.0
+        norm, skipped_before = 0.0, self.num_skipped
         for _ in range(self.num_updates):
             sums = dict.fromkeys(("loss", "kl", "clip_frac", "entropy", "sampler_gap"), 0.0)
             optimizer.zero_grad()
@@ -299,8 +310,12 @@ class GrpoModule(pl.LightningModule):
                     # Lightning averages the ranks' gradients; the losses are shares of a sum.
                     self.manual_backward(loss * distributed.world_size())
                 sums = {key: sums[key] + parts[key] for key in sums}
-            norm = clip_or_drop(list(self.policy.trainable_parameters()), self.grad_clip)
-            self.num_skipped += not math.isfinite(norm)
+            norm, is_dropped = clip_or_drop(
+                list(self.policy.trainable_parameters()),
+                self.grad_clip,
+                loss=distributed.total(sums["loss"], self.device),
+            )
+            self.num_skipped += is_dropped
             optimizer.step()
             first = first or sums
         ranks = distributed.world_size()  # the monitor averages over ranks what is a sum here
@@ -311,6 +326,8 @@ class GrpoModule(pl.LightningModule):
             "lr": optimizer.param_groups[0]["lr"],
             "kl_coef": self.kl_coef,
             "skipped": float(self.num_skipped),
+            "skipped_frac": (self.num_skipped - skipped_before) / self.num_updates,
+            **self.watch.numbers(),
         }
 
     def loss(
@@ -372,11 +389,18 @@ class GrpoModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         self.iteration += 1
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        kl_factor, why_stop = self.watch.look(self.metrics)
+        self.kl_coef *= kl_factor
         self.monitor.iteration_end(self, self.metrics, optimizer)
+        if why_stop:  # the trainer's callback saves
+            raise RunStopped(
+                f"grpo was stopped after iteration {self.iteration} of {self.iterations}, and is"
+                f" saved up to there: {why_stop}; the same command goes on from there"
+            )
 
     def extra_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"num_skipped": self.num_skipped}
-        if self.kl_control.target is not None:
+        state = {"num_skipped": self.num_skipped, "watch": self.watch.state()}
+        if self.kl_control.target is not None or self.watch.num_cooled:
             state["kl_coef"] = self.kl_coef
         if self.kl_control.refresh_every:
             state["reference"] = self.policy.reference_weights()
@@ -384,6 +408,7 @@ class GrpoModule(pl.LightningModule):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.num_skipped = state["num_skipped"]
+        self.watch.load_state(state.get("watch", self.watch.state()))
         self.kl_coef = state.get("kl_coef", self.kl_coef)
         reference = self.policy.reference_weights()
         for name, value in state.get("reference", {}).items():

@@ -94,17 +94,22 @@ class Monitor:
         optimizer: torch.optim.Optimizer,
     ) -> None:
         """Record one iteration; ``module.iteration`` is the number of those done by now."""
-        done = module.iteration
-        seconds = time.perf_counter() - self.tick
+        done, now = module.iteration, time.perf_counter()
+        seconds = now - self.tick
         self.time_s += seconds
-        self.log(distributed.mean({**metrics, "time/iteration_s": seconds}), done)
+        times = {"time/iteration_s": seconds}
+        if "time/rollout_s" in metrics:
+            times["time/outside_s"] = seconds - metrics["time/rollout_s"] - metrics["time/update_s"]
+        self.log(distributed.mean({**metrics, **times}), done)
+        logging_s = time.perf_counter() - now
         last = done == self.iterations
         if self.validate and self.val_every and (done % self.val_every == 0 or last):
             values = self.validate(module.policy)
             self.log({f"val/{key}": value for key, value in values.items()}, done)
         if done % self.checkpoint_every == 0 or last:
             self.save(module, optimizer)
-        self.tick = time.perf_counter()
+        # Logging counts as the next iteration's; validation and checkpoints are nobody's.
+        self.tick = time.perf_counter() - logging_s
 
     def log(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Send numbers to every logger; those without a group are filed under the phase.

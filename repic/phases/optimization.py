@@ -12,15 +12,25 @@ def set_learning_rate(optimizer: Any, factor: float) -> None:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
-def clip_or_drop(parameters: list[nn.Parameter], grad_clip: float) -> float:
-    """Scale gradients down to a norm of ``grad_clip``; without a finite norm, drop them.
+def clip_or_drop(
+    parameters: list[nn.Parameter], grad_clip: float, *, loss: float
+) -> tuple[float, bool]:
+    """Scale gradients down to a norm of ``grad_clip``; drop what is not finite.
+
+    Args:
+        parameters: with the gradients of all ranks.
+        grad_clip: largest norm.
+        loss: of all ranks, so that they decide alike; gradients of one that is not finite are
+            dropped, whatever they are themselves.
 
     Returns:
-        The norm before clipping. An optimizer leaves parameters without gradients alone, its
-        moments too, so a batch that was dropped leaves no trace.
+        The norm before clipping, and whether gradients were dropped. An optimizer leaves
+        parameters without gradients alone, its moments too, so a batch that was dropped leaves no
+        trace.
     """
     norm = float(nn.utils.clip_grad_norm_(parameters, grad_clip))
-    if not math.isfinite(norm):
+    is_dropped = not (math.isfinite(norm) and math.isfinite(loss))
+    if is_dropped:
         for parameter in parameters:
             parameter.grad = None
-    return norm
+    return norm, is_dropped

@@ -65,6 +65,7 @@ def run_method(
             "split": evaluation.split,
             "phases": [s.record() for n, s in stages.items() if n not in WRITERS_WITHOUT_MODEL],
             "metrics": plain(scores),
+            "left_out": evaluation.metrics.scorer.left_out,
         }
         store.write_json(context.folder / "summary.json", summary)
 

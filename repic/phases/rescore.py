@@ -2,12 +2,16 @@
 
 import difflib
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repic.data.concepts import read_known_names
+from repic.data.images import FileImage
+from repic.metrics.captions.metric import Captions
 from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import PROTOCOLS, KnownNames, record_cider, score_captions
+from repic.metrics.suite import MetricSuite
 from repic.report.captions import CaptionSet, read_caption_sets, read_references, with_references
 from repic.report.rescored import Rescored
 
@@ -18,18 +22,20 @@ BOTH = "both"
 
 @dataclass(frozen=True, kw_only=True)
 class Rescore:
-    """Names by one protocol or by both, CIDEr where there are references, and length.
+    """Names by one protocol or by both, length, and caption metrics.
+
+    Metrics that need references, infos or pictures are computed where there are some.
 
     Attributes:
         captions: a caption file, or a folder of them.
         protocol: of names: "paper", "robust" or "both".
         variant: of the paper's protocol: "single", "two" or "four"; None follows the number of
             names a caption.
-        database: a concept database for the robust protocol; None knows only the file's names.
+        database: a concept database for the robust protocol, and for what prompts said of those
+            whom a caption should name; None knows only the file's names.
         references: a file with reference captions by image; None takes those of the file.
-        bootstrap_samples: resamplings of the images behind each interval.
-        confidence: of the intervals, between 0 and 1.
-        seed: of the resampling.
+        images: the folder below which the file's images lie; None: they are not at hand.
+        metrics: the caption metrics, and the bootstrap of all.
     """
 
     captions: str | None
@@ -37,9 +43,8 @@ class Rescore:
     variant: str | None
     database: str | None
     references: str | None
-    bootstrap_samples: int
-    confidence: float
-    seed: int
+    images: str | None
+    metrics: MetricSuite
 
     def __call__(self) -> list[Rescored]:
         """Return a row for each set of captions and protocol.
@@ -53,6 +58,7 @@ class Rescore:
         if self.references is not None:
             references = read_references(Path(self.references))
             sets = [with_references(found, references) for found in sets]
+        sets = [with_infos(found, known.infos) for found in sets]
         rows = []
         for found in sets:
             if known.aliases:
@@ -69,12 +75,17 @@ class Rescore:
         if self.variant is not None and self.variant not in VARIANTS:
             options = ", ".join(VARIANTS)
             raise ValueError(f"phase.rescore.variant: {self.variant!r} is not one of {options}")
+        self.metrics.scorer.check()
 
     def score(self, found: CaptionSet, known: KnownNames) -> list[Rescored]:
         """Score one set by the protocols that were asked for."""
         targets = [record.targets for record in found.records]
         variant = VARIANTS[self.variant] if self.variant else variant_for(targets)
-        cider = record_cider(found.records)
+        captions = self.read(found)
+        cider = record_cider(captions)
+        others = self.metrics.score_statistics(
+            self.metrics.scorer.statistics(captions), [record.image for record in found.records]
+        )
         rows = []
         for protocol in PROTOCOLS if self.protocol == BOTH else (self.protocol,):
             score = score_captions(
@@ -82,9 +93,9 @@ class Rescore:
                 protocol=protocol,
                 variant=variant,
                 known=known,
-                num_samples=self.bootstrap_samples,
-                confidence=self.confidence,
-                seed=self.seed,
+                num_samples=self.metrics.bootstrap_samples,
+                confidence=self.metrics.confidence,
+                seed=self.metrics.seed,
                 cider=cider,
             )
             rows.append(
@@ -95,9 +106,43 @@ class Rescore:
                     num_captions=len(found.records),
                     num_images=len({record.image for record in found.records}),
                     score=score,
+                    captions=others,
+                    left_out=dict(self.metrics.scorer.left_out),
                 )
             )
         return rows
+
+    def read(self, found: CaptionSet) -> Captions:
+        """Tokenize a set, and find its images.
+
+        Raises:
+            ValueError: an image is not there.
+        """
+        images = None
+        if self.images is not None:
+            images = [FileImage(Path(self.images) / record.image) for record in found.records]
+            for record, image in zip(found.records, images, strict=True):
+                if not image.path.is_file():
+                    raise ValueError(f"{record.place}: there is no image {image.path}")
+        return self.metrics.scorer.read(
+            [record.text for record in found.records],
+            [record.references for record in found.records],
+            [record.infos for record in found.records],
+            images,
+        )
+
+
+def with_infos(found: CaptionSet, infos: Mapping[str, str]) -> CaptionSet:
+    """Give captions without infos those that a database has of the names in their prompts.
+
+    The prompt introduces the pool; in the published files, which do not tell, the targets.
+    """
+    records = []
+    for record in found.records:
+        names = record.targets if record.pool is None else record.pool
+        said = tuple(infos[name] for name in names if infos.get(name))
+        records.append(record if record.infos else replace(record, infos=said))
+    return CaptionSet(found.label, tuple(records))
 
 
 def refuse_unknown_names(found: CaptionSet, known: KnownNames, database: str) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Overrides that change where a run is kept, watched or begun, and not what it computes.
-BESIDE = ("seed", "name", "outputs", "fresh", "logger", "hydra", "debug.traceback")
+# Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
+# belong here so that a run which one of them has stopped can go on with another limit.
+BESIDE = ("seed", "name", "outputs", "fresh", "logger", "hydra", "debug.traceback", "guards")
+GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
 
 
@@ -58,7 +60,7 @@ def slug(overrides: Sequence[str], name: str) -> str:
     for override in overrides:
         key = key_of_override(override)
         is_named = key == "experiment" and override.partition("=")[2] == name
-        if not is_named and key not in BESIDE and not key.startswith("hydra."):
+        if not is_named and key not in BESIDE and not key.startswith(("hydra.", GUARDS)):
             told.append(override.lstrip("+"))
     text = "+".join(sorted(told)) or "default"
     safe = re.sub(r"[^\w.+-]", "-", re.sub(r"[][{}'\" ]", "", text).replace(",", "_"))
@@ -132,7 +134,8 @@ def refuse_other_settings(path: Path, settings: Mapping[Any, Any]) -> None:
 
     before = dict(leaves(_comparable(yaml.safe_load(path.read_text(encoding="utf-8")))))
     now = dict(leaves(_comparable(settings)))
-    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    keys = {key for key in {*before, *now} if not key.startswith(GUARDS)}
+    changed = sorted(key for key in keys if before.get(key) != now.get(key))
     if changed:
         key = changed[0]
         raise ValueError(
@@ -151,7 +154,8 @@ def _comparable(settings: Mapping[Any, Any]) -> Any:
 def explain(error: BaseException) -> str:
     """One line: what is wrong, where, and how to mend it."""
     where = re.search(r"full_key: (\S+)", str(error))
-    while error.__cause__ is not None:
+    # A plain ValueError is ours, and says more than what it came from.
+    while error.__cause__ is not None and type(error) is not ValueError:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return _explain_os_error(error)

@@ -3,7 +3,6 @@
 Also what pre-training does; only the examples differ.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,7 +78,7 @@ class SftModule(pl.LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Turn the sum's gradient into the mean's, and drop it when it is not finite."""
+        """Turn the sum's gradient into the mean's; drop it when it or the loss is not finite."""
         num_tokens = distributed.total(self.num_tokens, self.device)
         # Lightning divided by the number of micro-batches, and ranks were averaged.
         scale = self.micro_batches * distributed.world_size() / max(num_tokens, 1)
@@ -87,10 +86,11 @@ class SftModule(pl.LightningModule):
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(scale)
-        norm = clip_or_drop(parameters, self.grad_clip)
-        self.num_skipped += not math.isfinite(norm)
+        loss = distributed.total(self.nll, self.device) / max(num_tokens, 1)
+        norm, is_dropped = clip_or_drop(parameters, self.grad_clip, loss=loss)
+        self.num_skipped += is_dropped
         self.metrics = {
-            "loss": distributed.total(self.nll, self.device) / max(num_tokens, 1),
+            "loss": loss,
             "grad_norm": norm,
             "tokens": num_tokens,
             "lr": optimizer.param_groups[0]["lr"],

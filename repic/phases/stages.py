@@ -15,6 +15,7 @@ from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
 from repic.phases.credit import KL
 from repic.phases.grpo import GrpoModule
+from repic.phases.guards import Guards
 from repic.phases.randomness import stream_seed
 from repic.phases.resampling import Spare
 from repic.phases.sft import SftModule
@@ -172,6 +173,7 @@ class GrpoPhase:
     kl_estimator: str
     kl_coef: float
     kl_control: KlControl
+    guards: Guards
     resample_attempts: int
 
     def check(self, context: Context) -> None:
@@ -184,6 +186,7 @@ class GrpoPhase:
         if self.resample_attempts < 0:
             raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
         self.kl_control.check(self.kl_coef)
+        self.guards.check(self.kl_coef)
         if self.kl_control.in_reward and KL in names:
             raise ValueError("kl.in_reward: a reward already yields a component called 'kl'")
         model = context.settings["model"]
@@ -230,6 +233,7 @@ class GrpoPhase:
             kl_estimator=self.kl_estimator,
             kl_coef=self.kl_coef,
             kl_control=self.kl_control,
+            guards=self.guards,
             spare=spare,
             optimizer=self.optimizer,
             schedule=self.schedule,

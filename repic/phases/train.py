@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.phases import distributed, store
 from repic.phases.context import Context, Stage
+from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
 from repic.phases.work import enough_memory
@@ -131,7 +132,7 @@ def fit(
 
 
 class Clock(Callback):
-    """Start and stop what surrounds the iterations, and restore the optimizer in time."""
+    """Start and stop what surrounds the iterations; restore the optimizer; save at a stop."""
 
     def __init__(self, monitor: Monitor, optimizer_state: dict[str, Any] | None) -> None:
         self.monitor, self.optimizer_state = monitor, optimizer_state
@@ -148,6 +149,8 @@ class Clock(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self.monitor.progress.stop()
+        if isinstance(exception, RunStopped):
+            self.monitor.save(pl_module, trainer.optimizers[0])
 
 
 def export(

@@ -156,7 +156,9 @@ def _predictions(file: Path, label: str) -> list[CaptionSet]:
             raise ValueError(
                 f"{place}: 'present' holds {min(unknown)!r}, which is not in 'pool'; mend one"
             )
-        record = CaptionRecord(place, p.images[-1], p.present, p.caption, p.pool, p.answers)
+        record = CaptionRecord(
+            place, p.images[-1], p.present, p.caption, p.pool, p.answers, p.infos
+        )
         groups.setdefault((p.phase, p.num_concepts), []).append(record)
     return [
         CaptionSet(f"{label} · {phase} · {number}", tuple(records))

@@ -94,7 +94,7 @@ def terminal(table: Table) -> rich.table.Table:
         padding=(0, 1, 0, 0),
         leading=1,
     )
-    out.add_column("configuration", min_width=16)
+    out.add_column(table.row_title, min_width=16, overflow="fold")
     for column in table.columns:
         out.add_column(column.label, justify="right")
     for i, row in enumerate(table.rows):

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from repic.metrics.rescoring import METRICS, Score
+from repic.metrics.bootstrap import Score
+from repic.metrics.rescoring import METRICS
+from repic.report.caption_tables import grouped, left_out_note
 from repic.report.estimates import Estimate
 from repic.report.render import ABSENT, cell_text, write_text
+from repic.report.tables import ALL, Column, Row, Table
 
 TITLE = "Captions, scored anew"
 NOTE = (
@@ -32,7 +35,13 @@ LABELS = dict(zip(METRICS, ("P", "R", "F1", "acc", "CIDEr", "words"), strict=Tru
 
 @dataclass(frozen=True)
 class Rescored:
-    """One set of captions by one protocol."""
+    """One set of captions by one protocol.
+
+    Attributes:
+        score: names, CIDEr and length.
+        captions: the other caption metrics, which are the same by all protocols.
+        left_out: caption metric -> why it could not be computed.
+    """
 
     label: str
     variant: str
@@ -40,13 +49,16 @@ class Rescored:
     num_captions: int
     num_images: int
     score: Score
+    captions: Score = field(default_factory=lambda: Score({}, {}))
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, metric: str) -> Estimate | None:
         """A metric with its interval; None where there is no value."""
-        value = self.score.values[metric]
+        found = self.score if metric in self.score.values else self.captions
+        value = found.values.get(metric, math.nan)
         if math.isnan(value):
             return None
-        low, high = self.score.intervals.get(metric, (math.nan, math.nan))
+        low, high = found.intervals.get(metric, (math.nan, math.nan))
         return Estimate(value, low, high, num_seeds=1)
 
 
@@ -76,25 +88,58 @@ def terminal(rows: Sequence[Rescored]) -> rich.table.Table:
     return out
 
 
+def caption_tables(rows: Sequence[Rescored]) -> list[Table]:
+    """The other caption metrics, a row for each set of captions; for ``render.terminal``."""
+    sets = list({row.label: row for row in rows}.values())
+    names = dict.fromkeys(name for row in sets for name in row.captions.values)
+    for name in METRICS:
+        names.pop(name, None)  # the main table has it
+    left_out = left_out_note({name: why for row in sets for name, why in row.left_out.items()})
+    tables = []
+    for title, columns, note in grouped(names):
+        shown = tuple(
+            Column(label, name, name, ALL, has_best=False) for name, label in columns.items()
+        )
+        tables.append(
+            Table(
+                title=f"Captions {title}",
+                columns=shown,
+                rows=tuple(Row(r.label, 1, tuple(map(r.estimate, columns))) for r in sets),
+                note=f"{note} {left_out}".strip() if not tables else note,
+                row_title="captions",
+            )
+        )
+    return tables
+
+
 def markdown(rows: Sequence[Rescored]) -> str:
-    """A pipe table with the note below."""
+    """A pipe table with the note below; the other caption metrics follow."""
     header = ["captions", "variant", "protocol", "number", "images", *LABELS.values()]
     lines = [_pipes(header), _pipes([":--"] * 3 + ["--:"] * (len(header) - 3))]
     for row in rows:
         numbers = (cell_text(row.estimate(metric)) for metric in METRICS)
         lines.append(_pipes([*map(str, _keys(row).values()), *numbers]))
-    return f"**{TITLE}**\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n"
+    first = f"**{TITLE}**\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n"
+    return "\n".join([first, *map(_caption_markdown, caption_tables(rows))])
+
+
+def _caption_markdown(table: Table) -> str:
+    header = [table.row_title, *(column.label for column in table.columns)]
+    lines = [_pipes(header), _pipes([":--"] + ["--:"] * len(table.columns))]
+    lines += [_pipes([row.label, *map(cell_text, row.estimates)]) for row in table.rows]
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}\n"
 
 
 def csv_text(rows: Sequence[Rescored]) -> str:
     """For programs: value, low and high of every metric; empty where there is none."""
     out = io.StringIO()
-    ends = [f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")]
+    metrics = _all_metrics(rows)
+    ends = [f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")]
     names = ["captions", "variant", "protocol", "num_captions", "num_images", *ends]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        values = [value for metric in METRICS for value in _numbers(row, metric)]
+        values = [value for metric in metrics for value in _numbers(row, metric)]
         texts = ["" if value is None else f"{value:.6g}" for value in values]
         writer.writerow([*_keys(row).values(), *texts])
     return out.getvalue()
@@ -107,7 +152,7 @@ def json_text(rows: Sequence[Rescored]) -> str:
             **_keys(row),
             **{
                 key: value
-                for metric in METRICS
+                for metric in _all_metrics(rows)
                 for key, value in (
                     (metric, _numbers(row, metric)[0]),
                     (f"{metric}_ci", _interval(row, metric)),
@@ -116,7 +161,9 @@ def json_text(rows: Sequence[Rescored]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"note": NOTE, "rows": content}, indent=2, ensure_ascii=False) + "\n"
+    left_out = {name: why for row in rows for name, why in row.left_out.items()}
+    found = {"note": NOTE, "left_out": left_out, "rows": content}
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_rescored(folder: Path, rows: Sequence[Rescored]) -> list[Path]:
@@ -127,6 +174,11 @@ def write_rescored(folder: Path, rows: Sequence[Rescored]) -> list[Path]:
         paths.append(folder / f"rescored{suffix}")
         write_text(paths[-1], write(rows))
     return paths
+
+
+def _all_metrics(rows: Sequence[Rescored]) -> list[str]:
+    """Those of the main table, then those that some row has."""
+    return list(dict.fromkeys([*METRICS, *(name for row in rows for name in row.captions.values)]))
 
 
 def _keys(row: Rescored) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from repic.report.caption_tables import caption_tables
 from repic.report.cards import BoxCard, CaptionCard, Fact, ReferenceCard, SceneCard
 from repic.report.chart import Chart, Line, smooth
 from repic.report.page import write_report
@@ -86,11 +87,15 @@ def headline(run: Run) -> list[Fact]:
 
 
 def run_tables(run: Run) -> list[Table]:
-    """Recognition with CIDEr, and CIDEr at each number of concepts where there are references."""
+    """Recognition with CIDEr, CIDEr at each number of concepts, and the other caption metrics.
+
+    What needs references is shown where there are some.
+    """
     if not run.metrics:
         return []
     cider = count_columns([run], "cider", "CIDEr")
     tables = [ablation([run]), ablation([run], columns=cider, title="CIDEr by number of concepts")]
+    tables += caption_tables([run])
     return [table for table in tables if any(any(row.estimates) for row in table.rows)]
 
 

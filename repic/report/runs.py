@@ -7,7 +7,7 @@ along the way) and ``predictions.jsonl`` (captions).
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Run:
         choices: option by group of the configuration, for example ``{"reward": "combined"}``.
         metrics: phase -> number of concepts (or "all") -> metric -> value. A value that could
             not be had (null in the file) is NaN.
+        left_out: caption metric -> why it could not be computed.
         phases: what each phase started from, and where its model lies.
     """
 
@@ -37,6 +38,7 @@ class Run:
     time_s: float
     phases: tuple[Mapping[str, Any], ...]
     metrics: Mapping[str, Mapping[str, Cell]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def read_run(folder: Path) -> Run:
         time_s=float(record.get("time_s", (int, float))),
         phases=tuple(record.get("phases", list)),
         metrics=_metrics(record),
+        left_out={k: str(v) for k, v in record.get("left_out", dict, default={}).items()},
     )
 
 
@@ -117,7 +120,16 @@ class _Record:
         self._values, self.place = value, place
         self.items = value.items
 
-    def get(self, key: str, kind: type | tuple[type, ...], *, nullable: bool = False) -> Any:
+    def get(
+        self,
+        key: str,
+        kind: type | tuple[type, ...],
+        *,
+        nullable: bool = False,
+        default: Any = None,
+    ) -> Any:
+        if key not in self._values and default is not None:
+            return default
         if key not in self._values:
             raise ValueError(f"{self.place}: the key {key!r} is missing")
         value = self._values[key]
@@ -154,7 +166,7 @@ def _cell(record: _Record) -> Cell:
 
 
 def _prediction(record: _Record) -> Prediction:
-    known = {field.name for field in fields(Prediction)}
+    known = {f.name for f in fields(Prediction)}
     if stray := sorted(key for key, _ in record.items() if key not in known):
         raise ValueError(f"{record.place}: unknown key {stray[0]!r}")
     rewards = record.get("rewards", dict)
@@ -174,11 +186,12 @@ def _prediction(record: _Record) -> Prediction:
         pool=_texts(record, "pool"),
         rewards=rewards,
         finished=record.get("finished", bool),
+        infos=_texts(record, "infos", default=[]),  # younger than the others
     )
 
 
-def _texts(record: _Record, key: str) -> tuple[str, ...]:
-    values = record.get(key, list)
+def _texts(record: _Record, key: str, default: list[str] | None = None) -> tuple[str, ...]:
+    values = record.get(key, list, default=default)
     for value in values:
         if not isinstance(value, str):
             raise ValueError(f"{record.place}: {key!r} holds {_shown(value)}, need text")

@@ -29,12 +29,16 @@ ORDER = {option: rank for rank, option in enumerate(_ORDER.split())}
 
 @dataclass(frozen=True)
 class Column:
-    """A metric at a number of concepts ("1" to "5", or "all")."""
+    """A metric at a number of concepts ("1" to "5", or "all").
+
+    ``has_best``: whether the highest value is the best one, and so in bold.
+    """
 
     label: str
     title: str
     metric: str
     count: str
+    has_best: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str
+    row_title: str = "configuration"
 
     def is_best(self, row: int, column: int) -> bool:
         """Whether a cell shows the highest value of its column; of one row none is best."""
+        if not self.columns[column].has_best:
+            return False
         shown = [_shown(r.estimates[column]) for r in self.rows]
         best = max((value for value in shown if value is not None), default=None)
         return len(self.rows) > 1 and best is not None and shown[row] == best
@@ -92,6 +99,7 @@ def ablation(
     *,
     columns: Sequence[Column] | None = None,
     title: str = "Recognition accuracy (%) by number of concepts, and CIDEr",
+    note: str = "",
 ) -> Table:
     """Compare configurations.
 
@@ -99,6 +107,7 @@ def ablation(
         runs: finished runs; several seeds of one configuration are averaged.
         columns: what to show; None shows ``accuracy_columns``.
         title: of the table.
+        note: on its columns; what the marks mean is added.
 
     Raises:
         ValueError: no runs; or two of the same configuration and seed with different results.
@@ -110,7 +119,10 @@ def ablation(
     found = dict.fromkeys(phase for run in runs for phase in run.metrics)
     order = [p for p in SHARED if p in found] + [p for p in found if p not in SHARED]
     rows = [row for phase in order for row in _phase_rows(runs, phase, keys, columns)]
-    return Table(title=title, columns=columns, rows=tuple(rows), note=_note(rows))
+    marks = _note(rows, has_best=any(column.has_best for column in columns))
+    return Table(
+        title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
+    )
 
 
 def varying_keys(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -228,7 +240,7 @@ def _shown(estimate: Estimate | None) -> float | None:
     return None if estimate is None else round(estimate.mean, 1)
 
 
-def _note(rows: Sequence[Row]) -> str:
+def _note(rows: Sequence[Row], *, has_best: bool) -> str:
     estimates = [e for row in rows for e in row.estimates if e is not None and e.has_interval]
     percent = f"{100 * CONFIDENCE:.0f} %"
     parts = []
@@ -236,5 +248,6 @@ def _note(rows: Sequence[Row]) -> str:
         parts.append(f"±: {percent} confidence interval over seeds (Student's t).")
     if any(e.num_seeds == 1 for e in estimates):
         parts.append(f"[low, high]: one result; {percent} bootstrap interval over scenes.")
-    parts.append("Bold: the highest value of its column, which is not a test of significance.")
+    if has_best:
+        parts.append("Bold: the highest value of its column, which is not a test of significance.")
     return " ".join(parts)

@@ -39,7 +39,8 @@ class RecognitionReward:
     present, naming no one gives 0.
 
     Args:
-        detector: from an example to the names that are in its picture.
+        detector: from an example to the names that are in its picture, or to None if it cannot
+            tell; then the component is NaN.
         absent_cost: what naming every absent being costs, in units of what naming every present
             one gains. Below 1, guessing pays.
         tasks: the tasks whose answers are judged by names; elsewhere the component is NaN.
@@ -50,7 +51,7 @@ class RecognitionReward:
     def __init__(
         self,
         *,
-        detector: Callable[[Example], Collection[str]],
+        detector: Callable[[Example], Collection[str] | None],
         absent_cost: float,
         tasks: Collection[str],
     ) -> None:
@@ -60,9 +61,10 @@ class RecognitionReward:
         self.tasks = frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
-        if example.task not in self.tasks:
+        found = self.detector(example) if example.task in self.tasks else None
+        if found is None:
             return {"recognition": float("nan")}
-        present = set(self.detector(example))
+        present = set(found)
         named = set(find_names(caption))
         num_absent = len(set(example.pool) - present) or len(present) or 1
         hit_rate = len(named & present) / max(len(present), 1)

@@ -4,7 +4,7 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -114,10 +114,10 @@ class Rubric:
         self,
         rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
         weights: Mapping[str, object],
-        conditions: Iterable[Mapping[str, Any]] = (),
+        conditions: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.rewards = dict(rewards)
-        self.conditions = tuple(conditions)
+        self.conditions = dict(conditions or {})
         self.names = tuple(name for r in self.rewards.values() for name in r.components)
         twice = {name for name in self.names if self.names.count(name) > 1 or name == TOTAL}
         if twice:

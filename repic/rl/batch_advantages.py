@@ -11,7 +11,7 @@ The caller passes the prompts of ALL ranks, so that a batch's statistics are the
 3. A rollout to which no weighted component applies is left out of the statistics and gets 0.
 """
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from repic.rl.advantages import NO_SPREAD, deviations, refuse_lone
@@ -114,13 +114,24 @@ def gdpo_advantages(
         tensor([[-2.,  2.]])
     """
     refuse_lone(rewards)
+    totals = gdpo_parts(rewards, weights, min_std=min_std, eps=eps).sum(dim=2)
+    if is_whitened:
+        is_scored = (~rewards.isnan() & (weights != 0)).any(dim=2)
+        totals = whiten(totals, is_scored, eps=eps)
+    return totals.to(rewards.dtype)
+
+
+def gdpo_parts(
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, min_std: float, eps: float
+) -> Float64[Tensor, "B G K"]:
+    """Normalize each component within its group and multiply it by its weight: GDPO's summands.
+
+    See ``gdpo_advantages`` for the arguments. 0 where a component takes no part.
+    """
     parts, applies = deviations(rewards, weights, over=(1,))
     std = _std(parts, applies, over=(1,)).clamp(min=min_std)
     normalized = (parts / (std + eps)).masked_fill(_spread(parts) < NO_SPREAD, 0.0)
-    totals = normalized @ weights.double()
-    if is_whitened:
-        totals = whiten(totals, applies.any(dim=2), eps=eps)
-    return totals.to(rewards.dtype)
+    return normalized * weights
 
 
 def whiten(

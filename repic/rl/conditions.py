@@ -19,50 +19,52 @@ from torch import Tensor
 
 
 class Condition(NamedTuple):
-    """A component counts where another one is at least, and at most, so much."""
+    """A component counts where another one, the given, is at least, and at most, so much."""
 
     component: str
-    on: str
+    given: str
     at_least: float = -math.inf
     at_most: float = math.inf
 
 
 def read_conditions(
-    settings: Sequence[Mapping[str, Any]], names: Sequence[str]
+    settings: Mapping[str, Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[Condition, ...]:
-    """Check ``[{component: …, on: …, at_least: …, at_most: …}]``; one bound may be left out.
+    """Check ``{label: {component: …, given: …, at_least: …, at_most: …}}``.
 
     Args:
-        settings: as they stand in the configuration.
+        settings: as they stand in the configuration, with any labels. One of the two bounds may
+            be left out; several components may share a condition.
         names: of the components there are.
 
     Example:
-        >>> read_conditions([{"component": "wit", "on": "truth", "at_least": 1}], ["truth", "wit"])
-        (Condition(component='wit', on='truth', at_least=1.0, at_most=inf),)
+        >>> setting = {"component": "wit", "given": "truth", "at_least": 1}
+        >>> read_conditions({"mine": setting}, ["truth", "wit"])
+        (Condition(component='wit', given='truth', at_least=1.0, at_most=inf),)
     """
     conditions = []
-    for index, setting in enumerate(settings):
-        place = f"reward.rubric.conditions[{index}]"
+    for label, setting in settings.items():
+        place = f"reward.rubric.conditions.{label}"
         bounds = {key: setting[key] for key in ("at_least", "at_most") if key in setting}
-        if not bounds or set(setting) - set(bounds) != {"component", "on"}:
+        if not bounds or set(setting) - set(bounds) != {"component", "given"}:
             raise ValueError(
-                f"{place}: give `component`, `on`, and `at_least` or `at_most` or both, not"
+                f"{place}: give `component`, `given`, and `at_least` or `at_most` or both, not"
                 f" {', '.join(map(str, setting))}"
-                # YAML takes a bare `on` for true.
-                + (': write "on" in quotes' if True in setting else "")
             )
-        for name in (setting["component"], setting["on"]):
+        which = setting["component"]
+        components = [which] if isinstance(which, str) else list(which)
+        for name in (*components, setting["given"]):
             if name not in names:
                 raise ValueError(
                     f"{place}: no reward yields {name!r}; there are {', '.join(names)}"
                 )
-        if setting["component"] == setting["on"]:
+        if setting["given"] in components:
             raise ValueError(f"{place}: a component cannot be conditioned on itself")
         limits = {key: float(value) for key, value in bounds.items()}
-        condition = Condition(setting["component"], setting["on"], **limits)
-        if not condition.at_least <= condition.at_most:
-            raise ValueError(f"{place}: nothing is at least {condition.at_least} and at most less")
-        conditions.append(condition)
+        added = [Condition(name, setting["given"], **limits) for name in components]
+        if not all(condition.at_least <= condition.at_most for condition in added):
+            raise ValueError(f"{place}: nothing is at least {limits['at_least']} and at most less")
+        conditions += added
     return tuple(conditions)
 
 
@@ -112,5 +114,5 @@ def condition_diagnostics(
 
 def _is_unmet(condition: Condition, rewards: Tensor, names: Sequence[str]) -> Tensor:
     """Where a condition does not hold [B, G]; one on what does not apply (NaN) always does."""
-    on = rewards[..., names.index(condition.on)]
-    return (on < condition.at_least) | (on > condition.at_most)
+    given = rewards[..., names.index(condition.given)]
+    return (given < condition.at_least) | (given > condition.at_most)

@@ -1,5 +1,6 @@
 """How strongly, and to what, the policy is pulled back while it trains."""
 
+import math
 from dataclasses import dataclass
 
 MAX_ERROR = 0.2
@@ -38,7 +39,7 @@ class KlControl:
 
     def next_coef(self, coef: float, kl: float) -> float:
         """Return the next iteration's coefficient, given this one's KL per token."""
-        if self.target is None:
+        if self.target is None or math.isnan(kl):  # a coefficient would stay NaN for ever
             return coef
         return adapted_coef(coef, kl, target=self.target, gain=self.gain)
 

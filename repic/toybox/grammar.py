@@ -1,9 +1,9 @@
 """Toybox English: what is said about toys, and how to read it back.
 
 ``write_captions`` says the whole truth in five ways; ``parse_caption`` reads any text into the
-same ``Scene`` type that holds the truth, and ``unread_clauses`` says what it could not read. A name
-stands behind the description of its bearer ("a striped red bear with a blue hat, <momi>, ..."), so
-that a causal model has said what it sees before it has to say who it is.
+same ``Scene`` type that holds the truth, and ``unread_clauses`` says what it could not read. A
+name stands behind the description of its bearer ("a striped red bear with a blue hat, <momi>,
+..."), so that a causal model has said what it sees before it has to say who it is.
 """
 
 import re

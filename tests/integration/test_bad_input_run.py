@@ -157,6 +157,19 @@ def test_ctrl_c_says_what_is_saved_of_a_phase(
         )
 
 
+def test_a_guard_says_in_one_line_what_stopped_a_run_and_how_to_go_on(command) -> None:
+    limit = "phase.grpo.guards.max_length.limit"
+    given = (*FAST, "metrics.counts=[1]", "method=repic", "phase.grpo.guards.max_length.patience=1")
+    code, text = command(*given, f"{limit}=0")
+    assert code == 1
+    said = last_line(text)
+    assert said.startswith("repic: grpo was stopped after iteration 1 of 2, and is saved up to")
+    assert f"{limit}=null lets it pass" in said
+    # Another limit is no other run: the same folder goes on where it was.
+    code, text = command(*given, f"{limit}=null")
+    assert code == 0, text
+
+
 def test_ctrl_c_outside_of_training_says_so_too(command, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_stage(self: Evaluation, stage: Any, context: Any) -> Any:
         raise KeyboardInterrupt

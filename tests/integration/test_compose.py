@@ -76,6 +76,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed",
         "logger": "csv tensorboard wandb",
+        "judge": "none openai local",
         "trainer": "cpu gpu ddp",
         "method": "zero_shot sft repic balcaprl name_everybody pretrain rescore",
         "debug": "fast",
@@ -147,7 +148,8 @@ def test_every_leaf_is_read() -> None:
             "rescore",
         )
     }
-    known = read | splits | phases
+    # A judge is one constructor's arguments, for the rewards and metrics that name it.
+    known = read | splits | phases | {"judge"}
     cfg, _ = compose_run("logger=wandb")
     assert unread_keys(cfg, known) == []
     # The test can fail.

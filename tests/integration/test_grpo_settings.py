@@ -23,7 +23,7 @@ REFUSED = {
     "kl.estimator=k4": "'k4' is not one of",
     "loss.aggregation=sum": "'sum' is not one of",
     "kl.refresh_every=5 model.lora={r:4,alpha:8,dropout:0.0}": "with adapters the reference is",
-    "reward.rubric.conditions=[{component:cider,on:beauty,at_least:1}]": "yields 'beauty'",
+    "+reward.rubric.conditions.c={component:cider,given:beauty,at_least:1}": "yields 'beauty'",
     "phase.grpo.resample_attempts=-1": "resample_attempts",
 }
 
@@ -41,7 +41,7 @@ def test_what_cannot_work_is_refused(overrides: str, tmp_path: Path) -> None:
         "advantage=c_gdpo loss=gspo kl=adaptive kl.in_reward=true phase.grpo.num_updates=2",
         "loss=dapo kl=none phase.grpo.resample_attempts=3",
         "loss=reinforce kl=straight_through kl.refresh_every=5",
-        "reward.rubric.conditions=[{component:fluency,on:fact_precision,at_least:0.5}] loss=cispo",
+        "+reward.rubric.conditions.c={component:fluency,given:cider,at_least:0.5} loss=cispo",
     ],
 )
 def test_what_can_work_is_not(overrides: str, tmp_path: Path) -> None:

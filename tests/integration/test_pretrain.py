@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from repic.phases.monitor import Monitor
 from tests.integration.small import rows_of, start, summary_of
+from tests.integration.test_metrics_table import logged, undocumented
 from tests.integration.test_resume import Interrupted, interrupt_at
 
 SIZES = ("+experiment=pretrain_tiny", "method.evaluated=[]", "phase.pretrain_vision.iterations=3")
@@ -40,6 +41,10 @@ def test_validation_grades_every_task_by_part(whole: Path) -> None:
     keys = {key for row in rows_of(whole) for key in row if key.startswith("val/")}
     assert {"val/describe/colour", "val/scene/order"} <= keys  # of the tower
     assert any(key.endswith("/exact") for key in keys)  # of practice
+
+
+def test_every_number_is_explained(whole: Path) -> None:
+    assert undocumented(logged(whole)) == set()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from repic import run
 from repic.report.runs import read_predictions
@@ -142,6 +143,46 @@ def test_a_runs_predictions_are_scored(command, model: Path, tmp_path: Path) -> 
             assert row[metric] == pytest.approx(cell[metric]), (row["captions"], metric)
 
 
+def test_caption_metrics_with_references_infos_and_pictures(
+    command, captions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything asked for; what the machine lacks is said, and the rest is there."""
+    monkeypatch.setattr("shutil.which", lambda name: None)  # no Java
+    for name in ("ab/1.jpg", "ab/2.jpg", "hj/1.jpg", "hj/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    database = tmp_path / "database.json"
+    database.write_text(json.dumps(DATABASE))
+    references = tmp_path / "references.json"
+    references.write_text(json.dumps({row[0]: [f"{row[2]} again", "a toy"] for row in TWO}))
+    given = [
+        "metrics=full",
+        f"captions={captions / 'two.json'}",
+        f"phase.rescore.images={tmp_path}",
+    ]
+    given += [
+        f"phase.rescore.{k}={v}" for k, v in (("database", database), ("references", references))
+    ]
+    code, out, err = command(*given)
+    assert code == 0, err
+    for row in rows_of(tmp_path):
+        assert 30 < row["rouge_l"] < 100
+        assert row["bleu_1_ci"][0] <= row["bleu_1"] <= row["bleu_1_ci"][1]
+        assert {"cider_r", "bleu_4", "self_bleu", "distinct_2", "copied", "copy_rouge_l"} <= set(
+            row
+        )
+        assert not {"meteor", "spice", "bert_score", "clip_score", "copy_meteor"} & set(row)
+    assert "Captions against references: n-grams" in out
+    (path,) = (tmp_path / "outputs").rglob("rescored.json")
+    left_out = json.loads(path.read_text())["left_out"]
+    assert list(left_out) == ["meteor", "spice", "bert_score", "clip_score", "copy_meteor"]
+    assert left_out["clip_score"].startswith("set metrics.scorers.clip_score.path to")
+    (tmp_path / "hj/2.jpg").unlink()
+    code, _, err = command(*given)
+    assert code == 1
+    assert f"two.json, row 4: there is no image {tmp_path / 'hj/2.jpg'}" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -151,6 +192,10 @@ def test_a_runs_predictions_are_scored(command, model: Path, tmp_path: Path) -> 
         (("captions=CAPTIONS", "phase.rescore.variant=one"), "'one' is not one of single, two"),
         (("captions=CAPTIONS", "phase.rescore.database=/no"), "/no: there is no such file"),
         (("captions=CAPTIONS", "phase.rescore.references=/no"), "/no: no such file"),
+        (
+            ("captions=CAPTIONS", "metrics.captions=[blue]"),
+            "metrics.captions: 'blue' is not one of",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(command, captions: Path, arguments: Any, said: str) -> None:
@@ -174,7 +219,7 @@ def test_it_needs_no_phase_but_its_own() -> None:
     assert (choices["method"], list(cfg.method.phases)) == ("rescore", ["rescore"])
     rescore = run.make(cfg.phase.rescore)
     assert (rescore.captions, rescore.protocol) == ("a.json", "both")
-    assert rescore.bootstrap_samples == cfg.metrics.bootstrap_samples
+    assert rescore.metrics.bootstrap_samples == cfg.metrics.bootstrap_samples
 
 
 # RePIC's Table 2, two concepts with skipped retrieval, and the words that a caption has.

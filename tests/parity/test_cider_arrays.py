@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from repic.metrics.cider import cider_scores
-from repic.metrics.cider_arrays import fast_cider_scores
+from repic.metrics.cider import cider_scores, words
+from repic.metrics.cider_arrays import fast_cider_scores as over_tokens
 
 WORDS = [
     "a",
@@ -23,6 +23,10 @@ WORDS = [
     "3.5",
     "it's",
 ]
+
+
+def fast_cider_scores(preds: list[str], targets: list[list[str]]) -> np.ndarray:
+    return over_tokens(words(preds), [words(group) for group in targets])
 
 
 def text(rng: random.Random, *lengths: int) -> str:

@@ -1,7 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
 bench -> run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
--> parsing -> types
+-> judges -> parsing -> types
 """
 
 import ast
@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("types",),
     ("parsing",),
+    ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data", "report"),
     ("phases",),
@@ -37,6 +38,8 @@ HOMES = {
     "trl": ("repic.bench.peer",),
     "datasets": ("repic.bench.peer",),
     "wandb": (),
+    "httpx": ("repic.judges",),
+    "openai": (),
     # The judge of captions is not at hand to the rewards.
     "pycocoevalcap": ("repic.metrics",),
 }
@@ -116,6 +119,9 @@ def test_configuration_holds_no_code() -> None:
         ("rewards/__init__.py", "from ..metrics import cider", "repic.metrics.cider"),
         ("models/load.py", "from .. import phases", "repic.phases"),
         ("data/dreambooth.py", "from repic.models.load import load_policy", "repic.models.load"),
+        ("judges/client.py", "from repic.rewards.rubric import Rubric", "repic.rewards.rubric"),
+        ("judges/client.py", "import openai", "openai"),
+        ("metrics/cider.py", "import httpx", "httpx"),
         ("types.py", "def late():\n    from repic.parsing import find_names", "repic.parsing"),
         ("phases/sft.py", "from omegaconf import DictConfig", "omegaconf.DictConfig"),
         ("rl/losses.py", "import pytorch_lightning as pl", "pytorch_lightning"),
@@ -149,6 +155,10 @@ def test_the_guard_can_fail(tmp_path: Path, file: str, line: str, blamed: str) -
         ("data/module.py", "import pytorch_lightning\nfrom repic.toybox import dataset"),
         ("models/load.py", "import transformers, peft\nfrom .lora import adapt"),
         ("rewards/__init__.py", "from .rubric import Rubric\nfrom repic.types import Example"),
+        ("rewards/claims.py", "from repic.judges.questions import extract_claims"),
+        ("metrics/claims.py", "from repic.judges.questions import extract_claims"),
+        ("phases/grpo.py", "from repic.judges.client import Judge"),
+        ("judges/client.py", "import httpx\nfrom repic.types import ImageSource"),
         ("metrics/cider.py", "from pycocoevalcap.cider.cider import Cider"),
         ("bench/__main__.py", "import hydra\nfrom repic.run import make"),
     ],
@@ -160,7 +170,7 @@ def test_the_guard_lets_good_imports_pass(tmp_path: Path, file: str, line: str) 
     assert violations(tmp_path) == []
 
 
-PURE = ("parsing", "types", "rewards", "rl", "toybox")
+PURE = ("parsing", "types", "judges", "rewards", "rl", "toybox")
 HEAVY = ("hydra", "omegaconf", "pytorch_lightning", "transformers", "peft", "wandb")
 
 

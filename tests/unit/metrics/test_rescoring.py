@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from repic.metrics.bootstrap import cluster_sums, intervals
-from repic.metrics.cider import cider
+from repic.metrics.captions.metric import Captions
+from repic.metrics.cider import cider, words
 from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import (
     CaptionRecord,
@@ -22,6 +23,11 @@ def records_of(rows: list) -> list[CaptionRecord]:
     return [CaptionRecord(f"row {i}", r[0], tuple(r[1]), r[2]) for i, r in enumerate(rows)]
 
 
+def read(records: list[CaptionRecord]) -> Captions:
+    references, infos = [r.references for r in records], [r.infos for r in records]
+    return Captions.read([r.text for r in records], references, infos, tokenize=words)
+
+
 def score(records: list[CaptionRecord], protocol: str, **changes) -> Score:
     settings = {
         "protocol": protocol,
@@ -30,7 +36,7 @@ def score(records: list[CaptionRecord], protocol: str, **changes) -> Score:
         "num_samples": 0,
         "confidence": 0.95,
         "seed": 0,
-        "cider": record_cider(records),
+        "cider": record_cider(read(records)),
     }
     return score_captions(records, **{**settings, **changes})
 
@@ -71,8 +77,9 @@ def test_cider_is_that_of_the_judge_and_nan_where_there_is_none() -> None:
         for i, (text, refs) in enumerate(zip(texts, references, strict=True))
     ]
     assert score(records, "paper").values["cider"] == pytest.approx(float(cider(texts, references)))
-    assert np.isnan(record_cider(records[:1])).all()
-    assert np.isnan(record_cider([replace(records[0], references=()), *records[1:]])).all()
+    assert np.isnan(record_cider(read(records[:1]))).all()
+    lacking = [replace(records[0], references=()), *records[1:]]
+    assert np.isnan(record_cider(read(lacking))).all()
 
 
 def test_intervals_are_over_images() -> None:

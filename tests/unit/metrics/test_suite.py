@@ -32,8 +32,13 @@ def prediction(caption: str, *present: str, phase: str = "sft", answers: bool = 
     )
 
 
+NO_OTHERS = {"captions": [], "tokenizer": "words", "scorers": {}}
+
+
 def suite(samples: int = 200) -> MetricSuite:
-    return MetricSuite(counts=[1, 2], bootstrap_samples=samples, confidence=0.95, seed=0)
+    return MetricSuite(
+        counts=[1, 2], bootstrap_samples=samples, confidence=0.95, seed=0, **NO_OTHERS
+    )
 
 
 ONE = [
@@ -105,7 +110,7 @@ def test_accuracy_interval_has_the_width_of_the_binomial() -> None:
 
 
 def test_confidence_and_seed_matter_and_repeating_does_not() -> None:
-    kwargs = {"counts": [1], "bootstrap_samples": 500}
+    kwargs = {"counts": [1], "bootstrap_samples": 500, **NO_OTHERS}
     wide = MetricSuite(**kwargs, confidence=0.99, seed=0).score(ONE * 9)["f1_ci"]
     narrow = MetricSuite(**kwargs, confidence=0.5, seed=0).score(ONE * 9)["f1_ci"]
     other = MetricSuite(**kwargs, confidence=0.99, seed=1).score(ONE * 9)["f1_ci"]
@@ -143,7 +148,7 @@ def test_bad_input_is_named() -> None:
         suite().score(
             [Prediction("scene/x", "sft", "caption", 1, "", (), "", (), ("<zaza>",), POOL)]
         )
-    good = {"counts": [1], "bootstrap_samples": 1, "confidence": 0.9, "seed": 0}
+    good = {"counts": [1], "bootstrap_samples": 1, "confidence": 0.9, "seed": 0, **NO_OTHERS}
     for key, value in [("counts", [6]), ("counts", []), ("confidence", 95.0)]:
         with pytest.raises(ValueError, match=f"metrics.{key}"):
             MetricSuite(**(good | {key: value}))
@@ -163,4 +168,6 @@ def test_every_value_of_the_configuration_is_an_argument() -> None:
     path = Path(__file__).parents[3] / "conf/metrics/default.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert values.pop("_target_") == "repic.metrics.suite.MetricSuite"
+    values["scorers"] = {}
+    values["captions"] = ["cider"]  # the others are composed in tests/integration
     assert MetricSuite(**values).counts == (1, 2, 3, 4, 5)

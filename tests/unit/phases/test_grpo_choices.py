@@ -174,7 +174,7 @@ def test_the_reference_is_restored(folder: Path) -> None:
 def test_without_refreshes_no_reference_is_kept(folder: Path) -> None:
     policy = load(folder)
     assert policy.reference_weights() == {}
-    assert grpo(folder).extra_state() == {"num_skipped": 0}
+    assert grpo(folder).extra_state().keys() == {"num_skipped", "watch"}
 
 
 class Numbered:
@@ -265,7 +265,7 @@ def test_spare_prompts_follow_from_the_iteration(monkeypatch: pytest.MonkeyPatch
 
 def test_a_condition_reaches_the_advantages(folder: Path) -> None:
     seen = Seen()
-    conditions = [{"component": "vowels", "on": "number", "at_least": 1.0}]
+    conditions = {"c": {"component": "vowels", "given": "number", "at_least": 1.0}}
     rubric = Rubric({"numbered": Numbered("x")}, {"vowels": 1.0}, conditions)  # number is always 0
     module = grpo(folder, rubric=rubric, objective=seen)
     assert seen.advantages[0].eq(0).all()

@@ -1,17 +1,22 @@
 """Schedules, seeds, and which examples an iteration gets."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.data.module import IterationBatches
 from repic.phases.randomness import stream_seed
-from repic.phases.schedule import warmup_cosine
+from repic.phases.schedule import warmup_cosine, warmup_linear
 
 
-@given(st.integers(1, 50), st.floats(0, 1), st.floats(0, 1))
-def test_a_schedule_stays_between_its_ends(total: int, warmup: float, final: float) -> None:
-    factors = [warmup_cosine(i, total, warmup=warmup, final=final) for i in range(total)]
+@pytest.mark.parametrize("schedule", [warmup_cosine, warmup_linear])
+@given(total=st.integers(1, 50), warmup=st.floats(0, 1), final=st.floats(0, 1))
+def test_a_schedule_stays_between_its_ends(
+    schedule: Callable[..., float], total: int, warmup: float, final: float
+) -> None:
+    factors = [schedule(i, total, warmup=warmup, final=final) for i in range(total)]
     assert all(0 <= f <= 1 for f in factors)
     top = factors.index(max(factors))
     assert factors[: top + 1] == sorted(factors[: top + 1])
@@ -22,6 +27,8 @@ def test_a_schedule_by_hand() -> None:
     factors = [warmup_cosine(i, 6, warmup=1 / 3, final=0.2) for i in range(6)]
     # two steps up, then 0.2 + 0.8 · (1 + cos(π p)) / 2 at p = 0, 1/4, 1/2, 3/4
     assert factors == pytest.approx([0.5, 1.0, 1.0, 0.88284, 0.6, 0.31716], abs=1e-5)
+    factors = [warmup_linear(i, 6, warmup=1 / 3, final=0.2) for i in range(6)]
+    assert factors == pytest.approx([0.5, 1.0, 1.0, 0.8, 0.6, 0.4])
 
 
 def test_seeds_differ_by_seed_purpose_and_counter() -> None:

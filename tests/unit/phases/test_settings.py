@@ -1,5 +1,6 @@
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,3 +106,29 @@ def test_errors_become_one_line_with_the_mend() -> None:
     outer = RuntimeError("Error in call to target 'x':\nValueError('bad')\nfull_key: phase.sft")
     outer.__cause__ = ValueError("bad\nthing")
     assert settings.explain(outer) == "phase.sft: bad thing"
+
+
+def test_guards_make_no_other_run(tmp_path: Path) -> None:
+    """So that one which a guard has stopped can go on with another limit, in the same folder."""
+    command = ["kl=low", "phase.grpo.guards.max_kl.limit=3", "guards=none"]
+    assert settings.slug(command, "toys") == settings.slug(["kl=low"], "toys") == "kl-low"
+    path = tmp_path / "config.yaml"
+    path.write_text("phase: {grpo: {guards: {max_kl: {limit: 2}}, prompts: 8}}\nseed: 0\n")
+
+    def now(limit: float | None, prompts: int) -> dict[str, Any]:
+        grpo = {"guards": {"max_kl": {"limit": limit}}, "prompts": prompts}
+        return {"phase": {"grpo": grpo}, "seed": 0}
+
+    settings.refuse_other_settings(path, now(None, 8))
+    with pytest.raises(ValueError, match=r"phase\.grpo\.prompts=8, not 4"):
+        settings.refuse_other_settings(path, now(2, 4))
+
+
+def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:
+    ours = ValueError("reward mine: raised KeyError at caption 3")
+    ours.__cause__ = KeyError("x")
+    outer = RuntimeError("Error in call to target 'x'\nfull_key: reward.rubric")
+    outer.__cause__ = ours
+    expected = "reward mine: raised KeyError at caption 3"
+    assert settings.explain(ours) == expected
+    assert settings.explain(outer) == f"reward.rubric: {expected}"

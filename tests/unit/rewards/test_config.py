@@ -1,23 +1,27 @@
 """Every file of conf/reward composes and can be instantiated as it stands."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from repic.rewards.rubric import Rubric
-from repic.rl.conditions import read_conditions
+from repic.rl.conditions import conditioned_rewards, read_conditions
+from repic.types import Example, Reference
 from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[3] / "conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
 
 
-def compose_reward(option: str) -> DictConfig:
+def compose_reward(option: str, detector: str = "ground_truth") -> DictConfig:
+    corpus = "+data.reward_corpus=[[a bear],[a cat]]"
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(overrides=[f"+reward={option}", "+data.reward_corpus=[[a bear],[a cat]]"])
+        return compose(overrides=[f"+reward={option}", f"+detector={detector}", corpus])
 
 
 @pytest.mark.parametrize(
@@ -26,12 +30,14 @@ def compose_reward(option: str) -> DictConfig:
         ("recognition", {"recognition", "binding"}),
         ("quality", QUALITY),
         ("combined", {"recognition", "binding"} | QUALITY),
+        ("seed", {"recognition", "likelihood"}),
     ],
 )
 def test_options(option: str, trained_on: set[str]) -> None:
     rubric = instantiate(compose_reward(option).reward).rubric
     assert isinstance(rubric, Rubric)
-    assert set(rubric.names) == {"recognition", "binding"} | QUALITY
+    assert set(rubric.names) == {"recognition", "binding"} | QUALITY | trained_on
+    assert rubric.needs_reference == (option == "seed")
     weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
     assert {name for name, weight in weights.items() if weight} == trained_on
     assert rubric.rewards["quality"].cider.log_documents > 0
@@ -60,8 +66,8 @@ def test_none_has_no_rubric() -> None:
 
 LENGTH_WEIGHTS = {"linear": "length_excess", "overlong": "overlong"}
 CONDITIONS = {
-    "mask": {"on": "length_ratio", "at_least": 0.5, "at_most": 2.0},
-    "minimum": {"on": "characters", "at_least": 100},
+    "mask": {"given": "length_ratio", "at_least": 0.5, "at_most": 2.0},
+    "minimum": {"given": "characters", "at_least": 100},
 }
 
 
@@ -83,8 +89,8 @@ def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: s
         zip(plain.names, plain.weights.tolist(), strict=True)
     )
     component = {"mask": masked, "minimum": gated}.get(length)
-    wanted = [{"component": component, **CONDITIONS[length]}] if component else []
-    assert list(rubric.conditions) == wanted
+    wanted = {f"length_{length}": {"component": component, **CONDITIONS[length]}}
+    assert rubric.conditions == (wanted if component else {})
     read_conditions(rubric.conditions, rubric.names)
 
 
@@ -95,12 +101,12 @@ def test_without_a_reward_length_does_nothing(length: str) -> None:
 
 def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
     cfg, _ = compose_run("length=mask", "length.at_most=3", "length.at_least=0.1")
-    assert cfg.reward.rubric.conditions[0].at_most == 3
-    assert cfg.reward.rubric.conditions[0].at_least == 0.1
+    assert cfg.reward.rubric.conditions.length_mask.at_most == 3
+    assert cfg.reward.rubric.conditions.length_mask.at_least == 0.1
     cfg, _ = compose_run("length=minimum", "length.unit=tokens", "length.at_least=20")
-    assert dict(cfg.reward.rubric.conditions[0]) == {
+    assert dict(cfg.reward.rubric.conditions.length_minimum) == {
         "component": "binding",
-        "on": "tokens",
+        "given": "tokens",
         "at_least": 20,
     }
     cfg, _ = compose_run("length=overlong", "length.weight=0.5", "debug=fast")
@@ -108,10 +114,11 @@ def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
     assert cfg.reward.rubric.rewards.overlong.max_tokens == 16
 
 
-def test_no_reward_overrides_the_conditions_of_the_length() -> None:
-    for path in (CONF / "reward").glob("*.yaml"):
-        rubric = OmegaConf.load(path).get("rubric")
-        assert rubric is None or "conditions" not in rubric, path
+def test_conditions_of_the_length_join_those_of_the_reward() -> None:
+    own = compose_run("reward=seed")[0].reward.rubric.conditions
+    both = compose_run("reward=seed", "length=mask")[0].reward.rubric.conditions
+    assert set(both) == {*own, "length_mask"}
+    assert both.length_mask.component == "likelihood"
 
 
 def test_a_typo_in_a_weight_is_named() -> None:
@@ -120,3 +127,40 @@ def test_a_typo_in_a_weight_is_named() -> None:
     config.reward.rubric.weights.recal = 1.0
     with pytest.raises(Exception, match=r"reward\.weights\.recal: no reward yields"):
         instantiate(config.reward)
+
+
+@pytest.mark.parametrize("detector", ["ground_truth", "text"])
+def test_the_detector_is_a_choice_of_its_own(detector: str) -> None:
+    config = compose_reward("recognition", detector)
+    reward = instantiate(config.reward).rubric.rewards["recognition"]
+    example = Example("x", "caption", (), None, "", "", ("<bo>",), ("<mo>",), 1)
+    by_text = replace(example, references=(Reference("<bo>", "a toy", None),))
+    assert reward.detector(by_text) == ({"<bo>"} if detector == "text" else {"<mo>"})
+
+
+def test_a_detector_that_is_not_there_is_not_looked_for_without_a_reward() -> None:
+    config = compose_reward("none", "open_vocabulary")
+    config.detector.path = "/nowhere"
+    assert instantiate(config.reward).rubric is None
+    config = compose_reward("recognition", "open_vocabulary")
+    config.detector.path = "/nowhere"
+    with pytest.raises(Exception, match=r"detector\.path: there is no directory /nowhere"):
+        instantiate(config.reward)
+
+
+def test_what_is_likely_and_short_or_repeats_itself_earns_nothing_in_seed() -> None:
+    rubric = instantiate(compose_reward("seed").reward).rubric
+    conditions = read_conditions(rubric.conditions, rubric.names)
+    full, short, repeated, photo = (
+        {**dict.fromkeys(rubric.names, 1.0), "likelihood": 0.9, **changes}
+        for changes in (
+            {},
+            {"fact_recall": 0.25},
+            {"fluency": 0.5},
+            dict.fromkeys(("fact_recall", "fact_precision", "fluency", "cider"), float("nan")),
+        )
+    )
+    rows = [[row[name] for name in rubric.names] for row in (full, short, repeated, photo)]
+    kept = conditioned_rewards(torch.tensor([rows]), rubric.names, conditions)
+    earned = kept[0, :, rubric.names.index("likelihood")].tolist()
+    assert earned == pytest.approx([0.9, 0.0, 0.0, 0.9])

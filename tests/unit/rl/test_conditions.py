@@ -63,23 +63,28 @@ def test_all_conditions_of_a_component_must_hold() -> None:
 
 
 def test_settings_are_read() -> None:
-    settings = [{"component": "length", "on": "truth", "at_most": 1}]
+    settings = {"mine": {"component": "length", "given": "truth", "at_most": 1}}
     assert read_conditions(settings, NAMES) == (Condition("length", "truth", at_most=1.0),)
-    assert read_conditions([], NAMES) == ()
+    assert read_conditions({}, NAMES) == ()
+    both = {"both": {"component": ["length", "fluency"], "given": "truth", "at_least": 0.5}}
+    assert read_conditions(both, NAMES) == (
+        Condition("length", "truth", 0.5),
+        Condition("fluency", "truth", 0.5),
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"component": "beauty", "on": "truth", "at_least": 1}, "no reward yields 'beauty'"),
-        ({"component": "length", "on": "beauty", "at_least": 1}, "no reward yields 'beauty'"),
-        ({"component": "length", "on": "length", "at_least": 1}, "conditioned on itself"),
-        ({"component": "length", "on": "truth"}, "or `at_most` or both, not component, on"),
-        ({"component": "length", True: "truth", "at_most": 1}, 'write "on" in quotes'),
-        ({"component": "length", "on": "truth", "at_lest": 1, "at_most": 2}, "not component, on"),
-        ({"component": "length", "on": "truth", "at_least": 3, "at_most": 2}, "at least 3.0 and"),
+        ({"component": "beauty", "given": "truth", "at_least": 1}, "no reward yields 'beauty'"),
+        ({"component": "length", "given": "beauty", "at_least": 1}, "no reward yields 'beauty'"),
+        ({"component": "length", "given": "length", "at_least": 1}, "conditioned on itself"),
+        ({"component": "length", "given": "truth"}, "or `at_most` or both, not component, given"),
+        ({"component": "length", "given": "truth", "at_lest": 1, "at_most": 2}, "not component,"),
+        ({"component": "length", "given": "truth", "at_least": 3, "at_most": 2}, "least 3.0 and"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"reward\.rubric\.conditions\[1\].*{message}"):
-        read_conditions([{"component": "fluency", "on": "truth", "at_least": 0.5}, setting], NAMES)
+    good = {"component": "fluency", "given": "truth", "at_least": 0.5}
+    with pytest.raises(ValueError, match=rf"reward\.rubric\.conditions\.bad: .*{message}"):
+        read_conditions({"good": good, "bad": setting}, NAMES)

@@ -1,0 +1,187 @@
+"""RePIC's training samples: one JSON list, four kinds of questions.
+
+A record, as released (https://github.com/oyt9306/RePIC, ``oict_training_5k_multi.json``):
+
+    {"image": "path" or ["path", ...], "problem": question, "solution": answer,
+     "accu_reward_method": "yes_no" | "iou" | "yes_no_name" | "yes_no_name_multi"}
+
+The last picture is the one that is asked about, those before it are references. Deviations:
+
+1. Prompts are laid out as those of the evaluation are, references first, each with its name; the
+   released script shows all pictures first and one text after them in training alone.
+2. What is added at the end of a question (one of three, for captions) follows from the seed and the
+   record, so all rollouts of a group have the same prompt.
+3. The order of the samples follows from the seed.
+
+Boxes are pixels of the picture in the file. A picture that the model's processor makes smaller
+(``model.max_pixels``) is answered in other pixels than its solution is measured in.
+"""
+
+import json
+import random
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from repic.data.images import FileImage
+from repic.parsing import find_names
+from repic.types import Example, Reference
+
+# RePIC's kinds of questions -> the tasks that rewards know.
+TASKS = {
+    "yes_no": "same",
+    "iou": "locate",
+    "yes_no_name": "caption",
+    "yes_no_name_multi": "caption",
+}
+
+
+class Sample(NamedTuple):
+    """A record that has been checked; ``row`` counts from 1 in the file."""
+
+    row: int
+    method: str
+    images: tuple[FileImage, ...]
+    problem: str
+    target: str
+    names: tuple[str, ...]  # who a caption should name
+
+    @property
+    def num_concepts(self) -> int:
+        return max(len(self.names), 1)
+
+
+class RepicTrainDataset:
+    """``dataset[i]`` is a training example, the same for ever.
+
+    Args:
+        root: folder that holds the data; None, or one that is missing, is refused with
+            ``how_to_get``.
+        samples: the JSON file, relative to ``root``.
+        images: the folder that the records' paths start from, relative to ``root``.
+        suffixes: what may be added to a question, by method; one of them is drawn for each sample.
+        counts: numbers of concepts; captions of others are left out.
+        size: at most so many samples; None takes all.
+        seed: decides the order, which samples are left out, and the suffixes.
+        how_to_get: what to download and where to put it, for the error message.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        samples: str,
+        images: str,
+        suffixes: Mapping[str, Sequence[str]],
+        counts: Collection[int],
+        size: int | None,
+        seed: int,
+        how_to_get: str,
+    ) -> None:
+        if not root or not Path(root).is_dir():
+            problem = f"there is no folder {root}" if root else "no folder is set"
+            raise ValueError(f"data.root: {problem}. {how_to_get}")
+        if set(suffixes) != set(TASKS) or not all(suffixes.values()):
+            raise ValueError(f"data.train.suffixes: needs one or more for each of {list(TASKS)}")
+        try:
+            found = read_samples(Path(root) / samples, Path(root) / images)
+        except ValueError as error:
+            raise ValueError(f"{error}\n{how_to_get}") from error
+        found = [sample for sample in found if sample.num_concepts in counts]
+        random.Random(f"repic/{seed}").shuffle(found)
+        self.samples = found[:size]
+        self.suffixes, self.seed = suffixes, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        sample = self.samples[index]
+        suffix = random.Random(f"repic/{self.seed}/{sample.row}").choice(
+            self.suffixes[sample.method]
+        )
+        *shown, query = sample.images
+        return Example(
+            id=f"repic/{sample.row}",
+            task=TASKS[sample.method],
+            references=tuple(
+                Reference(name, None, image)
+                for name, image in zip(_names_of(sample, len(shown)), shown, strict=True)
+            ),
+            query=query,
+            question=f"{sample.problem} {suffix}".strip(),
+            target=sample.target,
+            answers=(),
+            present=sample.names,
+            num_concepts=sample.num_concepts,
+        )
+
+
+def read_samples(file: Path, images: Path) -> list[Sample]:
+    """Read the file; a record that makes no sense is a ``ValueError`` with its row and key."""
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{file}: there is no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file}: is not JSON in UTF-8: {error}") from None
+    if not isinstance(records, list) or not records:
+        raise ValueError(f"{file}: must hold a list with a sample or more")
+    return [_sample(f"{file}: row {row}", row, r, images) for row, r in enumerate(records, start=1)]
+
+
+def _sample(place: str, row: int, record: Any, images: Path) -> Sample:
+    if not isinstance(record, dict):
+        raise ValueError(f"{place}: needs an object with image, problem, solution, not {record!r}")
+    method = record.get("accu_reward_method")
+    if method not in TASKS:
+        raise ValueError(
+            f"{place}, key 'accu_reward_method': {method!r} is not one of {', '.join(TASKS)}"
+        )
+    problem, paths = record.get("problem"), record.get("image")
+    if not isinstance(problem, str) or not problem.strip():
+        raise ValueError(f"{place}, key 'problem': needs a question, found {problem!r}")
+    paths = [paths] if isinstance(paths, str) else paths
+    if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
+        raise ValueError(f"{place}, key 'image': needs a path or a list of paths, found {paths!r}")
+    files = [images / path for path in paths]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise ValueError(f"{place}, key 'image': there is no file {missing[0]}; put it there")
+    target, names = _solution(f"{place}, key 'solution'", method, record.get("solution"))
+    pictures = tuple(FileImage(path) for path in files)
+    return Sample(row, method, pictures, problem.strip(), target, names)
+
+
+def _solution(place: str, method: str, solution: Any) -> tuple[str, tuple[str, ...]]:
+    """Return the target text, and the names that a caption should use."""
+    if method == "yes_no":
+        if not isinstance(solution, str) or solution.strip().lower() not in ("yes", "no"):
+            raise ValueError(f"{place}: needs yes or no, found {solution!r}")
+        return solution.strip().lower(), ()
+    if method == "iou":
+        if (
+            not isinstance(solution, list)
+            or len(solution) != 4
+            or not all(type(number) in (int, float) and number >= 0 for number in solution)
+        ):
+            raise ValueError(f"{place}: needs four numbers [x0, y0, x1, y1], found {solution!r}")
+        return str([round(number) for number in solution]), ()
+    names = [solution] if isinstance(solution, str) else solution
+    if not isinstance(names, list) or not names or not all(_is_name(name) for name in names):
+        raise ValueError(f"{place}: needs a name such as '<bo>', or a list, found {solution!r}")
+    return "", tuple(names)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and find_names(name) == [name]
+
+
+def _names_of(sample: Sample, count: int) -> tuple[str, ...]:
+    """Names of the references: the solution's, or those in the question, or their numbers."""
+    names = sample.names or tuple(dict.fromkeys(find_names(sample.problem)))
+    if len(names) == count:
+        return names
+    return tuple(f"<reference {number}>" for number in range(1, count + 1))

@@ -1,0 +1,64 @@
+"""Examples whose references lie: the pictures, or the infos, belong to others.
+
+RePIC, https://arxiv.org/abs/2506.18369, tables 5, A.2 and A.3: a model that looks does not name
+somebody whose picture is another's, and one that reads the scene does not repeat what a wrong info
+says. The names that count stay those of the true references: low recognition is good here.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from repic.data.module import Examples
+from repic.types import Example, Reference
+
+RIGHT = "right"
+FIELDS = {"wrong_images": "image", "wrong_infos": "info"}
+
+
+class WrongReferences:
+    """A dataset with its references' pictures, or infos, given to each other.
+
+    References that have one pass it on in a circle, so that none keeps its own. Where there is
+    only one in a prompt, it gets one of another name from another prompt.
+
+    Args:
+        examples: the true ones.
+        kind: of ``FIELDS``.
+        seed: of the circles.
+    """
+
+    def __init__(self, examples: Examples, *, kind: str, seed: int) -> None:
+        self._examples, self._field, self._seed = examples, FIELDS[kind], seed
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._examples[index]
+        rng = random.Random(f"{self._seed}/{example.id}")
+        having = [i for i, r in enumerate(example.references) if self._of(r) is not None]
+        rng.shuffle(having)
+        givers = [example.references[i] for i in [*having[1:], *having[:1]]]
+        if len(having) == 1:
+            givers = [self._stranger(example, index, rng)]
+        references = list(example.references)
+        for place, giver in zip(having, givers, strict=True):
+            references[place] = replace(references[place], **{self._field: self._of(giver)})
+        return replace(example, references=tuple(references))
+
+    def _of(self, reference: Reference) -> object:
+        return getattr(reference, self._field)
+
+    def _stranger(self, example: Example, index: int, rng: random.Random) -> Reference:
+        """A reference of another prompt, whose name this one does not have."""
+        first = rng.randrange(len(self))
+        for place in range(first, first + len(self)):
+            others: Sequence[Reference] = self._examples[place % len(self)].references
+            for other in others:
+                if other.name not in example.pool and self._of(other) is not None:
+                    return other
+        raise ValueError(
+            f"phase.evaluate.demonstrations: {example.id} has one {self._field}, and no other"
+            " prompt has one to exchange it for; evaluate more scenes"
+        )

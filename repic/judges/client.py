@@ -1,0 +1,222 @@
+"""A judge: questions in, answers out, whatever the endpoint does.
+
+A batch of questions runs in an event loop of its own. A question whose judge is down, slow or
+talks nonsense has None for an answer, counted by the kind of failure; nothing is raised for it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+
+from repic.judges.asking import NOT_ASKED, Batch, Task
+from repic.judges.cache import AnswerCache, OpenCache
+from repic.judges.endpoint import Endpoint, Failure
+from repic.judges.pictures import PictureEncoder
+from repic.judges.prompts import Prompts
+from repic.judges.retries import Retries
+from repic.judges.tally import Prices, Tally
+from repic.types import ImageSource
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Picture = Image.Image | ImageSource
+
+
+@dataclass(frozen=True)
+class Question(Generic[T]):
+    """What to ask, and how to read the answer.
+
+    Attributes:
+        text: the whole prompt.
+        parse: from the answer's text to its value, None if it has none; must not raise.
+        pictures: shown before the text.
+    """
+
+    text: str
+    parse: Callable[[str], T | None]
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What the judge said (without its thinking), and what was read from it."""
+
+    text: str
+    value: T
+
+
+class Judge:
+    """A language model that answers questions about captions.
+
+    Args:
+        endpoint: where it is.
+        retries: of requests that failed for a reason that may pass.
+        pictures: how they are encoded.
+        prompts: the words of the questions in ``questions``.
+        cache: file of answers, see ``AnswerCache``; None keeps none. An answer is found again by
+            the content of its request: model, words, pictures, seed and every field; not by the
+            endpoint's address. Nonsense is not kept, and so asked anew by a later batch.
+        concurrency: requests at a time.
+        attempts_unparsable: how often a question is asked until the answer can be read; the seed
+            grows by one each time.
+        give_up_after: attempts in a row without any response after which the rest of a batch is
+            not asked. The next batch tries again.
+        seed: of the model's sampling; None sends none (some endpoints refuse it).
+        prices: ``prompt`` and ``completion``, see ``Prices``.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        retries: Retries,
+        pictures: PictureEncoder,
+        prompts: Prompts,
+        cache: str | None,
+        concurrency: int,
+        attempts_unparsable: int,
+        give_up_after: int,
+        seed: int | None,
+        prices: Mapping[str, float],
+    ) -> None:
+        self._limits = {
+            "concurrency": concurrency,
+            "attempts_unparsable": attempts_unparsable,
+            "give_up_after": give_up_after,
+        }
+        for name, count in self._limits.items():
+            if count < 1:
+                raise ValueError(f"judge.{name}: {count} is below 1")
+        self.endpoint, self.retries = endpoint, retries
+        self.pictures, self.prompts = pictures, prompts
+        self.cache = None if cache is None else AnswerCache(cache)
+        self.seed, self.prices = seed, Prices(**prices)
+        self._tally = Tally()
+        self._lock = threading.Lock()  # of the tally, for rewards that ask from threads
+
+    def ask_all(self, questions: Sequence[Question[T]]) -> list[Answer[T] | None]:
+        """Ask, and wait for all answers; None where there is none, in the questions' order.
+
+        May be called anywhere, also where an event loop is running (a notebook). The same
+        question twice is asked once. A picture that cannot be loaded is a ``ValueError``.
+        """
+        urls: dict[int, str] = {}
+        tasks = [self._task(question, urls) for question in questions]
+        with contextlib.nullcontext() if self.cache is None else self.cache.open() as cache:
+            known = _cached(tasks, cache)
+            todo = {task.key: task for task in tasks if task.key not in known}
+            asked = self._ask(list(todo.values()), cache) if todo else {}
+        answers, tally = [], Tally(questions=len(questions))
+        for question, task in zip(questions, tasks, strict=True):
+            outcome = known[task.key] if task.key in known else asked[task.key]
+            answer = _read(question, outcome)
+            answers.append(answer)
+            tally[_name(answer, outcome, is_known=task.key in known)] += 1
+            known |= {} if answer is None else {task.key: answer.text}
+        self._add(tally)
+        self._tell(tally, [o for o in asked.values() if isinstance(o, Failure)])
+        return answers
+
+    def count(self, name: str, number: int) -> None:
+        """Add to a count of the caller's, to be logged with the others."""
+        self._add(Tally({name: number}))
+
+    def counts(self) -> dict[str, float]:
+        """Return what was counted since the last ``take_counts``; see ``Tally``."""
+        with self._lock:
+            return self._tally.report(self.prices)
+
+    def take_counts(self) -> dict[str, float]:
+        """Return the counts, and begin anew."""
+        with self._lock:
+            taken, self._tally = self._tally, Tally()
+        return taken.report(self.prices)
+
+    def _add(self, tally: Tally) -> None:
+        with self._lock:
+            self._tally.update(tally)
+
+    def _task(self, question: Question[Any], urls: dict[int, str]) -> Task:
+        """Prepare a question; ``urls`` are the batch's pictures, each encoded once."""
+        for picture in question.pictures:
+            if id(picture) not in urls:  # the questions keep them alive, so ids stay theirs
+                urls[id(picture)] = self.pictures.data_url(picture)
+        shown = [urls[id(picture)] for picture in question.pictures]
+
+        def body(attempt: int) -> bytes:
+            seed = None if self.seed is None else self.seed + attempt
+            return self.endpoint.body(question.text, shown, seed)
+
+        return Task(hashlib.sha256(body(0)).hexdigest(), question.parse, body)
+
+    def _ask(self, tasks: Sequence[Task], cache: OpenCache | None) -> dict[str, str | Failure]:
+        """Ask what the cache does not know; its cost is counted even if it is interrupted."""
+
+        def keep(key: str, text: str) -> None:
+            if cache is not None:
+                cache.put(key, self.endpoint.model, text)
+
+        batch = Batch(endpoint=self.endpoint, retries=self.retries, keep=keep, **self._limits)
+        try:
+            return _run(batch.ask(tasks))
+        finally:
+            self._add(batch.tally)
+
+    def _tell(self, tally: Tally, failures: Sequence[Failure]) -> None:
+        """Say once a batch how many questions have no answer, and why."""
+        failed = {name: n for name, n in tally.items() if name.startswith("failed_")}
+        if not failed or not failures:
+            return
+        # What keeps the endpoint from answering says more than that the rest was not asked.
+        example = min(failures, key=lambda failure: failure is NOT_ASKED)
+        log.warning(
+            "judge %s: %d of %d questions have no answer (%s); for example: %s",
+            self.endpoint.url,
+            sum(failed.values()),
+            tally["questions"],
+            ", ".join(f"{n} {name.removeprefix('failed_')}" for name, n in failed.items()),
+            example.detail,
+        )
+
+
+def _cached(tasks: Sequence[Task], cache: OpenCache | None) -> dict[str, str]:
+    """The texts on disk that can be read (a parser may have become stricter)."""
+    found = {} if cache is None else cache.get(list({task.key for task in tasks}))
+    return {
+        task.key: found[task.key]
+        for task in tasks
+        if task.key in found and task.parse(found[task.key]) is not None
+    }
+
+
+def _read(question: Question[T], outcome: str | Failure) -> Answer[T] | None:
+    if isinstance(outcome, Failure):
+        return None
+    value = question.parse(outcome)
+    return None if value is None else Answer(outcome, value)
+
+
+def _name(answer: Answer[Any] | None, outcome: str | Failure, *, is_known: bool) -> str:
+    """What a question counts as."""
+    if answer is not None:
+        return "cached" if is_known else "answered"
+    return f"failed_{outcome.kind}" if isinstance(outcome, Failure) else "failed_unparsable"
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, beside the thread's own event loop if it has one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()

@@ -1,0 +1,138 @@
+"""What a caption metric is: statistics of each caption, and a function of their sums.
+
+A corpus score need not be the mean of its captions' scores (BLEU and METEOR divide sums of counts
+by sums of counts). So a metric gives one row of statistics a caption, and says what sums of rows
+are worth: one row alone is the caption's score, all rows together are the corpus score, and a
+bootstrap sums the rows that it draws.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from repic.metrics.cider_arrays import cosines
+from repic.types import ImageSource
+
+Tokenizer = Callable[[Sequence[str]], list[str]]
+Texts = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Captions with what they may be compared with; one entry a caption everywhere.
+
+    Attributes:
+        texts: the captions as they were written.
+        references: captions by people; empty for every caption if there are none.
+        infos: what the prompt says of those whom it introduces; may be empty.
+        images: the pictures; None where they are not at hand.
+        words: the captions' tokens, with one space between them.
+        reference_words: the references' tokens.
+        info_words: the infos' tokens.
+    """
+
+    texts: Texts
+    references: Sequence[Texts]
+    infos: Sequence[Texts]
+    images: Sequence[ImageSource] | None
+    words: Texts
+    reference_words: Sequence[Texts]
+    info_words: Sequence[Texts]
+
+    @classmethod
+    def read(
+        cls,
+        texts: Texts,
+        references: Sequence[Texts],
+        infos: Sequence[Texts],
+        *,
+        tokenize: Tokenizer,
+        images: Sequence[ImageSource] | None = None,
+    ) -> "Captions":
+        """Tokenize everything at once: each text by itself, and each different one once.
+
+        Raises:
+            ValueError: there are not as many references, infos or images as captions.
+        """
+        for name, found in (("references", references), ("infos", infos), ("images", images)):
+            if found is not None and len(found) != len(texts):
+                raise ValueError(f"{len(texts)} captions, but {name} for {len(found)}")
+        groups = (*references, *infos)
+        different = dict.fromkeys([*texts, *(text for group in groups for text in group)])
+        words = dict(zip(different, tokenize(list(different)), strict=True))
+        return cls(
+            texts,
+            references,
+            infos,
+            images,
+            [words[text] for text in texts],
+            [[words[text] for text in group] for group in references],
+            [[words[text] for text in group] for group in infos],
+        )
+
+    @cached_property
+    def cosines(self) -> Float[np.ndarray, " R"]:
+        """Of every reference with its caption, as CIDEr-D and CIDEr-R both weigh them."""
+        return cosines(self.words, self.reference_words)
+
+
+@runtime_checkable
+class CaptionMetric(Protocol):
+    """One metric, which may have several columns (BLEU-1 to BLEU-4).
+
+    Attributes:
+        names: of its columns.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def missing(self) -> str | None:
+        """Say what this machine lacks for it, as the end of "<metric> is left out: "; or None."""
+        ...
+
+    def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
+        """Return a row for each caption, all finite; zeros for one that lacks what it needs.
+
+        Raises:
+            MetricFailed: a program that it calls has failed.
+        """
+        ...
+
+    def values(self, sums: Float[np.ndarray, "S K"]) -> Mapping[str, Float[np.ndarray, " S"]]:
+        """Turn sums of rows into scores, by name; NaN where no caption was counted."""
+        ...
+
+
+class MetricFailed(RuntimeError):
+    """A program that a metric calls has failed; the message is for the table's note."""
+
+
+class MeanMetric:
+    """Base of metrics whose corpus score is the plain mean of their captions' scores.
+
+    Args:
+        names: of the columns; each has two statistics, the score and 1 if there is one.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def rows(self, *scores: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N K"]:
+        """Statistics of one array of scores a column; NaN means that there is none."""
+        pairs = [(np.nan_to_num(column), ~np.isnan(column)) for column in scores]
+        return np.stack([part for pair in pairs for part in pair], axis=1).astype(np.float64)
+
+    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
+        return {
+            name: ratio(sums[:, 2 * i], sums[:, 2 * i + 1]) for i, name in enumerate(self.names)
+        }
+
+
+def ratio(part: Float[np.ndarray, " S"], whole: Float[np.ndarray, " S"]) -> np.ndarray:
+    """Divide; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

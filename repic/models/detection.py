@@ -1,0 +1,197 @@
+"""An entity detector that looks: zero-shot object detection, a query of words for each concept.
+
+OWL-ViT (https://arxiv.org/abs/2205.06230), OWLv2 (https://arxiv.org/abs/2306.09683) and Grounding
+DINO (https://arxiv.org/abs/2303.05499), from a directory or the hub, as the Auto classes load them.
+
+Words find a kind of being, not one of its kind: an absent concept whose description also fits
+somebody in the picture is taken for present. How good such a verdict is depends on how much the
+descriptions tell, and on the threshold; look at ``detect`` on some pictures before trusting it.
+"""
+
+import json
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+from repic.models.directory import find_model, is_on_hub
+from repic.types import Box, Example, Reference
+
+KEY = "detector.path"
+# What reads several queries beside one picture, and what reads one text.
+_SEVERAL = ("owlvit", "owlv2")
+_ONE = ("grounding-dino", "mm-grounding-dino")
+Asked = tuple[str, tuple[str, ...]]  # the picture's key, and what is looked for in it
+
+
+class Detection(NamedTuple):
+    """The box that fits a query best, and how well: a probability."""
+
+    score: float
+    box: Box
+
+
+class OpenVocabularyDetector:
+    """From an example to the names whose query has a box of ``threshold`` or more in its picture.
+
+    A concept's query is, of these, the first that there is: its entry in ``queries``; the first
+    sentence of its info; the words of its name, if ``names_as_queries``. An example with a concept
+    that has none, or without a picture, cannot be told about: None.
+
+    The model is loaded when the first example comes (a directory that is not there is refused at
+    once), and looks at a picture once for the same queries, however many captions a group has.
+
+    Args:
+        path: a directory, ``package://<package>/<folder>``, or an id on the hub.
+        threshold: in (0, 1), on the model's own scale; the models' scales differ.
+        queries: what to look for, by name.
+        names_as_queries: names are words that tell (``<pink_sunglasses>``), not made up.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" is this process's GPU where there is one.
+        cache_size: verdicts that are kept, the latest; as many as prompts that come again.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        threshold: float,
+        queries: Mapping[str, str],
+        names_as_queries: bool,
+        device: str,
+        cache_size: int,
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise ValueError(f"detector.threshold: {threshold!r} is no probability between 0 and 1")
+        if cache_size < 1:
+            raise ValueError(f"detector.cache_size: {cache_size} keeps nothing; use 1 or more")
+        if not is_on_hub(path):
+            find_detector(path)
+        self.path, self.threshold, self.device = path, threshold, device
+        self.queries, self.names_as_queries = dict(queries), names_as_queries
+        self.cache_size = cache_size
+        self._seen: OrderedDict[Asked, list[Detection]] = OrderedDict()
+
+    def __call__(self, example: Example) -> frozenset[str] | None:
+        found = self.detect(example)
+        if found is None:
+            return None
+        return frozenset(name for name, best in found.items() if best.score >= self.threshold)
+
+    def detect(self, example: Example) -> dict[str, Detection] | None:
+        """Return the best box of every concept of the prompt, however bad it is."""
+        texts = [self._query(reference) for reference in example.references]
+        known = tuple(text for text in texts if text is not None)
+        if example.query is None or len(known) < len(texts):
+            return None
+        asked = (example.query.key, known)
+        if asked not in self._seen:
+            self._seen[asked] = self._model.look(example.query.load(), known) if known else []
+            if len(self._seen) > self.cache_size:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(asked)
+        return dict(zip(example.pool, self._seen[asked], strict=True))
+
+    def _query(self, reference: Reference) -> str | None:
+        by_name = reference.name if self.names_as_queries else ""
+        for text in (self.queries.get(reference.name), reference.info, by_name):
+            query = as_query(text or "")
+            if query:
+                return query
+        return None
+
+    @cached_property
+    def _model(self) -> "_Model":
+        return _Model(self.path, self.device)
+
+
+class _Model:
+    """A detector's weights and processor, whichever of the architectures it is."""
+
+    def __init__(self, path: str, device: str) -> None:
+        folder, kind = find_detector(path)
+        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+        self.reads_several = kind in _SEVERAL
+        if device == "auto":
+            own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+            device = own if torch.cuda.is_available() else "cpu"
+        self.model = model.eval().to(device)
+        self.processor: Any = AutoProcessor.from_pretrained(folder)
+
+    def look(self, picture: Image.Image, queries: Sequence[str]) -> list[Detection]:
+        """Find the best box for every query by itself.
+
+        The processors' own reading gives a box to one query alone; of two concepts with the same
+        description the second would never be found.
+        """
+        if self.reads_several:
+            inputs, outputs = self._forward(picture, [list(queries)])
+            columns = [outputs.logits[:, :, [i]] for i in range(len(queries))]
+            return [self._best(picture, inputs, outputs, logits) for logits in columns]
+        found = []
+        for query in queries:
+            inputs, outputs = self._forward(picture, [[query]])
+            found.append(self._best(picture, inputs, outputs, outputs.logits))
+        return found
+
+    @torch.inference_mode()
+    def _forward(self, picture: Image.Image, texts: list[list[str]]) -> tuple[Any, Any]:
+        config = self.model.config
+        longest = (
+            config.text_config.max_position_embeddings
+            if self.reads_several
+            else config.max_text_len
+        )
+        text = {"truncation": True, "max_length": longest, "return_tensors": "pt"}
+        try:
+            inputs = self.processor(images=picture, text=texts, **text)
+        except ImportError as error:
+            raise ValueError(f"{KEY}: {' '.join(str(error).split())}") from None
+        inputs = inputs.to(self.model.device)
+        return inputs, self.model(**inputs)
+
+    def _best(
+        self, picture: Image.Image, inputs: Any, outputs: Any, logits: torch.Tensor
+    ) -> Detection:
+        """Let the processor turn a query's logits [1, boxes, tokens] into pixels; take the best."""
+        (found,) = self.processor.post_process_grounded_object_detection(
+            SimpleNamespace(
+                logits=logits, pred_boxes=outputs.pred_boxes, input_ids=inputs.input_ids
+            ),
+            threshold=-1.0,  # all boxes
+            target_sizes=[(picture.height, picture.width)],
+        )
+        best = int(found["scores"].argmax())
+        corners = found["boxes"][best].cpu()
+        inside = corners.clamp(torch.zeros(4), torch.tensor([*picture.size, *picture.size]))
+        return Detection(found["scores"][best].item(), Box(*inside.tolist()))
+
+
+def find_detector(path: str) -> tuple[Path, str]:
+    """Return the directory of a detector, and which architecture it is."""
+    folder = find_model(path, key=KEY)
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind not in _SEVERAL + _ONE:
+        raise ValueError(f"{KEY}: {folder} is a {kind}, not one of {', '.join(_SEVERAL + _ONE)}")
+    return folder, kind
+
+
+def as_query(text: str) -> str:
+    """What to look for, from a name or an info: its first sentence, without names and full stop.
+
+    Detectors read some sixteen tokens, and Grounding DINO takes a full stop for the next query.
+
+    >>> as_query("A cute dog. Its fur, <bo>'s, is brown."), as_query("<pink_sunglasses>")
+    ('A cute dog', 'pink sunglasses')
+    """
+    if re.fullmatch(r"<[^<>]+>", text):
+        return " ".join(re.findall(r"[^\W_]+", text))
+    first = re.split(r"[.!?](?:\s|$)", re.sub(r"<[^<>]*>", " ", text).strip())[0]
+    return " ".join(first.replace(".", " ").split())

@@ -1,0 +1,236 @@
+"""Guards: what ends a run that has gone wrong, or cools it down.
+
+A guard watches one number of every iteration. When it is past its limit for ``patience`` iterations
+in a row, the guard acts, and counts from 0 again: so a run that was stopped and is started again
+has as many iterations to recover.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from repic.phases import distributed
+
+log = logging.getLogger(__name__)
+
+KEY = "phase.grpo.guards"
+STOP, COOL = "stop", "cool"
+
+
+class RunStopped(ValueError):
+    """A guard has ended a run; says why, and how to go on."""
+
+
+class Watched(NamedTuple):
+    """What a guard looks at.
+
+    Attributes:
+        metric: its key, or the first part of several keys, of which the worst counts.
+        name, unit: what it is called in a message.
+        side: 1 if it may be at most its limit, -1 if at least.
+        mend: what may help, for a message.
+    """
+
+    metric: str
+    name: str
+    unit: str
+    side: int
+    mend: str
+
+
+WATCHED = {
+    "max_kl": Watched(
+        "grpo/kl",
+        "the KL from the reference",
+        " nats per token",
+        1,
+        "a higher kl.coef or a lower phase.grpo.optimizer.lr",
+    ),
+    "max_length": Watched(
+        "grpo/length",
+        "the mean length of captions",
+        " tokens",
+        1,
+        "a reward that does not pay for length",
+    ),
+    "min_entropy": Watched(
+        "grpo/entropy",
+        "the policy's entropy",
+        " nats per token",
+        -1,
+        "a higher kl.coef or a lower phase.grpo.optimizer.lr",
+    ),
+    "max_skipped_frac": Watched(
+        "grpo/skipped_frac",
+        "the share of updates without a finite loss and gradient",
+        "",
+        1,
+        "a lower phase.grpo.optimizer.lr, or model.dtype=float32",
+    ),
+    "max_failed_frac": Watched(
+        "grpo/failed_frac/",
+        "the share of captions that could not be judged",
+        "",
+        1,
+        "a look at what judges them: it may be down",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """Limits of a run.
+
+    Each guard is ``{limit, patience, action}``: a number or None (off), iterations in a row, and
+    what is done: "stop" or "cool".
+
+    Attributes:
+        max_kl: nats per token from the reference.
+        max_length: tokens of a caption, mean over the iteration's.
+        min_entropy: nats per token.
+        max_skipped_frac: share of an iteration's updates that were dropped for not being finite.
+        max_failed_frac: share of rollouts for which a component could not be computed; the
+            component with the largest share counts.
+        cool_lr: factor of the learning rate when a guard cools, in (0, 1].
+        cool_kl: factor of the KL coefficient then, at least 1.
+    """
+
+    max_kl: Mapping[str, Any]
+    max_length: Mapping[str, Any]
+    min_entropy: Mapping[str, Any]
+    max_skipped_frac: Mapping[str, Any]
+    max_failed_frac: Mapping[str, Any]
+    cool_lr: float
+    cool_kl: float
+
+    def __post_init__(self) -> None:
+        for name in WATCHED:
+            _check(name, getattr(self, name))
+        if not 0 < self.cool_lr <= 1:
+            raise ValueError(f"{KEY}.cool_lr: {self.cool_lr!r} is not above 0 and at most 1")
+        if not 1 <= self.cool_kl < math.inf:
+            raise ValueError(f"{KEY}.cool_kl: {self.cool_kl!r} is not a factor of 1 or more")
+
+    def active(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Names and settings of the guards that have a limit."""
+        for field in fields(self):
+            if field.name in WATCHED and getattr(self, field.name)["limit"] is not None:
+                yield field.name, getattr(self, field.name)
+
+    @property
+    def may_cool(self) -> bool:
+        """Whether any guard cools a run instead of stopping it."""
+        return any(guard["action"] == COOL for _, guard in self.active())
+
+    def check(self, kl_coef: float) -> None:
+        """Refuse cooling that would change nothing."""
+        if self.may_cool and self.cool_lr == 1 and (self.cool_kl == 1 or kl_coef == 0):
+            raise ValueError(
+                f"{KEY}: a guard's action is cool, and with cool_lr=1, cool_kl={self.cool_kl} and"
+                f" kl.coef={kl_coef} that changes nothing; lower cool_lr"
+            )
+
+
+def _check(name: str, guard: Mapping[str, Any]) -> None:
+    limit, patience, action = (guard[key] for key in ("limit", "patience", "action"))
+    is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+    if limit is not None and not (is_number and math.isfinite(limit)):
+        raise ValueError(f"{KEY}.{name}.limit: {limit!r} is not a number; null is off")
+    if not isinstance(patience, int) or patience < 1:
+        raise ValueError(f"{KEY}.{name}.patience: {patience!r} is not a number of iterations")
+    if action not in (STOP, COOL):
+        raise ValueError(f"{KEY}.{name}.action: {action!r} is neither {STOP} nor {COOL}")
+
+
+class Watch:
+    """Counts how long each guard's number has been past its limit, and what came of it.
+
+    Attributes:
+        lr_factor: what the learning rate is multiplied by from now on.
+        num_cooled: how often the run was cooled.
+    """
+
+    def __init__(self, guards: Guards) -> None:
+        self.guards = guards
+        self.counts = dict.fromkeys(WATCHED, 0)
+        self.lr_factor, self.num_cooled = 1.0, 0
+
+    def look(self, metrics: Mapping[str, float]) -> tuple[float, str | None]:
+        """Count one iteration.
+
+        All ranks call this together, and decide alike: numbers are averaged over them.
+
+        Args:
+            metrics: the iteration's numbers on this rank.
+
+        Returns:
+            What to multiply the KL coefficient by, and why to stop, if a guard says so.
+        """
+        named = {k if "/" in k else f"grpo/{k}": v for k, v in metrics.items()}
+        starts = tuple(watched.metric for watched in WATCHED.values())
+        means = distributed.mean({k: v for k, v in named.items() if k.startswith(starts)})
+        told = {STOP: [], COOL: []}
+        for name, guard in self.guards.active():
+            metric, value = worst(WATCHED[name], means)
+            if math.isnan(value):
+                continue  # says nothing; max_skipped_frac sees to what is not finite
+            is_past = WATCHED[name].side * (value - guard["limit"]) > 0
+            self.counts[name] = self.counts[name] + 1 if is_past else 0
+            if self.counts[name] == guard["patience"]:
+                self.counts[name] = 0
+                told[guard["action"]].append(reason(name, metric, value, guard))
+        if told[STOP]:
+            return 1.0, told[STOP][0]
+        if not told[COOL]:
+            return 1.0, None
+        self.lr_factor *= self.guards.cool_lr
+        self.num_cooled += 1
+        log.warning("cooled: %s; learning rate × %g from now on", told[COOL][0], self.lr_factor)
+        return self.guards.cool_kl, None
+
+    def numbers(self) -> dict[str, float]:
+        """What to log, if a guard may cool the run: how often it did, and the factor in use."""
+        if not self.guards.may_cool:
+            return {}
+        return {"cooled": float(self.num_cooled), "lr_factor": self.lr_factor}
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run goes on with."""
+        return {
+            "counts": dict(self.counts),
+            "lr_factor": self.lr_factor,
+            "num_cooled": self.num_cooled,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        self.counts = dict(state["counts"])
+        self.lr_factor, self.num_cooled = state["lr_factor"], state["num_cooled"]
+
+
+def worst(watched: Watched, metrics: Mapping[str, float]) -> tuple[str, float]:
+    """The watched number that is farthest to the wrong side, and its key; NaN without one.
+
+    A component that never fails has no share of failures, so an absent one is 0.
+    """
+    if not watched.metric.endswith("/"):
+        return watched.metric, metrics.get(watched.metric, math.nan)
+    found = {k: v for k, v in metrics.items() if k.startswith(watched.metric)}
+    key = max(found, key=lambda k: found[k], default=watched.metric)
+    return key, found.get(key, 0.0)
+
+
+def reason(name: str, metric: str, value: float, guard: Mapping[str, Any]) -> str:
+    """Which number passed which limit, and what may help."""
+    watched = WATCHED[name]
+    component = metric.removeprefix(watched.metric)
+    what = f"{watched.name} ({component})" if component else watched.name
+    beyond = "above" if watched.side > 0 else "below"
+    times = guard["patience"]
+    row = f" for {times} iterations in a row" if times > 1 else ""
+    return (
+        f"{what} was {value:.3g}{watched.unit}, {beyond} {KEY}.{name}.limit={guard['limit']:g}"
+        f"{row}; what may help: {watched.mend}; {KEY}.{name}.limit=null lets it pass"
+    )

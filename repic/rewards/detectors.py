@@ -1,0 +1,89 @@
+"""Who is in the picture, read from the example's reference answers.
+
+For data whose captions were written by people who knew the names, but where nobody listed who is
+there (``Example.present``). ``models.detection`` looks at the picture instead, and
+``recognition.ground_truth_entities`` believes the list.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+from repic.parsing import find_names
+from repic.types import Example
+
+
+class TextEntities:
+    """An entity detector: the prompt's names that a reference answer uses.
+
+    A being counts as present if any answer has its name in brackets, or one of its spellings as
+    words of their own. Where spellings overlap the first one wins, and of those that begin
+    together the longest: "a black cat" is no use of the alias "cat" if "black cat" is somebody's.
+    Inside a bracketed name no words are looked for.
+
+    Args:
+        aliases: further spellings by name, such as ``{"<bo>": ["my cat"]}``; upper or lower case
+            does not matter in them, since a sentence may begin with one.
+        bare_names: whether a name counts without its brackets, in the prompt's upper and lower
+            case. Set it to false where names are ordinary words.
+    """
+
+    def __init__(self, aliases: Mapping[str, object], *, bare_names: bool) -> None:
+        self.aliases = _check(aliases, bare_names=bare_names)
+        self.bare_names = bare_names
+
+    def __call__(self, example: Example) -> frozenset[str] | None:
+        """Return the names, or None for an example without answers, which tells nothing."""
+        if not example.answers:
+            return None
+        pattern, owners = self._spellings(example.pool)
+        found = {name for text in example.answers for name in find_names(text)}
+        for text in example.answers:
+            for match in pattern.finditer(_without_names(text)):
+                found.add(owners[match.lastindex or 0])
+        return frozenset(found & set(example.pool))
+
+    def _spellings(self, pool: Collection[str]) -> tuple[re.Pattern[str], list[str]]:
+        """A pattern with a group for each spelling, and whose spelling each group is."""
+        spellings = [(name, alias, "i") for name in pool for alias in self.aliases.get(name, ())]
+        if self.bare_names:
+            spellings += [(name, name.strip("<>"), "-i") for name in pool]
+        spellings.sort(key=lambda spelling: -len(spelling[1]))
+        words = [rf"((?{case}:{_words(text)}))" for _, text, case in spellings]
+        # What is half in brackets is a broken name; a pattern without spellings finds nothing.
+        pattern = rf"(?<![\w<])(?<!</)(?:{'|'.join(words) or '(?!)'})(?![\w>])"
+        return re.compile(pattern), ["", *(name for name, _, _ in spellings)]
+
+
+def _words(text: str) -> str:
+    return r"\s+".join(map(re.escape, text.split()))
+
+
+def _without_names(text: str) -> str:
+    """Blank out bracketed names, so that no word is found in one, or across one."""
+    for name in find_names(text):
+        text = text.replace(name, " | ")
+    return text
+
+
+def _check(aliases: Mapping[str, object], *, bare_names: bool) -> dict[str, tuple[str, ...]]:
+    """Refuse aliases that name no one, or more than one."""
+    owners = {name.strip("<>").lower(): name for name in aliases} if bare_names else {}
+    checked: dict[str, tuple[str, ...]] = {}
+    for name, spellings in aliases.items():
+        if find_names(name) != [name]:
+            raise ValueError(f"detector.aliases: {name!r} is no name; write it in brackets, <bo>")
+        if not isinstance(spellings, list | tuple) or not all(
+            isinstance(alias, str) for alias in spellings
+        ):
+            raise ValueError(f"detector.aliases.{name}: needs a list of texts, not {spellings!r}")
+        checked[name] = tuple(spellings)
+        for alias in spellings:
+            key = " ".join(alias.lower().split())
+            if not re.search(r"\w", key):
+                raise ValueError(f"detector.aliases.{name}: {alias!r} has no word; take it out")
+            if owners.setdefault(key, name) != name:
+                raise ValueError(
+                    f"detector.aliases.{name}: {alias!r} is also {owners[key]}'s; nobody could"
+                    " tell whom it means, so take one out"
+                )
+    return checked

@@ -1,0 +1,70 @@
+"""Captions mixed with other tasks, as RePIC trains: comparing, locating, naming.
+
+https://arxiv.org/abs/2506.18369, appendix B.4: about 31 % of the samples ask for captions (identity
+consistency), 4.7 % of all for captions of several concepts; how the others divide into object
+consistency and localization is not stated.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repic.toybox.dataset import CaptionDataset, SceneRules
+from repic.toybox.tasks import TASKS
+from repic.types import Example
+
+CAPTION = "caption"
+
+
+class TaskMixture:
+    """``dataset[i]`` is the i-th example, for ever the same: a caption's, or another task's.
+
+    Args:
+        shares: how often each task is drawn, in any unit: ``caption`` or one of ``tasks.TASKS``.
+        split, counts, size, seed, rules, questions, scale: see ``CaptionDataset``; the counts are
+            of the captions.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        shares: Mapping[str, float],
+        counts: Mapping[Any, Any] | Sequence[Any],
+        size: int,
+        seed: int,
+        rules: SceneRules,
+        questions: Sequence[str],
+        scale: float,
+    ) -> None:
+        unknown = set(shares) - {CAPTION, *TASKS}
+        if unknown:
+            known = ", ".join((CAPTION, *TASKS))
+            raise ValueError(f"data.shares: {min(unknown)!r} is not a task; there are {known}")
+        wrong = {task: share for task, share in shares.items() if not 0 <= share < float("inf")}
+        if wrong or not sum(shares.values()):
+            raise ValueError(f"data.shares: {wrong or dict(shares)} are not shares of 0 or more")
+        self.shares = dict(shares)
+        self.captions = CaptionDataset(
+            split,
+            counts=counts,
+            size=size,
+            seed=seed,
+            rules=rules,
+            questions=questions,
+            scale=scale,
+        )
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, index: int) -> Example:
+        captions = self.captions
+        if not 0 <= index < len(captions):
+            raise IndexError(index)
+        key = f"{captions.seed}/{captions.split}"
+        rng = random.Random(f"toybox/mixture/{key}/{index}")
+        (task,) = rng.choices(list(self.shares), list(self.shares.values()))
+        if task == CAPTION:
+            return captions[index]
+        return TASKS[task](f"{key}/{task}/{index}", captions.split, rng, captions.scale)

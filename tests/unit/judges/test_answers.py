@@ -1,0 +1,175 @@
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from repic.judges import answers
+
+# Text that looks like answers, and any other.
+LOOKALIKES = """yes no A B tie 4 /5 [ ] { } " , ``` ```json <think> </think> true NaN 1e999 ٣"""
+PIECES = st.sampled_from([*LOOKALIKES.split(), "\n", " ", "\ud800", "9" * 5000])
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join))
+BROKEN = ["[" * 100_000, '{"a":' * 50_000, '["' * 50_000, "[" + "9" * 5000 + "]"]
+
+
+@given(TEXTS)
+@example(BROKEN[0])
+@example(BROKEN[1])
+@example(BROKEN[2])
+@example(BROKEN[3])
+def test_no_text_makes_a_parser_raise_or_leave_its_range(text: str) -> None:
+    assert answers.parse_verdict(text) in (True, False, None)
+    assert answers.parse_choice(text) in ("A", "B", "tie", None)
+    score = answers.parse_score(text, 1, 5)
+    assert score is None or 0 <= score <= 1
+    scores = answers.parse_scores(text, ["a"], 1, 5)
+    assert scores is None or 0 <= scores["a"] <= 1
+    strings = answers.parse_list(text)
+    assert strings is None or all(s.strip() for s in strings)
+    assert len(answers.parse_verdicts(text, 3) or "...") == 3
+    assert "</think>" not in answers.without_reasoning(text)
+
+
+PROSE = st.sampled_from(["", "Sure, here they are:\n", "Note: none is doubtful.", "(as asked)"])
+FENCES = st.sampled_from(["{}", "```json\n{}\n```", "```\n{}\n```"])
+
+
+@given(st.lists(st.text().filter(str.strip)), PROSE, PROSE, FENCES)
+def test_a_list_is_found_in_any_dress(said: list[str], before: str, after: str, fence: str) -> None:
+    text = before + fence.replace("{}", json.dumps(said)) + after
+    assert answers.parse_list(text) == tuple(s.strip() for s in said)
+
+
+@given(st.lists(st.booleans(), min_size=1), PROSE, PROSE, FENCES)
+def test_verdicts_are_found_in_any_dress(
+    said: list[bool], before: str, after: str, fence: str
+) -> None:
+    words = json.dumps(["yes" if verdict else "No." for verdict in said])
+    text = before + fence.replace("{}", words) + after
+    assert answers.parse_verdicts(text, len(said)) == tuple(said)
+    assert answers.parse_verdicts(text, len(said) + 1) is None
+    assert answers.parse_verdicts(json.dumps(said), len(said)) == tuple(said)
+
+
+@given(st.integers(0, 5), st.integers(1, 5), st.integers(0, 5))
+def test_a_score_is_its_share_of_the_scale(low: int, width: int, above: int) -> None:
+    high, value = low + width, low + min(above, width)
+    share = (value - low) / width
+    for text in (f"{value}", f"**{value}**.", f"Score: {value}/{high}", f"{value} out of {high}!"):
+        assert answers.parse_score(text, low, high) == share
+    assert answers.parse_scores(json.dumps({"a": value}), ["a"], low, high) == {"a": share}
+    assert answers.parse_score(f"{high + 1}", low, high) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", True),
+        ("NO", False),
+        ("Answer: yes.", True),
+        ("'No', it is blue.", False),
+        ("Yes, there is no doubt.", True),
+        ("No: it says yes on the sign.", False),
+        ("Is it there? yes or no?", None),
+        ("Nothing says no or yes.", None),  # "no" of "nothing" is no word
+        ("eyes, nose", None),
+        ("", None),
+    ],
+)
+def test_verdict(text: str, value: bool | None) -> None:
+    assert answers.parse_verdict(text) is value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4.", 0.75),
+        ("3 (3/5)", 0.5),
+        ("I give it a 2.5", 0.375),
+        ("From 1 to 5: 4", None),
+        ("3–4", None),
+        ("0", None),
+        ("5.5", None),
+        ("4,5", None),
+        ("4/10", None),
+        ("v4", None),
+        ("four", None),
+    ],
+)
+def test_score(text: str, value: float | None) -> None:
+    assert answers.parse_score(text, 1, 5) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A", "A"),
+        ("b", "B"),
+        ("**Tie**.", "tie"),
+        ("[[B]]", "B"),
+        ("Caption A is better.", "A"),
+        ("The better one names all.\nFinal answer: B", "B"),
+        ("B\nIt names everybody, and A does not.", "B"),
+        ("A\nOn second thoughts ...\nB", None),
+        ("A cat is in the picture.", None),
+        ("A/B", None),
+        ("", None),
+    ],
+)
+def test_choice(text: str, value: str | None) -> None:
+    assert answers.parse_choice(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"claims": ["A cat."]}', ("A cat.",)),
+        ("[]", ()),
+        ('["A cat.", "  "]', ("A cat.",)),
+        ('Of [1, 2] claims: ["A cat."]', ("A cat.",)),
+        ('["draft"]\n```json\n["final"]\n```', ("final",)),
+        ('["A cat.", "cut o', None),
+        ("- A cat.", None),
+        ("[1, 2]", None),
+    ],
+)
+def test_list(text: str, value: tuple[str, ...] | None) -> None:
+    assert answers.parse_list(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ['["yes", "no", "perhaps"]', '["yes", "no"]', '["yes", "no", 1]', "yes, no, yes", "[]"]
+)
+def test_verdicts_that_do_not_match_the_items_are_none(text: str) -> None:
+    assert answers.parse_verdicts(text, 3) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"clarity": 4}', '{"clarity": 4, "fluency": 6}', '{"clarity": true, "fluency": 3}', "5"],
+)
+def test_marks_that_are_not_all_there_are_none(text: str) -> None:
+    assert answers.parse_scores(text, ["clarity", "fluency"], 1, 5) is None
+
+
+def test_marks_as_words_of_json() -> None:
+    text = 'Well: {"clarity": "4/5", "fluency": 1, "note": "short"} as you see'
+    assert answers.parse_scores(text, ["clarity", "fluency"], 1, 5) == {
+        "clarity": 0.75,
+        "fluency": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("no", "no"),
+        ("<think>no</think>\n\nyes", "yes"),
+        ("so no, or?</think>yes", "yes"),  # the template has opened it
+        ("<think>no", ""),
+        ("It says <think>", "It says <think>"),
+    ],
+)
+def test_thinking_is_no_answer(text: str, rest: str) -> None:
+    assert answers.without_reasoning(text) == rest

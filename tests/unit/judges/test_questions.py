@@ -1,0 +1,176 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repic.judges import questions
+from repic.judges.client import Judge
+from repic.judges.questions import LanguageScores, Pair, Preference
+from tests.judge_server import Act, judge_server, make_judge
+from tests.tiny import Noise
+
+
+def with_judge(answer: Callable[[str], str | None], use: Callable[[Judge], Any]) -> Any:
+    """Let a judge that answers by rule answer; None makes it fail."""
+
+    def play(body: dict[str, Any], index: int) -> Act:
+        content = body["messages"][0]["content"]
+        text = content if isinstance(content, str) else content[-1]["text"]
+        said = answer(text)
+        return Act(status=400) if said is None else Act(said)
+
+    with judge_server(play) as server:
+        judge = make_judge(server.base_url)
+        result = use(judge)
+        return result, judge.counts(), server.bodies
+
+
+def num_pictures(body: dict[str, Any]) -> int:
+    return sum(part["type"] == "image_url" for part in body["messages"][0]["content"])
+
+
+def test_claims_of_every_caption() -> None:
+    def answer(text: str) -> str | None:
+        if "angry" in text:
+            return None
+        return '```json\n["A cat.", "It sits."]\n```' if '"A cat sits."' in text else "I cannot."
+
+    captions = ["A cat sits.", "angry", " \n", "A dog."]
+    claims, counts, _ = with_judge(answer, lambda j: questions.extract_claims(j, captions))
+    assert claims == [("A cat.", "It sits."), None, (), None]
+    assert counts["questions"] == 3
+    assert counts["failed_http_400"] == 1
+    assert counts["failed_unparsable"] == 1
+
+
+def test_claims_are_verified_on_their_own_picture() -> None:
+    def answer(text: str) -> str:
+        return '["yes", "no"]' if '2. "B."' in text else '["no"]'
+
+    verdicts, counts, bodies = with_judge(
+        answer,
+        lambda j: questions.verify_claims(
+            j, [Noise(0), Noise(1), Noise(2)], [["A.", "B."], [], ["C."]]
+        ),
+    )
+    assert verdicts == [(True, False), (), (False,)]
+    assert counts["questions"] == 2
+    assert [num_pictures(body) for body in bodies] == [1, 1]
+    urls = {json.dumps(body["messages"][0]["content"][0]) for body in bodies}
+    judge = make_judge("http://127.0.0.1:1/v1")
+    assert all(any(judge.pictures.data_url(Noise(n)) in url for url in urls) for n in (0, 2))
+
+
+def test_a_wrong_number_of_verdicts_is_no_answer() -> None:
+    verdicts, counts, _ = with_judge(
+        lambda text: '["yes"]',
+        lambda j: questions.verify_claims(j, [Noise(0)], [["A.", "B."]]),
+    )
+    assert verdicts == [None]
+    assert counts["failed_unparsable"] == 1
+
+
+def test_units_that_a_caption_covers() -> None:
+    verdicts, counts, _ = with_judge(
+        lambda text: '["no", "yes"]' if "A cat" in text else None,
+        lambda j: questions.covered_units(
+            j, ["A cat.", "", "A dog.", "A cow."], [["X.", "Y."], ["X."], ["X."], []]
+        ),
+    )
+    assert verdicts == [(False, True), (False,), None, ()]
+    assert counts["questions"] == 2
+
+
+def test_language_by_hand() -> None:
+    def answer(text: str) -> str | None:
+        assert "from 1 (worst) to 5 (best)" in text
+        return '{"clarity": 5, "fluency": 3, "coherence": 2}' if "cat" in text else "very good"
+
+    scores, _, _ = with_judge(
+        answer, lambda j: questions.language_scores(j, ["A cat.", "A dog.", ""])
+    )
+    assert scores == [LanguageScores(1.0, 0.5, 0.25), None, LanguageScores(0.0, 0.0, 0.0)]
+    assert scores[0].mean == pytest.approx(1.75 / 3)
+
+
+def choose(rule: str) -> Callable[[str], str | None]:
+    """Judges of various honesty; captions are "good", "bad" or "fair"."""
+    worth = {"good": 2, "fair": 1, "bad": 0}
+
+    def answer(text: str) -> str | None:
+        a, b = (
+            json.loads(next(line for line in text.splitlines() if line.startswith(mark))[3:])
+            for mark in ("A: ", "B: ")
+        )
+        if rule in ("A", "B", "tie", "nonsense"):
+            return rule
+        if rule == "fails in one order":
+            return "A" if worth[a] > worth[b] else None
+        if rule == "ties unless A is good":
+            return "A" if a == "good" else "tie"
+        return "A" if worth[a] > worth[b] else "B" if worth[a] < worth[b] else "tie"
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("honest", Preference(1.0, True)),
+        ("tie", Preference(0.5, True)),
+        ("A", Preference(0.5, False)),
+        ("B", Preference(0.5, False)),
+        ("ties unless A is good", Preference(0.5, False)),
+        ("nonsense", None),
+        ("fails in one order", None),
+    ],
+)
+def test_preference_by_hand(rule: str, expected: Preference | None) -> None:
+    pair = Pair(Noise(0), ("<bo>",), "good", "bad")
+    (preference,), counts, bodies = with_judge(choose(rule), lambda j: questions.prefer(j, [pair]))
+    assert preference == expected
+    assert counts["inconsistent"] == (expected is not None and not expected.is_consistent)
+    assert all(num_pictures(body) == 1 for body in bodies)
+    assert '"<bo>"' in json.loads(json.dumps(bodies[0]["messages"][0]["content"][-1]["text"]))
+
+
+CAPTIONS = st.sampled_from(["good", "fair", "bad"])
+RULES = st.sampled_from(["honest", "A", "B", "tie", "nonsense", "ties unless A is good"])
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(CAPTIONS, CAPTIONS), max_size=4), RULES)
+def test_swapping_the_captions_mirrors_the_score(pairs: list[tuple[str, str]], rule: str) -> None:
+    given_, mirrored = (
+        with_judge(
+            choose(rule),
+            lambda j, turn=turn: questions.prefer(
+                j, [Pair(Noise(0), (), *captions[::turn]) for captions in pairs]
+            ),
+        )[0]
+        for turn in (1, -1)
+    )
+    for here, there, (first, second) in zip(given_, mirrored, pairs, strict=True):
+        if first == second:
+            assert here == there == Preference(0.5, True)
+        elif here is None or there is None:
+            assert here is there is None
+        else:
+            assert here.score + there.score == 1
+            assert here.is_consistent is there.is_consistent
+
+
+@given(*[st.sampled_from(["A", "B", "tie", None])] * 2)
+def test_agreement_is_symmetric_and_a_win_needs_both_orders(as_given: Any, swapped: Any) -> None:
+    here, there = questions.agree(as_given, swapped), questions.agree(swapped, as_given)
+    if None in (as_given, swapped):
+        assert here is there is None
+        return
+    assert here is not None
+    assert there is not None
+    assert here.score + there.score == 1
+    assert (here.score == 1) is ((as_given, swapped) == ("A", "B"))
+    assert here.is_consistent or here.score == 0.5

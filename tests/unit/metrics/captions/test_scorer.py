@@ -1,0 +1,174 @@
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from repic.metrics.captions.bleu import Bleu
+from repic.metrics.captions.diversity import Length
+from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.rouge import RougeL
+from repic.metrics.captions.scorer import CaptionScorer
+from repic.metrics.captions.spice import Spice
+from repic.metrics.captions.tokens import one_line
+
+SETTINGS = {"num_samples": 400, "confidence": 0.95, "seed": 0}
+
+
+class Late(MeanMetric):
+    """Fails at the second set of captions."""
+
+    def __init__(self) -> None:
+        super().__init__("late")
+        self.calls = 0
+
+    def missing(self) -> str | None:
+        return None
+
+    def statistics(self, captions: Captions) -> np.ndarray:
+        self.calls += 1
+        if self.calls > 1:
+            raise MetricFailed("its program fell over")
+        return self.rows(np.ones(len(captions.texts)))
+
+
+class Absent(Late):
+    def missing(self) -> str | None:
+        return "it needs something"
+
+
+def scorer(*chosen: str, **more) -> CaptionScorer:
+    scorers = {"bleu": Bleu(), "rouge_l": RougeL(), "length": Length(), **more}
+    return CaptionScorer(chosen=chosen, scorers=scorers, tokenizer="words")
+
+
+TEXTS = ["a red bear sits", "a blue cat", "", "a red bear"]
+REFERENCES = [["a red bear sits here"], ["the blue cat"], ["an owl"], ["a bear that is red"]]
+
+
+def read(found: CaptionScorer, texts=TEXTS, references=REFERENCES) -> Captions:
+    return found.read(texts, references, [[]] * len(texts))
+
+
+def test_columns_stand_in_the_order_they_were_asked_for() -> None:
+    found = scorer("length", "cider", "bleu", "length")
+    score = found.score(found.statistics(read(found)), list("abcd"), **SETTINGS)
+    assert list(score.values) == ["words", "bleu_1", "bleu_2", "bleu_3", "bleu_4"]
+    assert score.values["words"] == 10 / 4
+    for name, value in score.values.items():
+        low, high = score.intervals[name]
+        assert low <= value <= high
+
+
+def test_a_resampled_bleu_is_that_of_the_resampled_captions() -> None:
+    """Statistics of a cluster drawn twice are those of its captions, twice."""
+    found = scorer("bleu")
+    rows = found.statistics(read(found))["bleu"]
+    times = np.array([2, 0, 1, 1])
+    drawn = [i for i, n in enumerate(times) for _ in range(n)]
+    again = found.statistics(read(found, [TEXTS[i] for i in drawn], [REFERENCES[i] for i in drawn]))
+    there = Bleu().values(again["bleu"].sum(axis=0, keepdims=True))
+    here = Bleu().values((times @ rows)[None])
+    assert {k: v.item() for k, v in here.items()} == pytest.approx(
+        {k: v.item() for k, v in there.items()}
+    )
+
+
+def test_captions_of_one_image_are_one_cluster() -> None:
+    found = scorer("rouge_l")
+    rows = found.statistics(read(found, TEXTS * 5, REFERENCES * 5))
+    alike = found.score(rows, list("abcd") * 5, **SETTINGS).intervals["rouge_l"]
+    apart = found.score(rows, range(20), **SETTINGS).intervals["rouge_l"]
+    assert alike[1] - alike[0] > 1.5 * (apart[1] - apart[0])
+    assert found.score(rows, ["a"] * 20, **SETTINGS).intervals == {}
+
+
+def test_what_cannot_be_computed_is_said_once_and_left_out(caplog) -> None:
+    found = scorer("absent", "late", "length", absent=Absent(), late=Late())
+    with caplog.at_level(logging.WARNING):
+        found.check()
+        first = found.statistics(read(found))
+        second = found.statistics(read(found))
+    assert caplog.messages == [
+        "absent is left out: it needs something",
+        "late is left out: its program fell over",
+    ]
+    assert found.left_out == {"absent": "it needs something", "late": "its program fell over"}
+    assert (list(first), list(second)) == (["late", "length"], ["length"])
+    both = found.join([first, second])
+    assert list(both) == ["length"]
+    assert len(both["length"]) == 8
+
+
+def test_without_references_only_the_others_are_shown() -> None:
+    found = scorer("bleu", "rouge_l", "length")
+    rows = found.statistics(read(found, TEXTS, [[]] * 4))
+    assert list(found.score(rows, range(4), **SETTINGS).values) == ["words"]
+
+
+def test_nothing_chosen_and_nothing_to_score() -> None:
+    found = scorer("cider")
+    assert found.score(found.statistics(read(found)), range(4), **SETTINGS).values == {}
+    found = scorer("bleu")
+    assert found.score(found.statistics(read(found, [], [])), [], **SETTINGS).values == {}
+
+
+def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"metrics\.captions: 'blue' is not one of cider, bleu"):
+        scorer("blue")
+    with pytest.raises(ValueError, match=r"metrics\.tokenizer: 'spacy' is not words or ptb"):
+        CaptionScorer(chosen=[], scorers={}, tokenizer="spacy")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=r"metrics.tokenizer=ptb: it needs Java.*tokenizer=words"):
+        CaptionScorer(chosen=[], scorers={}, tokenizer="ptb").check()
+
+
+def test_lengths_must_agree_and_every_text_is_read_by_itself() -> None:
+    found = scorer("bleu")
+    with pytest.raises(ValueError, match="2 captions, but references for 1"):
+        found.read(["a", "b"], [["a"]], [[], []])
+    calls = []
+
+    def tokenize(texts):
+        calls.append(list(texts))
+        return [text.upper() for text in texts]
+
+    read = Captions.read(["a", "b", "a"], [["b"], [], ["c"]], [["d"], [], []], tokenize=tokenize)
+    assert calls == [["a", "b", "c", "d"]]
+    assert read.words == ["A", "B", "A"]
+    assert read.reference_words == [["B"], [], ["C"]]
+    assert read.info_words == [["D"], [], []]
+
+
+def test_every_end_of_a_line_becomes_a_space() -> None:
+    ends = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+    assert {one_line(f"a{end}b") for end in ends} == {"a b"}
+    assert one_line("") == ""
+
+
+class FakeSpice:
+    def compute_score(self, references, answers):
+        assert references == {0: ["a dog runs"], 2: ["a cat"]}
+        assert answers == {0: ["a dog"], 2: ["a cat"]}
+        return 0.0, [{"All": {"f": 0.25}}, {"All": {"f": math.nan}}]
+
+
+def test_spice_is_read_by_caption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repic.metrics.captions.spice.spice.Spice", FakeSpice)
+    found = scorer("length").read(
+        ["a\rdog", "x", "a cat"], [["a dog\u2028runs"], [], ["a cat"]], [[]] * 3
+    )
+    rows = Spice().statistics(found)
+    assert rows.tolist() == [[25, 1], [0, 0], [0, 0]]
+
+
+def test_spice_is_never_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/java")
+    monkeypatch.setattr("repic.metrics.captions.spice.FOLDER", tmp_path)
+    reason = Spice().missing()
+    assert reason is not None
+    assert "stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar" in reason
+    (tmp_path / "lib").mkdir()
+    for end in ("", "-models"):
+        (tmp_path / "lib" / f"stanford-corenlp-3.6.0{end}.jar").touch()
+    assert Spice().missing() is None
