@@ -81,7 +81,7 @@ POLICIES: dict[str, Policy] = {
     "longest: honest, then a crowd": lambda e: f"{honest(e)} {crowd(e)}",
     "shortest: one species": first_species,
     "the setting alone": lambda e: honest(e).split(".")[0] + ".",
-    "one true sentence, ten times": lambda e: " ".join([honest(e).split(". ", 1)[1]] * 10),
+    "one true sentence, ten times": lambda e: " ".join([f"{honest(e).split('. ')[1]}."] * 10),
     "honest, twice": lambda e: f"{honest(e)} {honest(e)}",
     "commentary alone": lambda e: REMARKS,
     "honest, then commentary": lambda e: f"{honest(e)} {REMARKS}",
