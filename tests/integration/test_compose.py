@@ -78,7 +78,6 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "data": "toybox toybox_repic dreambooth repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
-        "length": "none mask linear overlong minimum",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
