@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from repic import run
 from repic.phases import settings
+from tests import photos
 from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[2] / "conf"
+ON_PHOTOS = ("repic_7b",)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
     (path.parent.name, path.stem)
@@ -30,7 +32,10 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "rescore"])
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
-    cfg, choices = compose_run(f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}")
+    real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
+    cfg, choices = compose_run(
+        f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}", *real
+    )
     assert choices["experiment"] == name
     assert cfg.name == name
     parts = assemble(cfg, tmp_path)
