@@ -306,14 +306,16 @@ def test_a_file_that_breaks_costs_no_answer(tmp_path: Path) -> None:
         assert values(judge.ask_all([ask("?")])) == [True]
 
 
-def test_inside_a_running_loop_and_in_threads() -> None:
+def test_inside_a_running_loop_and_in_threads(tmp_path: Path) -> None:
     with judge_server([Act("yes")]) as server:
-        judge = make_judge(server.base_url)
+        judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
 
         async def notebook() -> list[Answer[bool] | None]:
             return judge.ask_all([ask("in a loop")])
 
         assert values(asyncio.run(notebook())) == [True]
+        assert values(asyncio.run(notebook())) == [True]
+        assert judge.counts()["cached"] == 1
         threads = [
             threading.Thread(target=lambda n=n: judge.ask_all([ask(str(n))])) for n in range(8)
         ]
