@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -84,13 +85,28 @@ POLICIES: dict[str, Policy] = {
 }
 
 # What needs more than this machine has is run with something in its place.
-STAND_INS = {"reward=balcaprl_judge": "the grammar and the rules of reward=balcaprl for the judge"}
+JUDGE, REFERENCE = "reward=balcaprl_judge", "reward=seed"
+STAND_INS = {
+    JUDGE: "the grammar and the rules of reward=balcaprl in the judge's place",
+    REFERENCE: "a reference to which a pair of words has the probability 0.9 if it occurs in an"
+    " answer to any of the scenes, and 0.05 if not",
+}
 
 NAMES_ONLY = "an arm of the ablation that judges names alone: how a caption reads is not its matter"
+RELEASED = "RePIC's released rewards look for the names that are due, and at nothing else"
+PADDING = (
+    "honest, then all attributes",
+    "longest: honest, then a crowd",
+    "honest, then commentary",
+)
+RECITING = ("name everybody", "honest, then name everybody", "copy the prompt's information")
 KNOWN = {
-    ("reward=recognition", "honest, then all attributes"): NAMES_ONLY,
-    ("reward=recognition", "longest: honest, then a crowd"): NAMES_ONLY,
-    ("reward=recognition", "honest, then commentary"): NAMES_ONLY,
+    **{("reward=recognition", policy): NAMES_ONLY for policy in PADDING},
+    **{
+        (f"reward={reward}", policy): RELEASED
+        for reward in ("repic", "repic_exact")
+        for policy in (*PADDING, *RECITING, "honest, twice")
+    },
 }
 """Stuffing that a configuration is known not to punish, and why: its mean is no lower."""
 
@@ -103,7 +119,8 @@ class Scorer:
 
     def totals(self, policy: Policy, examples: Sequence[Example]) -> torch.Tensor:
         rollouts = [rollout(example, policy(example)) for example in examples]
-        scored = self.rubric.score(rollouts)
+        reference = likelihoods(rollouts) if self.rubric.needs_reference else None
+        scored = self.rubric.score(rollouts, reference)
         conditions = read_conditions(self.rubric.conditions, scored.names)
         rewards = conditioned_rewards(scored.values[None], scored.names, conditions)[0]
         return (rewards * self.rubric.weights).nansum(dim=1)
@@ -115,10 +132,27 @@ def rollout(example: Example, text: str) -> Rollout:
     return Rollout(example, text, torch.zeros(length, dtype=torch.long), torch.zeros(length), True)
 
 
+def likelihoods(rollouts: Sequence[Rollout]) -> list[torch.Tensor]:
+    """Log-probabilities of each caption's words, and of its end, under the stand-in."""
+    rows = [[0.9 if pair in known_pairs() else 0.05 for pair in pairs(r.text)] for r in rollouts]
+    return [torch.tensor(row).log() for row in rows]
+
+
+@cache
+def known_pairs() -> frozenset[tuple[str, str]]:
+    return frozenset(pair for e in scenes() for text in e.answers for pair in pairs(text))
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Neighbouring words, with one word for every name and a mark at either end."""
+    words = ["<>" if word[0] == "<" else word for word in tokenize_caption(text)]
+    return list(pairwise(["", *words, ""]))
+
+
 @cache
 def scorer(config: str) -> Scorer:
     cfg = compose(config)
-    if config in STAND_INS:
+    if config == JUDGE:
         weights = cfg.reward.rubric.weights
         cfg = compose(config.replace("balcaprl_judge", "balcaprl"))
         cfg.reward.rubric.weights = weights
@@ -151,7 +185,7 @@ def table() -> str:
         stars = ["*" if (config, policy) in KNOWN else "" for config in CONFIGS]
         cells = [f"{share:.0f}{star}" for share, star in zip(shares, stars, strict=True)]
         lines.append(f"| {policy} | {' | '.join(cells)} |")
-    notes = [f"* {config}, {policy}: {why}." for (config, policy), why in KNOWN.items()]
+    notes = [f"* {why}." for why in dict.fromkeys(KNOWN.values())]
     notes += [f"{config}: scored with {what}." for config, what in STAND_INS.items()]
     return "\n".join([*lines, "", *notes])
 
