@@ -33,6 +33,17 @@ GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
         "BERT: BERTScore F1, not rescaled; CLIP: CLIPScore.",
     ),
     (
+        "against references: claims and language",
+        {
+            "precision_claims": "P",
+            "recall_claims": "R",
+            "language": "L",
+            "b_capscore": "b-CapScore",
+        },
+        "P: right claims by claims; R: facts that are said by facts; L: language; b-CapScore: their"
+        " harmonic mean. By toybox's grammar, in %.",
+    ),
+    (
         "by themselves",
         {
             "self_bleu": "Self-BLEU",

@@ -20,11 +20,11 @@ the set's three means, so that one empty caption does not count more than it sho
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import tokenize
 from repic.parsing import find_names
 from repic.types import Mention, Scene
@@ -32,17 +32,6 @@ from repic.types import Mention, Scene
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
 Fact = tuple[str, str]
 Triple = tuple[str, ...]
-
-
-@runtime_checkable
-class Texts(Protocol):
-    """Captions and, for each, its references; there may be none."""
-
-    @property
-    def texts(self) -> Sequence[str]: ...
-
-    @property
-    def references(self) -> Sequence[Sequence[str]]: ...
 
 
 class CapScore:
@@ -60,11 +49,10 @@ class CapScore:
     ) -> None:
         self.parser, self.unread = parser, unread
 
-    def missing(self) -> str | None:
-        """It needs nothing that a machine could lack."""
-        return None
+    def missing(self) -> None:
+        """Nothing: it is Python alone."""
 
-    def statistics(self, captions: Texts) -> Float[np.ndarray, "N 4"]:
+    def statistics(self, captions: Captions) -> Float[np.ndarray, "N 4"]:
         """A row for each caption: precision, recall and language in [0, 1], and 1.
 
         Zeros where there is no reference that the grammar reads as a whole.

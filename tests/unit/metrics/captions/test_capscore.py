@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.metrics.capscore import CapScore, num_right
+from repic.metrics.captions.capscore import CapScore, num_right
+from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.toybox.world import BACKGROUNDS, VALUES
 from repic.types import Mention, Scene
@@ -25,10 +27,9 @@ scenes = st.builds(
 )
 
 
-@dataclass(frozen=True)
-class Captions:
-    texts: list[str]
-    references: list[tuple[str, ...]]
+def read(*pairs: tuple[str, tuple[str, ...]]) -> Captions:
+    texts, references = [text for text, _ in pairs], [found for _, found in pairs]
+    return Captions.read(texts, references, [()] * len(pairs), tokenize=words)
 
 
 def metric() -> CapScore:
@@ -36,7 +37,7 @@ def metric() -> CapScore:
 
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    rows = metric().statistics(Captions([t for t, _ in pairs], [r for _, r in pairs]))
+    rows = metric().statistics(read(*pairs))
     found = metric().values(rows.sum(axis=0, keepdims=True))
     return {name: value.item() for name, value in found.items()}
 
@@ -80,7 +81,7 @@ def test_what_the_grammar_cannot_read_is_not_judged() -> None:
     one = ("A red bear, <bo>.", REFERENCES)
     assert cell(one, photo, bare) == pytest.approx(cell(one))
     assert metric().missing() is None
-    assert metric().statistics(Captions([], [])).shape == (0, 4)
+    assert metric().statistics(read()).shape == (0, 4)
 
 
 @given(scenes, scenes)
