@@ -28,11 +28,11 @@ from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[2] / "conf"
 REWARDS = sorted(path.stem for path in (CONF / "reward").glob("*.yaml") if path.stem != "none")
-LENGTHS = sorted(path.stem for path in (CONF / "length").glob("*.yaml") if path.stem != "none")
+LENGTHS = ["linear", "mask", "minimum", "overlong"]
 # Every reward as it is, and one of them with every way to mind the length.
 CONFIGS = [f"reward={reward}" for reward in REWARDS]
 CONFIGS += [f"reward=balcaprl length={length}" for length in LENGTHS]
-CONFIGS += ["reward=repic length=minimum length.at_least=60"]
+CONFIGS += ["reward=repic length=minimum_toys"]
 
 Policy = Callable[[Example], str]
 
@@ -106,7 +106,6 @@ KNOWN = {
             "honest, then name everybody",
             "honest, then all attributes",
             "longest: honest, then a crowd",
-            "one true sentence, ten times",
             "honest, twice",
             "honest, then commentary",
             *(() if "length" in config else ("name everybody", "copy the prompt's information")),
@@ -187,8 +186,8 @@ def table(number: int) -> str:
     Args:
         number: of scenes.
     """
-    short = [re.sub(r"reward=| length.at_least", "", config) for config in CONFIGS]
-    short = [config.replace("length=", "+ ").replace("=", " ") for config in short]
+    short = [config.replace("reward=", "") for config in CONFIGS]
+    short = [config.replace("length=", "+ ") for config in short]
     lines = [f"| policy | {' | '.join(short)} |", f"|---|{'--:|' * len(short)}"]
     for policy in POLICIES:
         shares = [100 * mean(c, policy, number) / mean(c, "honest", number) for c in CONFIGS]
