@@ -152,7 +152,7 @@ def test_what_changes_on_the_way_resumes_as_well(
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
-    command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += ["phase.sft.iterations=240", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
     command += [f"model.path={model}", f"outputs={tmp_path}"]
     root = Path(__file__).parents[2]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
@@ -163,7 +163,7 @@ def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    line = r"repic: interrupted; sft is saved up to iteration \d+ of 80; the same command goes on"
+    line = r"repic: interrupted; sft is saved up to iteration \d+ of 240; the same command goes on"
     assert re.fullmatch(rf"{line} from there\n", said), said
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
