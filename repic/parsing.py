@@ -5,6 +5,7 @@ closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name n
 """
 
 import re
+from functools import lru_cache
 
 from repic.types import Box
 
@@ -91,4 +92,9 @@ def tokenize_caption(text: str) -> list[str]:
     >>> tokenize_caption("A two-toned cat, <Mi Mi>, isn't HERE.")
     ['a', 'two-toned', 'cat', '<Mi Mi>', "isn't", 'here']
     """
-    return [token if token[0] == "<" else token.lower() for token in _TOKEN.findall(text)]
+    return list(_tokens(text))
+
+
+@lru_cache(maxsize=1024)  # rewards and diagnostics read the same captions and answers
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(token if token[0] == "<" else token.lower() for token in _TOKEN.findall(text))

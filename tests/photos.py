@@ -58,3 +58,31 @@ def draw_collection(root: Path) -> Collection:
             photo(root / f"photos/{bare}/0{number}.jpg", 100 * number + shade)
             queries[f"./data/dreambooth/{bare}/0{number}.jpg"] = [name]
     return Collection(root, database, queries)
+
+
+def draw_training(root: Path) -> None:
+    """RePIC's training samples where data=repic_train looks for them: one of every kind."""
+    folder = root / "repic/training_images"
+    for shade, name in enumerate(("bo", "mi", "scene")):
+        photo(folder / f"{name}.jpg", 50 * shade)
+    kinds: list[tuple[str, list[str], str, Any]] = [
+        ("yes_no", ["bo.jpg", "scene.jpg"], "Is <bo> in the second image?", "yes"),
+        ("iou", ["scene.jpg"], "Where is the dog?", [1, 1, 9, 7]),
+        ("yes_no_name", ["bo.jpg", "scene.jpg"], "Describe the second image.", "<bo>"),
+        ("yes_no_name_multi", ["bo.jpg", "mi.jpg", "scene.jpg"], "Describe it.", ["<bo>", "<mi>"]),
+    ]
+    samples = [
+        {"accu_reward_method": kind, "image": images, "problem": problem, "solution": solution}
+        for kind, images, problem, solution in kinds
+    ]
+    (root / "repic/oict_training_5k_multi.json").write_text(json.dumps(samples))
+
+
+def overrides(root: Path) -> list[str]:
+    """Draw both, and say where they are."""
+    collection = draw_collection(root)
+    files = collection.write()
+    draw_training(root)
+    places = [f"data.test.folders.{name}={place}" for name, place in files["folders"].items()]
+    names = [f"data.test.{key}={files[key]}" for key in ("database", "queries")]
+    return [f"data.root={root}", *names, *places]

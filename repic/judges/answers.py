@@ -114,11 +114,11 @@ def parse_verdicts(text: str, count: int) -> tuple[bool, ...] | None:
     """
 
     def read(value: Any) -> tuple[bool, ...] | None:
-        if not isinstance(value, list) or len(value) != count:
+        if not isinstance(value, list):
             return None
         verdicts = [_verdict(item) for item in value]
         whole = tuple(verdict for verdict in verdicts if verdict is not None)
-        return whole if len(whole) == count else None
+        return whole if len(whole) == len(value) == count else None
 
     return _first_json(text, "[", read)
 

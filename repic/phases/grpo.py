@@ -156,6 +156,11 @@ class GrpoModule(pl.LightningModule):
             ),
             **conditions,
             **{f"grpo/failed_frac/{name}": share for name, share in draw.failures.items()},
+            # Sums over ranks, which the monitor averages.
+            **{
+                f"judge/{name}": distributed.world_size() * count
+                for name, count in self.rubric.take_counts().items()
+            },
             **resampled,
             **numbers,
             **work_done(

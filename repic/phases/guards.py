@@ -199,7 +199,7 @@ class Watch:
     def state(self) -> dict[str, Any]:
         """What a resumed run goes on with."""
         return {
-            "counts": dict(self.counts),
+            "counts": self.counts,
             "lr_factor": self.lr_factor,
             "num_cooled": self.num_cooled,
         }

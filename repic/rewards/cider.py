@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from repic.parsing import tokenize_caption
+import numpy as np
+from jaxtyping import Float, Int
 
-MAX_ORDER = 4
+from repic.parsing import tokenize_caption
+from repic.rewards.ngrams import MAX_ORDER, Ngram, NgramGraph, Reading
+
 SIGMA = 6.0
-Ngram = tuple[str, ...]
+_TINY = 1e-300  # in place of a norm of 0; the product above it is 0 as well
 
 
 def count_ngrams(text: str) -> Counter[Ngram]:
@@ -29,12 +32,22 @@ def count_ngrams(text: str) -> Counter[Ngram]:
     )
 
 
-class _Vector(NamedTuple):
-    """A caption as tf-idf weights, their norm for every n, and its number of bigrams."""
+class _References(NamedTuple):
+    """What captions of one picture are compared with.
 
-    weights: dict[Ngram, float]
-    norms: list[float]
-    length: int
+    Attributes:
+        texts: the R reference captions.
+        ids: of their n-grams.
+        weights: the columns are those n-grams, behind a column of zeros for all others.
+        norms: of each reference's n-grams, by n.
+        lengths: numbers of bigrams.
+    """
+
+    texts: tuple[str, ...]
+    ids: Int[np.ndarray, " C-1"]
+    weights: Float[np.ndarray, "R C"]
+    norms: Float[np.ndarray, "R 4"]
+    lengths: Float[np.ndarray, " R"]
 
 
 class CiderD:
@@ -53,8 +66,10 @@ class CiderD:
             )
         self.document_frequencies = document_frequencies
         self.log_documents = math.log(num_documents)
+        self._graph = NgramGraph(document_frequencies, self.log_documents)
         # The rollouts of a group come one after another and share their references.
-        self._last: tuple[tuple[str, ...], list[_Vector]] = ((), [])
+        self._last: _References | None = None
+        self._columns = np.zeros(0, dtype=np.int64)  # of an n-gram in the last references' weights
 
     @classmethod
     def from_corpus(cls, corpus: Iterable[Sequence[str]]) -> "CiderD":
@@ -77,32 +92,49 @@ class CiderD:
         texts = tuple(references)
         if not texts:
             raise ValueError("CIDEr needs at least one reference caption to compare with")
-        if texts != self._last[0]:
-            self._last = (texts, [self._vector(text) for text in texts])
-        hypothesis = self._vector(caption)
-        similarities = [_similarity(hypothesis, reference) for reference in self._last[1]]
-        return 10.0 * sum(similarities) / len(similarities)
+        num_words = len(caption) + sum(map(len, texts))  # at most; counting letters is quick
+        if self._graph.make_room(num_words):
+            self._last = None  # ids have changed
+        if self._last is None or texts != self._last.texts:
+            self._last = self._read(texts)
+        said = self._graph.read(caption)
+        return _compare(said, self._columns[said.ids], self._last)
 
-    def _vector(self, text: str) -> _Vector:
-        weights, squares, length = {}, [0.0] * MAX_ORDER, 0
-        for ngram, count in count_ngrams(text).items():
-            # A corpus without the n-gram tells as much as one that has it once.
-            idf = self.log_documents - math.log(max(1, self.document_frequencies.get(ngram, 0)))
-            weights[ngram] = count * idf
-            squares[len(ngram) - 1] += weights[ngram] ** 2
-            length += count if len(ngram) == 2 else 0
-        return _Vector(weights, [math.sqrt(square) for square in squares], length)
+    def _read(self, texts: tuple[str, ...]) -> _References:
+        if self._last is None:
+            self._columns = np.zeros(len(self._graph.idf), dtype=np.int64)
+        else:
+            self._columns[self._last.ids] = 0
+        found = [self._graph.read(text) for text in texts]
+        ids = np.unique(np.concatenate([one.ids for one in found]))
+        self._columns[ids] = np.arange(1, len(ids) + 1)
+        self._columns[0] = 0
+        weights = np.zeros((len(texts), len(ids) + 1))
+        for row, one in zip(weights, found, strict=True):
+            row[self._columns[one.ids]] = one.weights
+        norms = np.array([_norms(one) for one in found])
+        lengths = np.array([_num_bigrams(one) for one in found], dtype=float)
+        return _References(texts, ids, weights, norms, lengths)
 
 
-def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
-    """Clipped cosine, averaged over n, times the Gaussian of the difference in length."""
-    products = [0.0] * MAX_ORDER
-    for ngram, weight in hypothesis.weights.items():
-        other = reference.weights.get(ngram, 0.0)
-        products[len(ngram) - 1] += min(weight, other) * other
-    cosines = [
-        product / (a * b) if a and b else 0.0
-        for product, a, b in zip(products, hypothesis.norms, reference.norms, strict=True)
-    ]
-    distance = hypothesis.length - reference.length
-    return sum(cosines) / MAX_ORDER * math.exp(-(distance**2) / (2 * SIGMA**2))
+def _compare(caption: Reading, columns: Int[np.ndarray, "L 4"], references: _References) -> float:
+    """Clipped cosine, averaged over n and references, times the Gaussian of lengths, times 10.
+
+    Args:
+        columns: of the caption's n-grams in the references' weights.
+    """
+    others = references.weights[:, columns]  # [R, L, 4]
+    # An n-gram that stands there several times is met as often: hence by its count.
+    shared = np.minimum(caption.weights, others) * others / caption.counts
+    cosines = shared.sum(axis=1) / np.maximum(_norms(caption) * references.norms, _TINY)
+    distances = _num_bigrams(caption) - references.lengths
+    penalties = np.exp(-(distances**2) / (2 * SIGMA**2))
+    return 10.0 * float((cosines.mean(axis=1) * penalties).mean())
+
+
+def _norms(text: Reading) -> Float[np.ndarray, " 4"]:
+    return np.sqrt((text.weights**2 / text.counts).sum(axis=0))
+
+
+def _num_bigrams(text: Reading) -> int:
+    return max(len(text.ids) - 1, 0)

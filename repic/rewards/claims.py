@@ -14,7 +14,7 @@ something to compare with depends on the example alone, never on the caption, so
 escapes from being judged.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from repic.rewards.asking import Answers, ask
@@ -58,6 +58,10 @@ class ClaimSource(Protocol):
         """Judge captions, each with its example."""
         ...
 
+    def take_counts(self) -> Mapping[str, float]:
+        """What that has taken since the last call; nothing, if no one is asked."""
+        ...
+
 
 class ClaimsReward:
     """Components ``precision`` and ``recall``, each in [0, 1]; see the module's docstring.
@@ -82,6 +86,9 @@ class ClaimsReward:
             applies=self.source.applies,
             question=self._shares,
         )
+
+    def take_counts(self) -> Mapping[str, float]:
+        return self.source.take_counts()
 
     def _shares(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
         return [

@@ -51,6 +51,9 @@ class GrammarClaims:
     def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
         return [self._find(c, e.scene) for c, e in zip(captions, examples, strict=True)]
 
+    def take_counts(self) -> dict[str, float]:
+        return {}
+
     def _find(self, caption: str, scene: Scene | None) -> Findings:
         assert scene is not None, "GrammarClaims applies where the scene is known"
         said = self.parser(caption)

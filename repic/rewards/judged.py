@@ -40,6 +40,9 @@ class JudgedClaims:
         right, covered = self._right(claims, examples), self._covered(captions, units)
         return [Findings(*shares) for shares in zip(right, covered, strict=True)]
 
+    def take_counts(self) -> dict[str, float]:
+        return self.judge.take_counts()
+
     def _extract(
         self, captions: Sequence[str], examples: Sequence[Example]
     ) -> Sequence[Claims | None]:
@@ -87,6 +90,9 @@ class JudgedLanguage:
 
     def applies(self, example: Example) -> bool:
         return True
+
+    def take_counts(self) -> dict[str, float]:
+        return self.judge.take_counts()
 
     def scores(
         self, captions: Sequence[str], examples: Sequence[Example]

@@ -5,7 +5,7 @@ here each of the three is in [0, 1]. Who judges is a ``LanguageSource``: ``langu
 ``judged``, a model.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from repic.rewards.asking import Answers, ask
@@ -35,6 +35,10 @@ class LanguageSource(Protocol):
         """Judge captions, each with its example; None where no judgement could be had."""
         ...
 
+    def take_counts(self) -> Mapping[str, float]:
+        """What that has taken since the last call; nothing, if no one is asked."""
+        ...
+
 
 class LanguageReward:
     """Component ``language``, and its three parts, which are measured; each in [0, 1].
@@ -60,6 +64,9 @@ class LanguageReward:
             applies=self.source.applies,
             question=self._means,
         )
+
+    def take_counts(self) -> Mapping[str, float]:
+        return self.source.take_counts()
 
     def _means(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
         found = self.source.scores(captions, examples)

@@ -64,6 +64,9 @@ class LanguageRules:
     def scores(self, captions: Sequence[str], examples: Sequence[Example]) -> list[LanguageScores]:
         return [self._score(c, e) for c, e in zip(captions, examples, strict=True)]
 
+    def take_counts(self) -> dict[str, float]:
+        return {}
+
     def _score(self, caption: str, example: Example) -> LanguageScores:
         assert example.scene is not None, "LanguageRules applies where the scene is known"
         if not tokenize_caption(caption):

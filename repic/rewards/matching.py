@@ -17,7 +17,7 @@ class FactCounts:
 
 def num_agreeing(said: Mention, being: Mention) -> int:
     """Count the stated attributes that are true of a being."""
-    return sum(being.attributes.get(slot) == value for slot, value in said.attributes.items())
+    return len(said.attributes.items() & being.attributes.items())
 
 
 def count_facts(said: Scene, truth: Scene) -> FactCounts:

@@ -98,6 +98,15 @@ class ReferenceReward(Protocol):
         ...
 
 
+@runtime_checkable
+class AskingReward(Protocol):
+    """Asks somebody who counts what that takes: questions, failures, tokens, dollars."""
+
+    def take_counts(self) -> Mapping[str, float]:
+        """Return the counts since the last call; none where nobody was asked."""
+        ...
+
+
 class Rubric:
     """Several rewards and the weights of their components.
 
@@ -133,6 +142,15 @@ class Rubric:
     def needs_reference(self) -> bool:
         """Whether a reward asks what the frozen reference makes of the rollouts."""
         return any(getattr(reward, "needs_reference", False) for reward in self.rewards.values())
+
+    def take_counts(self) -> dict[str, float]:
+        """What asking judges has taken since the last call, summed over the rewards that ask."""
+        total: dict[str, float] = {}
+        for reward in self.rewards.values():
+            if isinstance(reward, AskingReward):
+                for name, count in reward.take_counts().items():
+                    total[name] = total.get(name, 0.0) + count
+        return total
 
     def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None = None) -> RewardBatch:
         """Score every rollout with every reward.

@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from repic import run
 from repic.phases import settings
+from tests import photos
 from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[2] / "conf"
+ON_PHOTOS = ("repic_7b",)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
     (path.parent.name, path.stem)
@@ -30,7 +32,10 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "rescore"])
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
-    cfg, choices = compose_run(f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}")
+    real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
+    cfg, choices = compose_run(
+        f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}", *real
+    )
     assert choices["experiment"] == name
     assert cfg.name == name
     parts = assemble(cfg, tmp_path)
@@ -74,15 +79,19 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "kl": "none low default high adaptive straight_through",
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
-        "concepts": "one two three four five mixed",
+        "concepts": "one two three four five mixed repic",
+        "data": "toybox toybox_repic dreambooth repic_train noise",
+        "detector": "ground_truth text open_vocabulary",
+        "guards": "default none",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
-        "method": "zero_shot sft repic balcaprl name_everybody pretrain rescore",
+        "metrics": "default full",
+        "method": "zero_shot sft rl repic name_everybody pretrain rescore",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
         " multi_concept_5 quickstart pretrain_tiny rescore"
-        " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b",
+        " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}

@@ -145,6 +145,10 @@ def test_verdicts_that_do_not_match_the_items_are_none(text: str) -> None:
     assert answers.parse_verdicts(text, 3) is None
 
 
+def test_an_unclear_verdict_does_not_make_the_number_right() -> None:
+    assert answers.parse_verdicts('["yes", "perhaps"]', 1) is None
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"clarity": 4}', '{"clarity": 4, "fluency": 6}', '{"clarity": true, "fluency": 3}', "5"],

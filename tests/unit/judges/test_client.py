@@ -75,7 +75,7 @@ def test_a_request_is_what_chat_endpoints_take() -> None:
 
 
 def test_no_more_requests_at_a_time_than_allowed() -> None:
-    with judge_server([Act("yes", delay=0.05)]) as server:
+    with judge_server([Act("yes", delay=0.1)]) as server:
         make_judge(server.base_url, concurrency=3).ask_all([ask(str(n)) for n in range(12)])
     assert server.busiest == 3
 
@@ -124,7 +124,7 @@ def test_what_passes_is_tried_again(passing: Act) -> None:
 )
 def test_a_failure_is_no_answer_and_counted_by_kind(act: Act, kind: str, requests: int) -> None:
     with judge_server([act]) as server:
-        judge = make_judge(server.base_url, timeout=0.2)
+        judge = make_judge(server.base_url, timeout=0.2 if act.delay else 5.0)
         assert judge.ask_all([ask("?")]) == [None]
     counts = nonzero(judge.take_counts())
     assert {name: n for name, n in counts.items() if "fail" in name} == {f"failed_{kind}": 1}
@@ -147,7 +147,7 @@ def test_a_drip_of_bytes_is_too_slow_as_well() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-            for _ in range(100):
+            for _ in range(400):
                 try:
                     connection.sendall(b" ")
                 except OSError:
@@ -160,7 +160,7 @@ def test_a_drip_of_bytes_is_too_slow_as_well() -> None:
     judge = make_judge(url, timeout=0.3, attempts=1)
     started = time.monotonic()
     assert judge.ask_all([ask("?")]) == [None]
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert judge.counts()["failed_timeout"] == 1
     thread.join()
     listener.close()
@@ -181,7 +181,7 @@ def test_a_judge_that_is_down_is_given_up_for_the_batch_and_tried_in_the_next(
     with caplog.at_level(logging.WARNING):
         started = time.monotonic()
         assert judge.ask_all([ask(str(n)) for n in range(500)]) == [None] * 500
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
     counts = judge.take_counts()
     assert 5 <= counts["requests"] <= 5 + 3  # those under way may end
     assert counts["failed_unreachable"] == 4
@@ -306,14 +306,16 @@ def test_a_file_that_breaks_costs_no_answer(tmp_path: Path) -> None:
         assert values(judge.ask_all([ask("?")])) == [True]
 
 
-def test_inside_a_running_loop_and_in_threads() -> None:
+def test_inside_a_running_loop_and_in_threads(tmp_path: Path) -> None:
     with judge_server([Act("yes")]) as server:
-        judge = make_judge(server.base_url)
+        judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
 
         async def notebook() -> list[Answer[bool] | None]:
             return judge.ask_all([ask("in a loop")])
 
         assert values(asyncio.run(notebook())) == [True]
+        assert values(asyncio.run(notebook())) == [True]
+        assert judge.counts()["cached"] == 1
         threads = [
             threading.Thread(target=lambda n=n: judge.ask_all([ask(str(n))])) for n in range(8)
         ]

@@ -335,7 +335,11 @@ def test_failures_of_a_reward_are_logged(folder: Path) -> None:
             values = torch.where(failed, torch.nan, 1.0)
             return RewardBatch(self.components, values, failed)
 
+        def take_counts(self):
+            return {"questions": 12.0}
+
     rubric = Rubric({"vowels": Vowels(), "b": Broken()}, {"vowels": 1.0, "judged": 1.0})
     row = grpo(folder, rubric=rubric, iterations=1).monitor.rows[0]
     assert row["grpo/failed_frac/judged"] == pytest.approx(1 / 3)
     assert row["grpo/reward/judged"] == 1.0
+    assert row["judge/questions"] == 12

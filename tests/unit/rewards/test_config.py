@@ -89,8 +89,10 @@ def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: s
         zip(plain.names, plain.weights.tolist(), strict=True)
     )
     component = {"mask": masked, "minimum": gated}.get(length)
-    wanted = {"component": component, **CONDITIONS.get(length, {})}
-    assert rubric.conditions == ({f"length_{length}": wanted} if component else {})
+    wanted = {}
+    if component:
+        wanted = {f"length_{length}": {"component": component, **CONDITIONS[length]}}
+    assert rubric.conditions == wanted
     read_conditions(rubric.conditions, rubric.names)
 
 

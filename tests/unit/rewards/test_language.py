@@ -128,6 +128,9 @@ class Told:
     ) -> list[LanguageScores | None]:
         return [LanguageScores(1.0, 0.5, 0.0) if text == "known" else None for text in captions]
 
+    def take_counts(self) -> dict[str, float]:
+        return {"questions": 2.0}
+
 
 def test_the_reward_is_the_mean_and_keeps_the_parts() -> None:
     def rollout(text: str, where: Example) -> Rollout:

@@ -144,3 +144,18 @@ def test_rewards_that_ask_the_reference() -> None:
     with_reference = rubric.score(rollouts, [torch.tensor([-1.0, -2.0]), torch.tensor([-0.5])])
     assert with_reference.values.flatten().tolist() == [3.0, 0.5]
     assert rubric.score(rollouts).values.isnan().all()
+
+
+class Asking(Length):
+    def take_counts(self):
+        return {"questions": 3.0, "cost": 0.5}
+
+
+def test_what_judges_took_is_summed_over_rewards() -> None:
+    other = Asking()
+    other.components = ("a", "b")
+    assert Rubric({"one": Asking(), "two": other, "three": Fixed(c=1.0)}, {}).take_counts() == {
+        "questions": 6.0,
+        "cost": 1.0,
+    }
+    assert Rubric({"a": Length()}, {}).take_counts() == {}

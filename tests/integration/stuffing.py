@@ -1,12 +1,13 @@
 """What every shipped reward pays to who does not look, on scenes of the toybox.
 
-    python -m tests.unit.rewards.stuffing
+    python -m tests.integration.stuffing
 
 prints the table of experiments/README.md: the mean total of each policy, conditions applied, as a
 percentage of what the honest captioner earns under the same configuration.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,18 +19,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from repic.parsing import tokenize_caption
+from repic.rewards.cider import CiderD
 from repic.rewards.rubric import Rubric
 from repic.rl.conditions import conditioned_rewards, read_conditions
 from repic.toybox.world import COLOURS, SPECIES, VALUES
 from repic.types import Example, Rollout
 from tests.integration.small import compose_run
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 REWARDS = sorted(path.stem for path in (CONF / "reward").glob("*.yaml") if path.stem != "none")
-LENGTHS = sorted(path.stem for path in (CONF / "length").glob("*.yaml") if path.stem != "none")
+LENGTHS = ["linear", "mask", "minimum", "overlong"]
 # Every reward as it is, and one of them with every way to mind the length.
 CONFIGS = [f"reward={reward}" for reward in REWARDS]
 CONFIGS += [f"reward=balcaprl length={length}" for length in LENGTHS]
+CONFIGS += ["reward=repic length=minimum_toys"]
 
 Policy = Callable[[Example], str]
 
@@ -85,27 +88,28 @@ POLICIES: dict[str, Policy] = {
 }
 
 # What needs more than this machine has is run with something in its place.
-JUDGE, REFERENCE = "reward=balcaprl_judge", "reward=seed"
 STAND_INS = {
-    JUDGE: "the grammar and the rules of reward=balcaprl in the judge's place",
-    REFERENCE: "a reference to which a pair of words has the probability 0.9 if it occurs in an"
-    " answer to any of the scenes, and 0.05 if not",
+    "reward=balcaprl_judge": "the grammar and the rules of reward=balcaprl for the judge",
+    "reward=seed": "pairs of words, counted in captions of other scenes, for the reference model",
 }
 
 NAMES_ONLY = "an arm of the ablation that judges names alone: how a caption reads is not its matter"
-RELEASED = "RePIC's released rewards look for the names that are due, and at nothing else"
-PADDING = (
-    "honest, then all attributes",
-    "longest: honest, then a crowd",
-    "honest, then commentary",
-)
-RECITING = ("name everybody", "honest, then name everybody", "copy the prompt's information")
 KNOWN = {
-    **{("reward=recognition", policy): NAMES_ONLY for policy in PADDING},
+    ("reward=recognition", "honest, then all attributes"): NAMES_ONLY,
+    ("reward=recognition", "longest: honest, then a crowd"): NAMES_ONLY,
+    ("reward=recognition", "honest, then commentary"): NAMES_ONLY,
     **{
-        (f"reward={reward}", policy): RELEASED
-        for reward in ("repic", "repic_exact")
-        for policy in (*PADDING, *RECITING, "honest, twice")
+        (config, policy): "it asks whether the names are there, and nothing else"
+        for config in CONFIGS
+        if config.startswith("reward=repic")
+        for policy in (
+            "honest, then name everybody",
+            "honest, then all attributes",
+            "longest: honest, then a crowd",
+            "honest, twice",
+            "honest, then commentary",
+            *(() if "length" in config else ("name everybody", "copy the prompt's information")),
+        )
     },
 }
 """Stuffing that a configuration is known not to punish, and why: its mean is no lower."""
@@ -119,8 +123,10 @@ class Scorer:
 
     def totals(self, policy: Policy, examples: Sequence[Example]) -> torch.Tensor:
         rollouts = [rollout(example, policy(example)) for example in examples]
-        reference = likelihoods(rollouts) if self.rubric.needs_reference else None
-        scored = self.rubric.score(rollouts, reference)
+        logprobs = (
+            [word_logprobs(r.text) for r in rollouts] if self.rubric.needs_reference else None
+        )
+        scored = self.rubric.score(rollouts, logprobs)
         conditions = read_conditions(self.rubric.conditions, scored.names)
         rewards = conditioned_rewards(scored.values[None], scored.names, conditions)[0]
         return (rewards * self.rubric.weights).nansum(dim=1)
@@ -132,27 +138,24 @@ def rollout(example: Example, text: str) -> Rollout:
     return Rollout(example, text, torch.zeros(length, dtype=torch.long), torch.zeros(length), True)
 
 
-def likelihoods(rollouts: Sequence[Rollout]) -> list[torch.Tensor]:
-    """Log-probabilities of each caption's words, and of its end, under the stand-in."""
-    rows = [[0.9 if pair in known_pairs() else 0.05 for pair in pairs(r.text)] for r in rollouts]
-    return [torch.tensor(row).log() for row in rows]
-
-
 @cache
-def known_pairs() -> frozenset[tuple[str, str]]:
-    return frozenset(pair for e in scenes() for text in e.answers for pair in pairs(text))
+def word_pairs() -> Counter[tuple[str, ...]]:
+    cfg = compose("reward=combined")
+    return CiderD.from_corpus(instantiate(cfg.data.reward_corpus)).document_frequencies
 
 
-def pairs(text: str) -> list[tuple[str, str]]:
-    """Neighbouring words, with one word for every name and a mark at either end."""
-    words = ["<>" if word[0] == "<" else word for word in tokenize_caption(text)]
-    return list(pairwise(["", *words, ""]))
+def word_logprobs(text: str) -> torch.Tensor:
+    """Log-probabilities of a text's words and its end, each given the word before it."""
+    words = ["", *tokenize_caption(text)]
+    counts = word_pairs()
+    chances = [(counts[pair] + 0.1) / (counts[pair[:1]] + 10) for pair in pairwise(words)]
+    return torch.tensor([*chances, 0.5]).log()
 
 
 @cache
 def scorer(config: str) -> Scorer:
     cfg = compose(config)
-    if config == JUDGE:
+    if config in STAND_INS:
         weights = cfg.reward.rubric.weights
         cfg = compose(config.replace("balcaprl_judge", "balcaprl"))
         cfg.reward.rubric.weights = weights
@@ -160,35 +163,41 @@ def scorer(config: str) -> Scorer:
 
 
 def compose(config: str) -> DictConfig:
-    return compose_run(*config.split(), "data.reward_corpus.dataset.size=300")[0]
+    return compose_run(*config.split(), "data.reward_corpus.dataset.size=100")[0]
 
 
 @cache
-def scenes() -> list[Example]:
+def scenes(number: int) -> list[Example]:
     cfg, _ = compose_run()
-    sizes = {"counts": [1, 2, 3, 4, 5], "size": 40, "seed": 0}
+    sizes = {"counts": [1, 2, 3, 4, 5], "size": number, "seed": 0}
     return list(instantiate(cfg.data.test, _convert_="all", **sizes))
 
 
 @cache
-def mean(config: str, policy: str) -> float:
+def mean(config: str, policy: str, number: int) -> float:
+    """A policy's mean total over so many scenes."""
     function = honest if policy == "honest" else POLICIES[policy]
-    return scorer(config).totals(function, scenes()).mean().item()
+    return scorer(config).totals(function, scenes(number)).mean().item()
 
 
-def table() -> str:
-    """Markdown; what is known not to be punished has a star."""
-    short = [config.replace("reward=", "").replace("length=", "+ ") for config in CONFIGS]
+def table(number: int) -> str:
+    """Markdown; what is known not to be punished has a star.
+
+    Args:
+        number: of scenes.
+    """
+    short = [config.replace("reward=", "") for config in CONFIGS]
+    short = [config.replace("length=", "+ ") for config in short]
     lines = [f"| policy | {' | '.join(short)} |", f"|---|{'--:|' * len(short)}"]
     for policy in POLICIES:
-        shares = [100 * mean(c, policy) / mean(c, "honest") for c in CONFIGS]
+        shares = [100 * mean(c, policy, number) / mean(c, "honest", number) for c in CONFIGS]
         stars = ["*" if (config, policy) in KNOWN else "" for config in CONFIGS]
         cells = [f"{share:.0f}{star}" for share, star in zip(shares, stars, strict=True)]
         lines.append(f"| {policy} | {' | '.join(cells)} |")
-    notes = [f"* {why}." for why in dict.fromkeys(KNOWN.values())]
+    notes = [f"* {why[0].upper()}{why[1:]}." for why in dict.fromkeys(KNOWN.values())]
     notes += [f"{config}: scored with {what}." for config, what in STAND_INS.items()]
     return "\n".join([*lines, "", *notes])
 
 
 if __name__ == "__main__":
-    print(table())
+    print(table(40))
