@@ -53,6 +53,7 @@ BY_HAND = {
     "A cat sits on the right. A cat sits on the right.": (2, 4, (1, 11 / 12, 1 / 2)),
     "A blue bear, <bo>, sits on the left. How cosy!": (3, 5, (1 / 2, 7 / 10, 1)),
     "<mo> <bo>.": (0, 2, (0, 0, 1)),
+    "A red bear, <bo>, sits on the left. <mo>.": (4, 5, (1 / 2, 7 / 9, 1)),  # <mo> is at no one
     "": (0, 0, (0, 0, 0)),
 }
 
