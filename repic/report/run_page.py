@@ -21,6 +21,8 @@ SHORT = {"base": "base model", "sft": "SFT", "grpo": "RL"}
 # A dataset may count its examples anew for every number of concepts.
 SceneKey = tuple[str, int]
 
+SHARE = "grpo/advantage_share/"  # logged of components with a weight alone
+
 # Title, and which keys are its lines; a line is called by what the pattern's group holds.
 CURVES = (
     ("Reward", re.compile(r"grpo/reward/(.+)")),
@@ -121,6 +123,10 @@ def _chart(
     title: str, pattern: re.Pattern[str], phase: str, series: Mapping[str, Mapping[float, float]]
 ) -> Chart | None:
     found = [(m[1], series[key]) for key in series if (m := pattern.fullmatch(key))]
+    shares = {key.removeprefix(SHARE) for key in series if key.startswith(SHARE)}
+    if pattern.pattern.startswith("grpo/reward") and shares:
+        # What is only measured (a length in characters) has other units than what is trained on.
+        found = [(label, s) for label, s in found if label in shares or label == "total"]
     found.sort(key=lambda pair: (pair[0] != "total", pair[0]))
     lines = [smooth(Line(label, list(s), list(s.values()))) for label, s in found]
     if not any(len(line.xs) > 1 for line in lines):

@@ -292,6 +292,16 @@ def test_curves_are_gathered_by_key() -> None:
     assert list(accuracy.lines[1].ys) == [30.0, 40.0]
 
 
+def test_what_is_only_measured_is_not_among_the_rewards() -> None:
+    values = {"grpo/reward/aim": 0.1, "grpo/reward/words": 50.0, "grpo/reward/total": 1.0}
+    rows = [
+        MetricRow("grpo", i, {**values, **({"grpo/advantage_share/aim": 1.0} if i == 2 else {})})
+        for i in (1, 2)
+    ]
+    (reward,) = learning_curves(rows)
+    assert [line.label for line in reward.lines] == ["total", "aim"]
+
+
 def test_phases_do_not_draw_over_each_other() -> None:
     values = {("sft", 1): 10.0, ("sft", 2): 20.0, ("grpo", 1): 30.0, ("grpo", 2): 40.0}
     rows = [MetricRow(phase, i, {"val/3/cider": value}) for (phase, i), value in values.items()]
