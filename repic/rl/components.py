@@ -132,4 +132,4 @@ def reward_correlations(
     centred = centred.masked_fill(spread < NO_SPREAD, 0.0)
     covariance = (centred * centred.transpose(2, 3)).sum(dim=(0, 1))
     variance = centred.square().sum(dim=(0, 1))
-    return covariance / (variance * variance.T).sqrt()  # NaN: 0 / 0
+    return (covariance / (variance * variance.T).sqrt()).clamp(-1.0, 1.0)  # NaN: 0 / 0
