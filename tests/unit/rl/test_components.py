@@ -111,6 +111,12 @@ def test_correlations_by_hand() -> None:
     assert numbers["grpo/reward_corr/c0/c1"] == pytest.approx(3 / math.sqrt(4 * 10))
 
 
+def test_rounding_makes_no_correlation_above_one() -> None:
+    values = torch.tensor([0.9, 0.0, 0.1, 0.2])
+    rewards = torch.stack([values, 3 * values], dim=1)[None]
+    assert reward_correlations(rewards, torch.ones(2))[0, 1].item() == 1.0  # not 1 + 2e-16
+
+
 @given(batches(), st.sampled_from([0.25, 4.0]), st.sampled_from([-2.0, 8.0]))
 def test_correlations_are_correlations(batch: Any, factor: float, shift: float) -> None:
     rewards, _ = batch
