@@ -41,11 +41,13 @@ class RewardBatch:
         values: [N, K], NaN where a component does not apply, or could not be had.
         failed: [N, K], where a component should have applied and could not be had (a judge that
             did not answer); None: nowhere.
+        fallible: components that may fail, whether they did or not.
     """
 
     names: tuple[str, ...]
     values: Float[Tensor, "N K"]
     failed: Bool[Tensor, "N K"] | None = None
+    fallible: tuple[str, ...] = ()
 
     def totals(self, weights: Float[Tensor, " K"]) -> Float[Tensor, " N"]:
         """Sum weight times component over the components that apply; 0 where none does."""
@@ -60,11 +62,14 @@ class RewardBatch:
         }
 
     def failures(self) -> dict[str, float]:
-        """Share of rollouts for which a component failed, by component; of those that ever do."""
+        """Share of rollouts for which a component failed, by component that may.
+
+        Zeros too: ranks average over what each of them says.
+        """
         if self.failed is None or not len(self.failed):
             return {}
-        shares = self.failed.float().mean(dim=0).tolist()
-        return {name: share for name, share in zip(self.names, shares, strict=True) if share}
+        shares = dict(zip(self.names, self.failed.float().mean(dim=0).tolist(), strict=True))
+        return {name: shares[name] for name in self.fallible}
 
 
 Logprobs = Sequence[Float[Tensor, " _"]]  # of each completion's tokens
@@ -172,7 +177,8 @@ class Rubric:
         for rollout, row in zip(rollouts, values, strict=True):
             assert not row.isinf().any(), f"{rollout.example.id}: {row.tolist()} of {self.names}"
         fails = [_nowhere(part) if part.failed is None else part.failed for part in parts]
-        return RewardBatch(self.names, values, torch.cat(fails, dim=1))
+        fallible = tuple(n for part in parts if part.failed is not None for n in part.names)
+        return RewardBatch(self.names, values, torch.cat(fails, dim=1), fallible)
 
 
 def score_each(

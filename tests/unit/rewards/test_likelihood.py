@@ -79,7 +79,7 @@ def test_without_a_reference_it_does_not_apply() -> None:
     batch = LikelihoodReward(tasks=["caption"]).score([make_rollout(2)] * 3, None)
     assert batch.values.shape == (3, 1)
     assert batch.values.isnan().all()
-    assert not batch.failures()
+    assert batch.failed is None or not batch.failed.any()
 
 
 def test_a_reference_that_breaks_is_a_failure_not_an_exemption() -> None:

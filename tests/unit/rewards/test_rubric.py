@@ -132,9 +132,10 @@ def test_rewards_that_score_rollouts_together() -> None:
     batch = rubric.score([make_rollout("abcd"), make_rollout("fail")])
     expected = torch.tensor([[4.0, 0.0, 0.5, 0.0], [4.0, 0.0, NAN, 1.0]])
     torch.testing.assert_close(batch.values, expected, equal_nan=True)
-    assert batch.failures() == {"share": 0.5}
+    assert batch.failures() == {"share": 0.5, "rank": 0.0}
     assert batch.totals(rubric.weights).tolist() == [0.5, 0.0]
-    assert rubric.score([make_rollout("a")]).failures() == {}
+    assert rubric.score([make_rollout("a")]).failures() == {"share": 0.0, "rank": 0.0}
+    assert Rubric({"each": Length()}, {}).score([make_rollout("a")]).failures() == {}
 
 
 def test_rewards_that_ask_the_reference() -> None:
