@@ -46,6 +46,14 @@ class Folders:
         )
 
 
+def data_root(root: str | Path | None, how_to_get: str) -> Path:
+    """The folder that holds the data, or a ``ValueError`` that says how to get it."""
+    if not root or not Path(root).is_dir():
+        problem = f"there is no folder {root}" if root else "no folder is set"
+        raise ValueError(f"data.root: {problem}. {how_to_get}")
+    return Path(root)
+
+
 @dataclass(frozen=True)
 class Concept:
     """A being or thing with a name, as the database introduces it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from repic.types import Example
 
-from .concepts import Concept, Folders, Query, read_concepts, read_queries
+from .concepts import Concept, Folders, Query, data_root, read_concepts, read_queries
 
 MAX_CONCEPTS = 5
 
@@ -57,12 +57,10 @@ class DreamBoothDataset:
         seed: int,
         how_to_get: str,
     ) -> None:
-        if not root or not Path(root).is_dir():
-            problem = f"there is no folder {root}" if root else "no folder is set"
-            raise ValueError(f"data.root: {problem}. {how_to_get}")
+        folder = data_root(root, how_to_get)
         if not questions:
             raise ValueError("questions: needs a question or more")
-        places = Folders(Path(root), folders)
+        places = Folders(folder, folders)
         try:
             self._concepts = read_concepts(places.root / database, places)
             rows = read_queries(places.root / queries, places, self._concepts)

@@ -23,6 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from repic.data.concepts import data_root
 from repic.data.images import FileImage
 from repic.parsing import find_names
 from repic.types import Example, Reference
@@ -78,13 +79,11 @@ class RepicTrainDataset:
         seed: int,
         how_to_get: str,
     ) -> None:
-        if not root or not Path(root).is_dir():
-            problem = f"there is no folder {root}" if root else "no folder is set"
-            raise ValueError(f"data.root: {problem}. {how_to_get}")
+        folder = data_root(root, how_to_get)
         if set(suffixes) != set(TASKS) or not all(suffixes.values()):
             raise ValueError(f"data.train.suffixes: needs one or more for each of {list(TASKS)}")
         try:
-            found = read_samples(Path(root) / samples, Path(root) / images)
+            found = read_samples(folder / samples, folder / images)
         except ValueError as error:
             raise ValueError(f"{error}\n{how_to_get}") from error
         found = [sample for sample in found if sample.num_concepts in counts]

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from repic.phases.guards import WATCHED, Guards, RunStopped, Watch
+from repic.rewards.judged import JudgedLanguage
+from repic.rewards.language import LanguageReward
 from repic.rewards.rubric import Rubric
 from repic.rl.losses import grpo_loss
 from repic.types import Example
 from tests import tiny
-from tests.modules import NO_GUARDS, NO_LIMIT, grpo
+from tests.judge_server import make_judge
+from tests.modules import NO_GUARDS, NO_LIMIT, Recorder, Vowels, grpo
 from tests.tiny import build_qwen, load
 
 
@@ -226,6 +229,23 @@ class Sick:
 
 def flat(module: Any) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.policy.trainable_parameters()])
+
+
+def test_a_judge_that_is_down_stops_the_run_and_is_no_reward_of_0(folder: Path) -> None:
+    """Nobody listens at port 1; the vowels are rewarded meanwhile."""
+    judge = make_judge("http://127.0.0.1:1/v1")
+    asked = LanguageReward(source=JudgedLanguage(judge=judge), tasks=["caption"])
+    rubric = Rubric({"vowels": Vowels(), "asked": asked}, {"vowels": 1.0, "language": 1.0})
+    limit = guards(max_failed_frac=guard(0.5, patience=2))
+    recorder = Recorder()
+    said = stopped(folder, rubric=rubric, guards=limit, iterations=4, monitor=recorder)
+    assert said.startswith("grpo was stopped after iteration 2 of 4, and is saved up to there: the")
+    assert "the share of captions that could not be judged (language" in said
+    assert [row["grpo/failed_frac/language"] for row in recorder.rows] == [1.0, 1.0]
+    for row in recorder.rows:
+        assert "grpo/reward/language" not in row  # nothing was measured, which is not 0
+        assert row["grpo/reward/total"] == row["grpo/reward/vowels"] > 0
+        assert row["judge/questions"] > 0
 
 
 def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(folder: Path) -> None:
