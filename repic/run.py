@@ -175,9 +175,11 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         validate=lambda policy: validation.of_policy(policy, context),
         settings={**plain, "sampling": sampling, "sft": sft},
     )
-    needs_base = "base" in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
+    # What a run starts from is its base model; what it only judges may be anybody's.
+    called = "model" if "model" in cfg.method.evaluated else "base"
+    needs_base = called in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
     path = str(cfg.model.path)
-    base = Stage("base", path, fingerprint(path), None, 0.0) if needs_base else None
+    base = Stage(called, path, fingerprint(path), None, 0.0) if needs_base else None
     return {
         "context": context,
         "base": base,

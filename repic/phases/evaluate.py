@@ -1,16 +1,16 @@
 """Write captions with a model, or without one, and score them for each number of concepts."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.phases import distributed, store
+from repic.phases.answers import Answer, Writer, kept_answers
 from repic.phases.context import Context, Stage
 from repic.types import Example, Prediction, Rollout
 
@@ -18,18 +18,6 @@ log = logging.getLogger(__name__)
 
 
 Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
-
-
-class Answer(NamedTuple):
-    """One written caption.
-
-    ``finished`` is False when it was cut at the longest length; ``token_ids`` are the model's,
-    with the end token, and none where no model wrote it.
-    """
-
-    text: str
-    finished: bool
-    token_ids: tuple[int, ...] = ()
 
 
 def sample_texts(
@@ -148,7 +136,13 @@ class Evaluation:
             if self.demonstrations != RIGHT:
                 which.append(self.demonstrations)
             key = store.key_of([stage.fingerprint, settings, which])
-            answers = cached_answers(context.cache / "captions" / f"{key}.jsonl", examples, write)
+            answers = kept_answers(
+                context.cache / "captions" / f"{key}.jsonl",
+                examples,
+                write,
+                portion=self.batch_size * distributed.world_size(),
+                label=f"captions of {stage.phase}, {count} concept{'' if count == 1 else 's'}",
+            )
             predictions += self.predictions(stage.phase, examples, answers, context)
             images += [example.query for example in examples]
         scores = self.metrics(predictions)
@@ -169,7 +163,7 @@ class Evaluation:
             sampling=self.sampling,
         )
 
-    def writer(self, stage: Stage, context: Context) -> Callable[[Sequence[Example]], list[Answer]]:
+    def writer(self, stage: Stage, context: Context) -> Writer:
         """Something that answers; the model is loaded when the first answer is wanted."""
         if stage.phase in WRITERS_WITHOUT_MODEL:
             return WRITERS_WITHOUT_MODEL[stage.phase]
@@ -228,23 +222,6 @@ class Evaluation:
         ]
         scored = self.rubric.score(rollouts)
         return [scored.breakdown(i) for i in range(len(rollouts))]
-
-
-def cached_answers(
-    path: Path,
-    examples: Sequence[Example],
-    write: Callable[[Sequence[Example]], Sequence[Answer]],
-) -> list[Answer]:
-    """Read captions that were written before, or write them and keep them."""
-    rows = distributed.from_main(store.read_lines(path))
-    # Captions that were kept without their tokens are written anew.
-    kept = [row["id"] for row in rows if "token_ids" in row]
-    if kept != [example.id for example in examples]:
-        answers = write(examples)
-        rows = [{"id": e.id, **a._asdict()} for e, a in zip(examples, answers, strict=True)]
-        if distributed.rank() == 0:
-            store.write_lines(path, rows)
-    return [Answer(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]
 
 
 def brief(cell: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ SEED = "seed"
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.
 SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
-LABELS = {**SHARED, "grpo": "+ RL"}
+LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
 
 # Where a run is written and how it is watched changes no result.
 IMMATERIAL = ("hydra", "outputs", "name", "fresh", "logger", "debug", "traceback", SEED)
