@@ -25,6 +25,8 @@ from repic.phases import settings
 
 log = logging.getLogger(__name__)
 
+STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
+
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
 
@@ -32,8 +34,13 @@ OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 def job(cfg: DictConfig) -> str:
     """Run one job and return its folder."""
     hydra_cfg = HydraConfig.get()
-    overrides = list(hydra_cfg.overrides.task)
-    choices = {k: v for k, v in hydra_cfg.runtime.choices.items() if not k.startswith("hydra")}
+    # Which study asks for a run changes nothing about it: several studies share their runs.
+    overrides = [o for o in hydra_cfg.overrides.task if settings.key_of_override(o) != STUDY]
+    choices = {
+        group: option
+        for group, option in hydra_cfg.runtime.choices.items()
+        if not group.startswith("hydra") and group != STUDY
+    }
     refuse_unknown_keys(cfg, choices, overrides)
     apply_debug(cfg, overrides)
     output_dir = Path(hydra_cfg.runtime.output_dir)

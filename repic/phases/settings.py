@@ -15,7 +15,17 @@ from typing import Any
 
 # Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
 # belong here so that a run which one of them has stopped can go on with another limit.
-BESIDE = ("seed", "name", "outputs", "fresh", "logger", "hydra", "debug.traceback", "guards")
+BESIDE = (
+    "seed",
+    "name",
+    "outputs",
+    "fresh",
+    "logger",
+    "hydra",
+    "study",
+    "debug.traceback",
+    "guards",
+)
 GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
 
