@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
 
+TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
+
 
 def sample_texts(
     policy: Any, engine: Any, examples: Sequence[Example], *, batch_size: int, sampling: Any
@@ -150,7 +152,8 @@ class Evaluation:
             for count, cell in self.metrics.captions(predictions, images).items():
                 scores[count] |= cell
         for count, cell in scores.items():
-            log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))
+            what = "1 concept" if count == "1" else f"{count} concepts"
+            log.info("%s, %s: %s", stage.phase, what, brief(cell))
         return predictions, scores
 
     def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Answer]:
@@ -225,8 +228,9 @@ class Evaluation:
 
 
 def brief(cell: Mapping[str, Any]) -> str:
-    """A line for the log."""
-    return "  ".join(f"{k} {v:.1f}" for k, v in cell.items() if isinstance(v, float))
+    """A line for the log; the tables have the rest."""
+    numbers = {name: cell[name] for name in TOLD if isinstance(cell.get(name), float)}
+    return "  ".join(f"{name} {value:.1f}" for name, value in numbers.items())
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[dict[str, Any]]:
