@@ -174,7 +174,7 @@ def _cut(items: Any) -> list[str]:
 
 
 def _pair(pair: Pair) -> str:
-    how = "the same file" if pair.bits is None else f"{pair.bits} bits"
+    how = "the same file" if pair.bits is None else f"{pair.bits} of 64 bits differ"
     return f"{pair.first} and {pair.second}: {how}"
 
 
