@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from repic.data.montage_list import FILE, read_montages
+
 CONCEPTS = {"<bo>": "dog", "<mi>": "dog", "<lu>": "dog", "<jug>": "vase", "<pot>": "vase"}
 
 
@@ -181,3 +183,12 @@ def draw_group(root: Path, group: str) -> dict[str, Any]:
     (folder / f"database_{kind}{plural}.json").write_text(json.dumps({"concept_dict": database}))
     (folder / f"{kind}_query_templates.json").write_text(json.dumps(queries))
     return queries
+
+
+def draw_montage_photos(root: Path) -> None:
+    """Stand-ins for DreamBooth's photos that the list of montages names, no two alike."""
+    for shade, subject in enumerate(read_montages(FILE).subjects.values()):
+        for number, path in enumerate((subject.reference, *subject.photos)):
+            (root / "dreambooth" / subject.key).mkdir(parents=True, exist_ok=True)
+            colour = (8 * shade, 40 * number, 255 - 8 * shade)
+            Image.new("RGB", (16, 16), colour).save(root / "dreambooth" / path)

@@ -129,7 +129,7 @@ def _pairs(
     for i, picture in enumerate(pictures):
         distances = np.bitwise_count(here[i] ^ there)
         # Equal files have equal bits, so they are among the near ones.
-        for j in np.flatnonzero(distances <= near):
+        for j in np.flatnonzero(distances <= near).tolist():
             other = others[j]
             if (is_same and j <= i) or picture.path == other.path:
                 continue

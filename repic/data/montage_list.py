@@ -146,7 +146,7 @@ def read_montages(file: Path) -> MontageList:
     if not isinstance(content, dict):
         raise ValueError(f"{file}: must hold a JSON object")
     for key, kind in {"seed": int, "per_count": int, "subjects": dict, "montages": list}.items():
-        if not isinstance(content.get(key), kind):
+        if type(content.get(key)) is not kind:
             raise ValueError(f"{file}: key '{key}' needs a value of type {kind.__name__}")
     subjects = {
         key: _subject(f"{file}: subject {key!r}", key, record)

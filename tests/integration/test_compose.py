@@ -80,7 +80,8 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed repic",
-        "data": "toybox toybox_repic dreambooth myvlm yollava repic_2 repic_4 repic_train noise",
+        "data": "toybox toybox_repic dreambooth myvlm yollava repic_2 repic_4 montages"
+        " repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "logger": "csv tensorboard wandb",

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from repic.report.runs import read_predictions
 from tests.integration.small import compose_run, start
-from tests.photos import LAYOUTS, draw_group, photo
+from tests.photos import LAYOUTS, draw_group, draw_montage_photos, photo
 
 # Group -> photos, concepts, prompts: facts of RePIC's released lists.
 PUBLISHED = {
@@ -72,6 +72,24 @@ def test_group_photos_are_captioned_and_tabled_by_prompt(model: Path, tmp_path: 
     assert len({p.id for p in predictions}) == len(predictions) == 2
     assert all("<black widow>" in p.present for p in predictions)
     assert "1. Name: <thor>, Info: <thor> is somebody." in predictions[0].prompt
+
+
+def test_montages_are_captioned_rewarded_and_shown_with_boxes(model: Path, tmp_path: Path) -> None:
+    draw_montage_photos(tmp_path / "data")
+    given = ("data=montages", "method=zero_shot", f"data.root={tmp_path / 'data'}")
+    small = ("metrics.counts=[2,5]", "phase.evaluate.per_count=2", "data.test.width=96")
+    folder = start(model, tmp_path, *given, *small, letters=False)
+    predictions = [p for p in read_predictions(folder) if p.phase == "base"]
+    assert [p.num_concepts for p in predictions] == [2, 2, 5, 5]
+    for prediction in predictions:
+        assert prediction.images[-1].startswith("montage:96:8:")
+        assert set(prediction.present) < set(prediction.pool)
+        # What is judged by looks is not judged; names are.
+        assert prediction.rewards["binding"] is None
+        assert prediction.rewards["fact_precision"] is None
+        assert prediction.rewards["recognition"] is not None
+    page = (folder / "report.html").read_text()
+    assert all(p.present[0].strip("<>") in page for p in predictions)
 
 
 @pytest.fixture
