@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -38,8 +39,7 @@ class Picture:
     bits: int
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two files with the same or nearly the same picture; ``bits`` is None for the same bytes."""
 
     first: Path
@@ -52,13 +52,11 @@ class Inspection:
     """What was found in place of the files of one role.
 
     Attributes:
-        expected: how many files there should be.
         pictures: those that are there and whole.
         missing: those that are not there.
         corrupt: those that cannot be decoded -> what is wrong.
     """
 
-    expected: int
     pictures: Sequence[Picture]
     missing: Sequence[Path]
     corrupt: Mapping[Path, str]
@@ -77,8 +75,7 @@ def inspect(paths: Iterable[Path]) -> Inspection:
             pictures.append(read_picture(path))
         except (ValueError, OSError) as error:
             corrupt[path] = str(error)
-    expected = len(pictures) + len(missing) + len(corrupt)
-    return Inspection(expected, pictures, missing, corrupt)
+    return Inspection(pictures, missing, corrupt)
 
 
 def read_picture(path: Path) -> Picture:

@@ -71,7 +71,8 @@ class CheckData:
         for one, other in combinations(found, 2):
             if QUERY in (one[1], other[1]):
                 where = f"between {one[0]}'s {one[1]} and {other[0]}'s {other[1]}"
-                yield Duplicates(where, duplicates_between(found[one], found[other], self.near))
+                pairs = duplicates_between(found[one], found[other], self.near)
+                yield Duplicates(where, pairs)
 
 
 def check_files(
@@ -82,7 +83,16 @@ def check_files(
     for role, paths in inventory.files.items():
         log.info("data.%s: opening %d %s", split, len(paths), role)
         inspections[role] = inspect(shown(paths, role))
-    roles = [RoleCheck(role, found) for role, found in inspections.items()]
+    roles = [
+        RoleCheck(
+            role=role,
+            sizes=[picture.size for picture in found.pictures],
+            num_bytes=sum(picture.num_bytes for picture in found.pictures),
+            missing=found.missing,
+            corrupt=found.corrupt,
+        )
+        for role, found in inspections.items()
+    ]
     check = SplitCheck(
         split,
         roles=roles,

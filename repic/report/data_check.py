@@ -1,7 +1,7 @@
 """What was found in a run's data: for the terminal, as Markdown and JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,6 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from repic.data.inspection import Inspection, Pair
 from repic.report.render import write_text
 
 TITLE = "Data"
@@ -21,10 +20,20 @@ NUM_LISTED = 20  # of every list; check.json has all
 
 @dataclass(frozen=True)
 class RoleCheck:
-    """The files of one role, such as "query photos"."""
+    """The files of one role, such as "query photos".
+
+    Attributes:
+        sizes: width and height of every whole picture.
+        num_bytes: of those, together.
+        missing: files that are not there.
+        corrupt: files that cannot be decoded -> what is wrong.
+    """
 
     role: str
-    found: Inspection
+    sizes: Sequence[tuple[int, int]]
+    num_bytes: int
+    missing: Sequence[Path]
+    corrupt: Mapping[Path, str]
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,15 @@ class SplitCheck:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of pictures; ``where`` says between which files."""
+    """Pairs of pictures.
+
+    Attributes:
+        where: between which files.
+        pairs: two files, and how many bits of their hashes differ; None: the same bytes.
+    """
 
     where: str
-    pairs: Sequence[Pair]
+    pairs: Sequence[tuple[Path, Path, int | None]]
 
 
 @dataclass(frozen=True)
@@ -67,11 +81,11 @@ class DataCheck:
 
     def complaint(self) -> str | None:
         """What keeps the data from being used; None if nothing does."""
-        roles = [role.found for split in self.splits for role in split.roles]
+        roles = [role for split in self.splits for role in split.roles]
         counts = {
             "cannot be read": sum(split.refused is not None for split in self.splits),
-            "missing": sum(len(found.missing) for found in roles),
-            "corrupt": sum(len(found.corrupt) for found in roles),
+            "missing": sum(len(role.missing) for role in roles),
+            "corrupt": sum(len(role.corrupt) for role in roles),
         }
         kinds = {"cannot be read": "split", "missing": "file", "corrupt": "file"}
         told = [
@@ -108,7 +122,8 @@ def notes(check: DataCheck) -> Iterator[tuple[str, list[str]]]:
     for split in check.splits:
         place = f"data.{split.split}"
         if split.refused is not None:
-            yield f"{place}: {split.refused}", []
+            told = split.refused
+            yield told if told.startswith(place) else f"{place}: {told}", []
         if split.note is not None:
             yield f"{place}: {split.note}.", []
         yield from _file_notes(place, split)
@@ -120,7 +135,7 @@ def notes(check: DataCheck) -> Iterator[tuple[str, list[str]]]:
             names = [f"{name}: {number}" for name, number in split.impossible.items()]
             yield f"{place}: the paper's protocol can never find {count} targets:", _cut(names)
     for found in check.duplicates:
-        exact = sum(pair.bits is None for pair in found.pairs)
+        exact = sum(bits is None for _, _, bits in found.pairs)
         near = len(found.pairs) - exact
         told = f"{exact} exact and {near} near duplicates (up to {check.near} of 64 bits)"
         yield f"{told} {found.where}{':' * bool(found.pairs)}", _cut(map(_pair, found.pairs))
@@ -136,8 +151,8 @@ def json_text(check: DataCheck) -> str:
             {
                 "where": found.where,
                 "pairs": [
-                    {"first": str(p.first), "second": str(p.second), "bits": p.bits}
-                    for p in found.pairs
+                    {"first": str(first), "second": str(second), "bits": bits}
+                    for first, second, bits in found.pairs
                 ],
             }
             for found in check.duplicates
@@ -158,24 +173,25 @@ def write_check(folder: Path, check: DataCheck) -> list[Path]:
 
 def _file_notes(place: str, split: SplitCheck) -> Iterator[tuple[str, list[str]]]:
     for role in split.roles:
-        missing, corrupt = role.found.missing, role.found.corrupt
-        if missing:
-            yield f"{place}: {len(missing)} {role.role} missing:", _cut(map(str, missing))
-        if corrupt:
-            yield f"{place}: {len(corrupt)} {role.role} corrupt:", _cut(corrupt.values())
-    if any(role.found.missing or role.found.corrupt for role in split.roles):
+        if role.missing:
+            count = f"{len(role.missing)} {role.role}"
+            yield f"{place}: {count} missing:", _cut(map(str, role.missing))
+        if role.corrupt:
+            yield f"{place}: {len(role.corrupt)} {role.role} corrupt:", _cut(role.corrupt.values())
+    if any(role.missing or role.corrupt for role in split.roles):
         yield f"{place}: {split.how_to_get}", []
 
 
-def _cut(items: Any) -> list[str]:
+def _cut(items: Iterable[str]) -> list[str]:
     items = list(items)
     more = len(items) - NUM_LISTED
     return [*islice(items, NUM_LISTED), *([f"and {more} more"] if more > 0 else [])]
 
 
-def _pair(pair: Pair) -> str:
-    how = "the same file" if pair.bits is None else f"{pair.bits} of 64 bits differ"
-    return f"{pair.first} and {pair.second}: {how}"
+def _pair(pair: tuple[Path, Path, int | None]) -> str:
+    first, second, bits = pair
+    how = "the same bytes" if bits is None else f"{bits} of 64 bits differ"
+    return f"{first} and {second}: {how}"
 
 
 def _rows(check: DataCheck) -> Iterator[list[str]]:
@@ -184,7 +200,7 @@ def _rows(check: DataCheck) -> Iterator[list[str]]:
             what = "cannot be read" if split.refused is not None else "no files"
             yield [split.split, what, *[""] * (len(COLUMNS) - 2)]
         for role in split.roles:
-            numbers = _numbers(role.found)
+            numbers = _numbers(role)
             smallest, largest = (
                 "×".join(map(str, numbers[key])) if numbers[key] else ""
                 for key in ("smallest", "largest")
@@ -194,15 +210,16 @@ def _rows(check: DataCheck) -> Iterator[list[str]]:
             yield [split.split, role.role, *counts, size, smallest, largest]
 
 
-def _numbers(found: Inspection) -> dict[str, Any]:
+def _numbers(role: RoleCheck) -> dict[str, Any]:
     """Counts, bytes, and the pixel sizes of the pictures with the least and the most pixels."""
-    sizes = sorted((p.size for p in found.pictures), key=lambda size: size[0] * size[1])
+    sizes = sorted(role.sizes, key=lambda size: size[0] * size[1])
+    found = len(sizes) + len(role.corrupt)
     return {
-        "expected": found.expected,
-        "found": len(found.pictures) + len(found.corrupt),
-        "missing": len(found.missing),
-        "corrupt": len(found.corrupt),
-        "bytes": sum(picture.num_bytes for picture in found.pictures),
+        "expected": found + len(role.missing),
+        "found": found,
+        "missing": len(role.missing),
+        "corrupt": len(role.corrupt),
+        "bytes": role.num_bytes,
         "smallest": list(sizes[0]) if sizes else None,
         "largest": list(sizes[-1]) if sizes else None,
     }
@@ -216,9 +233,9 @@ def _split(split: SplitCheck) -> dict[str, Any]:
         "roles": [
             {
                 "role": role.role,
-                **_numbers(role.found),
-                "missing_files": [str(path) for path in role.found.missing],
-                "corrupt_files": {str(path): why for path, why in role.found.corrupt.items()},
+                **_numbers(role),
+                "missing_files": [str(path) for path in role.missing],
+                "corrupt_files": {str(path): why for path, why in role.corrupt.items()},
             }
             for role in split.roles
         ],

@@ -34,7 +34,6 @@ def test_every_file_is_looked_at_whatever_the_others_are_like(tmp_path: Path) ->
     (tmp_path / "folder.jpg").mkdir()
     names = ["no.jpg", "page.jpg", "half.jpg", "folder.jpg", "good.png", "neither.jpg"]
     found = inspect(tmp_path / name for name in names)
-    assert found.expected == 6
     assert [path.name for path in found.missing] == ["no.jpg", "folder.jpg", "neither.jpg"]
     assert [path.name for path in found.corrupt] == ["page.jpg", "half.jpg"]
     assert "is not an image" in found.corrupt[tmp_path / "page.jpg"]
