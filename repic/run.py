@@ -26,6 +26,7 @@ from repic.phases import settings
 log = logging.getLogger(__name__)
 
 STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
+SPLITS = ("train", "val", "test")
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
@@ -46,7 +47,7 @@ def job(cfg: DictConfig) -> str:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
-        has_tables = "rescore" not in cfg.method.phases
+        has_tables = settings.phase_without_model(cfg.method.phases) is None
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
             print_tables(folder)  # a multirun has one table at its end
         return str(folder)
@@ -88,8 +89,11 @@ def run(
         keep_log(folder / "run.log")
         store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
-    if "rescore" in cfg.method.phases:
-        return rescore(cfg, folder) if is_main else folder
+    alone = settings.phase_without_model(cfg.method.phases)
+    if alone is not None:
+        if is_main:
+            {"rescore": rescore, "check_data": check_data}[alone](cfg, folder)
+        return folder
     from repic.phases import loggers, pipeline
 
     parts = assemble(cfg, folder, resolved)
@@ -108,7 +112,7 @@ def run(
     return folder
 
 
-def rescore(cfg: DictConfig, folder: Path) -> Path:
+def rescore(cfg: DictConfig, folder: Path) -> None:
     """Score caption files; print the table and keep it in the run's folder."""
     from rich.console import Console
 
@@ -121,7 +125,38 @@ def rescore(cfg: DictConfig, folder: Path) -> Path:
     for table in caption_tables(rows):
         Console().print(render.terminal(table))
     print(f"written to {paths[0]}, .csv and .json")
-    return folder
+
+
+def check_data(cfg: DictConfig, folder: Path) -> None:
+    """Look at every file of the data; print what was found and keep it in the run's folder.
+
+    Raises:
+        ValueError: something is missing or corrupt.
+    """
+    from rich.console import Console
+
+    from repic.report.data_check import notes, terminal, write_check
+
+    dataset = dataset_maker(cfg.data)
+
+    def open_split(split: str) -> Any:
+        # Every file is looked at, whatever the counts and the size.
+        asked = {"counts": [1, 2, 3, 4, 5], "size": 1, "seed": 0, "missing": "skip"}
+        try:
+            return dataset(split=split, **asked)
+        except HydraException as error:
+            raise ValueError(settings.explain(error)) from error
+
+    splits = [split for split in SPLITS if cfg.data.get(split) is not None]
+    check = make(cfg.phase.check_data)(open_split, splits)
+    paths = write_check(folder, check)
+    console = Console()
+    console.print(terminal(check))
+    for title, items in notes(check):
+        console.print(title, *items, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
+    print(f"written to {paths[0]} and .json")
+    if (complaint := check.complaint()) is not None:
+        raise ValueError(f"data: {complaint}; {paths[0]} lists them")
 
 
 def print_tables(folder: Path) -> None:
@@ -211,7 +246,7 @@ def dataset_maker(data: DictConfig) -> Callable[..., Any]:
     def dataset(*, split: str, counts: Any, size: int, seed: int, **changes: Any) -> Any:
         node = data.get(split)
         if node is None:
-            splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
+            splits = [key for key in SPLITS if data.get(key) is not None]
             raise ValueError(f"data.{split}: this data has no such split, only {splits}")
         asked = {"size": size, "seed": seed}
         given = {k: v for k, v in asked.items() if OmegaConf.is_missing(node, k)}

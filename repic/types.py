@@ -69,10 +69,19 @@ class Mention:
 
 @dataclass(frozen=True)
 class Scene:
-    """Ground truth of a query image: everything in it, from left to right."""
+    """Ground truth of a query image: everything in it, from left to right.
+
+    Of photos it may be known who is where, and not what anybody looks like: then no mention has
+    attributes, and what a caption says of them can be neither right nor wrong.
+    """
 
     mentions: tuple[Mention, ...]
     background: str | None = None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether it tells what is there to see, and not only who is where."""
+        return self.background is not None or any(m.attributes for m in self.mentions)
 
 
 @dataclass(frozen=True)

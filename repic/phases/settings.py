@@ -28,6 +28,18 @@ BESIDE = (
 )
 GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
+# Phases that do their work alone and give a table of their own, not a run to compare.
+WITHOUT_MODEL = ("rescore", "check_data")
+
+
+def phase_without_model(phases: Sequence[str]) -> str | None:
+    """Return the phase that needs no model, if a method is one.
+
+    Example:
+        >>> phase_without_model(["rescore"]), phase_without_model(["sft", "grpo"])
+        ('rescore', None)
+    """
+    return next((name for name in phases if name in WITHOUT_MODEL), None)
 
 
 def key_of_override(override: str) -> str:

@@ -36,7 +36,7 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
     return run.assemble(cfg, tmp_path, resolved)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "rescore"])
+@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {"rescore", "check_data"}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
     real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
     cfg, choices = compose_run(
@@ -130,17 +130,18 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed repic",
-        "data": "toybox toybox_repic dreambooth repic_train noise",
+        "data": "toybox toybox_repic dreambooth myvlm yollava repic_2 repic_4 montages"
+        " repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
         "metrics": "default full",
-        "method": "zero_shot sft rl repic name_everybody pretrain rescore",
+        "method": "zero_shot sft rl repic name_everybody pretrain rescore check_data",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
-        " multi_concept_5 quickstart pretrain_tiny rescore"
+        " multi_concept_5 quickstart pretrain_tiny rescore check_data"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():
@@ -205,6 +206,7 @@ def test_every_leaf_is_read() -> None:
             "evaluate",
             "validate",
             "rescore",
+            "check_data",
         )
     }
     # A judge is one constructor's arguments, for the rewards and metrics that name it.

@@ -118,7 +118,7 @@ def test_configuration_holds_no_code() -> None:
         ("rewards/facts.py", "from ..toybox.grammar import parse_caption", "repic.toybox.grammar"),
         ("rewards/__init__.py", "from ..metrics import cider", "repic.metrics.cider"),
         ("models/load.py", "from .. import phases", "repic.phases"),
-        ("data/dreambooth.py", "from repic.models.load import load_policy", "repic.models.load"),
+        ("data/personal.py", "from repic.models.load import load_policy", "repic.models.load"),
         ("judges/client.py", "from repic.rewards.rubric import Rubric", "repic.rewards.rubric"),
         ("judges/client.py", "import openai", "openai"),
         ("metrics/cider.py", "import httpx", "httpx"),
