@@ -96,37 +96,45 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.report import comparison, forms, orderings, render, weighting
+    from repic.report import forms, render
     from repic.report.estimates import CONFIDENCE
     from repic.report.name_tables import with_protocols
 
     drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
-    weights = weighting.parse_weights(options.weights) if options.weights else {}
     if options.form in ("names", forms.EVERY):
         runs = [with_protocols(run, **drawn) for run in runs]
-    if weights:
+    weights: dict[str, float] = {}
+    if options.weights:
+        from repic.report import weighting
+
+        weights = weighting.parse_weights(options.weights)
         runs = weighting.with_weighted_rewards(runs, weights, **drawn)
-    compare = comparison.Comparison(num_samples=options.samples, seed=options.seed, weights=weights)
-    tables = forms.tables_of(options.form, runs)
-    if weights:
+        tables = forms.tables_of(options.form, runs)
         first = next(iter(tables))
-        tables[first] = forms.with_column(
-            tables[first], weighting.column(weights), weighting.note(weights)
+        column, note = weighting.column(weights), weighting.note(weights)
+        tables[first] = forms.with_column(tables[first], column, note)
+    else:
+        tables = forms.tables_of(options.form, runs)
+    if options.against or options.orderings:
+        from repic.report import comparison, orderings
+
+        compare = comparison.Comparison(
+            num_samples=options.samples, seed=options.seed, weights=weights
         )
-    if options.against:
-        tables |= {
-            f"{name}_against": comparison.differences(table, options.against, compare)
-            for name, table in tables.items()
-        }
+        if options.against:
+            tables |= {
+                f"{name}_against": comparison.differences(table, options.against, compare)
+                for name, table in tables.items()
+            }
+        if options.orderings:
+            found = orderings.founding_orderings(runs, compare)
+            console.print(orderings.terminal(found))
+            if folder:
+                orderings.write(folder, found)
     for name, table in tables.items():
         console.print(render.terminal(table))
         if folder:
             render.write_tables(folder, name, table)
-    if options.orderings:
-        found = orderings.founding_orderings(runs, compare)
-        console.print(orderings.terminal(found))
-        if folder:
-            orderings.write(folder, found)
     if folder:
         print(f"written to {folder}")
 

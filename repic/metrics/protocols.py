@@ -12,11 +12,16 @@ from jaxtyping import Float
 from repic.metrics import bootstrap
 from repic.metrics.cider_arrays import fast_cider_scores
 from repic.metrics.paper_names import variant_for
-from repic.metrics.rescoring import CaptionRecord, KnownNames, paper_counts, robust_counts
+from repic.metrics.rescoring import (
+    PROTOCOLS,
+    CaptionRecord,
+    KnownNames,
+    paper_counts,
+    robust_counts,
+)
 from repic.metrics.suite import ALL, Cell, example_statistics, metrics_of
 from repic.types import Prediction
 
-PROTOCOLS = ("paper", "robust")
 NAMES = ("precision", "recall", "f1")
 
 # Statistics of a caption: those of the suite, then exact, hits, false, missed by each protocol.

@@ -114,7 +114,7 @@ def older_settings(run: Run) -> dict[str, Any]:
     if not path.is_file():
         return {}
     tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    found = {}
+    found: dict[str, Any] = {TOKENIZER: "words"}  # before it could be chosen
     for key, parts in _OLDER.items():
         node = tree
         for part in parts:
@@ -177,6 +177,7 @@ def told_apart(groups: Sequence[Sequence[Run]], index: int) -> str:
     found = [_readable(group[0]) for group in groups]
     keys = dict.fromkeys(key for values in found for key in values)
     own = [k for k in keys if len({str(values.get(k)) for values in found}) > 1]
+    own = [k for k in own if k != _MARKS] or own
     parts = [f"{key}={_shown(found[index].get(key))}" for key in own]
     number = len(groups[index])
     return f"{', '.join(parts)} ({number} run{'' if number == 1 else 's'})"

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from repic.metrics.protocols import NAMES, PROTOCOLS, protocol_cells
-from repic.metrics.suite import by_phase
 from repic.report.runs import Cell, Run, read_predictions
 from repic.report.tables import ALL, Column, Table, ablation, counts_of
 
@@ -15,10 +13,14 @@ NOTE = (
     " of nobody, is an error. A caption that names everybody is perfect by the first alone."
 )
 
-_SHORT = dict(zip(NAMES, ("P", "R", "F1"), strict=True))
-
+# The metrics of ``repic.metrics.protocols``, which is not read for what summaries already have.
 COLUMNS = {
-    f"{protocol}_{name}": f"{_SHORT[name]} {protocol}" for protocol in PROTOCOLS for name in NAMES
+    "paper_precision": "P paper",
+    "paper_recall": "R paper",
+    "paper_f1": "F1 paper",
+    "robust_precision": "P robust",
+    "robust_recall": "R robust",
+    "robust_f1": "F1 robust",
 }
 NAME_METRICS = tuple(COLUMNS)
 
@@ -52,9 +54,11 @@ def with_protocols(run: Run, *, num_samples: int, confidence: float, seed: int) 
         run: as it was read.
         num_samples: of the bootstrap over images, as are the others.
     """
-    by_count = [cells for cells in run.metrics.values() if cells]
-    if all(NAME_METRICS[0] in cell for cells in by_count for cell in cells.values()):
+    if all(NAME_METRICS[0] in cell for cells in run.metrics.values() for cell in cells.values()):
         return run
+    from repic.metrics.protocols import protocol_cells
+    from repic.metrics.suite import by_phase
+
     metrics = {phase: dict(cells) for phase, cells in run.metrics.items()}
     for phase, predictions in by_phase(read_predictions(run.folder)).items():
         found = protocol_cells(

@@ -129,7 +129,9 @@ def terminal(table: Table) -> rich.table.Table:
     )
     out.add_column(table.row_title, min_width=16, overflow="fold")
     for column in table.columns:
-        out.add_column(column.label, justify="right")
+        # Of many columns the header's words stand below each other.
+        label = column.label.replace(" ", "\n") if len(table.columns) > 5 else column.label
+        out.add_column(label, justify="right")
     for i, row in enumerate(table.rows):
         if i and row.block != table.rows[i - 1].block:
             out.add_section()
