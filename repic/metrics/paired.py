@@ -67,15 +67,10 @@ def paired_differences(
             p-value.
         confidence: of the intervals, between 0 and 1.
         seed: of the drawing.
-
-    Raises:
-        ValueError: the two are not of the same images.
     """
-    if first.shape != second.shape:
-        raise ValueError(f"nothing to pair: statistics of shapes {first.shape} and {second.shape}")
     width = first.shape[1]
 
-    def differences(sums: Float[np.ndarray, "S 2K"]) -> Metrics:
+    def differences(sums: Float[np.ndarray, "S W"]) -> Metrics:
         ours, theirs = metrics_of(sums[:, :width]), metrics_of(sums[:, width:])
         return {name: ours[name] - theirs[name] for name in ours}
 
