@@ -49,9 +49,11 @@ class AblationTable(Callback):
         if self.folder is not None and self._jobs.exists():
             from repic.report.render import terminal
 
-            for table in self._write():
+            tables = self._write()
+            for table in tables:
                 Console().print(terminal(table))
-            print(f"written to {self.folder}/table.md, .csv and .tex")
+            if tables:
+                print(f"written to {self.folder}/table.md, .csv and .tex")
 
     @property
     def _jobs(self) -> Path:

@@ -45,9 +45,9 @@ class Captions:
 
 @dataclass(frozen=True)
 class Term:
-    """A weighted cell of a contrast: a row's value in a column."""
+    """A cell of a contrast, a row's value in a column, with its sign: 1 or -1."""
 
-    weight: float
+    sign: int
     row: Row
     column: Column
 
@@ -83,7 +83,7 @@ class Comparison:
         return None
 
     def contrast(self, terms: Sequence[Term]) -> Estimate | None:
-        """Any weighted sum of cells, such as a difference of gains; None where a cell lacks."""
+        """Any sum of cells with signs, such as a difference of gains; None where a cell lacks."""
         by_seed = self._by_seed(terms)
         if len(by_seed) > 1:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
@@ -92,14 +92,14 @@ class Comparison:
         return None
 
     def _by_seed(self, terms: Sequence[Term]) -> dict[str, float]:
-        """The weighted sum of each seed that all rows have, where every cell has a value."""
+        """The sum of each seed that all rows have, where every cell has a value."""
         found = {}
         for seed in common_seeds([term.row for term in terms]):
             value = 0.0
             for term in terms:
                 run = _run(term.row, seed)
                 cell = estimate_of([run.metrics[term.row.phase]], term.column)
-                value += math.nan if cell is None else term.weight * cell.mean
+                value += math.nan if cell is None else term.sign * cell.mean
             if not math.isnan(value):
                 found[seed] = value
         return found
@@ -133,7 +133,7 @@ class Comparison:
         def value_of(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, " S"]:
             parts = (sums[:, i * width : (i + 1) * width] for i in range(len(terms)))
             pairs = zip(terms, parts, strict=True)
-            return np.sum([t.weight * self._metrics(p)[t.column.metric] for t, p in pairs], axis=0)
+            return np.sum([t.sign * self._metrics(p)[t.column.metric] for t, p in pairs], axis=0)
 
         return contrast_interval(
             bootstrap.cluster_sums(np.hstack(blocks), captions[0].clusters),
@@ -180,6 +180,7 @@ class Comparison:
                     " a comparison of single runs pairs captions. Leave the run out, or give"
                     " several seeds of both"
                 )
+            predictions.sort(key=lambda p: (p.num_concepts, p.id))  # the same draws, always
             rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
             rows = np.hstack([rows, weighted_rewards(predictions, self.weights)])
             self._captions[key] = Captions(

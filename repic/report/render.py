@@ -158,13 +158,14 @@ def _terminal_cell(estimate: Estimate | None, digits: int, *, is_best: bool) -> 
 
 
 def _interval(estimate: Estimate, digits: int) -> str:
-    """As short as can be: one digit less than the value."""
+    """As short as can be: one digit less than the value, and one end if both look the same."""
     fewer = max(digits - 1, 0)
     if estimate.p_value is not None:
         return f"[{estimate.low:+.{digits}f},\n{estimate.high:+.{digits}f}]"
     if estimate.num_seeds > 1:
         return f"± {estimate.half_width:.{digits}f}"
-    return f"[{estimate.low:.{fewer}f}–{estimate.high:.{fewer}f}]"
+    low, high = f"{estimate.low:.{fewer}f}", f"{estimate.high:.{fewer}f}"
+    return f"[{low}]" if low == high else f"[{low}–{high}]"
 
 
 def write_tables(folder: Path, stem: str, table: Table) -> list[Path]:

@@ -13,6 +13,7 @@ from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.report.runs import Cell, Run
 
 ALL = "all"
+WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
 SEED = "seed"
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.

@@ -16,10 +16,10 @@ from repic.metrics import bootstrap
 from repic.metrics.protocols import cluster_of
 from repic.metrics.suite import by_phase
 from repic.report.runs import Cell, Run, read_predictions
-from repic.report.tables import ALL, Column
+from repic.report.tables import ALL, WEIGHTED, Column
 from repic.types import Prediction
 
-METRIC = "weighted_reward"
+METRIC = WEIGHTED
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -63,7 +63,7 @@ def test_other_scenes_are_refused_with_both_values_and_a_mend(tmp_path: Path) ->
     one = save_run(tmp_path / "one", TEST)
     val = predictions("sft", RIGHT, split="val")
     other = save_run(tmp_path / "other", val, settings={**SETTINGS, "phase.evaluate.split": "val"})
-    with pytest.raises(ValueError, match="phase.evaluate.split is test in the first and val") as e:
+    with pytest.raises(ValueError, match="split is test in the first and val") as e:
         refuse_other_test_sets([one, other])
     for part in (str(one.folder), str(other.folder), "--apart", "leave one of them out"):
         assert part in str(e.value)
@@ -90,7 +90,7 @@ def test_where_no_setting_of_the_evaluation_tells_others_do(
 def test_other_tokens_are_another_measure(tmp_path: Path) -> None:
     one = save_run(tmp_path / "one", TEST)
     other = save_run(tmp_path / "other", TEST, settings={**SETTINGS, "metrics.tokenizer": "ptb"})
-    with pytest.raises(ValueError, match="metrics.tokenizer is words in the first and ptb"):
+    with pytest.raises(ValueError, match="tokenizer is words in the first and ptb"):
         refuse_other_test_sets([one, other])
     assert (tokenizer_of(one), tokenizer_of(other)) == ("words", "ptb")
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_known_is_refused_or_stands_alone(tmp_path: Path) -> None
     one = save_run(tmp_path / "one", TEST)
     lost = save_run(tmp_path / "lost", TEST, older=True)
     (lost.folder / "predictions.jsonl").unlink()
-    with pytest.raises(ValueError, match="not known what it was evaluated on.*--apart"):
+    with pytest.raises(ValueError, match=r"not known what it was evaluated on.*--apart"):
         refuse_other_test_sets([one, lost])
     refuse_other_test_sets([lost])
     assert apart([one, lost]) == [[one], [lost]]

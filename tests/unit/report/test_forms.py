@@ -3,11 +3,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rich.console
 
 from repic.metrics.protocols import protocol_metrics
 from repic.report import render
+from repic.report.estimates import Estimate
 from repic.report.forms import CHOICES, FORMS, tables_of
 from repic.report.name_tables import COLUMNS, NOTE, names_table, with_protocols
 from repic.report.run_page import run_tables
@@ -32,7 +34,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_forms_and_what_can_be_asked_for_are_the_same() -> None:
     assert ASKED_FOR == CHOICES
-    assert list(COLUMNS) == list(protocol_metrics(__import__("numpy").zeros((1, 8))))
+    assert list(COLUMNS) == list(protocol_metrics(np.zeros((1, 8))))
 
 
 @pytest.mark.parametrize(
@@ -84,11 +86,13 @@ def test_a_form_that_no_run_has_says_which_counts_there_are(tmp_path: Path) -> N
 
 def test_names_fit_into_eighty_characters(run: Run) -> None:
     table = names_table([run], "2")
-    rows = [replace(row, label="+ RL (kl=default, kl.coef=0.04)") for row in table.rows]
+    long = Estimate(99.0, 98.4, 100.0, num_seeds=1)  # no interval is written longer
+    label = "+ RL (kl=default, kl.coef=0.04)"
+    rows = [replace(row, label=label, estimates=(long,) * 6) for row in table.rows]
     console = rich.console.Console(width=80, file=io.StringIO())
     console.print(render.terminal(replace(table, rows=tuple(rows))))
     text = console.file.getvalue()
-    assert text.count("[100–100]") == 8
+    assert text.count("[98–100]") == 12
     assert text.count("robust") >= 3
     assert max(map(len, text.splitlines())) <= 80
 
