@@ -71,6 +71,7 @@ def test_runs_that_contradict_each_other_do_not_crash_a_finished_sweep(
         save_run(tmp_path / "b", predictions("grpo", [True] * 3)),
     ]
     with caplog.at_level(logging.WARNING):
-        end_jobs(tmp_path, runs, capsys)
+        _, text = end_jobs(tmp_path, runs, capsys)
+    assert text == ""
     assert "no table:" in caplog.text
     assert "'grpo' results differ" in caplog.text

@@ -57,7 +57,7 @@ def test_everything_at_once_is_printed_and_written(
     out = tmp_path / "out"
     text = shown(
         capsys, sweep, "--form", "all", "--against", "SFT only", "--orderings", "founding",
-        "--weights", "names=1,cider=0.5", "--out", out, "--samples", 50,
+        "--weights", "names=1,cider=0.5", "--out", out, "--samples", 64,
     )  # fmt: skip
     for part in ("reward: mean of 1 names + 0.5 cider", "difference from SFT only", "Orderings"):
         assert part in text.replace("\n", " ")
