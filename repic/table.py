@@ -122,10 +122,10 @@ def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Pat
             num_samples=options.samples, seed=options.seed, weights=weights
         )
         if options.against:
-            tables |= {
-                f"{name}_against": comparison.differences(table, options.against, compare)
-                for name, table in tables.items()
-            }
+            for name, table in list(tables.items()):
+                found = comparison.differences(table, options.against, compare)
+                if forms.has_values(found):
+                    tables[f"{name}_against"] = found
         if options.orderings:
             found = orderings.founding_orderings(runs, compare)
             console.print(orderings.terminal(found))

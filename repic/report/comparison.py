@@ -144,26 +144,21 @@ class Comparison:
         )
 
     def aligned(self, sources: Sequence[tuple[Run, str]]) -> list[Captions]:
-        """The captions of several (run, phase), in the order of the first.
+        """The captions of several (run, phase), all of the same scenes in the same order.
 
         Raises:
             ValueError: one has scenes that another has not.
         """
         found = [self.captions(run, phase) for run, phase in sources]
-        first = found[0]
-        aligned = []
         for captions, (run, phase) in zip(found, sources, strict=True):
-            place = {key: i for i, key in enumerate(captions.keys)}
-            if place.keys() != set(first.keys):
-                lacking = sorted(place.keys() ^ set(first.keys))[0]
+            if captions.keys != found[0].keys:
+                lacking = sorted({*captions.keys} ^ {*found[0].keys}) or captions.keys
                 raise ValueError(
-                    f"{run.folder}: its {phase!r} captions cannot be paired with"
-                    f" {sources[0][0].folder}: one of them lacks the scene {lacking[0]!r} with"
-                    f" {lacking[1]} concepts; evaluate both anew"
+                    f"{run.folder}: its {phase!r} captions cannot be paired with those of"
+                    f" {sources[0][0].folder}: one of them lacks the scene {lacking[0][0]!r} with"
+                    f" {lacking[0][1]} concepts, or has it twice; evaluate both anew"
                 )
-            order = [place[key] for key in first.keys]
-            aligned.append(Captions(first.keys, first.clusters, captions.rows[order]))
-        return aligned
+        return found
 
     def captions(self, run: Run, phase: str) -> Captions:
         """One phase's statistics.

@@ -21,7 +21,9 @@ def end_jobs(
     config = OmegaConf.create(
         {
             "name": "toys", "outputs": str(tmp_path / "outputs"), "method": {"phases": ["sft"]},
-            "hydra": {"overrides": {"task": ["reward=none,combined"]}},
+            "hydra": {
+                "overrides": {"task": ["reward=none,combined"]}, "runtime": {"choices": {}},
+            },
         }
     )  # fmt: skip
     table = AblationTable()
