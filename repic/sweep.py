@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +54,47 @@ class AblationTable(Callback):
         if self.folder is not None and self._jobs.exists():
             from repic.report.render import terminal
 
-            Console().print(terminal(self._write()))
-            print(f"written to {self.folder}/table.md, .csv and .tex")
+            tables = self._write()
+            for table in tables:
+                Console().print(terminal(table))
+            if tables:
+                print(f"written to {self.folder}/table.md, .csv and .tex")
 
     @property
     def _jobs(self) -> Path:
         assert self.folder is not None
         return self.folder / "runs.jsonl"
 
-    def _write(self) -> Any:
-        """Write the table of the runs so far, and return it."""
-        from repic.report.caption_tables import caption_tables
+    def _write(self) -> list[Any]:
+        """Write the tables of the runs so far; return those to be shown.
+
+        Runs that cannot stand in one table get one for each test set, and runs that contradict
+        each other none: the log says so, and the sweep goes on.
+        """
+        from repic.report.comparable import apart, told_apart
+        from repic.report.forms import has_values, summary_tables
         from repic.report.render import write_tables
         from repic.report.runs import read_run
-        from repic.report.tables import ablation
 
         assert self.folder is not None
         lines = self._jobs.read_text(encoding="utf-8").splitlines()
-        runs = [read_run(Path(json.loads(line))) for line in lines]
-        table = ablation(runs)
-        write_tables(self.folder, "table", table)
-        for number, captions in enumerate(caption_tables(runs), start=1):
-            write_tables(self.folder, f"captions_{number}", captions)
-        return table
+        runs = [run for line in lines if (run := read_run(Path(json.loads(line)))).metrics]
+        groups = apart(runs)
+        if len(groups) > 1:
+            log.warning("the runs were evaluated on %d test sets: a table for each", len(groups))
+        shown = []
+        for number, group in enumerate(groups):
+            suffix = f"_{number + 1}" if number else ""
+            try:
+                tables = summary_tables(group)
+            except ValueError as error:
+                log.warning("no table: %s", error)
+                continue
+            for name, table in tables.items():
+                if has_values(table):
+                    write_tables(self.folder, f"{name}{suffix}", table)
+            main = tables["table"]
+            if len(groups) > 1:
+                main = replace(main, title=f"{main.title}: {told_apart(groups, number)}")
+            shown += [table for table in (main, tables["names"]) if has_values(table)]
+        return shown

@@ -158,9 +158,18 @@ class MetricSuite:
 
 
 def example_statistics(
-    predictions: Sequence[Prediction], *, tokenizer: Callable[[Sequence[str]], list[str]]
+    predictions: Sequence[Prediction],
+    *,
+    tokenizer: Callable[[Sequence[str]], list[str]],
+    cider: Callable[..., Sequence[float] | np.ndarray] = cider_scores,
 ) -> Float[np.ndarray, "N 7"]:
-    """One row an example; sums of rows are all that ``metrics_of`` needs."""
+    """One row an example; sums of rows are all that ``metrics_of`` needs.
+
+    Args:
+        predictions: captions of one number of concepts.
+        tokenizer: of CIDEr.
+        cider: scores captions against references; the judge, or what is as good and faster.
+    """
     rows = np.zeros((len(predictions), 7))
     for row, p in zip(rows, predictions, strict=True):
         try:
@@ -170,7 +179,7 @@ def example_statistics(
     rows[:, _ONE] = 1
     # Photos of one's own come without reference captions: they have a recognition score only.
     judged = [i for i, p in enumerate(predictions) if p.answers]
-    scores = cider_scores(
+    scores = cider(
         [predictions[i].caption for i in judged],
         [predictions[i].answers for i in judged],
         tokenizer=tokenizer,

@@ -9,6 +9,7 @@ import torch
 
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
+from repic.metrics.protocols import protocol_cells
 from repic.phases import distributed, store
 from repic.phases.answers import Answer, Writer, kept_answers
 from repic.phases.context import Context, Stage
@@ -149,12 +150,30 @@ class Evaluation:
             images += [example.query for example in examples]
         scores = self.metrics(predictions)
         if distributed.rank() == 0:  # who writes them down
-            for count, cell in self.metrics.captions(predictions, images).items():
-                scores[count] |= cell
+            names = protocol_cells(
+                predictions,
+                num_samples=self.metrics.bootstrap_samples,
+                confidence=self.metrics.confidence,
+                seed=self.metrics.seed,
+            )
+            for cells in (names, self.metrics.captions(predictions, images)):
+                for count, cell in cells.items():
+                    scores[count] |= cell
         for count, cell in scores.items():
             what = "1 concept" if count == "1" else f"{count} concepts"
             log.info("%s, %s: %s", stage.phase, what, brief(cell))
         return predictions, scores
+
+    def settings(self) -> dict[str, Any]:
+        """What says which scenes there are and how they are judged, by configuration key."""
+        return {
+            "phase.evaluate.split": self.split,
+            "phase.evaluate.per_count": self.per_count,
+            "phase.evaluate.seed": self.seed,
+            "phase.evaluate.demonstrations": self.demonstrations,
+            "metrics.counts": list(self.metrics.counts),
+            "metrics.tokenizer": self.metrics.scorer.tokenizer,
+        }
 
     def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Answer]:
         """Caption with a policy."""

@@ -15,6 +15,7 @@ from repic.phases.evaluate import (
 )
 from repic.phases.loggers import log_images
 from repic.phases.summary import plain
+from repic.report.comparable import describe_test_set
 from repic.report.run_page import write_run_report
 from repic.types import Prediction
 
@@ -63,6 +64,7 @@ def run_method(
             **record,
             "time_s": round(time.perf_counter() - begun, 1),
             "split": evaluation.split,
+            "test_set": describe_test_set(predictions, evaluation.settings()),
             "phases": [s.record() for n, s in stages.items() if n not in WRITERS_WITHOUT_MODEL],
             "metrics": plain(scores),
             "left_out": evaluation.metrics.scorer.left_out,

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from repic.report.name_tables import NAME_METRICS
 from repic.report.runs import Run
-from repic.report.tables import ALL, Column, Table, ablation
+from repic.report.tables import ALL, WEIGHTED, Column, Table, ablation
 
 # Columns in their order; what a table's title adds, and what its note says of them.
 GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
@@ -95,7 +96,16 @@ def caption_tables(runs: Sequence[Run]) -> list[Table]:
     """The caption metrics of runs over all numbers of concepts; none without any."""
     cells = [by_count.get(ALL, {}) for run in runs for by_count in run.metrics.values()]
     names = {name for cell in cells for name in cell if isinstance(cell[name], float)}
-    names -= {"accuracy", "precision", "recall", "f1", "overall", "num_examples"}
+    names -= {
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "overall",
+        "num_examples",
+        *NAME_METRICS,
+        WEIGHTED,
+    }
     if not names - {"cider"}:
         return []  # the main table has CIDEr
     left_out = {name: why for run in runs for name, why in run.left_out.items()}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,22 +17,47 @@ from repic.report.tables import Table
 ABSENT = "–"
 
 
-def cell_text(estimate: Estimate | None) -> str:
-    """Write an estimate with one decimal.
+def cell_text(estimate: Estimate | None, digits: int = 1) -> str:
+    """Write an estimate; a difference with its sign and p-value.
 
     Example:
         >>> cell_text(Estimate(65.84, 63.7, 67.98, num_seeds=3))
         '65.8 ± 2.1'
         >>> cell_text(Estimate(65.84, 61.2, 70.4, num_seeds=1))
         '65.8 [61.2, 70.4]'
+        >>> cell_text(Estimate(3.24, 0.9, 5.6, num_seeds=1, p_value=0.0071))
+        '+3.2 [+0.9, +5.6], p = 0.007'
     """
     if estimate is None:
         return ABSENT
-    if not estimate.has_interval:
-        return f"{estimate.mean:.1f}"
-    if estimate.num_seeds == 1:
-        return f"{estimate.mean:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
-    return f"{estimate.mean:.1f} ± {estimate.half_width:.1f}"
+    form = _form(estimate, digits)
+    text = f"{estimate.mean:{form}}"
+    if estimate.has_interval:
+        # Of a difference the ends tell more than the half width: is 0 between them?
+        is_short = estimate.num_seeds > 1 and estimate.p_value is None
+        ends = f"[{estimate.low:{form}}, {estimate.high:{form}}]"
+        text += f" ± {estimate.half_width:.{digits}f}" if is_short else f" {ends}"
+    return f"{text}, {p_text(estimate.p_value)}" if _has_p(estimate) else text
+
+
+def p_text(p_value: float | None) -> str:
+    """Write a p-value.
+
+    Example:
+        >>> p_text(0.0312), p_text(0.0002)
+        ('p = 0.031', 'p < 0.001')
+    """
+    if p_value is None or math.isnan(p_value):
+        return ABSENT
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _has_p(estimate: Estimate) -> bool:
+    return estimate.p_value is not None and not math.isnan(estimate.p_value)
+
+
+def _form(estimate: Estimate, digits: int) -> str:
+    return f".{digits}f" if estimate.p_value is None else f"+.{digits}f"
 
 
 def markdown(table: Table) -> str:
@@ -47,19 +73,26 @@ def csv_text(table: Table) -> str:
     """For programs: mean, low and high of every column, with six digits; empty where absent."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    ends = [f"{c.label}{end}" for c in table.columns for end in ("", "_low", "_high")]
+    estimates = [e for row in table.rows for e in row.estimates]
+    has_p = any(e is not None and e.p_value is not None for e in estimates)
+    kinds = ("", "_low", "_high", "_p") if has_p else ("", "_low", "_high")
+    ends = [f"{c.label}{end}" for c in table.columns for end in kinds]
     writer.writerow(["configuration", "seeds", *ends])
     for row in table.rows:
         numbers: list[str] = []
         for estimate in row.estimates:
-            if estimate is None:
-                numbers += ["", "", ""]
-            else:
-                ends = (estimate.low, estimate.high) if estimate.has_interval else ()
-                numbers += [f"{value:.6g}" for value in (estimate.mean, *ends)]
-                numbers += [""] * (2 - len(ends))
+            numbers += _numbers(estimate)[: len(kinds)]
         writer.writerow([row.label, row.num_seeds, *numbers])
     return out.getvalue()
+
+
+def _numbers(estimate: Estimate | None) -> list[str]:
+    """Mean, low, high and p-value; empty where there is none."""
+    if estimate is None:
+        return [""] * 4
+    values = (estimate.mean, estimate.low, estimate.high, estimate.p_value)
+    texts = ["" if v is None or math.isnan(v) else f"{v:.6g}" for v in values]
+    return texts if estimate.has_interval else [texts[0], "", "", texts[3]]
 
 
 def latex(table: Table) -> str:
@@ -96,10 +129,14 @@ def terminal(table: Table) -> rich.table.Table:
     )
     out.add_column(table.row_title, min_width=16, overflow="fold")
     for column in table.columns:
-        out.add_column(column.label, justify="right")
+        # Of many columns the header's words stand below each other.
+        label = column.label.replace(" ", "\n") if len(table.columns) > 5 else column.label
+        out.add_column(label, justify="right")
     for i, row in enumerate(table.rows):
+        if i and row.block != table.rows[i - 1].block:
+            out.add_section()
         cells = [
-            _terminal_cell(estimate, is_best=table.is_best(i, j))
+            _terminal_cell(estimate, table.columns[j].digits, is_best=table.is_best(i, j))
             for j, estimate in enumerate(row.estimates)
         ]
         seeds = f"\n{row.num_seeds} seeds" if row.num_seeds > 1 else ""
@@ -108,15 +145,27 @@ def terminal(table: Table) -> rich.table.Table:
     return out
 
 
-def _terminal_cell(estimate: Estimate | None, *, is_best: bool) -> Text:
+def _terminal_cell(estimate: Estimate | None, digits: int, *, is_best: bool) -> Text:
     if estimate is None:
         return Text(ABSENT)
-    cell = Text(f"{estimate.mean:.1f}{'*' * is_best}", "bold green" if is_best else "")
-    if not estimate.has_interval:
-        return cell
+    value = f"{estimate.mean:{_form(estimate, digits)}}{'*' * is_best}"
+    cell = Text(value, "bold green" if is_best else "")
+    if estimate.has_interval:
+        cell.append(f"\n{_interval(estimate, digits)}", "dim not bold")
+    if _has_p(estimate):
+        cell.append(f"\n{p_text(estimate.p_value).replace(' ', '')}", "dim not bold")
+    return cell
+
+
+def _interval(estimate: Estimate, digits: int) -> str:
+    """As short as can be: one digit less than the value, and one end if both look the same."""
+    fewer = max(digits - 1, 0)
+    if estimate.p_value is not None:
+        return f"[{estimate.low:+.{digits}f},\n{estimate.high:+.{digits}f}]"
     if estimate.num_seeds > 1:
-        return cell.append(f"\n± {estimate.half_width:.1f}", "dim not bold")
-    return cell.append(f"\n[{estimate.low:.0f}–{estimate.high:.0f}]", "dim not bold")
+        return f"± {estimate.half_width:.{digits}f}"
+    low, high = f"{estimate.low:.{fewer}f}", f"{estimate.high:.{fewer}f}"
+    return f"[{low}]" if low == high else f"[{low}–{high}]"
 
 
 def write_tables(folder: Path, stem: str, table: Table) -> list[Path]:
@@ -148,8 +197,8 @@ def _rows(
             row.label,
             str(row.num_seeds),
             [
-                bold(escape(cell_text(e))) if table.is_best(i, j) else escape(cell_text(e))
-                for j, e in enumerate(row.estimates)
+                (bold if table.is_best(i, j) else str)(escape(cell_text(e, column.digits)))
+                for j, (e, column) in enumerate(zip(row.estimates, table.columns, strict=True))
             ],
         )
         for i, row in enumerate(table.rows)

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from repic.report.caption_tables import caption_tables
 from repic.report.cards import BoxCard, CaptionCard, Fact, ReferenceCard, SceneCard
 from repic.report.chart import Chart, Line, smooth
+from repic.report.forms import has_values, summary_tables
 from repic.report.page import write_report
 from repic.report.runs import MetricRow, Run, read_metrics, read_predictions, read_run
-from repic.report.tables import ALL, LABELS, Table, ablation, count_columns
+from repic.report.tables import ALL, LABELS, Table
 from repic.types import Example, Prediction
 
 # Phases whose captions are shown, and as whose: the names everybody has no picture of.
@@ -89,16 +89,13 @@ def headline(run: Run) -> list[Fact]:
 
 
 def run_tables(run: Run) -> list[Table]:
-    """Recognition with CIDEr, CIDEr at each number of concepts, and the other caption metrics.
+    """Recognition with CIDEr, CIDEr by number of concepts, names, and other caption metrics.
 
     What needs references is shown where there are some.
     """
     if not run.metrics:
         return []
-    cider = count_columns([run], "cider", "CIDEr")
-    tables = [ablation([run]), ablation([run], columns=cider, title="CIDEr by number of concepts")]
-    tables += caption_tables([run])
-    return [table for table in tables if any(any(row.estimates) for row in table.rows)]
+    return [table for table in summary_tables([run]).values() if has_values(table)]
 
 
 def learning_curves(rows: Sequence[MetricRow]) -> list[Chart]:

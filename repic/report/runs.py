@@ -27,6 +27,8 @@ class Run:
             not be had (null in the file) is NaN.
         left_out: caption metric -> why it could not be computed.
         phases: what each phase started from, and where its model lies.
+        test_set: which scenes were captioned, by ``repic.report.comparable``; None in runs that
+            are older than it, or evaluated nothing.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Run:
     phases: tuple[Mapping[str, Any], ...]
     metrics: Mapping[str, Mapping[str, Cell]]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    test_set: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,12 @@ def read_run(folder: Path) -> Run:
         phases=tuple(record.get("phases", list)),
         metrics=_metrics(record),
         left_out={k: str(v) for k, v in record.get("left_out", dict, default={}).items()},
+        test_set=record.get("test_set", dict, nullable=True) if "test_set" in record else None,
     )
 
 
 def find_runs(root: Path) -> list[Run]:
-    """Read every run under a folder, ordered by path.
+    """Read every run in or under a folder, ordered by path.
 
     Raises:
         ValueError: there is none, or one is malformed.
@@ -106,6 +110,16 @@ def read_predictions(folder: Path) -> list[Prediction]:
     return [prediction for _, prediction in read_prediction_file(folder / "predictions.jsonl")]
 
 
+def read_first_phase(folder: Path) -> list[Prediction]:
+    """Read the predictions of the phase that comes first in the file, and no further."""
+    found: list[Prediction] = []
+    for record in _lines(folder / "predictions.jsonl"):
+        if found and record.get("phase", str) != found[0].phase:
+            break
+        found.append(_prediction(record))
+    return found
+
+
 def read_prediction_file(path: Path) -> list[tuple[str, Prediction]]:
     """Read predictions, each with its place (file and line) for complaints."""
     return [(record.place, _prediction(record)) for record in _records(path)]
@@ -119,6 +133,9 @@ class _Record:
             raise ValueError(f"{place}: need a JSON object, not {_shown(value)}")
         self._values, self.place = value, place
         self.items = value.items
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
 
     def get(
         self,
@@ -207,6 +224,21 @@ def _records(path: Path) -> Iterator[_Record]:
         if line.strip():
             place = f"{path}, line {number}"
             yield _Record(_parse(line, path, place), place)
+
+
+def _lines(path: Path) -> Iterator[_Record]:
+    """Yield the objects of a JSON Lines file that may be absent, reading as far as is wanted."""
+    if not path.exists():
+        return
+    try:
+        # newline: a caption may hold U+2028 or a lone carriage return.
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    place = f"{path}, line {number}"
+                    yield _Record(_parse(line, path, place), place)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 
 
 def _parse(text: str, path: Path, place: str) -> object:

@@ -7,17 +7,24 @@ one row.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.report.runs import Cell, Run
 
 ALL = "all"
+WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
 SEED = "seed"
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.
 SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
 LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
+# Who names everybody that a retriever found says what the retriever says.
+RETRIEVER = "the retriever itself (upper bound)"
+
+# Settings that change who is introduced in the prompts of the same scenes, and what they are
+# where nobody says so. Rows with other values of these are other blocks of a table.
+OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 
 # Where a run is written and how it is watched changes no result.
 IMMATERIAL = ("hydra", "outputs", "name", "fresh", "logger", "debug", "traceback", SEED)
@@ -39,15 +46,26 @@ class Column:
     metric: str
     count: str
     has_best: bool = True
+    digits: int = 1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration; an estimate a column, None where there is nothing."""
+    """One configuration; an estimate a column, None where there is nothing.
+
+    Attributes:
+        num_seeds: how many different results it is the mean of.
+        block: the settings of its prompts, if those vary; the best value is sought in a block.
+        phase: which model's captions.
+        runs: seed -> the run they come from; "" is the seed of what does not depend on it.
+    """
 
     label: str
     num_seeds: int
     estimates: tuple[Estimate | None, ...]
+    block: str = ""
+    phase: str = ""
+    runs: Mapping[str, Run] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,12 +79,15 @@ class Table:
     row_title: str = "configuration"
 
     def is_best(self, row: int, column: int) -> bool:
-        """Whether a cell shows the highest value of its column; of one row none is best."""
+        """Whether a cell shows the highest value of its column and block; of one row none does."""
         if not self.columns[column].has_best:
             return False
-        shown = [_shown(r.estimates[column]) for r in self.rows]
+        block = [r for r in self.rows if r.block == self.rows[row].block]
+        digits = self.columns[column].digits
+        shown = [_shown(r.estimates[column], digits) for r in block]
         best = max((value for value in shown if value is not None), default=None)
-        return len(self.rows) > 1 and best is not None and shown[row] == best
+        value = _shown(self.rows[row].estimates[column], digits)
+        return len(block) > 1 and best is not None and value == best
 
 
 def accuracy_columns(runs: Sequence[Run]) -> tuple[Column, ...]:
@@ -76,12 +97,16 @@ def accuracy_columns(runs: Sequence[Run]) -> tuple[Column, ...]:
 
 def count_columns(runs: Sequence[Run], metric: str, short: str) -> tuple[Column, ...]:
     """One metric for every number of concepts that was evaluated."""
-    cells = (cells for run in runs for cells in run.metrics.values())
-    counts = sorted({count for by_count in cells for count in by_count if count != ALL}, key=int)
     return tuple(
         Column(f"{short}@{c}", f"{metric} at {c} concept{'' if c == '1' else 's'}", metric, c)
-        for c in counts
+        for c in counts_of(runs)
     )
+
+
+def counts_of(runs: Sequence[Run]) -> list[str]:
+    """The numbers of concepts that were evaluated, in order."""
+    cells = (cells for run in runs for cells in run.metrics.values())
+    return sorted({count for by_count in cells for count in by_count if count != ALL}, key=int)
 
 
 CIDER = Column("CIDEr", "CIDEr × 100 over all scenes", "cider", ALL)
@@ -119,6 +144,8 @@ def ablation(
     found = dict.fromkeys(phase for run in runs for phase in run.metrics)
     order = [p for p in SHARED if p in found] + [p for p in found if p not in SHARED]
     rows = [row for phase in order for row in _phase_rows(runs, phase, keys, columns)]
+    blocks = list(dict.fromkeys(row.block for row in rows))
+    rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, has_best=any(column.has_best for column in columns))
     return Table(
         title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
@@ -139,7 +166,12 @@ def varying_keys(runs: Sequence[Run]) -> tuple[str, ...]:
 def settings_of(run: Run) -> dict[str, str]:
     """Choices and overrides of a run by key; a choice says more than the override behind it."""
     pairs = (override.lstrip("+~").partition("=") for override in run.overrides)
-    return {**{key: value for key, _, value in pairs}, **run.choices}
+    return {**OF_PROMPT, **{key: value for key, _, value in pairs}, **run.choices}
+
+
+def is_of_prompt(key: str) -> bool:
+    """Whether a setting changes who is introduced in the prompts of the same scenes."""
+    return key in OF_PROMPT or key.startswith("retrieval.")
 
 
 @dataclass(frozen=True)
@@ -170,7 +202,7 @@ def _phase_rows(
         )
     if phase in SHARED:
         # What a setting has no influence on is one thing, not one for each setting.
-        for key in [SEED, *keys]:
+        for key in [SEED, *(k for k in keys if not is_of_prompt(k))]:
             fewer = [k for k in relevant if k != key]
             if not _clash(results, fewer):
                 relevant = fewer
@@ -180,7 +212,7 @@ def _phase_rows(
         group[result.settings[SEED] if SEED in relevant else ""] = result
     shown = [k for k in relevant if k != SEED]
     return [
-        _row(phase, shown, values, list(groups[values].values()), columns)
+        _row(phase, shown, values, groups[values], columns)
         for values in sorted(groups, key=_natural)
     ]
 
@@ -189,17 +221,28 @@ def _row(
     phase: str,
     keys: Sequence[str],
     values: Sequence[str | None],
-    results: Sequence[_Result],
+    results: Mapping[str, _Result],
     columns: Sequence[Column],
 ) -> Row:
-    label = LABELS.get(phase, phase)
-    if chosen := [f"{k}={v}" for k, v in zip(keys, values, strict=True) if v is not None]:
-        label += f" ({', '.join(chosen)})"
-    estimates = tuple(_estimate([r.cells for r in results], column) for column in columns)
-    return Row(label=label, num_seeds=len(results), estimates=estimates)
+    settings = [(k, v) for k, v in zip(keys, values, strict=True) if v is not None]
+    retrieved = (settings_of(r.run)["retrieval"] != "skip" for r in results.values())
+    is_retriever = phase == "name_everybody" and all(retrieved)
+    label = RETRIEVER if is_retriever else LABELS.get(phase, phase)
+    if settings:
+        label += f" ({', '.join(f'{k}={v}' for k, v in settings)})"
+    cells = [result.cells for result in results.values()]
+    return Row(
+        label=label,
+        num_seeds=len(results),
+        estimates=tuple(estimate_of(cells, column) for column in columns),
+        block=", ".join(f"{k}={v}" for k, v in settings if is_of_prompt(k)),
+        phase=phase,
+        runs={seed: result.run for seed, result in results.items()},
+    )
 
 
-def _estimate(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:
+def estimate_of(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:
+    """A column's value over results of several seeds; None where there is none."""
     found = [by_count[column.count] for by_count in cells if column.count in by_count]
     values = {
         i: value
@@ -235,9 +278,9 @@ def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
     return tuple((ORDER.get(v or "", len(ORDER)), v or "") for v in values)
 
 
-def _shown(estimate: Estimate | None) -> float | None:
+def _shown(estimate: Estimate | None, digits: int) -> float | None:
     """The value to the digit that is printed: what looks equal is equally good."""
-    return None if estimate is None else round(estimate.mean, 1)
+    return None if estimate is None else round(estimate.mean, digits)
 
 
 def _note(rows: Sequence[Row], *, has_best: bool) -> str:

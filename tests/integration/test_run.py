@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from repic import run
+from repic.report.comparable import fingerprints
 from repic.report.runs import read_metrics, read_predictions, read_run
 from tests.integration.small import rows_of, start, summary_of
 
@@ -32,6 +33,13 @@ def test_a_run_leaves_everything_a_reader_needs(model: Path, tmp_path: Path) -> 
     by_id = {p.id: [q.phase for q in predictions if q.id == p.id] for p in predictions}
     assert set(map(tuple, by_id.values())) == {("name_everybody", "base", "sft", "grpo")}
     assert all(p.rewards.keys() == {"letters"} for p in predictions)
+    # By RePIC's protocol nobody who names everybody is ever wrong.
+    assert run.metrics["name_everybody"]["all"]["paper_f1"] == 100
+    assert run.metrics["name_everybody"]["all"]["robust_f1"] < 100
+    # What the summary says of the test set is what its captions say.
+    assert run.test_set["settings"]["phase.evaluate.split"] == "test"
+    assert run.test_set["settings"]["metrics.counts"] == [1, 2]
+    assert fingerprints(predictions[:4]) == (run.test_set["scenes"], run.test_set["prompts"])
     AutoModelForImageTextToText.from_pretrained(folder / "checkpoints" / "grpo")
 
 

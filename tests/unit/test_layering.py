@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
+bench -> {run, sweep, table} -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
 -> judges -> parsing -> types
 """
 
@@ -21,7 +21,7 @@ LAYERS = (
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data", "report"),
     ("phases",),
-    ("run", "sweep"),
+    ("run", "sweep", "table"),
     ("bench",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -42,7 +42,7 @@ class CaptionScorer:
             options = " or ".join(TOKENIZERS)
             raise ValueError(f"metrics.tokenizer: {tokenizer!r} is not {options}")
         self._metrics = {name: scorers[name] for name in dict.fromkeys(chosen) if name != CIDER}
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.tokenize = TOKENIZERS[tokenizer]
         self.left_out: dict[str, str] = {}
 
@@ -52,7 +52,7 @@ class CaptionScorer:
         Raises:
             ValueError: the tokenizer needs Java, and there is none.
         """
-        if self._tokenizer == "ptb" and not has_java():
+        if self.tokenizer == "ptb" and not has_java():
             raise ValueError(f"metrics.tokenizer=ptb: {NO_JAVA}; tokenizer=words does without")
         for name, metric in self._metrics.items():
             if name not in self.left_out and (reason := metric.missing()) is not None:

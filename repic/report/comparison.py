@@ -1,0 +1,274 @@
+"""Differences between rows of a table, never bare: each with its interval and p-value.
+
+Several seeds of both: per seed, by Student's t. One run of each: their captions, paired by scene,
+by ``repic.metrics.paired``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from repic.metrics import bootstrap
+from repic.metrics.captions.tokens import TOKENIZERS
+from repic.metrics.paired import (
+    Difference,
+    contrast_interval,
+    mean_difference,
+    paired_differences,
+)
+from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
+from repic.report.comparable import tokenizer_of
+from repic.report.estimates import CONFIDENCE, Estimate
+from repic.report.runs import Run, read_predictions
+from repic.report.tables import ALL, Column, Row, Table, estimate_of
+from repic.report.weighting import reward_metrics, weighted_rewards
+
+NOTE = (
+    "Each cell is the row minus that, with its 95 % interval and two-sided p-value: over several"
+    " seeds by Student's t of the differences per seed, else over the images of the same scenes"
+    " (paired bootstrap; captions exchanged at random). –: what no pairs of captions tell."
+    " The p-values are not corrected for their number."
+)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Statistics of one phase's captions, a row a caption."""
+
+    keys: tuple[tuple[str, int], ...]
+    clusters: tuple[str, ...]
+    rows: Float[np.ndarray, "N K"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A cell of a contrast, a row's value in a column, with its sign: 1 or -1."""
+
+    sign: int
+    row: Row
+    column: Column
+
+
+class Comparison:
+    """Compares rows; reads captions where it needs them, and each run's once.
+
+    Args:
+        num_samples: of the bootstrap, and of the exchange of captions.
+        seed: of both.
+        weights: of a weighted reward, if a table has one.
+    """
+
+    def __init__(
+        self, *, num_samples: int, seed: int, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.num_samples, self.seed, self.weights = num_samples, seed, weights or {}
+        self.recounted: set[str] = set()
+        self._captions: dict[tuple[str, str], Captions] = {}
+        self._pairs: dict[tuple[str, ...], dict[str, Difference]] = {}
+
+    def difference(self, row: Row, other: Row, column: Column) -> Estimate | None:
+        """A row minus another in one column; None where nothing can be paired."""
+        by_seed = self._by_seed((Term(1, row, column), Term(-1, other, column)))
+        if len(by_seed) > 1:
+            return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
+        for seed in by_seed:
+            found = self._paired(
+                (_run(row, seed), row.phase), (_run(other, seed), other.phase), column.count
+            )
+            if column.metric in found and not math.isnan(found[column.metric].value):
+                return _as_estimate(found[column.metric], num_seeds=1)
+        return None
+
+    def contrast(self, terms: Sequence[Term]) -> Estimate | None:
+        """Any sum of cells with signs, such as a difference of gains; None where a cell lacks."""
+        by_seed = self._by_seed(terms)
+        if len(by_seed) > 1:
+            return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
+        for seed in by_seed:
+            return _as_estimate(self._bootstrapped(terms, seed), num_seeds=1)
+        return None
+
+    def _by_seed(self, terms: Sequence[Term]) -> dict[str, float]:
+        """The sum of each seed that all rows have, where every cell has a value."""
+        found = {}
+        for seed in common_seeds([term.row for term in terms]):
+            value = 0.0
+            for term in terms:
+                run = _run(term.row, seed)
+                cell = estimate_of([run.metrics[term.row.phase]], term.column)
+                value += math.nan if cell is None else term.sign * cell.mean
+            if not math.isnan(value):
+                found[seed] = value
+        return found
+
+    def _paired(
+        self, one: tuple[Run, str], other: tuple[Run, str], count: str
+    ) -> dict[str, Difference]:
+        key = (str(one[0].folder), one[1], str(other[0].folder), other[1], count)
+        if key not in self._pairs:
+            first, second = self.aligned([one, other])
+            mask = _of_count(first, count)
+            clusters = [c for c, chosen in zip(first.clusters, mask, strict=True) if chosen]
+            self._pairs[key] = paired_differences(
+                bootstrap.cluster_sums(first.rows[mask], clusters),
+                bootstrap.cluster_sums(second.rows[mask], clusters),
+                self._metrics,
+                num_samples=self.num_samples,
+                confidence=CONFIDENCE,
+                seed=self.seed,
+            )
+        return self._pairs[key]
+
+    def _bootstrapped(self, terms: Sequence[Term], seed: str) -> Difference:
+        captions = self.aligned([(_run(t.row, seed), t.row.phase) for t in terms])
+        blocks = [
+            c.rows * _of_count(c, term.column.count)[:, None]
+            for c, term in zip(captions, terms, strict=True)
+        ]
+        width = blocks[0].shape[1]
+
+        def value_of(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, " S"]:
+            parts = (sums[:, i * width : (i + 1) * width] for i in range(len(terms)))
+            pairs = zip(terms, parts, strict=True)
+            return np.sum([t.sign * self._metrics(p)[t.column.metric] for t, p in pairs], axis=0)
+
+        return contrast_interval(
+            bootstrap.cluster_sums(np.hstack(blocks), captions[0].clusters),
+            value_of,
+            num_samples=self.num_samples,
+            confidence=CONFIDENCE,
+            seed=self.seed,
+        )
+
+    def aligned(self, sources: Sequence[tuple[Run, str]]) -> list[Captions]:
+        """The captions of several (run, phase), all of the same scenes in the same order.
+
+        Raises:
+            ValueError: one has scenes that another has not.
+        """
+        found = [self.captions(run, phase) for run, phase in sources]
+        for captions, (run, phase) in zip(found, sources, strict=True):
+            if captions.keys != found[0].keys:
+                lacking = sorted({*captions.keys} ^ {*found[0].keys}) or captions.keys
+                raise ValueError(
+                    f"{run.folder}: its {phase!r} captions cannot be paired with those of"
+                    f" {sources[0][0].folder}: one of them lacks the scene {lacking[0][0]!r} with"
+                    f" {lacking[0][1]} concepts, or has it twice; evaluate both anew"
+                )
+        return found
+
+    def captions(self, run: Run, phase: str) -> Captions:
+        """One phase's statistics.
+
+        Raises:
+            ValueError: the run has no such captions.
+        """
+        key = (str(run.folder), phase)
+        if key not in self._captions:
+            predictions = [p for p in read_predictions(run.folder) if p.phase == phase]
+            if not predictions:
+                raise ValueError(
+                    f"{run.folder}: predictions.jsonl is not there, or has no {phase!r} captions;"
+                    " a comparison of single runs pairs captions. Leave the run out, or give"
+                    " several seeds of both"
+                )
+            predictions.sort(key=lambda p: (p.num_concepts, p.id))  # the same draws, always
+            rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
+            rows = np.hstack([rows, weighted_rewards(predictions, self.weights)])
+            self._captions[key] = Captions(
+                tuple((p.id, p.num_concepts) for p in predictions),
+                tuple(cluster_of(p) for p in predictions),
+                rows,
+            )
+            self._note_recount(run, phase, rows)
+        return self._captions[key]
+
+    def _note_recount(self, run: Run, phase: str, rows: Float[np.ndarray, "N K"]) -> None:
+        """Remember a run whose summary has other numbers than its captions now give."""
+        now = self._metrics(rows.sum(axis=0, keepdims=True))
+        then = run.metrics[phase].get(ALL, {})
+        for metric in ("accuracy", "cider"):
+            value = then.get(metric)
+            if isinstance(value, float) and abs(value - now[metric].item()) > 0.05:
+                self.recounted.add(str(run.folder))
+
+    def _metrics(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
+        return {**caption_metrics(sums[:, :WIDTH]), **reward_metrics(sums[:, WIDTH:])}
+
+
+def differences(table: Table, against: str, comparison: Comparison) -> Table:
+    """A table of every other row minus the one that ``against`` names.
+
+    Args:
+        table: as ``repic.report.tables.ablation`` makes it.
+        against: a row's label, or a part of it that one row of each block has.
+        comparison: how.
+
+    Raises:
+        ValueError: no row has such a label, or several of a block have.
+    """
+    rows = []
+    bases = [base_of(row, table, against) for row in table.rows]
+    labels = dict.fromkeys(base.label for base in bases)
+    for row, base in zip(table.rows, bases, strict=True):
+        if base is row:
+            continue
+        estimates = tuple(comparison.difference(row, base, column) for column in table.columns)
+        seeds = max((e.num_seeds for e in estimates if e is not None), default=1)
+        rows.append(Row(row.label, seeds, estimates, row.block, row.phase, row.runs))
+    columns = tuple(
+        Column(c.label, c.title, c.metric, c.count, has_best=False, digits=c.digits)
+        for c in table.columns
+    )
+    recounted = (
+        f" Counted anew from captions, whose summaries were made by other rules:"
+        f" {', '.join(sorted(comparison.recounted))}."
+        if comparison.recounted
+        else ""
+    )
+    return Table(
+        title=f"{table.title}: difference from {' and '.join(labels)}",
+        columns=columns,
+        rows=tuple(rows),
+        note=NOTE + recounted,
+    )
+
+
+def base_of(row: Row, table: Table, against: str) -> Row:
+    """The row that another is compared with: of its own block, if that has one."""
+    matches = [r for r in table.rows if r.label == against]
+    matches = matches or [r for r in table.rows if against in r.label]
+    same = [r for r in matches if r.block == row.block] or matches
+    labels = "; ".join(r.label for r in (same or table.rows))
+    if not same:
+        raise ValueError(f"--against: no row is called {against!r}; there are: {labels}")
+    if len(same) > 1:
+        raise ValueError(f"--against: {against!r} is in {len(same)} rows: {labels}; write one out")
+    return same[0]
+
+
+def common_seeds(rows: Sequence[Row]) -> list[str]:
+    """Seeds of which every row has a result; a row that no seed changes has all.
+
+    "" is the seed of rows that all are so.
+    """
+    sets = [set(row.runs) for row in rows if set(row.runs) != {""}]
+    if not sets:
+        return [""]
+    return sorted(set.intersection(*sets), key=lambda seed: (len(seed), seed))
+
+
+def _run(row: Row, seed: str) -> Run:
+    return row.runs[seed] if seed in row.runs else row.runs[""]
+
+
+def _of_count(captions: Captions, count: str) -> np.ndarray:
+    return np.array([count in (ALL, str(number)) for _, number in captions.keys])
+
+
+def _as_estimate(found: Difference, num_seeds: int | None = None) -> Estimate:
+    number = found.num_pairs if num_seeds is None else num_seeds
+    return Estimate(found.value, found.low, found.high, number, p_value=found.p_value)

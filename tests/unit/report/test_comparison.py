@@ -1,0 +1,193 @@
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repic.report.comparison import Comparison, Term, base_of, common_seeds, differences
+from repic.report.forms import tables_of
+from repic.report.runs import Run
+from repic.report.tables import ALL, Column, Row, Table, ablation
+from repic.report.weighting import METRIC, with_weighted_rewards
+from tests.unit.report.saved import predictions, save_run
+
+ACC = Column("acc@1", "", "accuracy", "1")
+OTHER = Column("BLEU", "", "bleu_4", ALL)
+
+
+def compare(samples: int = 300, **options: dict) -> Comparison:
+    return Comparison(num_samples=samples, seed=0, **options)
+
+
+def run_of(folder: Path, *rights: tuple[str, Sequence[bool]], **options: object) -> Run:
+    captions = [p for phase, right in rights for p in predictions(phase, right)]
+    return save_run(folder, captions, **options)
+
+
+WORSE, BETTER = [False] * 6 + [True] * 2, [True] * 6 + [True] * 2
+
+
+def test_one_seed_pairs_captions_worked_by_hand(tmp_path: Path) -> None:
+    """Six of eight scenes are right by RL alone: +75; two of 2^6 exchanges are as extreme."""
+    run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
+    sft, rl = ablation([run], columns=[ACC]).rows
+    found = compare().difference(rl, sft, ACC)
+    assert found.mean == 75
+    assert found.p_value == 2 / 64
+    assert found.num_seeds == 1
+    assert 25 <= found.low < 75 < found.high <= 100
+    back = compare().difference(sft, rl, ACC)
+    assert (back.mean, back.low, back.high) == (-75, -found.high, -found.low)
+    assert compare().difference(rl, rl, ACC).p_value == 1
+
+
+def test_several_seeds_are_paired_by_seed_worked_by_hand(tmp_path: Path) -> None:
+    """Gains of 50, 25 and 75: mean 50, error 25/sqrt(3), t(2) = 4.3027: 62.1."""
+    wins = {0: 4, 1: 2, 2: 6}
+    runs = [
+        run_of(
+            tmp_path / str(seed),
+            ("sft", [False] * 8),
+            ("grpo", [i < n for i in range(8)]),
+            seed=seed,
+        )
+        for seed, n in wins.items()
+    ]
+    sft, rl = ablation(runs, columns=[ACC]).rows
+    assert set(sft.runs) == {""}  # SFT is the same whatever the seed
+    found = compare().difference(rl, sft, ACC)
+    assert (found.mean, found.num_seeds) == (50, 3)
+    assert found.high - 50 == pytest.approx(4.3027 * 25 / math.sqrt(3), abs=1e-3)
+    # Captions are not needed for it.
+    for run in runs:
+        (run.folder / "predictions.jsonl").unlink()
+    assert compare().difference(rl, sft, ACC) == found
+
+
+def test_seeds_that_only_one_has_do_not_count(tmp_path: Path) -> None:
+    runs = [
+        run_of(tmp_path / f"{r}{s}", ("grpo", [i <= s + n for i in range(8)]),
+               seed=s, choices={"reward": r})
+        for r, n, seeds in (("quality", 0, (0, 1)), ("combined", 2, (1, 2, 3)))
+        for s in seeds
+    ]  # fmt: skip
+    quality, combined = ablation(runs, columns=[ACC]).rows
+    assert common_seeds([quality, combined]) == ["1"]
+    found = compare().difference(combined, quality, ACC)
+    assert (found.mean, found.num_seeds) == (25, 1)  # seed 1 alone: pairs of captions
+    assert found.p_value == 0.5  # two of the four exchanges of two scenes
+    assert common_seeds([]) == [""]
+
+
+def test_a_seed_without_a_value_does_not_count(tmp_path: Path) -> None:
+    runs = [
+        run_of(tmp_path / str(s), ("sft", WORSE), ("grpo", [i < 4 + s for i in range(8)]), seed=s)
+        for s in range(3)
+    ]
+    runs[2].metrics["grpo"]["1"]["accuracy"] = math.nan
+    sft, rl = ablation(runs, columns=[ACC]).rows
+    assert compare().difference(rl, sft, ACC).num_seeds == 2
+    runs[0].metrics["grpo"]["1"]["accuracy"] = runs[1].metrics["grpo"]["1"]["accuracy"] = math.nan
+    assert compare().difference(rl, sft, ACC) is None
+
+
+def test_what_captions_do_not_tell_is_absent(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
+    for phase in ("sft", "grpo"):
+        run.metrics[phase][ALL]["bleu_4"] = 20.0
+    sft, rl = ablation([run], columns=[OTHER]).rows
+    assert compare().difference(rl, sft, OTHER) is None
+
+
+def test_every_metric_of_a_form_has_its_difference(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
+    (run,) = with_weighted_rewards([run], {"names": 2.0}, num_samples=10, confidence=0.95, seed=0)
+    shared = compare(weights={"names": 2.0})
+    for form in ("accuracy", "single", "names"):
+        for table in tables_of(form, [run]).values():
+            (row,) = differences(table, "SFT only", shared).rows
+            pairs = zip(*(r.estimates for r in table.rows), strict=True)
+            then = [after.mean - before.mean for before, after in pairs]
+            assert [e.mean for e in row.estimates] == pytest.approx(then, abs=1e-6)
+            assert all(e.has_interval and 0 < e.p_value <= 1 for e in row.estimates)
+    sft, rl = ablation([run], columns=[ACC]).rows
+    reward = Column("reward", "", METRIC, ALL)
+    assert shared.difference(rl, sft, reward).mean == 2 * 0.75
+    assert not shared.recounted
+
+
+def test_a_contrast_of_gains_worked_by_hand(tmp_path: Path) -> None:
+    """At one concept RL gains 75, at two 25: the gain differs by 50."""
+    captions = [
+        *predictions("sft", WORSE), *predictions("grpo", BETTER),
+        *predictions("sft", WORSE, count=2), *predictions("grpo", [True] * 2 + WORSE[2:], count=2),
+    ]  # fmt: skip
+    run = save_run(tmp_path / "run", captions)
+    two = Column("acc@2", "", "accuracy", "2")
+    sft, rl = ablation([run], columns=[ACC, two]).rows
+    terms = [Term(1, rl, ACC), Term(-1, sft, ACC), Term(-1, rl, two), Term(1, sft, two)]
+    found = compare().contrast(terms)
+    assert found.mean == 50
+    assert found.low < 50 < found.high
+    assert compare().contrast([Term(1, rl, OTHER)]) is None
+
+
+def test_runs_that_cannot_be_paired_are_named(tmp_path: Path) -> None:
+    one = run_of(tmp_path / "one", ("grpo", WORSE), choices={"reward": "quality"})
+    two = run_of(tmp_path / "two", ("grpo", BETTER[:5]))
+    rows = ablation([one, two], columns=[ACC]).rows
+    with pytest.raises(ValueError, match=r"cannot be paired with .*lacks the scene 'test/5'"):
+        compare().difference(*rows, ACC)
+    (two.folder / "predictions.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"two: predictions.jsonl is not there, or has no 'grpo'"):
+        compare().difference(*rows, ACC)
+
+
+def test_the_order_of_captions_does_not_matter(tmp_path: Path) -> None:
+    sft, rl = predictions("sft", WORSE), predictions("grpo", BETTER)
+    one = save_run(tmp_path / "one", [*sft, *rl])
+    other = save_run(tmp_path / "other", [*sft, *rl[::-1]])
+    found = [
+        compare().difference(*reversed(ablation([run], columns=[ACC]).rows), ACC)
+        for run in (one, other)
+    ]
+    assert found[0] == found[1]
+
+
+def test_other_numbers_in_a_summary_are_told(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
+    run.metrics["grpo"][ALL]["accuracy"] = 12.0  # by the rules of another day
+    table = ablation([run], columns=[ACC])
+    assert f"{run.folder}" in differences(table, "SFT", compare()).note
+
+
+def rows(*labels: tuple[str, str]) -> Table:
+    found = tuple(Row(label, 1, (), block) for label, block in labels)
+    return Table("t", (), found, "")
+
+
+def test_a_row_is_compared_within_its_block() -> None:
+    table = rows(("base (r=a)", "r=a"), ("sft (r=a)", "r=a"), ("base (r=b)", "r=b"), ("x", "c"))
+    found = [base_of(row, table, "base").label for row in table.rows[:3]]
+    assert found == ["base (r=a)", "base (r=a)", "base (r=b)"]
+    # Where a block has none, the row must be the only one of all.
+    with pytest.raises(ValueError, match=r"'base' is in 2 rows: base \(r=a\); base \(r=b\)"):
+        base_of(table.rows[3], table, "base")
+    assert base_of(table.rows[3], table, "base (r=b)") is table.rows[2]
+
+
+def test_a_label_in_full_goes_before_parts() -> None:
+    table = rows(("+ RL", ""), ("+ RL (kl=low)", ""))
+    assert base_of(table.rows[1], table, "+ RL") is table.rows[0]
+    with pytest.raises(ValueError, match=r"no row is called 'SFT'; there are: \+ RL; \+ RL \(kl"):
+        base_of(table.rows[0], table, "SFT")
+
+
+def test_differences_have_no_best_and_keep_their_blocks(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ("base", WORSE), ("sft", WORSE), ("grpo", BETTER))
+    table = differences(ablation([run], columns=[ACC]), "SFT", compare())
+    assert [row.label for row in table.rows] == ["base model", "+ RL"]
+    assert not any(table.is_best(i, 0) for i in range(2))
+    assert "difference from SFT only" in table.title
+    assert replace(table.rows[1]).estimates[0].mean == 75

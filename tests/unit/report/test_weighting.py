@@ -1,0 +1,92 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repic.report.weighting import (
+    METRIC,
+    parse_weights,
+    reward_metrics,
+    weighted_rewards,
+    with_weighted_rewards,
+)
+from tests.unit.report.saved import predictions, save_run
+
+DRAWS = {"num_samples": 50, "confidence": 0.95, "seed": 0}
+TEST = predictions("grpo", [True, False, True, True])
+
+
+def mean(captions: list, weights: dict[str, float]) -> float:
+    sums = weighted_rewards(captions, weights).sum(axis=0, keepdims=True)
+    return reward_metrics(sums)[METRIC].item()
+
+
+def test_worked_by_hand(tmp_path: Path) -> None:
+    """Names right in 3 of 4, cider 0.5 in all: 2 · 3/4 - 0.5 = 1; the box applies nowhere."""
+    run = save_run(tmp_path / "run", TEST)
+    weights = {"names": 2.0, "cider": -1.0, "box": 5.0}
+    (found,) = with_weighted_rewards([run], weights, **DRAWS)
+    for count in ("1", "all"):
+        cell = found.metrics["grpo"][count]
+        assert cell[METRIC] == 1.0
+        low, high = cell[f"{METRIC}_ci"]
+        assert -0.5 <= low < 1 < high <= 1.5
+        assert cell["accuracy"] == 75  # what was there stays
+    assert METRIC not in run.metrics["grpo"]["all"]
+
+
+def test_parts_that_do_not_apply_do_not_count() -> None:
+    some = [replace(TEST[0], rewards={"box": None, "names": 1.0}), *TEST[1:]]
+    some[1] = replace(TEST[1], rewards={"box": 0.25, "names": 0.0})
+    assert mean(some, {"box": 4.0}) == 1.0  # of the one caption that has it
+    assert math.isnan(mean(TEST, {"box": 4.0}))
+    assert mean([replace(TEST[0], rewards={"names": math.nan, "cider": 0.5})], {"names": 1.0, "cider": 2.0}) == 1.0  # fmt: skip  # noqa: E501
+
+
+parts = st.dictionaries(st.sampled_from("abc"), st.floats(-2, 2), min_size=1)
+
+
+@given(st.lists(parts, min_size=1, max_size=5), st.floats(-3, 3), st.floats(-3, 3))
+def test_the_mean_is_linear_in_the_weights(kept: list[dict], a: float, b: float) -> None:
+    captions = [replace(TEST[0], rewards={"a": 0.0, **rewards}) for rewards in kept]
+    both = mean(captions, {"a": a, "b": b})
+    # Every caption has "a", so that all count with either weight.
+    alone = mean(captions, {"a": a, "b": 0.0}) + mean(captions, {"a": 0.0, "b": b})
+    assert both == pytest.approx(alone, abs=1e-9)
+
+
+def test_unknown_parts_are_named_with_those_there_are(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", TEST)
+    with pytest.raises(ValueError, match="part 'fluency'; there are box, cider, names"):
+        with_weighted_rewards([run], {"names": 1.0, "fluency": 1.0}, **DRAWS)
+    without = save_run(tmp_path / "without", predictions("sft", [True, True], rewards={}))
+    with pytest.raises(ValueError, match="none: these runs were made without a reward"):
+        with_weighted_rewards([without], {"names": 1.0}, **DRAWS)
+    # Beside one that has the parts, a run without them has no value.
+    _, found = with_weighted_rewards([run, without], {"names": 1.0}, **DRAWS)
+    assert METRIC not in found.metrics["sft"]["all"]
+
+
+def test_a_run_without_captions_is_named(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", TEST)
+    (run.folder / "predictions.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"run: has no predictions\.jsonl.*leave the run out"):
+        with_weighted_rewards([run], {"names": 1.0}, **DRAWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("names", "'names' is not <part>=<number>"),
+        ("names=much", "'names=much' is not"),
+        ("=1", "'=1' is not"),
+        ("names=nan", "'names=nan' is not"),
+        ("names=1,names=2", "'names' stands there twice"),
+    ],
+)
+def test_weights_that_are_none(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_weights(text)

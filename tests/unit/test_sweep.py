@@ -1,0 +1,79 @@
+"""The callback that writes a multirun's tables, without a multirun."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from repic.report.runs import Run
+from repic.sweep import AblationTable
+from tests.unit.report.saved import predictions, save_run
+
+TEST = predictions("sft", [True, False, True])
+
+
+def end_jobs(
+    tmp_path: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> tuple[Path, str]:
+    """Let a sweep of finished jobs end; return its folder, and what it printed."""
+    config = OmegaConf.create(
+        {
+            "name": "toys", "outputs": str(tmp_path / "outputs"), "method": {"phases": ["sft"]},
+            "hydra": {
+                "overrides": {"task": ["reward=none,combined"]}, "runtime": {"choices": {}},
+            },
+        }
+    )  # fmt: skip
+    table = AblationTable()
+    table.on_multirun_start(config)
+    for run in runs:
+        job = JobReturn()
+        job.status, job.return_value = JobStatus.COMPLETED, str(run.folder)
+        table.on_job_end(config, job)
+    table.on_multirun_end(config)
+    assert table.folder is not None
+    return table.folder, capsys.readouterr().out
+
+
+def test_a_sweep_ends_with_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        save_run(tmp_path / "a", TEST),
+        save_run(tmp_path / "b", predictions("sft", [True] * 3), choices={"reward": "quality"}),
+    ]
+    folder, text = end_jobs(tmp_path, runs, capsys)
+    assert {p.name for p in folder.glob("*.md")} == {"table.md", "cider.md", "names.md"}
+    assert "Recognition accuracy" in text
+    assert "precision, recall and F1" in text
+
+
+def test_other_test_sets_get_a_table_each_and_the_log_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [
+        save_run(tmp_path / "a", TEST),
+        save_run(tmp_path / "b", predictions("sft", [True] * 3, split="val")),
+        save_run(tmp_path / "pretrained", []),
+    ]
+    with caplog.at_level(logging.WARNING):
+        folder, text = end_jobs(tmp_path, runs, capsys)
+    assert {"table.md", "table_2.md"} <= {p.name for p in folder.glob("*.md")}
+    assert "| 66.7" in (folder / "table.md").read_text().replace("**", "")
+    assert "| 100.0" in (folder / "table_2.md").read_text().replace("**", "")
+    assert "evaluated on 2 test sets" in caplog.text
+    assert text.count("Recognition accuracy") == 2
+
+
+def test_runs_that_contradict_each_other_do_not_crash_a_finished_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [
+        save_run(tmp_path / "a", predictions("grpo", [True, False, True])),
+        save_run(tmp_path / "b", predictions("grpo", [True] * 3)),
+    ]
+    with caplog.at_level(logging.WARNING):
+        _, text = end_jobs(tmp_path, runs, capsys)
+    assert text == ""
+    assert "no table:" in caplog.text
+    assert "'grpo' results differ" in caplog.text

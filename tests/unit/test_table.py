@@ -1,0 +1,144 @@
+"""The command itself, on runs that lie in folders."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repic import table
+from tests.unit.report.saved import SETTINGS, predictions, save_run
+
+ROOT = Path(__file__).parents[2]
+RIGHT = [True, False, True, True, False, False]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Four rewards; RL with the later ones is right more often."""
+    for n, reward in enumerate(("none", "recognition", "quality", "combined")):
+        captions = []
+        for count in (1, 3):
+            captions += predictions("sft", RIGHT, count=count)
+            if reward != "none":
+                right = [i < 3 + n or r for i, r in enumerate(RIGHT)]
+                captions += predictions("grpo", right, count=count)
+        save_run(tmp_path / "runs" / reward / "seed_0", captions, choices={"reward": reward})
+    return tmp_path / "runs"
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    table.main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as end:
+        table.main([str(argument) for argument in arguments])
+    assert end.value.code == 1
+    text = capsys.readouterr()
+    assert text.err.count("\n") == 1
+    return text.err
+
+
+def test_a_root_or_its_runs_give_the_same_table(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(capsys, sweep)
+    assert text.count("+ RL") == 3
+    assert text.count("SFT only") == 1
+    assert shown(capsys, *sorted(sweep.iterdir()), sweep / "none" / "seed_0") == text
+
+
+def test_everything_at_once_is_printed_and_written(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    text = shown(
+        capsys, sweep, "--form", "all", "--against", "SFT only", "--orderings", "founding",
+        "--weights", "names=1,cider=0.5", "--out", out, "--samples", 64,
+    )  # fmt: skip
+    for part in ("reward: mean of 1 names + 0.5 cider", "difference from SFT only", "Orderings"):
+        assert part in text.replace("\n", " ")
+    stems = ["accuracy", "founding", "single", "multi", "names_1", "names_2", "cider"]
+    expected = {
+        f"{stem}{more}{suffix}"
+        for stem in stems
+        for more in ("", "_against")
+        for suffix in (".md", ".csv", ".tex")
+    }
+    assert {p.name for p in out.iterdir()} == {*expected, "orderings.md", "orderings.csv"}
+    sft, *_, best = csv.DictReader((out / "accuracy.csv").open())
+    # SFT: 3 of 6 right, and every caption has 0.5 of cider.
+    assert float(sft["reward"]) == 0.5 + 0.25
+    assert best["configuration"] == "+ RL (reward=combined)"
+    last = list(csv.DictReader((out / "accuracy_against.csv").open()))[-1]
+    assert float(last["acc@1"]) == 50
+    assert float(last["acc@1_p"]) == 0.25  # three scenes: two of eight exchanges
+    assert float(last["reward"]) == pytest.approx(0.5)
+
+
+def test_runs_on_other_test_sets_stand_apart(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = predictions("sft", RIGHT, split="val")
+    settings = {**SETTINGS, "phase.evaluate.split": "val"}
+    save_run(sweep / "val" / "seed_0", val, settings=settings)
+    text = refused(capsys, sweep)
+    assert "phase.evaluate.split is test in the first and val in the second" in text
+    out = tmp_path / "out"
+    text = shown(capsys, sweep, "--apart", "--out", out)
+    assert "test set 1 of 2: phase.evaluate.split=test (4 runs)" in text
+    assert "test set 2 of 2: phase.evaluate.split=val (1 run)" in text
+    assert (out / "test_set_1" / "accuracy.md").exists()
+    assert "+ RL" not in (out / "test_set_2" / "accuracy.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--against", "PPO"], "--against: no row is called 'PPO'; there are: SFT only; + RL"),
+        (["--against", "RL"], "--against: 'RL' is in 3 rows"),
+        (["--weights", "style=1"], "no run has the part 'style'; there are box, cider, names"),
+        (["--weights", "style"], "'style' is not <part>=<number>"),
+        (["--samples", "0"], "--samples: 0 is below 1"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    sweep: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert complaint in refused(capsys, sweep, *arguments)
+
+
+def test_where_there_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds no finished run" in refused(capsys, tmp_path)
+    save_run(tmp_path / "pretrained", [])
+    assert "no run there has evaluated anything" in refused(capsys, tmp_path)
+    save_run(tmp_path / "run", predictions("sft", RIGHT))
+    text = shown(capsys, tmp_path)
+    assert "passed over, as it evaluated nothing" in text
+    assert "SFT only" in text
+
+
+def test_summaries_alone_are_read_where_they_are_enough(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sweep.rglob("predictions.jsonl"):
+        path.write_text("this is no JSON")
+    for form in ("accuracy", "founding", "names", "all"):
+        assert "SFT only" in shown(capsys, sweep, "--form", form)
+
+
+def test_the_command_asks_before_it_imports_anything_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "try:\n    from repic.table import main; main()\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--orderings" in done.stdout
