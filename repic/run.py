@@ -25,6 +25,8 @@ from repic.phases import settings
 
 log = logging.getLogger(__name__)
 
+WITHOUT_MODEL = {"rescore", "compare"}  # phases of captions that exist; they print their own tables
+
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
 
@@ -39,7 +41,7 @@ def job(cfg: DictConfig) -> str:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
-        has_tables = "rescore" not in cfg.method.phases
+        has_tables = not WITHOUT_MODEL & set(cfg.method.phases)
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
             print_tables(folder)  # a multirun has one table at its end
         return str(folder)
@@ -83,6 +85,8 @@ def run(
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
     if "rescore" in cfg.method.phases:
         return rescore(cfg, folder) if is_main else folder
+    if "compare" in cfg.method.phases:
+        return compare(cfg, folder) if is_main else folder
     from repic.phases import loggers, pipeline
 
     parts = assemble(cfg, folder, resolved)
@@ -113,6 +117,19 @@ def rescore(cfg: DictConfig, folder: Path) -> Path:
     Console().print(terminal(rows))
     for table in caption_tables(rows):
         Console().print(render.terminal(table))
+    print(f"written to {paths[0]}, .csv and .json")
+    return folder
+
+
+def compare(cfg: DictConfig, folder: Path) -> Path:
+    """Let a judge choose between two systems' captions; print the table and keep it."""
+    from rich.console import Console
+
+    from repic.report.compared import terminal, write_compared
+
+    found = make(cfg.phase.compare)()
+    paths = write_compared(folder, found)
+    Console().print(terminal(found))
     print(f"written to {paths[0]}, .csv and .json")
     return folder
 

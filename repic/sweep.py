@@ -36,7 +36,7 @@ class AblationTable(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self.folder is None or job_return.status != JobStatus.COMPLETED:
             return
-        if "rescore" in config.method.phases:
+        if {"rescore", "compare"} & set(config.method.phases):
             return  # its table was printed, and there is no run to compare
         self.folder.mkdir(parents=True, exist_ok=True)
         # A file, because launchers may run jobs in processes with copies of this object.

@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.captions.grammar_facts import complete_truth
 from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import tokenize
 from repic.parsing import find_names
@@ -57,7 +58,10 @@ class CapScore:
 
         Zeros where there is no reference that the grammar reads as a whole.
         """
-        truths = [self._truth(references) for references in captions.references]
+        truths = [
+            complete_truth(references, self.parser, self.unread)
+            for references in captions.references
+        ]
         judged = [i for i, truth in enumerate(truths) if truth.mentions]
         rows = np.zeros((len(truths), 4))
         references = [text for i in judged for text in captions.references[i]]
@@ -81,13 +85,6 @@ class CapScore:
         harmonic = 3 / inverses.sum(axis=1)
         columns = (*means.T, harmonic)
         return {name: 100 * column for name, column in zip(self.names, columns, strict=True)}
-
-    def _truth(self, references: Sequence[str]) -> Scene:
-        """All that complete references say: the one with most facts, and the setting of any."""
-        scenes = [self.parser(text) for text in references if not self.unread(text)]
-        settings = [scene.background for scene in scenes if scene.background]
-        most = max(scenes, key=_num_facts, default=Scene(()))
-        return Scene(most.mentions, settings[0] if settings else None)
 
     def _num_claims(self, caption: str, said: Scene) -> int:
         placed = [mention.name for mention in said.mentions if mention.name]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from repic.judges.benchmarks import Choice, choose_options
 from repic.judges.client import Judge
@@ -34,6 +34,7 @@ class Asked:
     options: tuple[str, ...]
 
 
+@runtime_checkable
 class Reader(Source, Protocol):
     """Somebody who reads captions."""
 

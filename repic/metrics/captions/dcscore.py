@@ -19,7 +19,7 @@ Where we differ:
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Trial:
     num_oracle: int
 
 
+@runtime_checkable
 class FactSource(Source, Protocol):
     """A judge of facts."""
 

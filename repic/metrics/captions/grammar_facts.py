@@ -2,8 +2,9 @@
 
 1. The truth is what the grammar reads in the references, and only references that it reads to the
    last clause count. A fact is an attribute, a place or a name of a being, or the setting.
-2. A mention is about one being: the pairs are those that give the caption as many right facts as
-   can be, no being twice; what is left over repeats the being that it fits best.
+2. A mention is about one being, whose looks and place it tells best: all pairs together agree in
+   as much as can be, no being twice, and names break ties alone (so that two exchanged names are
+   both wrong). A mention that is left over repeats the being that it fits best.
 3. A claim is right if it is a fact of its mention's being. A name at no description, and a clause
    that cannot be read (a remark), are claims that are false.
 """
@@ -82,8 +83,7 @@ def caption_facts(caption: str, parser: Parser, unread: Unread) -> list[Fact]:
 def judge_facts(said: Sequence[Fact], truth: Sequence[Fact]) -> list[Claim]:
     """Find for each fact that is said the true one that it is; see the module's rules."""
     mentions, beings = _by_being(said), _by_being(truth)
-    agreements = [[len(mention & being) for being in beings] for mention in mentions]
-    being_of = assign(agreements)
+    being_of = assign([[_agreement(m, b, len(beings)) for b in beings] for m in mentions])
     place = {(fact.being, fact.slot, fact.value): i for i, fact in enumerate(truth)}
 
     def oracle(fact: Fact) -> int | None:
@@ -100,7 +100,7 @@ def assign(agreements: Sequence[Sequence[int]]) -> list[int | None]:
     """Choose a column for each row: the largest sum without a column twice, then repeats.
 
     Args:
-        agreements: facts that mention (row) and being (column) have in common.
+        agreements: how much mention (row) and being (column) have in common.
 
     Returns:
         A column for each row. A row that comes away empty takes its largest column, though it is
@@ -131,6 +131,13 @@ def assign(agreements: Sequence[Sequence[int]]) -> list[int | None]:
         best = found
     _, chosen = max(best.values(), key=lambda pair: pair[0])
     return [repeat if own is None else own for own, repeat in zip(chosen, largest, strict=True)]
+
+
+def _agreement(mention: set[tuple[str, str]], being: set[tuple[str, str]], most: int) -> int:
+    """Common facts; all names (``most`` of them at most) weigh less than one of the others."""
+    common = mention & being
+    is_called_so = any(slot == NAME for slot, _ in common)
+    return (len(common) - is_called_so) * (most + 1) + is_called_so
 
 
 def _largest(row: Sequence[int]) -> int | None:

@@ -59,9 +59,8 @@ class JudgedFacts:
         self, captions: Captions, oracles: Mapping[int, Texts | None], extraction: int
     ) -> Iterator[tuple[int, Trial | None]]:
         """Yield place and trial of every caption that has an oracle, for one extraction."""
-        extracted = extract_facts(
-            self._asked, [captions.texts[i] for i in oracles], trial=extraction
-        )
+        texts = [captions.texts[i] for i in oracles]
+        extracted = extract_facts(self._asked, texts, trial=extraction)
         ready: dict[int, tuple[Sequence[TaggedFact], Texts]] = {}
         for (i, oracle), facts in zip(oracles.items(), extracted, strict=True):
             if facts is not None and oracle is not None:

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ PERCENT = 100.0
 NO_JUDGE = "no model is asked: choose judge=openai or judge=local"
 
 
+@runtime_checkable
 class Source(Protocol):
     """A judge.
 

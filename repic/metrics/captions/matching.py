@@ -15,16 +15,16 @@ def partners(ours: Sequence[CaptionKey], theirs: Sequence[CaptionKey]) -> list[i
     Raises:
         ValueError: a system has two captions of the same image, names and prompt.
     """
-    repeated = {
-        k for keys in (ours, theirs) for k, n in Counter(map(_short, keys)).items() if n > 1
-    }
+    counts = (Counter(map(_short, keys)) for keys in (ours, theirs))
+    repeated = {short for counted in counts for short, number in counted.items() if number > 1}
     places: dict[Hashable, int] = {}
-    for keys in (ours, theirs):
+    for whose, keys in (("the captions", ours), ("the others", theirs)):
         places = {}
         for place, key in enumerate(keys):
             if places.setdefault(_full(key, repeated), place) != place:
+                names = ", ".join(key.names) or "-"
                 raise ValueError(
-                    f"two captions of image {key.image!r} with names {', '.join(key.names) or '-'}"
+                    f"{whose}: two are of image {key.image!r} with names {names}"
                     f" and prompt {(key.prompt or '')[:60]!r}; remove one of them"
                 )
     return [places.get(_full(key, repeated)) for key in ours]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from repic.judges.client import Judge
 from repic.judges.questions import Pair, Preference, prefer
@@ -42,6 +42,7 @@ class CaptionPair:
     picture: ImageSource | None = None
 
 
+@runtime_checkable
 class PairJudge(Source, Protocol):
     """Chooses between captions; swapping the two must mirror its choice."""
 
@@ -107,7 +108,7 @@ class JudgedPairs:
     """
 
     may_fail = True
-    needs = "a picture at hand (to rescore: phase.rescore.images)"
+    needs = "its picture at hand (of captions from files: phase.<phase>.images)"
 
     def __init__(self, *, judge: Judge | None, prompt: str) -> None:
         self.judge, self.prompt = judge, prompt

@@ -26,11 +26,11 @@ from repic.metrics.captions.grammar_facts import (
 from repic.types import Mention, Scene
 
 MOST_CHOICES = 25  # with "cannot answer" there are letters for all
-NO_NAME = "nobody says"
+NO_NAME = "no name"
 NUM_DISTRACTORS = 3
 
 _FORM = '{"question": "...", "choices": ["...", "..."], "answer": "..."}'
-_NOUNS = {"accessory_colour": "colour of the accessory", NAME: "name", "position": "place"}
+_NOUNS = {"accessory_colour": "colour of the accessory", "position": "place"}
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,15 @@ class SceneQuizzes:
         return ()
 
     def _quiz(self, about: About, right: str, values: Sequence[str]) -> Quiz:
-        said = about.being[0][1] if about.being and about.being[0][0] == NAME else ""
-        who = said or "the one with " + " and ".join(f"{_noun(s)} {v}" for s, v in about.being)
-        question = f"What is the {_noun(about.slot)} of {who if about.being else 'the picture'}?"
+        (slot, value), *more = about.being or ((SETTING, ""),)
+        who = value if slot == NAME else f"the one with {_noun(slot)} {value}"
+        who = " and ".join([who, *(f"{_noun(slot)} {value}" for slot, value in more)])
+        if about.slot == NAME:
+            question = f"By which name is {who} called?"
+        elif about.slot == SETTING:
+            question = "What is the background of the picture?"
+        else:
+            question = f"What is the {_noun(about.slot)} of {who}?"
         rng = random.Random(f"{question}/{right}")
         others = sorted({value for value in values if value != right})
         wrong = rng.sample(others, min(NUM_DISTRACTORS, len(others)))

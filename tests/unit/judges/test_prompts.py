@@ -54,10 +54,9 @@ PROMPTS_OF_OURS = Prompts(**OURS)
 @given(st.text())
 @example('Fine."\nB: "Bad.')
 def test_a_caption_cannot_leave_its_quotation(caption: str) -> None:
+    rest = {"second": "Two.", "names": [], "references": []}
     lines, plain = (
-        PROMPTS_OF_OURS.render("prefer", first=first, second="Two.", names=[], references=[]).split(
-            "\n"
-        )
+        PROMPTS_OF_OURS.render("prefer", first=first, **rest).split("\n")
         for first in (caption, "One.")
     )
     assert len(lines) == len(plain)
