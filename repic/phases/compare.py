@@ -12,6 +12,7 @@ from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
 from repic.judges.questions import Preference
 from repic.metrics.captions.matching import partners
+from repic.metrics.captions.metric import MetricFailed
 from repic.metrics.captions.pairs import CaptionPair, PairJudge
 from repic.metrics.captions.preferences import count_preferences
 from repic.metrics.rescoring import CaptionRecord
@@ -62,7 +63,10 @@ class Compare:
         places = find_partners(ours, theirs)
         opponents = [theirs.records[place] for place in places]
         pairs = [self.pair(*both) for both in zip(ours.records, opponents, strict=True)]
-        verdicts = self.judge(ours, pairs)
+        try:
+            verdicts = self.judge(ours, pairs)
+        except MetricFailed as error:
+            raise ValueError(f"{error}; the log says why") from error
         numbers = [len(record.targets) for record in ours.records]
         groups = {ALL: list(range(len(pairs)))}
         for number in sorted(set(numbers)):

@@ -17,7 +17,14 @@ from typing import Protocol, runtime_checkable
 from repic.judges.benchmarks import Choice, choose_options
 from repic.judges.client import Judge
 from repic.metrics.captions.grammar_facts import Parser
-from repic.metrics.captions.judging import NO_JUDGE, PERCENT, JudgedMetric, Outcome, Source
+from repic.metrics.captions.judging import (
+    NO_JUDGE,
+    PERCENT,
+    JudgedMetric,
+    Outcome,
+    Source,
+    refuse_silence,
+)
 from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar, read_quizzes
 
@@ -183,7 +190,9 @@ class JudgedReader:
             Choice(one.caption, one.quiz.question, one.options)
             for one in map(asked.__getitem__, others)
         ]
-        for i, place in zip(others, choose_options(self.judge, choices), strict=True):
+        places = choose_options(self.judge, choices)
+        refuse_silence(places)
+        for i, place in zip(others, places, strict=True):
             if place is not None:
                 told[i] = asked[i].options[place]
         return [told.get(i) for i in range(len(asked))]

@@ -6,7 +6,7 @@ from itertools import product
 from repic.judges.benchmarks import TaggedFact, check_facts, extract_facts, match_facts
 from repic.judges.client import Judge
 from repic.metrics.captions.dcscore import Trial, Verdict
-from repic.metrics.captions.judging import NO_JUDGE
+from repic.metrics.captions.judging import NO_JUDGE, refuse_silence
 from repic.metrics.captions.metric import Captions
 from repic.parsing import find_names
 from repic.types import ImageSource
@@ -61,6 +61,7 @@ class JudgedFacts:
         """Yield place and trial of every caption that has an oracle, for one extraction."""
         texts = [captions.texts[i] for i in oracles]
         extracted = extract_facts(self._asked, texts, trial=extraction)
+        refuse_silence([some for some, t in zip(extracted, texts, strict=True) if t.strip()])
         ready: dict[int, tuple[Sequence[TaggedFact], Texts]] = {}
         for (i, oracle), facts in zip(oracles.items(), extracted, strict=True):
             if facts is not None and oracle is not None:

@@ -58,6 +58,21 @@ class Outcome:
     weight: int = 1
 
 
+def refuse_silence(answers: Sequence[object]) -> None:
+    """Raise if a model was asked and has answered nothing.
+
+    What is known without it, such as that a blank caption says nothing, is no score of a set.
+
+    Args:
+        answers: to questions that were asked; None where there was no answer.
+
+    Raises:
+        MetricFailed: there are answers, and all of them are None.
+    """
+    if answers and all(answer is None for answer in answers):
+        raise MetricFailed(f"the judge has answered none of {len(answers)} questions")
+
+
 class JudgedMetric(MeanMetric, ABC, Generic[S]):
     """A mean of captions' scores by one of several judges.
 

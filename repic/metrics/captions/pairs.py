@@ -17,7 +17,7 @@ from repic.metrics.captions.grammar_facts import (
     judge_facts,
     scene_facts,
 )
-from repic.metrics.captions.judging import NO_JUDGE, Source
+from repic.metrics.captions.judging import NO_JUDGE, Source, refuse_silence
 from repic.types import ImageSource
 
 
@@ -127,4 +127,9 @@ class JudgedPairs:
             if pair.picture is not None
         ]
         assert len(asked) == len(pairs), "applies() has said so"
-        return prefer(self.judge, asked, prompt=self.prompt)
+        found = prefer(self.judge, asked, prompt=self.prompt)
+        # Two equal captions are a tie that nobody is asked about.
+        refuse_silence(
+            [p for p, pair in zip(found, pairs, strict=True) if pair.first != pair.second]
+        )
+        return found

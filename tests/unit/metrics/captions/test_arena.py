@@ -83,12 +83,12 @@ def test_against_the_reference_by_hand(caption: str, score: float) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "by_all", "by_names"),
     [
-        # 3 right to 1 right; but the names are 0 to 1.
-        ("A red bear on the left.", "A bear, <bo>.", 1, 0),
+        # 3 right to 2 right; but the names are 0 to 1.
+        ("A red bear on the left.", "A bear, <bo>.", 1.0, 0.0),
         # 2 right - 1 false to 1 right: a tie; the names are -1 to 0.
-        ("A red bear, <mi>.", "A bear.", 0.5, 0),
-        ("A bear, <bo>.", "A red bear, <bo>.", 0, 0),
-        ("A bear, <bo>.", "<bo>. A bear.", 1, 1),
+        ("A red bear, <mi>.", "A bear.", 0.5, 0.0),
+        ("A bear, <bo>.", "A red bear, <bo>.", 0.0, 0.0),
+        ("A bear, <bo>.", "<bo>. A bear.", 1.0, 1.0),
     ],
 )
 def test_what_an_exact_judge_prefers(
