@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,11 @@ def arena(judge: Judge | None, source: str) -> Arena:
 METRICS: Sequence[Callable[..., JudgedMetric]] = (dcscore, caption_qa, arena)
 
 
+Wrap = Callable[[Callable], Callable]
+
+
 @contextmanager
-def exact(
-    wrap: Callable[[Callable], Callable] = lambda play: play,
-) -> Iterator[tuple[Judge, Server]]:
+def exact(wrap: Wrap = lambda play: play) -> Iterator[tuple[Judge, Server]]:
     """A judge behind an endpoint, whose answers ``wrap`` may spoil."""
     encoder = make_judge("http://127.0.0.1:1/v1").pictures
     references = {encoder.data_url(p): found for p, found in zip(PICTURES, REFERENCES, strict=True)}
@@ -158,8 +160,6 @@ def test_trials_are_asked_with_other_seeds_and_averaged() -> None:
 
 
 def test_without_pictures_a_fact_is_right_if_the_references_say_it() -> None:
-    from dataclasses import replace
-
     with exact() as (judge, server):
         rows = dcscore(judge, "judge").statistics(replace(captions(), images=None))
         assert not any("Check facts" in json.dumps(body) for body in server.bodies)
@@ -168,7 +168,7 @@ def test_without_pictures_a_fact_is_right_if_the_references_say_it() -> None:
             arena(judge, "judge").statistics(replace(captions(), images=None))
 
 
-def failing(*parts: str) -> Callable[[Callable], Callable]:
+def failing(*parts: str) -> Wrap:
     """A judge that is down for questions with one of these texts."""
 
     def wrap(play: Callable) -> Callable:
