@@ -27,7 +27,7 @@ class Arena(JudgedMetric[PairJudge]):
 
     Args:
         baselines: files of captions, see ``baselines`` (each system of a predictions.jsonl is
-            one); "reference" stands for the first reference caption.
+            one); "reference" stands for the longest reference caption.
         source: which of the judges.
         sources: judges by name.
     """
@@ -66,7 +66,7 @@ class Arena(JudgedMetric[PairJudge]):
             MetricFailed: a file has none of a picture.
         """
         if REFERENCE in self.baselines:
-            yield [references[0] if references else None for references in captions.references]
+            yield [max(group, key=len, default=None) for group in captions.references]
         keys = captions.keys
         for label, others in self._files.items():
             if keys is None:
