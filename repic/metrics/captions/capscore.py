@@ -31,6 +31,7 @@ from repic.parsing import find_names
 from repic.types import Mention, Scene
 
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
+COLUMNS = ("precision_claims", "recall_claims", "language", "b_capscore")
 Fact = tuple[str, str]
 Triple = tuple[str, ...]
 
@@ -43,7 +44,7 @@ class CapScore:
         unread: from a text to the clauses that ``parser`` passes over.
     """
 
-    names = ("precision_claims", "recall_claims", "language", "b_capscore")
+    names = COLUMNS
 
     def __init__(
         self, *, parser: Callable[[str], Scene], unread: Callable[[str], Collection[str]]
@@ -77,14 +78,7 @@ class CapScore:
         return rows
 
     def values(self, sums: Float[np.ndarray, "S 4"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        """Turn sums of rows into percent; NaN where no caption was counted."""
-        parts, ones = sums[:, :3], sums[:, 3:]
-        means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
-        # NaN counts as above 0: it stays what it is.
-        inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
-        harmonic = 3 / inverses.sum(axis=1)
-        columns = (*means.T, harmonic)
-        return {name: 100 * column for name, column in zip(self.names, columns, strict=True)}
+        return harmonic_values(sums)
 
     def _num_claims(self, caption: str, said: Scene) -> int:
         placed = [mention.name for mention in said.mentions if mention.name]
@@ -99,6 +93,17 @@ class CapScore:
         telling = sum(bool(scene.mentions or scene.background) for scene in parsed)
         fluent = sum(triple in known for triple in triples) / len(triples)
         return (telling / len(sentences) + fluent + len(set(sentences)) / len(sentences)) / 3
+
+
+def harmonic_values(sums: Float[np.ndarray, "S 4"]) -> dict[str, Float[np.ndarray, " S"]]:
+    """Turn sums of rows into percent, by column; NaN where no caption was counted."""
+    parts, ones = sums[:, :3], sums[:, 3:]
+    means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
+    # NaN counts as above 0: it stays what it is.
+    inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
+    harmonic = 3 / inverses.sum(axis=1)
+    columns = (*means.T, harmonic)
+    return {name: 100 * column for name, column in zip(COLUMNS, columns, strict=True)}
 
 
 class _Triples:
