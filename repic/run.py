@@ -92,7 +92,7 @@ def run(
     alone = settings.phase_without_model(cfg.method.phases)
     if alone is not None:
         if is_main:
-            {"rescore": rescore, "check_data": check_data}[alone](cfg, folder)
+            {"rescore": rescore, "check_data": check_data, "compare": compare}[alone](cfg, folder)
         return folder
     from repic.phases import loggers, pipeline
 
@@ -157,6 +157,18 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
     print(f"written to {paths[0]} and .json")
     if (complaint := check.complaint()) is not None:
         raise ValueError(f"data: {complaint}; {paths[0]} lists them")
+
+
+def compare(cfg: DictConfig, folder: Path) -> None:
+    """Let a judge choose between two systems' captions; print the table and keep it."""
+    from rich.console import Console
+
+    from repic.report.compared import terminal, write_compared
+
+    found = make(cfg.phase.compare)()
+    paths = write_compared(folder, found)
+    Console().print(terminal(found))
+    print(f"written to {paths[0]}, .csv and .json")
 
 
 def print_tables(folder: Path) -> None:

@@ -29,7 +29,7 @@ BESIDE = (
 GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
 # Phases that do their work alone and give a table of their own, not a run to compare.
-WITHOUT_MODEL = ("rescore", "check_data")
+WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
 
 def phase_without_model(phases: Sequence[str]) -> str | None:

@@ -36,7 +36,7 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
     return run.assemble(cfg, tmp_path, resolved)
 
 
-@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {"rescore", "check_data"}))
+@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
     real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
     cfg, choices = compose_run(
@@ -137,11 +137,11 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
-        "metrics": "default full",
-        "method": "zero_shot sft rl repic name_everybody pretrain rescore check_data",
+        "metrics": "default judged full",
+        "method": "zero_shot sft rl repic name_everybody pretrain rescore check_data compare",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
-        " multi_concept_5 quickstart pretrain_tiny rescore check_data"
+        " multi_concept_5 quickstart pretrain_tiny rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():
@@ -207,6 +207,7 @@ def test_every_leaf_is_read() -> None:
             "validate",
             "rescore",
             "check_data",
+            "compare",
         )
     }
     # A judge is one constructor's arguments, for the rewards and metrics that name it.
