@@ -145,8 +145,9 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
-    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric)
-    validation = make(cfg.phase.validate, metrics=metrics, rubric=None)
+    retrieval = make(cfg.retrieval)
+    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
+    validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)
     phases = {}
     for name in cfg.method.phases:
         if name == "grpo" and (rubric is None or not rubric.weights.any()):

@@ -15,7 +15,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from repic.types import Example
+from repic.types import Example, Reference
 
 from .concepts import Concept, Folders, Query, data_root, read_concepts, read_queries
 
@@ -99,6 +99,16 @@ class DreamBoothDataset:
             present=query.names,
             num_concepts=len(query.names),
         )
+
+    @property
+    def database(self) -> list[Reference]:
+        """Every concept of the database: whom a retriever looks among."""
+        return [concept.reference for concept in self._concepts.values()]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The concepts' categories, each once."""
+        return list(dict.fromkeys(concept.category for concept in self._concepts.values()))
 
     def _check(self, query: Query, file: Path) -> None:
         """Refuse rows that cannot be asked about."""

@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
+bench -> run -> phases -> {models, data, report, retrieval} -> {rewards, metrics, rl, toybox}
 -> judges -> parsing -> types
 """
 
@@ -19,7 +19,7 @@ LAYERS = (
     ("parsing",),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
-    ("models", "data", "report"),
+    ("models", "data", "report", "retrieval"),
     ("phases",),
     ("run", "sweep"),
     ("bench",),
@@ -39,6 +39,8 @@ HOMES = {
     "datasets": ("repic.bench.peer",),
     "wandb": (),
     "httpx": ("repic.judges",),
+    "faiss": ("repic.retrieval",),
+    "ultralytics": ("repic.retrieval",),
     "openai": (),
     # The judge of captions is not at hand to the rewards.
     "pycocoevalcap": ("repic.metrics",),
