@@ -249,7 +249,8 @@ def quieten() -> None:
     from repic.models.loading import disable_progress_bars
 
     disable_progress_bars()  # a run has a bar of its own
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 

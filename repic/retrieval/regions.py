@@ -11,22 +11,21 @@ def label_regions(mask: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
     Pixels belong together where they share a side. Rows are cut into runs, and runs of
     neighbouring rows that overlap are joined.
     """
+    height, width = mask.shape
+    framed = np.zeros((height, width + 2), dtype=np.int8)
+    framed[:, 1:-1] = mask
+    rows, columns = np.nonzero(np.diff(framed, axis=1))
+    runs = list(zip(rows[::2].tolist(), columns[::2].tolist(), columns[1::2].tolist(), strict=True))
+    parents = list(range(len(runs)))
+    above = 0  # the first run of the row above that may still touch
+    for run, (row, first, end) in enumerate(runs):
+        while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] <= first):
+            above += 1
+        for other in range(above, run):
+            if runs[other][0] == row or runs[other][1] >= end:
+                break
+            _join(parents, other, run)
     labels = np.zeros(mask.shape, dtype=np.int64)
-    parents: list[int] = []
-    runs: list[tuple[int, int, int]] = []  # row, first, end
-    above: list[int] = []
-    for row, line in enumerate(mask):
-        edges = np.flatnonzero(np.diff(line, prepend=False, append=False))
-        here = []
-        for first, end in edges.reshape(-1, 2).tolist():
-            run = len(runs)
-            runs.append((row, first, end))
-            parents.append(run)
-            here.append(run)
-            for other in above:
-                if runs[other][1] < end and first < runs[other][2]:
-                    _join(parents, other, run)
-        above = here
     numbers: dict[int, int] = {}
     for run, (row, first, end) in enumerate(runs):
         labels[row, first:end] = numbers.setdefault(_root(parents, run), len(numbers) + 1)

@@ -87,9 +87,10 @@ class Retriever:
             scenes: the dataset.
             folder: where indices are kept between runs.
         """
-        ids = tuple(scenes[i].id for i in range(len(scenes)))
+        examples = [scenes[i] for i in range(len(scenes))]
+        ids = tuple(example.id for example in examples)
         if ids not in self._chosen:
-            self._chosen[ids] = self._choose(scenes, folder)
+            self._chosen[ids] = self._choose(scenes, examples, folder)
         return self._chosen[ids]
 
     def introduce(self, scenes: Scenes, chosen: Chosen) -> list[Example]:
@@ -105,38 +106,59 @@ class Retriever:
                 examples[i] = replace(examples[i], references=found)
         return examples
 
-    def _choose(self, scenes: Scenes, folder: Path) -> Chosen:
+    def _choose(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> Chosen:
         names: list[tuple[str, ...]] = [()] * len(scenes)
         settings = [self.top_k, self.per_crop, self.min_similarity, self.proposer.version]
         seen: list[object] = [settings]
         for album in make_albums(scenes, size=self.scenes_per_album):
             index = open_index(folder, album.references, self.embedder)
             seen.append(index.version)
-            for i in album.scenes:
-                names[i], query = self._retrieve(scenes[i], album, index)
-                seen.append([scenes[i].id, query, names[i]])
+            queries = [examples[i] for i in album.scenes]
+            pictures = [_query(example) for example in queries]
+            found = self._search(queries, pictures, album, index)
+            for i, example, picture, some in zip(
+                album.scenes, queries, pictures, found, strict=True
+            ):
+                names[i] = some
+                seen.append([example.id, content_hash(picture), some])
         return Chosen(tuple(names), digest(seen))
 
-    def _retrieve(
-        self, example: Example, album: Album, index: ReferenceIndex
-    ) -> tuple[tuple[str, ...], str]:
-        """Return the names for one query, and the hash of its picture."""
-        if example.query is None:
-            raise ValueError(f"{example.id}: has no query picture to retrieve by")
-        picture = example.query.load()
-        boxes = self.proposer(picture, album.kinds)
-        crops = [cut(picture, box) for box in boxes]
-        top_k = self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
-        if not crops:
-            return (), content_hash(picture)
-        distances, rows = index.search(self.embedder(crops), self.per_crop or top_k)
-        found = nearest(distances, rows, top_k=top_k, furthest=self._furthest)
-        return tuple(index.names[row] for row in found), content_hash(picture)
+    def _search(
+        self,
+        queries: Sequence[Example],
+        pictures: Sequence[Image.Image],
+        album: Album,
+        index: ReferenceIndex,
+    ) -> list[tuple[str, ...]]:
+        """Return the names for each query of an album; its crops are embedded together."""
+        crops = [
+            [cut(picture, box) for box in self.proposer(picture, album.kinds)]
+            for picture in pictures
+        ]
+        flat = [crop for some in crops for crop in some]
+        vectors = iter(self.embedder(flat) if flat else [])
+        found = []
+        for example, some in zip(queries, crops, strict=True):
+            own = np.array([next(vectors) for _ in some])
+            top_k = self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
+            if not some:
+                found.append(())
+                continue
+            distances, rows = index.search(own, self.per_crop or top_k)
+            taken = nearest(distances, rows, top_k=top_k, furthest=self._furthest)
+            found.append(tuple(index.names[row] for row in taken))
+        return found
 
     @property
     def _furthest(self) -> float:
         """The squared distance of unit vectors with the least cosine that is taken."""
         return np.inf if self.min_similarity is None else 2 - 2 * self.min_similarity
+
+
+def _query(example: Example) -> Image.Image:
+    if example.query is None:
+        raise ValueError(f"{example.id}: has no query picture to retrieve by")
+    return example.query.load()
 
 
 def nearest(distances: np.ndarray, rows: np.ndarray, *, top_k: int, furthest: float) -> list[int]:
