@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.data.dreambooth import DreamBoothDataset
 from repic.retrieval.albums import cast_of, make_albums
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import ToyboxImage
 from repic.types import Cast, Example, Reference
+from tests.photos import CONCEPTS, draw_collection
 from tests.tiny import Noise, example
 
 SHARES = dict.fromkeys(("lookalike", "omit", "swap"), 0.0)
@@ -116,8 +119,8 @@ def test_the_resolution_does_not_change_the_albums() -> None:
 class Collection:
     """A dataset with a database."""
 
-    database = [Reference("<bo>", "a dog", Noise(1)), Reference("<mi>", "a cat", None)]
-    kinds = ["dog", "cat"]
+    database = (Reference("<bo>", "a dog", Noise(1)), Reference("<mi>", "a cat", None))
+    kinds = ("dog", "cat")
 
     def __len__(self) -> int:
         return 20
@@ -131,6 +134,14 @@ def test_a_database_is_one_album_of_those_with_pictures() -> None:
     assert album.scenes == list(range(20))
     assert [reference.name for reference in album.references] == ["<bo>"]
     assert album.kinds == ["dog", "cat"]
+
+
+def test_photos_are_looked_up_in_their_concept_database(tmp_path: Path) -> None:
+    photos = DreamBoothDataset(**draw_collection(tmp_path).write())
+    (album,) = make_albums(photos, size=2)
+    assert album.scenes == list(range(10))
+    assert {reference.name for reference in album.references} == set(CONCEPTS)
+    assert sorted(album.kinds) == ["dog", "vase"]
 
 
 class Bare:

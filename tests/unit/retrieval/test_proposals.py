@@ -30,7 +30,8 @@ def test_nearly_every_toy_has_a_box_and_few_boxes_have_no_toy(count: int, scale:
     )
     num_toys = num_found = num_wrong = 0
     for scene in scenes:
-        assert scene.query is not None and scene.scene is not None
+        assert scene.query is not None
+        assert scene.scene is not None
         boxes = REGIONS(scene.query.load(), [])
         toys = [mention.box for mention in scene.scene.mentions if mention.box is not None]
         num_toys += len(toys)
@@ -101,7 +102,7 @@ def test_windows_of_each_size_cover_the_picture(
                 w.x0 - 1e-6 <= point[0] <= w.x1 + 1e-6 and w.y0 - 1e-6 <= point[1] <= w.y1 + 1e-6
                 for w in own
             )
-    assert all(0 <= w.x0 and w.x1 <= width + 1e-6 and w.y1 <= height + 1e-6 for w in windows)
+    assert all(w.x0 >= 0 and w.x1 <= width + 1e-6 and w.y1 <= height + 1e-6 for w in windows)
 
 
 def test_neighbours_share_as_much_as_was_asked_for() -> None:

@@ -75,7 +75,7 @@ CONCEPTS = {"<red>": RED, "<green>": GREEN, "<blue>": BLUE, "<orange>": ORANGE}
 class Shop:
     """Queries of one database."""
 
-    kinds = ["paint"]
+    kinds = ("paint",)
 
     def __init__(self, *queries: Sequence[tuple[int, int, int]], num_concepts: int = 1) -> None:
         self.queries, self.num_concepts = queries, num_concepts
