@@ -199,8 +199,9 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
-    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric)
-    validation = make(cfg.phase.validate, metrics=metrics, rubric=None)
+    retrieval = make(cfg.retrieval)
+    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
+    validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)
     phases = {}
     for name in cfg.method.phases:
         if name == "grpo" and (rubric is None or not rubric.weights.any()):
@@ -304,7 +305,8 @@ def quieten() -> None:
     from repic.models.loading import disable_progress_bars
 
     disable_progress_bars()  # a run has a bar of its own
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 

@@ -96,47 +96,48 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.report import forms, render
-    from repic.report.estimates import CONFIDENCE
-    from repic.report.name_tables import with_protocols
+    from repic.report import comparison, forms, orderings, render, weighting
 
-    drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
-    if options.form in ("names", forms.EVERY):
-        runs = [with_protocols(run, **drawn) for run in runs]
-    weights: dict[str, float] = {}
-    if options.weights:
-        from repic.report import weighting
-
-        weights = weighting.parse_weights(options.weights)
-        runs = weighting.with_weighted_rewards(runs, weights, **drawn)
-        tables = forms.tables_of(options.form, runs)
-        first = next(iter(tables))
-        column, note = weighting.column(weights), weighting.note(weights)
-        tables[first] = forms.with_column(tables[first], column, note)
-    else:
-        tables = forms.tables_of(options.form, runs)
-    if options.against or options.orderings:
-        from repic.report import comparison, orderings
-
-        compare = comparison.Comparison(
-            num_samples=options.samples, seed=options.seed, weights=weights
-        )
-        if options.against:
-            for name, table in list(tables.items()):
-                found = comparison.differences(table, options.against, compare)
-                if forms.has_values(found):
-                    tables[f"{name}_against"] = found
-        if options.orderings:
-            found = orderings.founding_orderings(runs, compare)
-            console.print(orderings.terminal(found))
-            if folder:
-                orderings.write(folder, found)
+    weights = weighting.parse_weights(options.weights) if options.weights else {}
+    runs, tables = asked_tables(runs, options, weights)
+    compare = comparison.Comparison(num_samples=options.samples, seed=options.seed, weights=weights)
+    if options.against:
+        for name, table in list(tables.items()):
+            found = comparison.differences(table, options.against, compare)
+            if forms.has_values(found):
+                tables[f"{name}_against"] = found
+    if options.orderings:
+        judged = orderings.founding_orderings(runs, compare)
+        console.print(orderings.terminal(judged))
+        if folder:
+            orderings.write(folder, judged)
     for name, table in tables.items():
         console.print(render.terminal(table))
         if folder:
             render.write_tables(folder, name, table)
     if folder:
         print(f"written to {folder}")
+
+
+def asked_tables(
+    runs: list[Any], options: argparse.Namespace, weights: dict[str, float]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the runs, with what the tables need of their captions, and the tables by name."""
+    from repic.report import forms, weighting
+    from repic.report.estimates import CONFIDENCE
+    from repic.report.name_tables import with_protocols
+
+    drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
+    if options.form in ("names", forms.EVERY):
+        runs = [with_protocols(run, **drawn) for run in runs]
+    if weights:
+        runs = weighting.with_weighted_rewards(runs, weights, **drawn)
+    tables = forms.tables_of(options.form, runs)
+    if weights:
+        first = next(iter(tables))
+        column, note = weighting.column(weights), weighting.note(weights)
+        tables[first] = forms.with_column(tables[first], column, note)
+    return runs, tables
 
 
 def read_runs(folders: Sequence[Path], console: Any) -> list[Any]:

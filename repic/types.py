@@ -117,6 +117,24 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Cast:
+    """Who an example is about, for albums that several examples share; see ``repic.retrieval``.
+
+    ``references`` are the example's, with a picture of everybody of whom there is one, withheld or
+    not. ``introduced`` are the beings that they show and ``shown`` those in the query, whatever
+    they are called: equal texts for the same being.
+    """
+
+    references: tuple[Reference, ...]
+    introduced: frozenset[str]
+    shown: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(reference.name for reference in self.references)
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One sampled completion.
 

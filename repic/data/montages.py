@@ -148,6 +148,11 @@ class MontageDataset:
             if self._folder / subject.reference not in self._gone
         )
 
+    @property
+    def kinds(self) -> list[str]:
+        """What the subjects are, each once."""
+        return list(dict.fromkeys(subject.kind for subject in self._subjects.values()))
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -94,6 +94,11 @@ class PhotoDataset:
         """Every concept of the database whose picture is at hand, in the file's order."""
         return tuple(concept.reference for concept in self._concepts.values())
 
+    @property
+    def kinds(self) -> list[str]:
+        """The concepts' categories, each once."""
+        return list(dict.fromkeys(concept.category for concept in self._concepts.values()))
+
     def __len__(self) -> int:
         return len(self._queries)
 

@@ -59,6 +59,8 @@ class Evaluation:
         sampling: how; greedily, as a rule.
         metrics: a ``MetricSuite``; it names the numbers of concepts, each scored by itself.
         rubric: adds each caption's raw reward parts to its record; None adds none.
+        retrieval: introduces whom it finds, a ``repic.retrieval.retriever.Retriever``; None: whom
+            the data says, which RePIC calls skip-retrieval.
     """
 
     split: str
@@ -69,6 +71,7 @@ class Evaluation:
     metrics: Any
     rubric: Any
     demonstrations: str
+    retrieval: Any
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
@@ -77,6 +80,11 @@ class Evaluation:
             options = ", ".join((RIGHT, *FIELDS))
             raise ValueError(
                 f"phase.evaluate.demonstrations: {self.demonstrations!r} is not one of {options}"
+            )
+        if self.retrieval is not None and self.demonstrations != RIGHT:
+            raise ValueError(
+                f"phase.evaluate.demonstrations: {self.demonstrations} needs the data's own"
+                " references; set retrieval=skip"
             )
         sets = {count: self.dataset(context, count) for count in self.metrics.counts}
         found = {count: len(examples) for count, examples in sets.items()}
@@ -106,9 +114,19 @@ class Evaluation:
         return WrongReferences(examples, kind=self.demonstrations, seed=self.seed)
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
-        """Those examples, listed."""
+        """Those examples, listed, as the prompts show them."""
         dataset = self.dataset(context, count, **drawn)
-        return [dataset[i] for i in range(len(dataset))]
+        if self.retrieval is None or not len(dataset):
+            return [dataset[i] for i in range(len(dataset))]
+        return self.retrieval.introduce(dataset, self.chosen(context, count))
+
+    def chosen(self, context: Context, count: int) -> Any:
+        """Whom retrieval introduces, decided by rank 0 on the pictures that a model sees."""
+        chosen = None
+        if distributed.rank() == 0:
+            dataset, folder = self.dataset(context, count), context.cache / "retrieval"
+            chosen = self.retrieval.choose(dataset, folder=folder)
+        return distributed.from_main(chosen)
 
     def of_policy(self, policy: Any, context: Context) -> dict[str, float]:
         """Score a policy during training: ``{"3/accuracy": ...}``, nothing is kept."""
@@ -138,6 +156,8 @@ class Evaluation:
             which = [self.split, count, self.per_count, self.seed]
             if self.demonstrations != RIGHT:
                 which.append(self.demonstrations)
+            if self.retrieval is not None and examples:
+                which.append(self.chosen(context, count).version)
             key = store.key_of([stage.fingerprint, settings, which])
             answers = kept_answers(
                 context.cache / "captions" / f"{key}.jsonl",
@@ -218,7 +238,8 @@ class Evaluation:
                 caption=answer.text,
                 answers=example.answers,
                 present=example.present,
-                pool=example.pool,
+                # Somebody whom no reference introduces can be missed.
+                pool=tuple(dict.fromkeys((*example.pool, *example.present))),
                 rewards=part,
                 finished=answer.finished,
                 infos=tuple(r.info for r in example.references if r.info is not None),

@@ -134,6 +134,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         " repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
+        "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
