@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
+from repic.data import inventory
 from repic.report.runs import read_predictions
 from tests.integration.small import compose_run, start
 from tests.photos import LAYOUTS, draw_group, draw_montage_photos, photo
@@ -94,6 +95,26 @@ def test_montages_are_captioned_rewarded_and_shown_with_boxes(model: Path, tmp_p
     assert page.count('<div class="box"') == 2 + 5
     for name in (*predictions[0].present, *predictions[2].present):
         assert f"<span>{html.escape(name)}</span>" in page
+
+
+def test_what_is_at_hand_is_evaluated_and_what_is_not_is_counted(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inventory.tell_left_out.cache_clear()
+    draw_group(tmp_path / "data", "yollava")
+    photos = tmp_path / "data/yollava-data/test"
+    (photos / "brown-duck/1.png").unlink()
+    given = ("data=yollava", "method=zero_shot", f"data.root={tmp_path / 'data'}")
+    with pytest.raises(Exception, match=r"1 of 3 query photos.*yollava-data/test/brown-duck/1"):
+        start(model, tmp_path, *given, "metrics.counts=[1]", name="refused", letters=False)
+    skip = (*given, "metrics.counts=[1]", "data.missing=skip")
+    folder = start(model, tmp_path, *skip, letters=False)
+    assert len({p.id for p in read_predictions(folder)}) == 2
+    assert "1 of 3 prompts of yollava are left out" in caplog.text
+    shutil.rmtree(photos)
+    with pytest.raises(ValueError, match=r"data\.test: no example has 1 concepts"):
+        start(model, tmp_path, *skip, name="nothing", letters=False)
+    assert "3 of 3 prompts of yollava are left out" in caplog.text
 
 
 @pytest.fixture
