@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class AblationTable(Callback):
 
     def __init__(self) -> None:
         self.folder: Path | None = None
+        self.form = ""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         study = config.hydra.runtime.choices.get("study")
@@ -35,6 +37,7 @@ class AblationTable(Callback):
             label = settings.slug(list(config.hydra.overrides.task), str(config.name))
             group = Path(str(config.name)) / "sweeps" / label
         self.folder = Path(config.outputs) / group
+        self.form = check_form(config.table.form)
         # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
         os.environ["REPIC_SWEEP"] = str(group).replace("/sweeps/", "/")
         self._jobs.unlink(missing_ok=True)
@@ -58,7 +61,7 @@ class AblationTable(Callback):
             for table in tables:
                 Console().print(terminal(table))
             if tables:
-                print(f"written to {self.folder}/table.md, .csv and .tex")
+                print(f"written to {self.folder}, as .md, .csv and .tex")
 
     @property
     def _jobs(self) -> Path:
@@ -66,7 +69,7 @@ class AblationTable(Callback):
         return self.folder / "runs.jsonl"
 
     def _write(self) -> list[Any]:
-        """Write the tables of the runs so far; return those to be shown.
+        """Write the tables of the runs so far; return those of the form that was asked for.
 
         Runs that cannot stand in one table get one for each test set, and runs that contradict
         each other none: the log says so, and the sweep goes on.
@@ -93,8 +96,35 @@ class AblationTable(Callback):
             for name, table in tables.items():
                 if has_values(table):
                     write_tables(self.folder, f"{name}{suffix}", table)
-            main = tables["table"]
-            if len(groups) > 1:
-                main = replace(main, title=f"{main.title}: {told_apart(groups, number)}")
-            shown += [table for table in (main, tables["names"]) if has_values(table)]
+            asked = self._asked(tables, group)
+            for name, table in asked.items():
+                write_tables(self.folder, f"{name}{suffix}", table)
+                if len(groups) > 1:
+                    table = replace(table, title=f"{table.title}: {told_apart(groups, number)}")
+                shown.append(table)
         return shown
+
+    def _asked(self, tables: Mapping[str, Any], runs: Sequence[Any]) -> dict[str, Any]:
+        """The tables to show, by the names of their files."""
+        from repic.report.forms import has_values, tables_of
+
+        if self.form == "accuracy":
+            return {n: tables[n] for n in ("table", "names") if has_values(tables[n])}
+        try:
+            return tables_of(self.form, runs)
+        except ValueError as error:
+            log.warning("no table: %s", error)
+            return {}
+
+
+def check_form(form: str) -> str:
+    """Return a form that there is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from repic.report.forms import CHOICES
+
+    if form not in CHOICES:
+        raise ValueError(f"table.form: {form!r} is not one of {', '.join(CHOICES)}")
+    return form

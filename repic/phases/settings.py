@@ -23,6 +23,7 @@ BESIDE = (
     "logger",
     "hydra",
     "study",
+    "table",
     "debug.traceback",
     "guards",
 )
@@ -82,7 +83,7 @@ def slug(overrides: Sequence[str], name: str) -> str:
     for override in overrides:
         key = key_of_override(override)
         is_named = key == "experiment" and override.partition("=")[2] == name
-        if not is_named and key not in BESIDE and not key.startswith(("hydra.", GUARDS)):
+        if not is_named and key not in BESIDE and not key.startswith(("hydra.", "table.", GUARDS)):
             told.append(override.lstrip("+"))
     text = "+".join(sorted(told)) or "default"
     safe = re.sub(r"[^\w.+-]", "-", re.sub(r"[][{}'\" ]", "", text).replace(",", "_"))
