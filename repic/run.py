@@ -25,6 +25,9 @@ from repic.phases import settings
 
 log = logging.getLogger(__name__)
 
+STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
+SPLITS = ("train", "val", "test")
+
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
 
@@ -32,14 +35,19 @@ OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 def job(cfg: DictConfig) -> str:
     """Run one job and return its folder."""
     hydra_cfg = HydraConfig.get()
-    overrides = list(hydra_cfg.overrides.task)
-    choices = {k: v for k, v in hydra_cfg.runtime.choices.items() if not k.startswith("hydra")}
+    # Which study asks for a run changes nothing about it: several studies share their runs.
+    overrides = [o for o in hydra_cfg.overrides.task if settings.key_of_override(o) != STUDY]
+    choices = {
+        group: option
+        for group, option in hydra_cfg.runtime.choices.items()
+        if not group.startswith("hydra") and group != STUDY
+    }
     refuse_unknown_keys(cfg, choices, overrides)
     apply_debug(cfg, overrides)
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
-        has_tables = "rescore" not in cfg.method.phases
+        has_tables = settings.phase_without_model(cfg.method.phases) is None
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
             print_tables(folder)  # a multirun has one table at its end
         return str(folder)
@@ -81,8 +89,11 @@ def run(
         keep_log(folder / "run.log")
         store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
-    if "rescore" in cfg.method.phases:
-        return rescore(cfg, folder) if is_main else folder
+    alone = settings.phase_without_model(cfg.method.phases)
+    if alone is not None:
+        if is_main:
+            {"rescore": rescore, "check_data": check_data, "compare": compare}[alone](cfg, folder)
+        return folder
     from repic.phases import loggers, pipeline
 
     parts = assemble(cfg, folder, resolved)
@@ -101,7 +112,7 @@ def run(
     return folder
 
 
-def rescore(cfg: DictConfig, folder: Path) -> Path:
+def rescore(cfg: DictConfig, folder: Path) -> None:
     """Score caption files; print the table and keep it in the run's folder."""
     from rich.console import Console
 
@@ -114,7 +125,50 @@ def rescore(cfg: DictConfig, folder: Path) -> Path:
     for table in caption_tables(rows):
         Console().print(render.terminal(table))
     print(f"written to {paths[0]}, .csv and .json")
-    return folder
+
+
+def check_data(cfg: DictConfig, folder: Path) -> None:
+    """Look at every file of the data; print what was found and keep it in the run's folder.
+
+    Raises:
+        ValueError: something is missing or corrupt.
+    """
+    from rich.console import Console
+
+    from repic.report.data_check import notes, terminal, write_check
+
+    dataset = dataset_maker(cfg.data)
+
+    def open_split(split: str) -> Any:
+        # Every file is looked at, whatever the counts and the size.
+        asked = {"counts": [1, 2, 3, 4, 5], "size": 1, "seed": 0, "missing": "skip"}
+        try:
+            return dataset(split=split, **asked)
+        except HydraException as error:
+            raise ValueError(settings.explain(error)) from error
+
+    splits = [split for split in SPLITS if cfg.data.get(split) is not None]
+    check = make(cfg.phase.check_data)(open_split, splits)
+    paths = write_check(folder, check)
+    console = Console()
+    console.print(terminal(check))
+    for title, items in notes(check):
+        console.print(title, *items, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
+    print(f"written to {paths[0]} and .json")
+    if (complaint := check.complaint()) is not None:
+        raise ValueError(f"data: {complaint}; {paths[0]} lists them")
+
+
+def compare(cfg: DictConfig, folder: Path) -> None:
+    """Let a judge choose between two systems' captions; print the table and keep it."""
+    from rich.console import Console
+
+    from repic.report.compared import terminal, write_compared
+
+    found = make(cfg.phase.compare)()
+    paths = write_compared(folder, found)
+    Console().print(terminal(found))
+    print(f"written to {paths[0]}, .csv and .json")
 
 
 def print_tables(folder: Path) -> None:
@@ -145,8 +199,9 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
-    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric)
-    validation = make(cfg.phase.validate, metrics=metrics, rubric=None)
+    retrieval = make(cfg.retrieval)
+    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
+    validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)
     phases = {}
     for name in cfg.method.phases:
         if name == "grpo" and (rubric is None or not rubric.weights.any()):
@@ -175,9 +230,11 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         validate=lambda policy: validation.of_policy(policy, context),
         settings={**plain, "sampling": sampling, "sft": sft},
     )
-    needs_base = "base" in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
+    # What a run starts from is its base model; what it only judges may be anybody's.
+    called = "model" if "model" in cfg.method.evaluated else "base"
+    needs_base = called in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
     path = str(cfg.model.path)
-    base = Stage("base", path, fingerprint(path), None, 0.0) if needs_base else None
+    base = Stage(called, path, fingerprint(path), None, 0.0) if needs_base else None
     return {
         "context": context,
         "base": base,
@@ -202,7 +259,7 @@ def dataset_maker(data: DictConfig) -> Callable[..., Any]:
     def dataset(*, split: str, counts: Any, size: int, seed: int, **changes: Any) -> Any:
         node = data.get(split)
         if node is None:
-            splits = [key for key in ("train", "val", "test") if data.get(key) is not None]
+            splits = [key for key in SPLITS if data.get(key) is not None]
             raise ValueError(f"data.{split}: this data has no such split, only {splits}")
         asked = {"size": size, "seed": seed}
         given = {k: v for k, v in asked.items() if OmegaConf.is_missing(node, k)}
@@ -248,7 +305,8 @@ def quieten() -> None:
     from repic.models.loading import disable_progress_bars
 
     disable_progress_bars()  # a run has a bar of its own
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 

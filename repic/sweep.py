@@ -28,16 +28,21 @@ class AblationTable(Callback):
         self.folder: Path | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        label = settings.slug(list(config.hydra.overrides.task), str(config.name))
-        self.folder = Path(config.outputs) / str(config.name) / "sweeps" / label
+        study = config.hydra.runtime.choices.get("study")
+        if study:  # whose experiments have names of their own
+            group = Path("studies") / study
+        else:
+            label = settings.slug(list(config.hydra.overrides.task), str(config.name))
+            group = Path(str(config.name)) / "sweeps" / label
+        self.folder = Path(config.outputs) / group
         # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
-        os.environ["REPIC_SWEEP"] = f"{config.name}/{label}"
+        os.environ["REPIC_SWEEP"] = str(group).replace("/sweeps/", "/")
         self._jobs.unlink(missing_ok=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self.folder is None or job_return.status != JobStatus.COMPLETED:
             return
-        if "rescore" in config.method.phases:
+        if settings.phase_without_model(config.method.phases) is not None:
             return  # its table was printed, and there is no run to compare
         self.folder.mkdir(parents=True, exist_ok=True)
         # A file, because launchers may run jobs in processes with copies of this object.

@@ -69,10 +69,19 @@ class Mention:
 
 @dataclass(frozen=True)
 class Scene:
-    """Ground truth of a query image: everything in it, from left to right."""
+    """Ground truth of a query image: everything in it, from left to right.
+
+    Of photos it may be known who is where, and not what anybody looks like: then no mention has
+    attributes, and what a caption says of them can be neither right nor wrong.
+    """
 
     mentions: tuple[Mention, ...]
     background: str | None = None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether it tells what is there to see, and not only who is where."""
+        return self.background is not None or any(m.attributes for m in self.mentions)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,24 @@ class Example:
         """The prompt's pictures in the order in which the prompt shows them."""
         shown = [reference.image for reference in self.references if reference.image is not None]
         return (*shown, *([self.query] if self.query is not None else []))
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who an example is about, for albums that several examples share; see ``repic.retrieval``.
+
+    ``references`` are the example's, with a picture of everybody of whom there is one, withheld or
+    not. ``introduced`` are the beings that they show and ``shown`` those in the query, whatever
+    they are called: equal texts for the same being.
+    """
+
+    references: tuple[Reference, ...]
+    introduced: frozenset[str]
+    shown: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(reference.name for reference in self.references)
 
 
 @dataclass(frozen=True)

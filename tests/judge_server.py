@@ -133,4 +133,7 @@ def make_judge(base_url: str, cache: Path | None = None, **changes: Any) -> Judg
     return Judge(endpoint=Endpoint(**endpoint), retries=Retries(**retries), **rest)
 
 
-PROMPTS = ("claims", "verify", "coverage", "language", "prefer")
+PROMPTS = (
+    *("claims", "verify", "coverage", "language", "prefer"),
+    *("personal", "facts", "match", "check", "quiz"),
+)

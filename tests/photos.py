@@ -1,4 +1,4 @@
-"""A small photo collection in the published layout, drawn for a test."""
+"""Small photo collections in the published layouts, drawn for a test."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from repic.data.montage_list import FILE, read_montages
 
 CONCEPTS = {"<bo>": "dog", "<mi>": "dog", "<lu>": "dog", "<jug>": "vase", "<pot>": "vase"}
 
@@ -25,6 +27,8 @@ class Collection:
         (self.root / "real/queries.json").write_text(json.dumps(self.queries))
         return {
             "root": self.root,
+            "name": "dreambooth",
+            "missing": "refuse",
             "database": "real/database.json",
             "queries": "real/queries.json",
             "folders": {"dreambooth": "photos", "database_dreambooth": "real/crops"},
@@ -86,3 +90,105 @@ def overrides(root: Path) -> list[str]:
     places = [f"data.test.folders.{name}={place}" for name, place in files["folders"].items()]
     names = [f"data.test.{key}={files[key]}" for key in ("database", "queries")]
     return [f"data.root={root}", *names, *places]
+
+
+# Group of conf/data -> names and reference pictures, and photos with whom they show, as published.
+LAYOUTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "dreambooth": (
+        {"<dog>": "database_dreambooth/dog.jpg", "<fancy_boot>": "database_dreambooth/boot.jpg"},
+        {"dreambooth/dog/00.jpg": ["<dog>"], "dreambooth/fancy_boot/00.jpg": ["<fancy_boot>"]},
+    ),
+    "myvlm": (
+        {
+            "<asian_doll>": "database_myvlm/asian_doll.jpg",
+            "<cat_statue>": "database_myvlm/cat_statue.jpg",
+        },
+        {
+            "myvlm_data/asian_doll/asian_doll_1.jpg": ["<asian_doll>"],
+            "myvlm_data/cat_statue/cat_statue_1.jpg": ["<cat_statue>"],
+        },
+    ),
+    "yollava": (
+        {"<bo>": "database_yollava/bo.png", "<brown-duck>": "database_yollava/brown-duck.png"},
+        {
+            "yollava-data/bo/0.png": ["<bo>"],
+            "yollava-data/brown-duck/0.png": ["<brown-duck>"],
+            "yollava-data/brown-duck/1.png": ["<brown-duck>"],
+        },
+    ),
+    "repic_2": (
+        {
+            "<Anya>": "database_2_concepts/Anya.jpg",
+            "<Bond>": "database_2_concepts/Bond.jpg",
+            "<H>": "database_2_concepts/H.jpg",
+            "<T>": "database_2_concepts/T.jpg",
+        },
+        {
+            "query-image-2-concepts/Anya_and_Bond/Anya_and_Bond_1.jpg": ["<Anya>", "<Bond>"],
+            "query-image-2-concepts/H_and_T/H_and_T_1.jpg": ["<H>", "<T>"],
+        },
+    ),
+    "repic_4": (
+        {
+            "<thor>": "database_4_concepts/avengers/thor.jpg",
+            "<black widow>": "database_4_concepts/avengers/black widow.jpg",
+            "<scarlet witch>": "database_4_concepts/avengers/scalet witch.jpg",
+            "<hulk>": "database_4_concepts/avengers/hulk.jpg",
+            "<ironman>": "database_4_concepts/avengers/ironman.jpg",
+        },
+        {
+            "query-image-4-concepts/group photo_avengers.jpg": [
+                ["<thor>", "<black widow>", "<scarlet witch>", "<hulk>"],
+                ["<thor>", "<black widow>", "<scarlet witch>", "<ironman>"],
+            ]
+        },
+    ),
+}
+STEMS = {"repic_2": "2_concept", "repic_4": "4_concept"}
+PLACES = {
+    "yollava-data": "yollava-data/test",
+    "query-image-2-concepts": "repic/query-image-2-concepts",
+    "query-image-4-concepts": "repic/query-image-4-concepts",
+    **{
+        f"database_{kind}": f"repic/database_{kind}_images"
+        for kind in ("dreambooth", "myvlm", "yollava", "2_concepts", "4_concepts")
+    },
+}
+
+
+def place_of(published: str) -> str:
+    """Where conf/data looks for a published path, below the folder that holds all data."""
+    folder, _, rest = published.partition("/")
+    return f"{PLACES.get(folder, folder)}/{rest}"
+
+
+def draw_group(root: Path, group: str) -> dict[str, Any]:
+    """Draw a miniature of one of the published sets; return its queries."""
+    references, shown = LAYOUTS[group]
+    kind = STEMS.get(group, group)
+    database = {
+        name: {
+            "name": name.strip("<>").title(),
+            "image": f"./data/database_tot/{path}",
+            "info": "" if name == "<fancy_boot>" else f"{name} is somebody.",
+            "category": "being",
+        }
+        for name, path in references.items()
+    }
+    for shade, path in enumerate([*references.values(), *shown]):
+        photo(root / place_of(path), 10 * shade)
+    queries = {f"./data/{path}": names for path, names in shown.items()}
+    plural = "s" if group in STEMS else ""
+    folder = root / "repic"
+    (folder / f"database_{kind}{plural}.json").write_text(json.dumps({"concept_dict": database}))
+    (folder / f"{kind}_query_templates.json").write_text(json.dumps(queries))
+    return queries
+
+
+def draw_montage_photos(root: Path) -> None:
+    """Stand-ins for DreamBooth's photos that the list of montages names, no two alike."""
+    for shade, subject in enumerate(read_montages(FILE).subjects.values()):
+        for number, path in enumerate((subject.reference, *subject.photos)):
+            (root / "dreambooth" / subject.key).mkdir(parents=True, exist_ok=True)
+            colour = (8 * shade, 40 * number, 255 - 8 * shade)
+            Image.new("RGB", (16, 16), colour).save(root / "dreambooth" / path)

@@ -2,13 +2,16 @@
 
 Database: ``{"concept_dict": {"<bo>": {"name", "image", "info", "category"}, ...}, ...}``; its
 other key, ``path_to_concept``, repeats what the concepts say and is not read.
-Queries: ``{"path/of/photo.jpg": ["<bo>", ...], ...}``, the names of who is in each photo.
+Queries: ``{"path/of/photo.jpg": ["<bo>", ...], ...}``, the names of who is in each photo; or
+``{"path/of/photo.jpg": [["<bo>", ...], ...], ...}``, several prompts about a photo, each with the
+names that it asks for (RePIC's file for four concepts).
 Source: https://github.com/Hoar012/RAP-MLLM and https://github.com/oyt9306/RePIC.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +73,18 @@ class Concept:
 
 @dataclass(frozen=True)
 class Query:
-    """A photo and the names of who is in it; ``row`` counts from 1 in the file."""
+    """A photo and the names to find in it.
 
-    row: int
+    Attributes:
+        number: of the prompt in the file, from 1.
+        label: the photo's row in the file, from 1; with ``.`` and the prompt's number where a
+            photo has several, as in ``3.17``.
+        image: the photo.
+        names: who is in it, or whom of those the prompt asks for.
+    """
+
+    number: int
+    label: str
     image: FileImage
     names: tuple[str, ...]
 
@@ -87,23 +99,51 @@ def read_concepts(file: Path, folders: Folders) -> dict[str, Concept]:
 
 def read_queries(file: Path, folders: Folders, concepts: Mapping[str, Concept]) -> list[Query]:
     """Read a query file, in its order; every name must be one of the concepts."""
-    queries = []
-    for row, (path, names) in enumerate(_read_object(file).items(), start=1):
+    queries: list[Query] = []
+    for row, (path, value) in enumerate(_read_object(file).items(), start=1):
         place = f"{file}: row {row}, key {path!r}"
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-            raise ValueError(f'{place}: needs a list of names, such as ["<bo>"], not {names!r}')
-        for name in names:
-            if name not in concepts:
-                raise ValueError(
-                    f"{place}: {name!r} is not in the concept database ({len(concepts)} concepts);"
-                    " mend the name or add the concept"
-                )
-        if len(set(names)) != len(names):
-            raise ValueError(f"{place}: a name stands there twice: {names}")
-        queries.append(Query(row, _image(place, path, folders), tuple(names)))
+        image = _image(place, path, folders)
+        prompts, is_nested = _prompts(place, value)
+        for number, names in enumerate(prompts, start=1):
+            where = f"{place}, prompt {number}" if is_nested else place
+            _check_names(where, names, concepts)
+            label = f"{row}.{number}" if is_nested else str(row)
+            queries.append(Query(len(queries) + 1, label, image, tuple(names)))
     if not queries:
         raise ValueError(f"{file}: holds no queries")
     return queries
+
+
+def _prompts(place: str, value: Any) -> tuple[list[list[str]], bool]:
+    """Return the name lists of a photo's prompts, and whether they were a list of lists."""
+    needed = 'needs a list of names, such as ["<bo>"], or a list of such lists'
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{place}: {needed}, not {value!r}")
+    is_nested = isinstance(value[0], list)
+    prompts = value if is_nested else [value]
+    for names in prompts:
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"{place}: {needed}, and not both; found {names!r}")
+    asked = [frozenset(names) for names in prompts]
+    for number, names in enumerate(asked):
+        if names in asked[:number]:
+            first = asked.index(names) + 1
+            raise ValueError(
+                f"{place}: prompts {first} and {number + 1} ask for the same names; remove one"
+            )
+    return prompts, is_nested
+
+
+def _check_names(place: str, names: Sequence[str], concepts: Mapping[str, Concept]) -> None:
+    for name in names:
+        if name not in concepts:
+            close = difflib.get_close_matches(name, concepts, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; mend the name or add the concept"
+            raise ValueError(
+                f"{place}: {name!r} is not in the concept database ({len(concepts)} concepts){hint}"
+            )
+    if len(set(names)) != len(names):
+        raise ValueError(f"{place}: a name stands there twice: {names}")
 
 
 def read_known_names(file: Path) -> KnownNames:
@@ -162,14 +202,11 @@ def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
 
 
 def _image(place: str, published: str, folders: Folders) -> FileImage:
-    """Find a photo now, so that a long run does not stop at it."""
+    """Say where a photo belongs; whether it is there is ``inventory``'s business."""
     try:
-        path = folders.locate(published)
+        return FileImage(folders.locate(published))
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
-    if not path.is_file():
-        raise ValueError(f"{place}: there is no file {path}; put the photo there")
-    return FileImage(path)
 
 
 def _read_object(file: Path) -> dict[str, Any]:

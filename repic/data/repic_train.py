@@ -25,6 +25,14 @@ from typing import Any, NamedTuple
 
 from repic.data.concepts import data_root
 from repic.data.images import FileImage
+from repic.data.inventory import (
+    QUERY,
+    REFERENCE,
+    Inventory,
+    once,
+    settle_missing,
+    tell_left_out,
+)
 from repic.parsing import find_names
 from repic.types import Example, Reference
 
@@ -64,6 +72,8 @@ class RepicTrainDataset:
         counts: numbers of concepts; captions of others are left out.
         size: at most so many samples; None takes all.
         seed: decides the order, which samples are left out, and the suffixes.
+        missing: what to do about pictures that are not there: ``refuse`` them all with
+            ``how_to_get``, or ``skip`` the samples that need one, and say how many they are.
         how_to_get: what to download and where to put it, for the error message.
     """
 
@@ -77,6 +87,7 @@ class RepicTrainDataset:
         counts: Collection[int],
         size: int | None,
         seed: int,
+        missing: str,
         how_to_get: str,
     ) -> None:
         folder = data_root(root, how_to_get)
@@ -86,7 +97,12 @@ class RepicTrainDataset:
             found = read_samples(folder / samples, folder / images)
         except ValueError as error:
             raise ValueError(f"{error}\n{how_to_get}") from error
-        found = [sample for sample in found if sample.num_concepts in counts]
+        self.inventory = _inventory(found, how_to_get)
+        gone = settle_missing(self.inventory, missing)
+        at_hand = [s for s in found if gone.isdisjoint(image.path for image in s.images)]
+        if len(at_hand) < len(found):
+            tell_left_out(samples, len(found) - len(at_hand), len(found))
+        found = [sample for sample in at_hand if sample.num_concepts in counts]
         random.Random(f"repic/{seed}").shuffle(found)
         self.samples = found[:size]
         self.suffixes, self.seed = suffixes, seed
@@ -131,6 +147,19 @@ def read_samples(file: Path, images: Path) -> list[Sample]:
     return [_sample(f"{file}: row {row}", row, r, images) for row, r in enumerate(records, start=1)]
 
 
+def _inventory(samples: Sequence[Sample], how_to_get: str) -> Inventory:
+    shown = (image.path for sample in samples for image in sample.images[:-1])
+    return Inventory(
+        files={
+            REFERENCE: once(shown),
+            QUERY: once(sample.images[-1].path for sample in samples),
+        },
+        infos={},
+        targets=[sample.names for sample in samples if sample.names],
+        how_to_get=how_to_get,
+    )
+
+
 def _sample(place: str, row: int, record: Any, images: Path) -> Sample:
     if not isinstance(record, dict):
         raise ValueError(f"{place}: needs an object with image, problem, solution, not {record!r}")
@@ -145,12 +174,8 @@ def _sample(place: str, row: int, record: Any, images: Path) -> Sample:
     paths = [paths] if isinstance(paths, str) else paths
     if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
         raise ValueError(f"{place}, key 'image': needs a path or a list of paths, found {paths!r}")
-    files = [images / path for path in paths]
-    missing = [path for path in files if not path.is_file()]
-    if missing:
-        raise ValueError(f"{place}, key 'image': there is no file {missing[0]}; put it there")
     target, names = _solution(f"{place}, key 'solution'", method, record.get("solution"))
-    pictures = tuple(FileImage(path) for path in files)
+    pictures = tuple(FileImage(images / path) for path in paths)
     return Sample(row, method, pictures, problem.strip(), target, names)
 
 

@@ -21,6 +21,10 @@ _CHOICE = re.compile(
     r"(?:caption )?(?:(?P<letter>[ab])|(?P<tie>tie|equal|same))(?: is better| wins)?",
     re.IGNORECASE,
 )
+_LETTER = re.compile(
+    r"(?:(?:the )?(?:final )?(?:answer|choice|option)(?: is)?\s*:?\s*)?\(?([a-z])(?:[.):].*)?",
+    re.IGNORECASE,
+)
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _MARKUP = " \t\r\n*_`\"'[](){}.:!#"
 _MOST_OPENINGS = 50  # how many brackets may be tried: enough for prose, and linear in the text
@@ -136,6 +140,68 @@ def parse_choice(text: str) -> Choice | None:
     if first is None or last is None:
         return first or last
     return first if first == last else None
+
+
+def parse_facts(text: str) -> tuple[tuple[str, bool], ...] | None:
+    """Return the first JSON list of pairs of a fact and its relevance (1 or 0).
+
+    >>> parse_facts('[["A cat.", 1], ["It is cosy.", 0]]')
+    (('A cat.', True), ('It is cosy.', False))
+    """
+
+    def read(value: Any) -> tuple[tuple[str, bool], ...] | None:
+        if not isinstance(value, list):
+            return None
+        facts = [_fact(item) for item in value]
+        whole = tuple(fact for fact in facts if fact is not None)
+        return whole if len(whole) == len(value) else None
+
+    return _first_json(text, "[", read)
+
+
+def parse_matches(text: str, count: int, most: int) -> tuple[int | None, ...] | None:
+    """Return the first JSON list of ``count`` numbers from 0 to ``most``, less 1; None for 0.
+
+    >>> parse_matches("[2, 0, 2]", 3, 2), parse_matches("[3]", 1, 2)
+    ((1, None, 1), None)
+    """
+
+    def read(value: Any) -> tuple[int | None, ...] | None:
+        if not isinstance(value, list) or len(value) != count:
+            return None
+        if not all(type(item) is int and 0 <= item <= most for item in value):
+            return None
+        return tuple(item - 1 if item else None for item in value)
+
+    return _first_json(text, "[", read)
+
+
+def parse_letter(text: str, count: int) -> int | None:
+    r"""Return the place of the lettered option that the first or last line of an answer names.
+
+    >>> [parse_letter(t, 3) for t in ("**B**", "C. red", "So:\nAnswer: A", "A cat", "D", "A or B")]
+    [1, 2, 0, None, None, None]
+    """
+    lines = [line for line in text.splitlines() if line.strip(_MARKUP)]
+    if not lines:
+        return None
+    found = {_letter(line, count) for line in (lines[0], lines[-1])} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _letter(line: str, count: int) -> int | None:
+    plain = re.sub(r"[*_`\"'\[\]]", "", line).strip()
+    found = _LETTER.fullmatch(plain)
+    place = -1 if found is None else ord(found[1].upper()) - ord("A")
+    return place if 0 <= place < count else None
+
+
+def _fact(item: Any) -> tuple[str, bool] | None:
+    if not isinstance(item, list) or len(item) != 2:
+        return None
+    text, relevance = item
+    is_fact = isinstance(text, str) and text.strip() and relevance in (0, 1)
+    return (text.strip(), bool(relevance)) if is_fact else None
 
 
 def _choice(line: str) -> Choice | None:

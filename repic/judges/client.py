@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Picture = Image.Image | ImageSource
 
+_SEEDS_OF_A_TRIAL = 1000  # more than any attempts_unparsable
+
 
 @dataclass(frozen=True)
 class Question(Generic[T]):
@@ -39,11 +41,13 @@ class Question(Generic[T]):
         text: the whole prompt.
         parse: from the answer's text to its value, None if it has none; must not raise.
         pictures: shown before the text.
+        trial: 0, 1, ... for the same question asked several times, each with seeds of its own.
     """
 
     text: str
     parse: Callable[[str], T | None]
     pictures: tuple[Picture, ...] = ()
+    trial: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,10 +157,13 @@ class Judge:
         shown = [urls[id(picture)] for picture in question.pictures]
 
         def body(attempt: int) -> bytes:
-            seed = None if self.seed is None else self.seed + attempt
+            first = question.trial * _SEEDS_OF_A_TRIAL
+            seed = None if self.seed is None else self.seed + first + attempt
             return self.endpoint.body(question.text, shown, seed)
 
-        return Task(hashlib.sha256(body(0)).hexdigest(), question.parse, body)
+        # Without a seed the trials' requests are the same, and still are different questions.
+        trial = f"/{question.trial}".encode() if question.trial else b""
+        return Task(hashlib.sha256(body(0) + trial).hexdigest(), question.parse, body)
 
     def _ask(self, tasks: Sequence[Task], cache: OpenCache | None) -> dict[str, str | Failure]:
         """Ask what the cache does not know; its cost is counted even if it is interrupted."""

@@ -17,9 +17,14 @@ VARIABLES = {
     "verify": {"claims"},
     "coverage": {"caption", "units"},
     "language": {"caption", "low", "high"},
-    "prefer": {"first", "second", "names"},
+    "prefer": {"first", "second", "names", "references"},
+    "personal": {"first", "second", "names", "infos"},
+    "facts": {"caption"},
+    "match": {"facts", "oracle"},
+    "check": {"facts", "known"},
+    "quiz": {"caption", "question", "options"},
 }
-_MAY_BE_LEFT_OUT = {"names"}
+_MAY_BE_LEFT_OUT = {"names", "references", "infos", "known"}
 
 
 class Prompts:
@@ -31,17 +36,37 @@ class Prompts:
         coverage: which of the numbered ``units`` does the ``caption`` say?
         language: how well is the ``caption`` written, on a scale from ``low`` to ``high``?
         prefer: which of two captions, ``first`` (A) or ``second`` (B), describes the picture, in
-            which beings of these ``names`` are, better?
+            which beings of these ``names`` are, and which people describe by these
+            ``references``, better?
+        personal: which of two captions is the better personalized one, for somebody who knows
+            those with these ``names``, of whom the ``infos`` tell?
+        facts: takes a ``caption`` apart into facts, and says which of them tell what is to be seen.
+        match: which of the numbered facts ``oracle`` says the same as each of the ``facts``?
+        check: which of the numbered ``facts`` are right, given the picture and what is ``known``
+            of names?
+        quiz: which of the lettered ``options`` answers the ``question``, by the ``caption`` alone?
 
     A file that is missing, is no Jinja, uses a variable that it is not given, or does not use
     one that it is given, is a ``ValueError`` naming the file.
     """
 
     def __init__(
-        self, *, claims: str, verify: str, coverage: str, language: str, prefer: str
+        self,
+        *,
+        claims: str,
+        verify: str,
+        coverage: str,
+        language: str,
+        prefer: str,
+        personal: str,
+        facts: str,
+        match: str,
+        check: str,
+        quiz: str,
     ) -> None:
         files = {"claims": claims, "verify": verify, "coverage": coverage}
-        files |= {"language": language, "prefer": prefer}
+        files |= {"language": language, "prefer": prefer, "personal": personal}
+        files |= {"facts": facts, "match": match, "check": check, "quiz": quiz}
         self._files = files
         self._templates = {name: _load(name, file) for name, file in files.items()}
 

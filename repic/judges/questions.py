@@ -44,12 +44,16 @@ class Pair:
         names: of the beings in it that a caption may name, as captions write them.
         first: a caption.
         second: another.
+        references: what people say of the picture; may be empty.
+        infos: what is known of those with these names; may be empty.
     """
 
     picture: Picture
     names: tuple[str, ...]
     first: str
     second: str
+    references: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def extract_claims(judge: Judge, captions: Sequence[str]) -> list[tuple[str, ...
         for i, caption in enumerate(captions)
         if caption.strip()
     }
-    return _ask(judge, asked, [()] * len(captions))
+    return ask_some(judge, asked, [()] * len(captions))
 
 
 def verify_claims(
@@ -92,7 +96,7 @@ def verify_claims(
         for i, (picture, some) in enumerate(zip(pictures, claims, strict=True))
         if some
     }
-    return _ask(judge, asked, [()] * len(claims))
+    return ask_some(judge, asked, [()] * len(claims))
 
 
 def covered_units(
@@ -107,7 +111,7 @@ def covered_units(
         for i, (caption, some) in enumerate(zip(captions, units, strict=True))
         if some and caption.strip()
     }
-    return _ask(judge, asked, [(False,) * len(some) for some in units])
+    return ask_some(judge, asked, [(False,) * len(some) for some in units])
 
 
 def language_scores(judge: Judge, captions: Sequence[str]) -> list[LanguageScores | None]:
@@ -117,19 +121,21 @@ def language_scores(judge: Judge, captions: Sequence[str]) -> list[LanguageScore
         for i, caption in enumerate(captions)
         if caption.strip()
     }
-    return _ask(judge, asked, [LanguageScores(0.0, 0.0, 0.0)] * len(captions))
+    return ask_some(judge, asked, [LanguageScores(0.0, 0.0, 0.0)] * len(captions))
 
 
-def prefer(judge: Judge, pairs: Sequence[Pair]) -> list[Preference | None]:
+def prefer(
+    judge: Judge, pairs: Sequence[Pair], *, prompt: str = "prefer"
+) -> list[Preference | None]:
     """Choose between captions, each pair in both orders; a choice that changes is a tie.
 
     The conservative rule against the judge's liking for a position of
     https://arxiv.org/abs/2306.05685, section 3.4. The judge counts the changed ones as
     ``inconsistent``. Swapping ``first`` and ``second`` turns a score into 1 - score. Two equal
-    captions are a tie.
+    captions are a tie. ``prompt`` says what is better: "prefer" or "personal".
     """
     asked = [i for i, pair in enumerate(pairs) if pair.first != pair.second]
-    questions = [question for i in asked for question in _both_orders(judge, pairs[i])]
+    questions = [question for i in asked for question in _both_orders(judge, pairs[i], prompt)]
     choices: list[Choice | None] = [
         None if a is None else a.value for a in judge.ask_all(questions)
     ]
@@ -140,12 +146,12 @@ def prefer(judge: Judge, pairs: Sequence[Pair]) -> list[Preference | None]:
     return preferences
 
 
-def _both_orders(judge: Judge, pair: Pair) -> list[Question[Choice]]:
+def _both_orders(judge: Judge, pair: Pair, prompt: str) -> list[Question[Choice]]:
+    lists = {"names": pair.names, "references": pair.references, "infos": pair.infos}
+    given = {name: list(texts) for name, texts in lists.items()}
     return [
         Question(
-            judge.prompts.render("prefer", first=a, second=b, names=list(pair.names)),
-            parse_choice,
-            (pair.picture,),
+            judge.prompts.render(prompt, first=a, second=b, **given), parse_choice, (pair.picture,)
         )
         for a, b in ((pair.first, pair.second), (pair.second, pair.first))
     ]
@@ -168,7 +174,7 @@ def _parse_language(text: str) -> LanguageScores | None:
     return None if scores is None else LanguageScores(**scores)
 
 
-def _ask(judge: Judge, asked: Mapping[int, Question[T]], told: Sequence[T]) -> list[T | None]:
+def ask_some(judge: Judge, asked: Mapping[int, Question[T]], told: Sequence[T]) -> list[T | None]:
     """Ask some of the captions' questions; ``told`` holds what stands for all others."""
     answers: list[T | None] = list(told)
     for i, answer in zip(asked, judge.ask_all(list(asked.values())), strict=True):

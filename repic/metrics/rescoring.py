@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from repic.metrics import bootstrap
 from repic.metrics.bootstrap import Score
-from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.metric import CaptionKey, Captions
 from repic.metrics.cider_arrays import fast_cider_scores
 from repic.metrics.paper_names import END_MARK, Variant, count_paper_names, paper_pool
 from repic.metrics.recognition import NameCounts
@@ -33,6 +33,8 @@ class CaptionRecord:
         pool: names that the prompt introduced; None if that is not known.
         references: captions by people, for CIDEr.
         infos: what the prompt says of those in the pool.
+        prompt: the request; None if it is not known.
+        system: which model wrote it, where the file tells.
     """
 
     place: str
@@ -42,6 +44,12 @@ class CaptionRecord:
     pool: tuple[str, ...] | None = None
     references: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
+    prompt: str | None = None
+    system: str | None = None
+
+    @property
+    def key(self) -> CaptionKey:
+        return CaptionKey(self.image, self.targets, self.prompt)
 
     @property
     def text(self) -> str:

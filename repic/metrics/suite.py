@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics.bootstrap import Score
-from repic.metrics.captions.metric import CaptionMetric
+from repic.metrics.captions.metric import CaptionKey, CaptionMetric
 from repic.metrics.captions.scorer import CaptionScorer, Statistics
 from repic.metrics.cider import cider_scores
 from repic.metrics.recognition import count_names
@@ -105,13 +105,14 @@ class MetricSuite:
                 if pair[0].num_concepts == count
             ]
             pictures = [image for _, image in group if image is not None]
-            owners[str(count)] = [p.images[-1] if p.images else p.id for p, _ in group]
+            owners[str(count)] = [_image(p) for p, _ in group]
             groups[str(count)] = self.scorer.statistics(
                 self.scorer.read(
                     [p.caption for p, _ in group],
                     [p.answers for p, _ in group],
                     [p.infos for p, _ in group],
                     pictures if len(pictures) == len(group) else None,
+                    [CaptionKey(_image(p), p.present, p.prompt) for p, _ in group],
                 )
             )
         if not groups:
@@ -203,6 +204,11 @@ def metrics_of(sums: Float[np.ndarray, "S 7"]) -> dict[str, Float[np.ndarray, " 
         "cider": cider_mean,
         "overall": (accuracy + cider_mean) / 2,
     }
+
+
+def _image(prediction: Prediction) -> str:
+    """The picture that a prediction is about; its id where it shows none."""
+    return prediction.images[-1] if prediction.images else prediction.id
 
 
 def _as_cell(score: Score) -> Cell:

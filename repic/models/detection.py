@@ -19,7 +19,9 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from repic.models.directory import find_model, is_on_hub
@@ -108,15 +110,16 @@ class OpenVocabularyDetector:
         return None
 
     @cached_property
-    def _model(self) -> "_Model":
-        return _Model(self.path, self.device)
+    def _model(self) -> "ZeroShotModel":
+        return ZeroShotModel(self.path, self.device)
 
 
-class _Model:
+class ZeroShotModel:
     """A detector's weights and processor, whichever of the architectures it is."""
 
-    def __init__(self, path: str, device: str) -> None:
-        folder, kind = find_detector(path)
+    def __init__(self, path: str, device: str, *, key: str = KEY) -> None:
+        folder, kind = find_detector(path, key=key)
+        self.key = key
         model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
         self.reads_several = kind in _SEVERAL
         if device == "auto":
@@ -126,7 +129,17 @@ class _Model:
         self.processor: Any = AutoProcessor.from_pretrained(folder)
 
     def look(self, picture: Image.Image, queries: Sequence[str]) -> list[Detection]:
-        """Find the best box for every query by itself.
+        """Find the best box for every query by itself."""
+        found = []
+        for scores, corners in self.boxes(picture, queries):
+            best = int(scores.argmax())
+            found.append(Detection(scores[best].item(), Box(*corners[best].tolist())))
+        return found
+
+    def boxes(
+        self, picture: Image.Image, queries: Sequence[str]
+    ) -> list[tuple[Float[Tensor, " boxes"], Float[Tensor, "boxes 4"]]]:
+        """Return every query's score for every box, and the boxes, inside the picture.
 
         The processors' own reading gives a box to one query alone; of two concepts with the same
         description the second would never be found.
@@ -134,11 +147,11 @@ class _Model:
         if self.reads_several:
             inputs, outputs = self._forward(picture, [list(queries)])
             columns = [outputs.logits[:, :, [i]] for i in range(len(queries))]
-            return [self._best(picture, inputs, outputs, logits) for logits in columns]
+            return [self._read(picture, inputs, outputs, logits) for logits in columns]
         found = []
         for query in queries:
             inputs, outputs = self._forward(picture, [[query]])
-            found.append(self._best(picture, inputs, outputs, outputs.logits))
+            found.append(self._read(picture, inputs, outputs, outputs.logits))
         return found
 
     @torch.inference_mode()
@@ -153,14 +166,14 @@ class _Model:
         try:
             inputs = self.processor(images=picture, text=texts, **text)
         except ImportError as error:
-            raise ValueError(f"{KEY}: {' '.join(str(error).split())}") from None
+            raise ValueError(f"{self.key}: {' '.join(str(error).split())}") from None
         inputs = inputs.to(self.model.device)
         return inputs, self.model(**inputs)
 
-    def _best(
-        self, picture: Image.Image, inputs: Any, outputs: Any, logits: torch.Tensor
-    ) -> Detection:
-        """Let the processor turn a query's logits [1, boxes, tokens] into pixels; take the best."""
+    def _read(
+        self, picture: Image.Image, inputs: Any, outputs: Any, logits: Tensor
+    ) -> tuple[Float[Tensor, " boxes"], Float[Tensor, "boxes 4"]]:
+        """Let the processor turn a query's logits [1, boxes, tokens] into scores and pixels."""
         (found,) = self.processor.post_process_grounded_object_detection(
             SimpleNamespace(
                 logits=logits, pred_boxes=outputs.pred_boxes, input_ids=inputs.input_ids
@@ -168,18 +181,17 @@ class _Model:
             threshold=-1.0,  # all boxes
             target_sizes=[(picture.height, picture.width)],
         )
-        best = int(found["scores"].argmax())
-        corners = found["boxes"][best].cpu()
+        corners = found["boxes"].cpu()
         inside = corners.clamp(torch.zeros(4), torch.tensor([*picture.size, *picture.size]))
-        return Detection(found["scores"][best].item(), Box(*inside.tolist()))
+        return found["scores"].cpu(), inside
 
 
-def find_detector(path: str) -> tuple[Path, str]:
+def find_detector(path: str, *, key: str = KEY) -> tuple[Path, str]:
     """Return the directory of a detector, and which architecture it is."""
-    folder = find_model(path, key=KEY)
+    folder = find_model(path, key=key)
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind not in _SEVERAL + _ONE:
-        raise ValueError(f"{KEY}: {folder} is a {kind}, not one of {', '.join(_SEVERAL + _ONE)}")
+        raise ValueError(f"{key}: {folder} is a {kind}, not one of {', '.join(_SEVERAL + _ONE)}")
     return folder, kind
 
 

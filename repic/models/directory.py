@@ -80,6 +80,10 @@ def _download(name: str, key: str) -> Path:
 def _check(folder: Path) -> None:
     """Refuse a directory that lacks a file, naming the file."""
     if not (folder / "config.json").is_file():
+        if inside := sorted(file.parent for file in folder.glob("checkpoints/*/config.json")):
+            raise ValueError(
+                f"{folder}: is a run's folder; its models are {', '.join(map(str, inside))}"
+            )
         raise ValueError(f"{folder}: config.json is missing; this is not a model's directory")
     if not _weight_files(folder):
         raise ValueError(f"{folder}: there are no weights (*.safetensors)")

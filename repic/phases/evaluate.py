@@ -1,10 +1,9 @@
 """Write captions with a model, or without one, and score them for each number of concepts."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.metrics.protocols import protocol_cells
 from repic.phases import distributed, store
+from repic.phases.answers import Answer, Writer, kept_answers
 from repic.phases.context import Context, Stage
 from repic.types import Example, Prediction, Rollout
 
@@ -20,17 +20,7 @@ log = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
 
-
-class Answer(NamedTuple):
-    """One written caption.
-
-    ``finished`` is False when it was cut at the longest length; ``token_ids`` are the model's,
-    with the end token, and none where no model wrote it.
-    """
-
-    text: str
-    finished: bool
-    token_ids: tuple[int, ...] = ()
+TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
 
 
 def sample_texts(
@@ -69,6 +59,8 @@ class Evaluation:
         sampling: how; greedily, as a rule.
         metrics: a ``MetricSuite``; it names the numbers of concepts, each scored by itself.
         rubric: adds each caption's raw reward parts to its record; None adds none.
+        retrieval: introduces whom it finds, a ``repic.retrieval.retriever.Retriever``; None: whom
+            the data says, which RePIC calls skip-retrieval.
     """
 
     split: str
@@ -79,6 +71,7 @@ class Evaluation:
     metrics: Any
     rubric: Any
     demonstrations: str
+    retrieval: Any
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
@@ -87,6 +80,11 @@ class Evaluation:
             options = ", ".join((RIGHT, *FIELDS))
             raise ValueError(
                 f"phase.evaluate.demonstrations: {self.demonstrations!r} is not one of {options}"
+            )
+        if self.retrieval is not None and self.demonstrations != RIGHT:
+            raise ValueError(
+                f"phase.evaluate.demonstrations: {self.demonstrations} needs the data's own"
+                " references; set retrieval=skip"
             )
         sets = {count: self.dataset(context, count) for count in self.metrics.counts}
         found = {count: len(examples) for count, examples in sets.items()}
@@ -116,9 +114,19 @@ class Evaluation:
         return WrongReferences(examples, kind=self.demonstrations, seed=self.seed)
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
-        """Those examples, listed."""
+        """Those examples, listed, as the prompts show them."""
         dataset = self.dataset(context, count, **drawn)
-        return [dataset[i] for i in range(len(dataset))]
+        if self.retrieval is None or not len(dataset):
+            return [dataset[i] for i in range(len(dataset))]
+        return self.retrieval.introduce(dataset, self.chosen(context, count))
+
+    def chosen(self, context: Context, count: int) -> Any:
+        """Whom retrieval introduces, decided by rank 0 on the pictures that a model sees."""
+        chosen = None
+        if distributed.rank() == 0:
+            dataset, folder = self.dataset(context, count), context.cache / "retrieval"
+            chosen = self.retrieval.choose(dataset, folder=folder)
+        return distributed.from_main(chosen)
 
     def of_policy(self, policy: Any, context: Context) -> dict[str, float]:
         """Score a policy during training: ``{"3/accuracy": ...}``, nothing is kept."""
@@ -148,8 +156,16 @@ class Evaluation:
             which = [self.split, count, self.per_count, self.seed]
             if self.demonstrations != RIGHT:
                 which.append(self.demonstrations)
+            if self.retrieval is not None and examples:
+                which.append(self.chosen(context, count).version)
             key = store.key_of([stage.fingerprint, settings, which])
-            answers = cached_answers(context.cache / "captions" / f"{key}.jsonl", examples, write)
+            answers = kept_answers(
+                context.cache / "captions" / f"{key}.jsonl",
+                examples,
+                write,
+                portion=self.batch_size * distributed.world_size(),
+                label=f"captions of {stage.phase}, {count} concept{'' if count == 1 else 's'}",
+            )
             predictions += self.predictions(stage.phase, examples, answers, context)
             images += [example.query for example in examples]
         scores = self.metrics(predictions)
@@ -164,7 +180,8 @@ class Evaluation:
                 for count, cell in cells.items():
                     scores[count] |= cell
         for count, cell in scores.items():
-            log.info("%s, %s concepts: %s", stage.phase, count, brief(cell))
+            what = "1 concept" if count == "1" else f"{count} concepts"
+            log.info("%s, %s: %s", stage.phase, what, brief(cell))
         return predictions, scores
 
     def settings(self) -> dict[str, Any]:
@@ -188,7 +205,7 @@ class Evaluation:
             sampling=self.sampling,
         )
 
-    def writer(self, stage: Stage, context: Context) -> Callable[[Sequence[Example]], list[Answer]]:
+    def writer(self, stage: Stage, context: Context) -> Writer:
         """Something that answers; the model is loaded when the first answer is wanted."""
         if stage.phase in WRITERS_WITHOUT_MODEL:
             return WRITERS_WITHOUT_MODEL[stage.phase]
@@ -221,7 +238,8 @@ class Evaluation:
                 caption=answer.text,
                 answers=example.answers,
                 present=example.present,
-                pool=example.pool,
+                # Somebody whom no reference introduces can be missed.
+                pool=tuple(dict.fromkeys((*example.pool, *example.present))),
                 rewards=part,
                 finished=answer.finished,
                 infos=tuple(r.info for r in example.references if r.info is not None),
@@ -249,26 +267,10 @@ class Evaluation:
         return [scored.breakdown(i) for i in range(len(rollouts))]
 
 
-def cached_answers(
-    path: Path,
-    examples: Sequence[Example],
-    write: Callable[[Sequence[Example]], Sequence[Answer]],
-) -> list[Answer]:
-    """Read captions that were written before, or write them and keep them."""
-    rows = distributed.from_main(store.read_lines(path))
-    # Captions that were kept without their tokens are written anew.
-    kept = [row["id"] for row in rows if "token_ids" in row]
-    if kept != [example.id for example in examples]:
-        answers = write(examples)
-        rows = [{"id": e.id, **a._asdict()} for e, a in zip(examples, answers, strict=True)]
-        if distributed.rank() == 0:
-            store.write_lines(path, rows)
-    return [Answer(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]
-
-
 def brief(cell: Mapping[str, Any]) -> str:
-    """A line for the log."""
-    return "  ".join(f"{k} {v:.1f}" for k, v in cell.items() if isinstance(v, float))
+    """A line for the log; the tables have the rest."""
+    numbers = {name: cell[name] for name in TOLD if isinstance(cell.get(name), float)}
+    return "  ".join(f"{name} {value:.1f}" for name, value in numbers.items())
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[dict[str, Any]]:

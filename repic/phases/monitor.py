@@ -1,7 +1,6 @@
 """What happens after every iteration of a phase: numbers, progress, validation, checkpoint."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,22 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pytorch_lightning.loggers import Logger
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import nn
 
 from repic.phases import distributed, store
 from repic.phases.loggers import JsonlLogger
+from repic.phases.progress import ProgressLine
 
 log = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LINES = 15.0
 
 
 @runtime_checkable
@@ -171,45 +161,3 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
     monitor.saved = module.iteration
     module.load_extra_state(state["extra"])
     return state["optimizer"]
-
-
-class ProgressLine:
-    """A bar on a terminal, a line now and then in a log file; both say how long it will take."""
-
-    def __init__(self, phase: str, iterations: int, show: Mapping[str, str]) -> None:
-        self.phase, self.iterations, self.show = phase, iterations, show
-        self.bar: Progress | None = None
-        self.begun, self.begun_at, self.last_line = time.monotonic(), 0, 0.0
-
-    def start(self, iteration: int) -> None:
-        """Begin at ``iteration`` iterations done."""
-        self.begun, self.begun_at = time.monotonic(), iteration
-        if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-            bar = self.bar = Progress(*columns, *times)
-            bar.start()
-            bar.add_task(self.phase, total=self.iterations, completed=iteration, text="")
-
-    def update(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """Show the numbers that are asked for."""
-        shown = [f"{k} {metrics[key]:.3g}" for k, key in self.show.items() if key in metrics]
-        if not shown:
-            return
-        now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=iteration, text="  ".join(shown))
-        elif now - self.last_line > SECONDS_BETWEEN_LINES or iteration == self.iterations:
-            self.last_line = now
-            pace = (now - self.begun) / max(iteration - self.begun_at, 1)
-            left = pace * (self.iterations - iteration)
-            text = "  ".join(shown)
-            log.info(
-                "%s %d/%d  %s  %.0f s left", self.phase, iteration, self.iterations, text, left
-            )
-
-    def stop(self) -> None:
-        """Leave the terminal as it was."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None

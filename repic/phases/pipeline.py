@@ -37,15 +37,15 @@ def run_method(
         context: the run.
         base: the model to start from; None for methods that need none.
         phases: in the order in which they run, each from the model of the one before.
-        evaluated: "base", names of phases, or of what captions without a model; a phase that
-            does not run is passed over.
+        evaluated: "base" or "model", names of phases, or of what captions without a model; a
+            phase that does not run is passed over.
         evaluation: how.
         record: what the summary says of the run beside its results.
     """
     begun = time.perf_counter()
     for part in (*phases.values(), evaluation):
         part.check(context)
-    stages = {} if base is None else {"base": base}
+    stages = {} if base is None else {base.phase: base}
     stage = base or Stage("nothing", "", "", None, 0.0)
     for name, phase in phases.items():
         stage = phase.run(context, stage)

@@ -129,6 +129,7 @@ class Rescore:
             [record.references for record in found.records],
             [record.infos for record in found.records],
             images,
+            [record.key for record in found.records],
         )
 
 

@@ -15,9 +15,31 @@ from typing import Any
 
 # Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
 # belong here so that a run which one of them has stopped can go on with another limit.
-BESIDE = ("seed", "name", "outputs", "fresh", "logger", "hydra", "debug.traceback", "guards")
+BESIDE = (
+    "seed",
+    "name",
+    "outputs",
+    "fresh",
+    "logger",
+    "hydra",
+    "study",
+    "debug.traceback",
+    "guards",
+)
 GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
+# Phases that do their work alone and give a table of their own, not a run to compare.
+WITHOUT_MODEL = ("rescore", "check_data", "compare")
+
+
+def phase_without_model(phases: Sequence[str]) -> str | None:
+    """Return the phase that needs no model, if a method is one.
+
+    Example:
+        >>> phase_without_model(["rescore"]), phase_without_model(["sft", "grpo"])
+        ('rescore', None)
+    """
+    return next((name for name in phases if name in WITHOUT_MODEL), None)
 
 
 def key_of_override(override: str) -> str:

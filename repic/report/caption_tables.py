@@ -45,6 +45,21 @@ GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
         " harmonic mean. By toybox's grammar, in %.",
     ),
     (
+        "by judges",
+        {
+            "dcscore": "DCScore",
+            "dcscore_precision": "P",
+            "dcscore_recall": "R",
+            "caption_qa": "QA",
+            "arena": "arena",
+            "arena_inconsistent": "turns",
+        },
+        "DCScore: mean of two F1 (P: right facts by facts; R: facts that are told by facts), in %;"
+        " QA: CaptionQA, what can be answered from the caption, in %; arena: wins less losses"
+        " against the baselines, from -100 to 100; turns: choices that change with the order, in"
+        " %. By toybox's grammar or by a model: metrics.scorers.<metric>.source.",
+    ),
+    (
         "by themselves",
         {
             "self_bleu": "Self-BLEU",
@@ -71,10 +86,15 @@ GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
     ),
 )
 HIGH_IS_GOOD = frozenset(
-    name for title, columns, _ in GROUPS if "references" in title for name in columns
-)
-# Two of BLEU's four orders are enough against the prompt.
+    name
+    for title, columns, _ in GROUPS
+    if "references" in title or "judges" in title
+    for name in columns
+) - {"arena_inconsistent"}
+# Two of BLEU's four orders are enough against the prompt. How much a judge left out is in the
+# files, and in the log where it is anything.
 _UNSHOWN = frozenset({"copy_bleu_2", "copy_bleu_3"})
+_UNSHOWN |= {f"{name}_unjudged" for name in ("dcscore", "caption_qa", "arena")}
 
 
 def grouped(names: Collection[str]) -> list[tuple[str, dict[str, str], str]]:

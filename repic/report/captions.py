@@ -137,7 +137,8 @@ def _record(place: str, row: Any) -> CaptionRecord:
         )
     if len(set(names)) != len(names):
         raise ValueError(f"{place}, field 2 (names): a name stands there twice: {_shown(names)}")
-    return CaptionRecord(place, image, tuple(names), caption)
+    prompt = row[3] if len(row) > 3 and isinstance(row[3], str) else None
+    return CaptionRecord(place, image, tuple(names), caption, prompt=prompt)
 
 
 def _predictions(file: Path, label: str) -> list[CaptionSet]:
@@ -157,7 +158,15 @@ def _predictions(file: Path, label: str) -> list[CaptionSet]:
                 f"{place}: 'present' holds {min(unknown)!r}, which is not in 'pool'; mend one"
             )
         record = CaptionRecord(
-            place, p.images[-1], p.present, p.caption, p.pool, p.answers, p.infos
+            place,
+            p.images[-1],
+            p.present,
+            p.caption,
+            p.pool,
+            p.answers,
+            p.infos,
+            p.prompt,
+            p.phase,
         )
         groups.setdefault((p.phase, p.num_concepts), []).append(record)
     return [

@@ -14,9 +14,9 @@ from repic.report.tables import ALL, LABELS, Table
 from repic.types import Example, Prediction
 
 # Phases whose captions are shown, and as whose: the names everybody has no picture of.
-AUTHORS = {"base": "base model", "sft": "before RL (SFT)", "grpo": "after RL"}
+AUTHORS = {"base": "base model", "model": "model", "sft": "before RL (SFT)", "grpo": "after RL"}
 
-SHORT = {"base": "base model", "sft": "SFT", "grpo": "RL"}
+SHORT = {"base": "base model", "model": "model", "sft": "SFT", "grpo": "RL"}
 
 # A dataset may count its examples anew for every number of concepts.
 SceneKey = tuple[str, int]
@@ -71,7 +71,7 @@ def write_run_report(
 
 def headline(run: Run) -> list[Fact]:
     """Before and after RL; or the last model alone, if there is nothing to compare it with."""
-    trained = [phase for phase in ("base", "sft", "grpo") if phase in run.metrics]
+    trained = [phase for phase in ("base", "model", "sft", "grpo") if phase in run.metrics]
     if not trained:
         return []
     before, after = trained[max(0, len(trained) - 2)], trained[-1]

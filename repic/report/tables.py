@@ -18,7 +18,7 @@ SEED = "seed"
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.
 SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
-LABELS = {**SHARED, "grpo": "+ RL"}
+LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
 # Who names everybody that a retriever found says what the retriever says.
 RETRIEVER = "the retriever itself (upper bound)"
 

@@ -18,7 +18,7 @@ from repic.types import Example, Mention, Scene
 
 
 class BindingReward:
-    """Component ``binding``, in [0, 1]; NaN where the true scene is unknown or holds no name.
+    """Component ``binding``, in [0, 1]; NaN where no true scene is described, or holds no name.
 
     Args:
         parser: from a caption to the mentions that it makes.
@@ -31,16 +31,17 @@ class BindingReward:
         self.parser, self.tasks = parser, frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
-        if example.task not in self.tasks or example.scene is None:
+        scene = example.scene
+        if example.task not in self.tasks or scene is None or not scene.is_described:
             return {"binding": float("nan")}
-        beings = {being.name: being for being in example.scene.mentions if being.name}
+        beings = {being.name: being for being in scene.mentions if being.name}
         if not beings:
             return {"binding": float("nan")}
         credits: dict[str, float] = {}
         for mention in self.parser(caption).mentions:
             # Only the first use of a name counts: a second try would be a free guess.
             if mention.name in beings and mention.name not in credits:
-                credits[mention.name] = _credit(mention, beings[mention.name], example.scene)
+                credits[mention.name] = _credit(mention, beings[mention.name], scene)
         num_names = max(len(beings), len(find_names(caption)))
         return {"binding": sum(credits.values()) / num_names}
 

@@ -46,7 +46,7 @@ class GrammarClaims:
         self.parser, self.unread, self.needs_pointability = parser, unread, needs_pointability
 
     def applies(self, example: Example) -> bool:
-        return example.scene is not None
+        return example.scene is not None and example.scene.is_described
 
     def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
         return [self._find(c, e.scene) for c, e in zip(captions, examples, strict=True)]

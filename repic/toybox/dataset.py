@@ -7,8 +7,8 @@ from typing import Any
 
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
-from repic.toybox.world import SPLITS, Toy, draw_names, lookalikes, toys
-from repic.types import Example, ImageSource, Mention, Reference, Scene
+from repic.toybox.world import SLOTS, SPLITS, Toy, draw_names, lookalikes, toys
+from repic.types import Cast, Example, ImageSource, Mention, Reference, Scene
 
 MIN_CONCEPTS, MAX_CONCEPTS = 1, 5
 
@@ -96,6 +96,40 @@ class CaptionDataset:
         rng = random.Random(f"toybox/{key}")
         count = rng.choices(list(self.counts), list(self.counts.values()))[0]
         return caption_example(key, self.split, count, rng, self.rules, self.questions, self.scale)
+
+    def cast(self, index: int) -> Cast:
+        """Say who is who in an example: a portrait of everybody introduced, and every toy shown."""
+        example = self[index]
+        # The same dice, so that the same portraits are taken, and none is withheld.
+        open_rules = replace(self.rules, drop_image=0.0)
+        pictured = CaptionDataset(
+            self.split,
+            counts=self.counts,
+            size=self.size,
+            seed=self.seed,
+            rules=open_rules,
+            questions=self.questions,
+            scale=self.scale,
+        )[index]
+        assert example.scene is not None
+        return Cast(
+            references=tuple(
+                replace(own, image=other.image)
+                for own, other in zip(example.references, pictured.references, strict=True)
+            ),
+            introduced=frozenset(
+                _being(toy.attributes)
+                for reference in pictured.references
+                if isinstance(reference.image, stage.ToyboxImage)
+                for toy, _ in reference.image.beings
+            ),
+            shown=frozenset(_being(mention.attributes) for mention in example.scene.mentions),
+        )
+
+
+def _being(attributes: Mapping[str, str]) -> str:
+    """A toy's identity is its attributes."""
+    return " ".join(attributes[slot] for slot in SLOTS)
 
 
 def caption_example(

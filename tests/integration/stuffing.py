@@ -2,7 +2,7 @@
 
     python -m tests.integration.stuffing
 
-prints the table of experiments/README.md: the mean total of each policy, conditions applied, as a
+prints the table of experiments/stuffing.md: the mean total of each policy, conditions applied, as a
 percentage of what the honest captioner earns under the same configuration.
 """
 

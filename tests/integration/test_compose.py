@@ -1,11 +1,16 @@
 """Every configuration composes, makes what it names, and holds no key that nothing reads."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,8 +25,9 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("bench", "experiment", "hydra", "phase")
+    if path.parent.name not in ("bench", "experiment", "hydra", "phase", "study")
 )
+STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 
 
 def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
     return run.assemble(cfg, tmp_path, resolved)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "rescore"])
+@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
     real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
     cfg, choices = compose_run(
@@ -66,6 +72,50 @@ def test_no_experiment_has_a_key_that_the_base_lacks(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_says_what_it_asks_and_its_jobs_compose(name: str) -> None:
+    text = (CONF / "study" / f"{name}.yaml").read_text()
+    assert text.splitlines()[0] == "# @package _global_"
+    assert f"+study={name}" in text.splitlines()[1]
+    assert text.splitlines()[2].startswith("# ")  # the question, and how long it takes
+    sweeper = yaml.safe_load(text)["hydra"]["sweeper"]["params"]
+    overrides = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweeper.items()])
+    tried = [
+        [f"{o.input_line.partition('=')[0]}={v}" for v in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [o.input_line]
+        for o in overrides
+    ]
+    assert any(len(values) > 1 for values in tried)
+    for jobs in zip_longest(*tried):  # every value of every key, once
+        job = [one or values[0] for one, values in zip(jobs, tried, strict=True)]
+        cfg, _ = compose_run(*job)
+        assert "hydra" not in cfg
+
+
+def test_a_study_is_a_multirun_whose_runs_others_share(tmp_path: Path) -> None:
+    """Nothing is done twice, and which study has asked for a run is not on its record."""
+    command = [sys.executable, "-m", "repic.run"]
+    small = ["debug=fast", f"outputs={tmp_path}", "method=name_everybody", "metrics.counts=[1]"]
+    first = subprocess.run(
+        [*command, "+study=table_multi", "seed=0", *small],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert (tmp_path / "studies/table_multi/table.md").is_file()
+    runs = sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json"))
+    assert len(runs) == 2
+    assert first.stdout.count("finished: ") == 2
+    assert "already done" not in first.stdout  # what the command line says is not tried as well
+    assert not any("study=" in path.read_text() for path in runs)
+    assert not any('"study"' in path.read_text() for path in runs)
+    again = subprocess.run(
+        [*command, "+study=table_single", "seed=0", *small],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert again.stdout.count("already done") == 2
+    assert sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json")) == runs
+
+
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option_composes(group: str, option: str) -> None:
     _, choices = compose_run(f"{group}={option}")
@@ -80,17 +130,19 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed repic",
-        "data": "toybox toybox_repic dreambooth repic_train noise",
+        "data": "toybox toybox_repic dreambooth myvlm yollava repic_2 repic_4 montages"
+        " repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
+        "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
-        "metrics": "default full",
-        "method": "zero_shot sft rl repic name_everybody pretrain rescore",
+        "metrics": "default judged full",
+        "method": "zero_shot sft rl repic name_everybody pretrain rescore check_data compare",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
-        " multi_concept_5 quickstart pretrain_tiny rescore"
+        " multi_concept_5 quickstart pretrain_tiny rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():
@@ -155,6 +207,8 @@ def test_every_leaf_is_read() -> None:
             "evaluate",
             "validate",
             "rescore",
+            "check_data",
+            "compare",
         )
     }
     # A judge is one constructor's arguments, for the rewards and metrics that name it.

@@ -10,34 +10,18 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from repic.report.runs import read_predictions
-from tests.integration.small import start, summary_of
+from tests.integration.small import compose_run, start, summary_of
 from tests.photos import draw_collection
-
-CONF = Path(__file__).parents[2] / "conf/data/dreambooth.yaml"
 
 
 def compose() -> DictConfig:
     """The configuration as an evaluation completes it."""
-    config = OmegaConf.create({"data": OmegaConf.load(CONF)})
+    config, _ = compose_run("data=dreambooth")
     config.data.test.update(counts=[1], size=500, seed=0)
     return config
-
-
-def test_without_photos_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REPIC_DATA", raising=False)
-    with pytest.raises(Exception, match=r"no folder is set") as raised:
-        instantiate(compose().data.test)
-    for part in ("REPIC_DATA", "github.com/google/dreambooth (CC BY 4.0)", "dreambooth/<subject>/"):
-        assert part in str(raised.value)
-
-
-def test_the_configured_files_are_the_ones_the_mend_names() -> None:
-    test = compose().data.test
-    for name in (test.database, test.queries, *test.folders.values()):
-        assert re.search(rf"^  {re.escape(name)}\b", test.how_to_get, re.MULTILINE)
 
 
 @pytest.fixture

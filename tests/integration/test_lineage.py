@@ -78,3 +78,16 @@ def test_concurrent_jobs_do_not_both_compute_it(model: Path, tmp_path: Path) -> 
     # With the times: what was computed once is the same to the last digit.
     logged = [(tmp_path / name / "seed_0" / "metrics.jsonl").read_text() for name in "ab"]
     assert logged[0] == logged[1] != ""
+
+
+def test_a_checkpoint_is_evaluated_to_what_its_own_run_says_of_it(
+    model: Path, tmp_path: Path
+) -> None:
+    folder = start(model, tmp_path, name="one")
+    checkpoint = summary_of(folder)["phases"][-1]["checkpoint"]
+    alone = start(Path(checkpoint), tmp_path, "method=evaluate", name="two")
+    metrics = summary_of(alone)["metrics"]
+    assert set(metrics) == {"name_everybody", "model"}
+    assert metrics["model"] == summary_of(folder)["metrics"]["grpo"]
+    with pytest.raises(ValueError, match=r"is a run's folder; its models are .*/checkpoints/grpo"):
+        start(folder, tmp_path, "method=evaluate", name="three")

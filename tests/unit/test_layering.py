@@ -1,6 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> {run, sweep, table} -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
+bench -> {run, sweep, table} -> phases -> {models, data, report, retrieval}
+-> {rewards, metrics, rl, toybox}
 -> judges -> parsing -> types
 """
 
@@ -19,7 +20,7 @@ LAYERS = (
     ("parsing",),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
-    ("models", "data", "report"),
+    ("models", "data", "report", "retrieval"),
     ("phases",),
     ("run", "sweep", "table"),
     ("bench",),
@@ -39,6 +40,8 @@ HOMES = {
     "datasets": ("repic.bench.peer",),
     "wandb": (),
     "httpx": ("repic.judges",),
+    "faiss": ("repic.retrieval",),
+    "ultralytics": ("repic.retrieval",),
     "openai": (),
     # The judge of captions is not at hand to the rewards.
     "pycocoevalcap": ("repic.metrics",),
@@ -118,7 +121,7 @@ def test_configuration_holds_no_code() -> None:
         ("rewards/facts.py", "from ..toybox.grammar import parse_caption", "repic.toybox.grammar"),
         ("rewards/__init__.py", "from ..metrics import cider", "repic.metrics.cider"),
         ("models/load.py", "from .. import phases", "repic.phases"),
-        ("data/dreambooth.py", "from repic.models.load import load_policy", "repic.models.load"),
+        ("data/personal.py", "from repic.models.load import load_policy", "repic.models.load"),
         ("judges/client.py", "from repic.rewards.rubric import Rubric", "repic.rewards.rubric"),
         ("judges/client.py", "import openai", "openai"),
         ("metrics/cider.py", "import httpx", "httpx"),

@@ -24,12 +24,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from repic.metrics.captions.grammar_facts import complete_truth
 from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import tokenize
 from repic.parsing import find_names
 from repic.types import Mention, Scene
 
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
+COLUMNS = ("precision_claims", "recall_claims", "language", "b_capscore")
 Fact = tuple[str, str]
 Triple = tuple[str, ...]
 
@@ -42,7 +44,7 @@ class CapScore:
         unread: from a text to the clauses that ``parser`` passes over.
     """
 
-    names = ("precision_claims", "recall_claims", "language", "b_capscore")
+    names = COLUMNS
 
     def __init__(
         self, *, parser: Callable[[str], Scene], unread: Callable[[str], Collection[str]]
@@ -57,7 +59,10 @@ class CapScore:
 
         Zeros where there is no reference that the grammar reads as a whole.
         """
-        truths = [self._truth(references) for references in captions.references]
+        truths = [
+            complete_truth(references, self.parser, self.unread)
+            for references in captions.references
+        ]
         judged = [i for i, truth in enumerate(truths) if truth.mentions]
         rows = np.zeros((len(truths), 4))
         references = [text for i in judged for text in captions.references[i]]
@@ -73,21 +78,7 @@ class CapScore:
         return rows
 
     def values(self, sums: Float[np.ndarray, "S 4"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        """Turn sums of rows into percent; NaN where no caption was counted."""
-        parts, ones = sums[:, :3], sums[:, 3:]
-        means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
-        # NaN counts as above 0: it stays what it is.
-        inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
-        harmonic = 3 / inverses.sum(axis=1)
-        columns = (*means.T, harmonic)
-        return {name: 100 * column for name, column in zip(self.names, columns, strict=True)}
-
-    def _truth(self, references: Sequence[str]) -> Scene:
-        """All that complete references say: the one with most facts, and the setting of any."""
-        scenes = [self.parser(text) for text in references if not self.unread(text)]
-        settings = [scene.background for scene in scenes if scene.background]
-        most = max(scenes, key=_num_facts, default=Scene(()))
-        return Scene(most.mentions, settings[0] if settings else None)
+        return harmonic_values(sums)
 
     def _num_claims(self, caption: str, said: Scene) -> int:
         placed = [mention.name for mention in said.mentions if mention.name]
@@ -102,6 +93,17 @@ class CapScore:
         telling = sum(bool(scene.mentions or scene.background) for scene in parsed)
         fluent = sum(triple in known for triple in triples) / len(triples)
         return (telling / len(sentences) + fluent + len(set(sentences)) / len(sentences)) / 3
+
+
+def harmonic_values(sums: Float[np.ndarray, "S 4"]) -> dict[str, Float[np.ndarray, " S"]]:
+    """Turn sums of rows into percent, by column; NaN where no caption was counted."""
+    parts, ones = sums[:, :3], sums[:, 3:]
+    means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
+    # NaN counts as above 0: it stays what it is.
+    inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
+    harmonic = 3 / inverses.sum(axis=1)
+    columns = (*means.T, harmonic)
+    return {name: 100 * column for name, column in zip(COLUMNS, columns, strict=True)}
 
 
 class _Triples:

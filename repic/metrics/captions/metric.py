@@ -22,6 +22,21 @@ Texts = Sequence[str]
 
 
 @dataclass(frozen=True)
+class CaptionKey:
+    """What a caption is a caption of, for metrics that look something up for it.
+
+    Attributes:
+        image: the picture's key, or its file as captions name it.
+        names: of those whom the caption should name.
+        prompt: the request; None where it is not known.
+    """
+
+    image: str
+    names: tuple[str, ...]
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
 class Captions:
     """Captions with what they may be compared with; one entry a caption everywhere.
 
@@ -33,6 +48,7 @@ class Captions:
         words: the captions' tokens, with one space between them.
         reference_words: the references' tokens.
         info_words: the infos' tokens.
+        keys: what each is a caption of; None where nobody says.
     """
 
     texts: Texts
@@ -42,6 +58,7 @@ class Captions:
     words: Texts
     reference_words: Sequence[Texts]
     info_words: Sequence[Texts]
+    keys: Sequence[CaptionKey] | None = None
 
     @classmethod
     def read(
@@ -52,13 +69,15 @@ class Captions:
         *,
         tokenize: Tokenizer,
         images: Sequence[ImageSource] | None = None,
+        keys: Sequence[CaptionKey] | None = None,
     ) -> "Captions":
         """Tokenize everything at once: each text by itself, and each different one once.
 
         Raises:
-            ValueError: there are not as many references, infos or images as captions.
+            ValueError: there are not as many references, infos, images or keys as captions.
         """
-        for name, found in (("references", references), ("infos", infos), ("images", images)):
+        beside = {"references": references, "infos": infos, "images": images, "keys": keys}
+        for name, found in beside.items():
             if found is not None and len(found) != len(texts):
                 raise ValueError(f"{len(texts)} captions, but {name} for {len(found)}")
         groups = (*references, *infos)
@@ -72,6 +91,7 @@ class Captions:
             [words[text] for text in texts],
             [[words[text] for text in group] for group in references],
             [[words[text] for text in group] for group in infos],
+            keys,
         )
 
     @cached_property

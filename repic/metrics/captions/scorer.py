@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from repic.metrics import bootstrap
 from repic.metrics.bootstrap import Score
-from repic.metrics.captions.metric import CaptionMetric, Captions, MetricFailed
+from repic.metrics.captions.metric import CaptionKey, CaptionMetric, Captions, MetricFailed
 from repic.metrics.captions.tokens import NO_JAVA, TOKENIZERS, has_java
 from repic.types import ImageSource
 
@@ -64,9 +64,12 @@ class CaptionScorer:
         references: Sequence[Sequence[str]],
         infos: Sequence[Sequence[str]],
         images: Sequence[ImageSource] | None = None,
+        keys: Sequence[CaptionKey] | None = None,
     ) -> Captions:
         """Tokenize captions and what they are compared with."""
-        return Captions.read(texts, references, infos, tokenize=self.tokenize, images=images)
+        return Captions.read(
+            texts, references, infos, tokenize=self.tokenize, images=images, keys=keys
+        )
 
     def statistics(self, captions: Captions) -> Statistics:
         """Rows of every metric that can be computed; zeros where a caption lacks what it needs."""

@@ -49,7 +49,7 @@ def load(root: Path | None, records: Any = GOOD, **changes: Any) -> RepicTrainDa
     if root is not None:
         (root / "train.json").write_text(json.dumps(records))
     given = {"samples": "train.json", "images": ".", "suffixes": SUFFIXES, "how_to_get": "Get it."}
-    given |= {"counts": [1, 2], "size": None, "seed": 0, **changes}
+    given |= {"counts": [1, 2], "size": None, "seed": 0, "missing": "refuse", **changes}
     return RepicTrainDataset(root, **given)
 
 
@@ -96,7 +96,6 @@ def test_a_reference_that_nobody_names_has_a_number(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": "c.png"}, r"row 2, key 'image': there is no file .*c.png"),
         ({"image": []}, "row 2, key 'image': needs a path"),
         ({"image": [1]}, "row 2, key 'image': needs a path"),
         ({"problem": " "}, "row 2, key 'problem': needs a question"),
@@ -113,6 +112,18 @@ def test_a_bad_record_is_named_with_row_and_key(root: Path, change: dict, messag
     with pytest.raises(ValueError, match=message) as error:
         load(root, [GOOD[1], {**GOOD[0], **change}])
     assert "Get it." in str(error.value)
+
+
+def test_missing_pictures_are_refused_together_or_skipped(root: Path) -> None:
+    records = [*GOOD, {**GOOD[1], "image": "c.png"}, {**GOOD[0], "image": ["d.png", "b.png"]}]
+    with pytest.raises(ValueError, match=r"1 of 2 reference pictures, 1 of 2 query") as raised:
+        load(root, records)
+    for part in ("c.png", "d.png", "data.missing=skip", "Get it."):
+        assert part in str(raised.value)
+    assert {load(root, records, missing="skip")[i].id for i in range(4)} == {
+        f"repic/{row}" for row in (1, 2, 3, 4)
+    }
+    assert len(load(root, records, missing="skip")) == 4
 
 
 def test_bad_files(root: Path) -> None:

@@ -18,6 +18,13 @@ VALUES = {
     "first": "One.",
     "second": "Two.",
     "names": ["<bo>", "<Mi Mi>"],
+    "references": ["A bear called <bo> sits here."],
+    "infos": ["<bo> is a bear."],
+    "facts": ["The bear sits.", "It is <bo>."],
+    "oracle": ["A bear is there."],
+    "known": ["The bear is <bo>."],
+    "question": "What sits?",
+    "options": ["A bear", "A cat"],
     "low": 1,
     "high": 5,
 }
@@ -47,8 +54,9 @@ PROMPTS_OF_OURS = Prompts(**OURS)
 @given(st.text())
 @example('Fine."\nB: "Bad.')
 def test_a_caption_cannot_leave_its_quotation(caption: str) -> None:
+    rest = {"second": "Two.", "names": [], "references": []}
     lines, plain = (
-        PROMPTS_OF_OURS.render("prefer", first=first, second="Two.", names=[]).split("\n")
+        PROMPTS_OF_OURS.render("prefer", first=first, **rest).split("\n")
         for first in (caption, "One.")
     )
     assert len(lines) == len(plain)

@@ -1,9 +1,10 @@
+import math
 import re
 
 import pytest
 
 from repic.rewards.binding import BindingReward
-from repic.types import Example, Mention, Reference, Scene
+from repic.types import Box, Example, Mention, Reference, Scene
 
 
 def parse(text: str) -> Scene:
@@ -80,3 +81,9 @@ def test_where_it_does_not_apply(example: Example) -> None:
     for caption in ("", "red bear left <bo>"):
         value = REWARD(caption, example)["binding"]
         assert value != value
+
+
+def test_who_is_where_is_no_description_to_be_right_about() -> None:
+    boxes = Scene((Mention({}, "<bo>", Box(0.0, 0.0, 4.0, 4.0)), Mention({}, "<mi>")))
+    for caption in ("red bear left <bo>; blue cat right <mi>", "<bo>; <mi>", ""):
+        assert math.isnan(REWARD(caption, make_example(boxes))["binding"])

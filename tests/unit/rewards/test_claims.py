@@ -12,7 +12,7 @@ from repic.rewards.claims import ClaimsReward, Findings, Share
 from repic.rewards.grammar_claims import GrammarClaims
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.toybox.world import BACKGROUNDS, VALUES
-from repic.types import Example, Mention, Rollout, Scene
+from repic.types import Box, Example, Mention, Rollout, Scene
 
 BO = {"pattern": "striped", "colour": "red", "species": "bear", "position": "left"}
 BO |= {"accessory": "hat", "accessory_colour": "blue"}
@@ -190,3 +190,11 @@ def test_what_could_not_be_had_is_failed_and_what_does_not_apply_is_not() -> Non
         [False, False],
         [False, False],
     ]
+
+
+def test_a_scene_that_tells_only_who_is_where_has_no_facts_to_claim() -> None:
+    scene = Scene((Mention({}, "<bo>", Box(0.0, 0.0, 4.0, 4.0)), Mention({}, "<mi>")))
+    source = GrammarClaims(parser=parse_caption, unread=unread_clauses, needs_pointability=True)
+    assert not source.applies(example(scene))
+    assert source.applies(example(SCENE))
+    assert all(math.isnan(score) for score in scores("A red bear, <bo>.", scene))

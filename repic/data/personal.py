@@ -1,44 +1,53 @@
-"""Real photos in DreamBooth's layout, asked about by RePIC's concept database and query file.
+"""Photos of beings and things with names, asked about by a concept database and a query file.
 
 The setting is RePIC's "skip-retrieval" (https://arxiv.org/abs/2506.18369, section 4): whoever is
-in the photo is introduced with the database's picture, name and sentence of info. Deviations:
+in the photo is introduced with the database's picture, name and sentence of info. One class reads
+all of its evaluation data, which differ in files and questions alone: MyVLM, Yo'LLaVA, DreamBooth
+(one concept a photo), and the paper's photos of two and of four concepts. Deviations:
 
 1. ``num_absent`` further concepts may be introduced that are not in the photo (0 there), so that
    naming everybody costs; with them the order of the references is shuffled.
 2. A concept with an empty info is introduced without one.
 
 The published reference pictures are files of their own, but may show the same shot as a query:
-that of ``<pink_sunglasses>`` is its first query photo. We keep them, since they are the protocol.
+DreamBooth's are crops of photos that are asked about, that of ``<pink_sunglasses>`` is the whole
+photo, and that of ``<vase>`` shows the teapot beside it. We keep them, since they are the protocol.
 """
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from repic.types import Example
+from repic.types import Example, Reference
 
 from .concepts import Concept, Folders, Query, data_root, read_concepts, read_queries
+from .inventory import DATABASE, QUERY, Inventory, once, settle_missing, tell_left_out
 
 MAX_CONCEPTS = 5
+Row = TypeVar("Row")
 
 
-class DreamBoothDataset:
+class PhotoDataset:
     """Captioning prompts over real photos: ``dataset[i]`` is the same for ever.
 
     There are no reference captions and no known facts, so ``answers`` is empty and ``scene`` is
     None: recognition can be measured, agreement with references cannot.
 
     Args:
+        name: begins the examples' ids.
         root: folder that holds the data; None, or one that is missing, is refused with
             ``how_to_get``.
         database: concept database, relative to ``root``.
         queries: query file, relative to ``root``.
         folders: see ``concepts.Folders``.
-        questions: asked in turn, by the row of the query file.
+        questions: asked in turn, by the number of the prompt in the query file.
         num_absent: references to add that are not in the photo, of the same category as
             somebody who is, as far as there are any.
+        missing: what to do about photos that are not there: ``refuse`` them all with
+            ``how_to_get``, or ``skip`` the prompts that need one, and say how many they are.
         counts: numbers of concepts; photos of others are left out, and there may be none left.
-        size: at most so many photos, spread evenly over those of the file; None takes all.
+        size: at most so many prompts, spread evenly over those of the file; None takes all.
         seed: decides which absent references are added, and the order.
         how_to_get: what to download and where to put it, for the error message.
     """
@@ -47,11 +56,13 @@ class DreamBoothDataset:
         self,
         root: str | Path | None,
         *,
+        name: str,
         database: str,
         queries: str,
         folders: Mapping[str, str],
         questions: Sequence[str],
         num_absent: int,
+        missing: str,
         counts: Collection[int],
         size: int | None,
         seed: int,
@@ -62,15 +73,31 @@ class DreamBoothDataset:
             raise ValueError("questions: needs a question or more")
         places = Folders(folder, folders)
         try:
-            self._concepts = read_concepts(places.root / database, places)
-            rows = read_queries(places.root / queries, places, self._concepts)
+            concepts = read_concepts(places.root / database, places)
+            rows = read_queries(places.root / queries, places, concepts)
         except ValueError as error:
             raise ValueError(f"{error}\n{how_to_get}") from error
-        self._queries = _spread([row for row in rows if len(row.names) in counts], size)
-        self._questions = tuple(questions)
+        self.inventory = _inventory(concepts, rows, how_to_get)
+        gone = settle_missing(self.inventory, missing)
+        self._concepts = {n: c for n, c in concepts.items() if c.image.path not in gone}
+        at_hand = [row for row in rows if self._is_at_hand(row, gone)]
+        if len(at_hand) < len(rows):
+            tell_left_out(name, len(rows) - len(at_hand), len(rows))
+        self._name, self._questions = name, tuple(questions)
         self._num_absent, self._seed = num_absent, seed
-        for query in rows:
+        for query in at_hand:
             self._check(query, places.root / queries)
+        self._queries = spread([row for row in at_hand if len(row.names) in counts], size)
+
+    @property
+    def database(self) -> tuple[Reference, ...]:
+        """Every concept of the database whose picture is at hand, in the file's order."""
+        return tuple(concept.reference for concept in self._concepts.values())
+
+    @property
+    def kinds(self) -> list[str]:
+        """The concepts' categories, each once."""
+        return list(dict.fromkeys(concept.category for concept in self._concepts.values()))
 
     def __len__(self) -> int:
         return len(self._queries)
@@ -85,24 +112,27 @@ class DreamBoothDataset:
         subject = query.image.path.parent.name
         shown = [self._concepts[name] for name in query.names]
         if self._num_absent:
-            rng = random.Random(f"dreambooth/{self._seed}/{query.row}")
+            rng = random.Random(f"{self._name}/{self._seed}/{query.label}")
             shown += _absent(shown, list(self._concepts.values()), self._num_absent, rng)
             rng.shuffle(shown)
         return Example(
-            id=f"dreambooth/{query.row}/{subject}/{query.image.path.name}",
+            id=f"{self._name}/{query.label}/{subject}/{query.image.path.name}",
             task="caption",
             references=tuple(concept.reference for concept in shown),
             query=query.image,
-            question=self._questions[(query.row - 1) % len(self._questions)],
+            question=self._questions[(query.number - 1) % len(self._questions)],
             target="",
             answers=(),
             present=query.names,
             num_concepts=len(query.names),
         )
 
+    def _is_at_hand(self, query: Query, gone: Collection[Path]) -> bool:
+        return query.image.path not in gone and all(n in self._concepts for n in query.names)
+
     def _check(self, query: Query, file: Path) -> None:
         """Refuse rows that cannot be asked about."""
-        place = f"{file}: row {query.row}"
+        place = f"{file}: row {query.label}"
         if len(query.names) > MAX_CONCEPTS:
             raise ValueError(
                 f"{place}: names {len(query.names)} concepts; there may be 1 to {MAX_CONCEPTS}"
@@ -111,7 +141,7 @@ class DreamBoothDataset:
         if not 0 <= self._num_absent <= others:
             raise ValueError(
                 f"num_absent: {self._num_absent} is not possible: the database has {others}"
-                f" concepts besides those of row {query.row}"
+                f" concepts besides those of row {query.label}"
             )
         # A prompt that shows the query itself as the reference would ask nothing.
         for name in query.names:
@@ -122,13 +152,27 @@ class DreamBoothDataset:
                 )
 
 
-def _spread(rows: list[Query], size: int | None) -> list[Query]:
+def spread(rows: Sequence[Row], size: int | None) -> list[Row]:
     """Choose ``size`` rows at even distances, since files are sorted by concept."""
     if size is None or size > len(rows):
-        return rows
+        return list(rows)
     if size < 1:
         raise ValueError(f"size: {size} is not possible; use 1 or more, or null for all photos")
     return [rows[i * len(rows) // size] for i in range(size)]
+
+
+def _inventory(
+    concepts: Mapping[str, Concept], rows: Sequence[Query], how_to_get: str
+) -> Inventory:
+    return Inventory(
+        files={
+            DATABASE: once(concept.image.path for concept in concepts.values()),
+            QUERY: once(row.image.path for row in rows),
+        },
+        infos={name: concept.info for name, concept in concepts.items()},
+        targets=[row.names for row in rows],
+        how_to_get=how_to_get,
+    )
 
 
 def _absent(

@@ -1,0 +1,91 @@
+"""Which files a dataset reads, whether they are there, and what to do where they are not."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+log = logging.getLogger(__name__)
+
+REFUSE, SKIP = "refuse", "skip"
+DATABASE, REFERENCE, QUERY = "database pictures", "reference pictures", "query photos"
+SHOWN = 3  # missing files that an error names; check_data lists more
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a dataset needs, whether it is at hand or not.
+
+    Attributes:
+        files: role (``DATABASE``, ``REFERENCE``, ``QUERY``) -> the files of that role, each once.
+        infos: name -> what is said about the concept; None: nothing.
+        targets: for every prompt the names that a caption should use.
+        how_to_get: what to download and where to put it.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    infos: Mapping[str, str | None]
+    targets: Sequence[tuple[str, ...]]
+    how_to_get: str
+
+    def missing(self) -> dict[str, list[Path]]:
+        """Return the files of each role that are not there."""
+        return {
+            role: [path for path in paths if not path.is_file()]
+            for role, paths in self.files.items()
+        }
+
+
+@runtime_checkable
+class HasInventory(Protocol):
+    """A dataset that reads files."""
+
+    @property
+    def inventory(self) -> Inventory: ...
+
+
+def once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return every path once, in the order of first occurrence."""
+    return tuple(dict.fromkeys(paths))
+
+
+def settle_missing(inventory: Inventory, missing: str) -> frozenset[Path]:
+    """Return the files that are not there, or raise where that is not accepted.
+
+    Args:
+        inventory: what is needed.
+        missing: ``refuse`` or ``skip``.
+
+    Raises:
+        ValueError: a file is missing and ``missing`` is ``refuse``; or it is neither.
+    """
+    if missing not in (REFUSE, SKIP):
+        raise ValueError(f"data.missing: {missing!r} is not {REFUSE} or {SKIP}")
+    gone = inventory.missing()
+    files = [path for paths in gone.values() for path in paths]
+    if files and missing == REFUSE:
+        counts = ", ".join(
+            f"{len(gone[role])} of {len(paths)} {role}" for role, paths in inventory.files.items()
+        )
+        named = ", ".join(map(str, files[:SHOWN]))
+        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        raise ValueError(
+            f"data: files are missing ({counts}): {named}{more}. Put them there, or take"
+            " data.missing=skip to go without; +experiment=check_data lists them.\n"
+            f"{inventory.how_to_get}"
+        )
+    return frozenset(files)
+
+
+@cache  # a run opens its data for each number of concepts, and says this once
+def tell_left_out(name: str, num_left_out: int, num_prompts: int) -> None:
+    """Log that prompts are left out because their files are missing."""
+    log.warning(
+        "data: %d of %d prompts of %s are left out, because files are missing"
+        " (data.missing=skip; +experiment=check_data lists them)",
+        num_left_out,
+        num_prompts,
+        name,
+    )

@@ -1,0 +1,248 @@
+"""The fixed list of montages: who is in each, from which photos, and whom its prompt introduces.
+
+``montages.json`` beside this file has two halves. ``subjects`` is written by hand: for each of
+DreamBooth's thirty a made-up name (its published one, ``<dog>``, would tell what to look for), a
+kind, shared by those that look alike, the photo that introduces it, and the photos to ask about.
+``montages`` follows from it and from ``seed`` and ``per_count``:
+
+    python -m repic.data.montage_list > montages.json   # rewrites the second half
+
+What a montage keeps to:
+
+1. its subjects are of different kinds, so no two of them look alike;
+2. no photo of it is the one that introduces its subject;
+3. its prompt introduces one or two who are not in it, first of all those who look like somebody
+   who is;
+4. subjects, and the photos of each, are shown as equally often as the first rule allows.
+"""
+
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("montages.json")
+COUNTS = (2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of those who may be in a montage.
+
+    Attributes:
+        key: the folder of its photos.
+        name: with its brackets.
+        kind: subjects of one kind look alike.
+        reference: the photo that introduces it, such as ``dog/00.jpg``.
+        photos: those to ask about.
+    """
+
+    key: str
+    name: str
+    kind: str
+    reference: str
+    photos: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Montage:
+    """One query.
+
+    Attributes:
+        photos: from the first place to the last.
+        introduced: keys of subjects in the prompt's order, those who are absent included.
+    """
+
+    photos: tuple[str, ...]
+    introduced: tuple[str, ...]
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Keys of those who are in it, by place."""
+        return tuple(map(subject_of, self.photos))
+
+
+@dataclass(frozen=True)
+class MontageList:
+    """The file."""
+
+    seed: int
+    per_count: int
+    subjects: Mapping[str, Subject]
+    montages: tuple[Montage, ...]
+
+
+def subject_of(photo: str) -> str:
+    """Return the key of a photo's subject: its folder."""
+    return photo.partition("/")[0]
+
+
+def choose_montages(
+    subjects: Mapping[str, Subject], *, per_count: int, seed: int
+) -> tuple[Montage, ...]:
+    """Draw ``per_count`` montages of each of ``COUNTS``; see the module's docstring."""
+    rng = random.Random(f"montages/{seed}")
+    shown: Counter[str] = Counter()  # over all: who is behind comes first
+    photos_used: Counter[str] = Counter()
+    montages = []
+    for count in COUNTS:
+        for _ in range(per_count):
+            present = _choose_present(subjects, count, shown, rng)
+            photos = tuple(_least_used(subjects[key].photos, photos_used, rng) for key in present)
+            absent = _choose_absent(subjects, present, rng)
+            introduced = [*present, *absent]
+            rng.shuffle(introduced)
+            montages.append(Montage(photos, tuple(introduced)))
+            shown.update(present)
+            photos_used.update(photos)
+    return tuple(montages)
+
+
+def _choose_present(
+    subjects: Mapping[str, Subject], count: int, shown: Counter[str], rng: random.Random
+) -> list[str]:
+    """Those who were shown least so far, of different kinds, in random order."""
+    order = list(subjects)
+    rng.shuffle(order)
+    order.sort(key=lambda key: shown[key])
+    chosen: list[str] = []
+    for key in order:
+        if subjects[key].kind not in {subjects[other].kind for other in chosen}:
+            chosen.append(key)
+        if len(chosen) == count:
+            break
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _choose_absent(
+    subjects: Mapping[str, Subject], present: Sequence[str], rng: random.Random
+) -> list[str]:
+    """One or two others; those who look like somebody present come first."""
+    kinds = {subjects[key].kind for key in present}
+    others = [key for key in subjects if key not in present]
+    rng.shuffle(others)
+    others.sort(key=lambda key: subjects[key].kind not in kinds)
+    return others[: rng.randint(1, 2)]
+
+
+def _least_used(photos: Sequence[str], used: Counter[str], rng: random.Random) -> str:
+    least = min(used[photo] for photo in photos)
+    return rng.choice([photo for photo in photos if used[photo] == least])
+
+
+def read_montages(file: Path) -> MontageList:
+    """Read the list; ``ValueError`` names the file, the place and what is wrong there."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{file}: there is no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file}: is not JSON in UTF-8: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: must hold a JSON object")
+    for key, kind in {"seed": int, "per_count": int, "subjects": dict, "montages": list}.items():
+        if type(content.get(key)) is not kind:
+            raise ValueError(f"{file}: key '{key}' needs a value of type {kind.__name__}")
+    subjects = {
+        key: _subject(f"{file}: subject {key!r}", key, record)
+        for key, record in content["subjects"].items()
+    }
+    _refuse_twice(f"{file}: subjects' names", [subject.name for subject in subjects.values()])
+    montages = tuple(
+        _montage(f"{file}: montage {number}", record, subjects)
+        for number, record in enumerate(content["montages"], start=1)
+    )
+    return MontageList(content["seed"], content["per_count"], subjects, montages)
+
+
+def _subject(place: str, key: str, record: Any) -> Subject:
+    if not isinstance(record, dict):
+        raise ValueError(f"{place}: needs an object with name, kind, reference and photos")
+    for field in ("name", "kind", "reference"):
+        if not isinstance(record.get(field), str):
+            raise ValueError(f"{place}: {field} needs text")
+    photos = _texts(f"{place}: photos", record.get("photos"))
+    name, reference = record["name"], record["reference"]
+    if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
+        raise ValueError(f"{place}: a name is written in brackets, such as <bo>, not {name!r}")
+    if reference in photos:
+        raise ValueError(f"{place}: {reference} introduces it and cannot be asked about")
+    for photo in (reference, *photos):
+        if subject_of(photo) != key:
+            raise ValueError(f"{place}: {photo} is not in its folder")
+    return Subject(key, name, record["kind"], reference, photos)
+
+
+def _montage(place: str, record: Any, subjects: Mapping[str, Subject]) -> Montage:
+    if not isinstance(record, dict):
+        raise ValueError(f"{place}: needs an object with photos and introduced")
+    photos = _texts(f"{place}: photos", record.get("photos"))
+    introduced = _texts(f"{place}: introduced", record.get("introduced"))
+    if len(photos) not in COUNTS:
+        raise ValueError(f"{place}: has {len(photos)} photos; there may be {COUNTS}")
+    for key in (*introduced, *map(subject_of, photos)):
+        if key not in subjects:
+            raise ValueError(f"{place}: {key!r} is none of the subjects")
+    for photo in photos:
+        if photo not in subjects[subject_of(photo)].photos:
+            raise ValueError(f"{place}: {photo} is none of its subject's photos to ask about")
+    montage = Montage(photos, introduced)
+    _refuse_twice(f"{place}: kinds", [subjects[key].kind for key in montage.present])
+    if gone := set(montage.present) - set(introduced):
+        raise ValueError(f"{place}: {', '.join(sorted(gone))} is in it, and not introduced")
+    return montage
+
+
+def _texts(place: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"{place}: needs a list of texts, not {value!r}")
+    _refuse_twice(place, value)
+    return tuple(value)
+
+
+def _refuse_twice(place: str, values: Sequence[str]) -> None:
+    for value, number in Counter(values).items():
+        if number > 1:
+            raise ValueError(f"{place}: {value!r} stands there twice; remove one")
+
+
+def as_text(found: MontageList) -> str:
+    """Write the list as the file has it: a line for each subject and montage."""
+    subjects = [
+        f"    {json.dumps(key)}: "
+        + json.dumps(
+            {
+                "name": subject.name,
+                "kind": subject.kind,
+                "reference": subject.reference,
+                "photos": list(subject.photos),
+            }
+        )
+        for key, subject in found.subjects.items()
+    ]
+    montages = [
+        "    " + json.dumps({"photos": list(m.photos), "introduced": list(m.introduced)})
+        for m in found.montages
+    ]
+    return (
+        f'{{\n  "seed": {found.seed},\n  "per_count": {found.per_count},\n  "subjects": {{\n'
+        + ",\n".join(subjects)
+        + '\n  },\n  "montages": [\n'
+        + ",\n".join(montages)
+        + "\n  ]\n}\n"
+    )
+
+
+def rewrite(found: MontageList) -> MontageList:
+    """The same list with its montages drawn anew."""
+    montages = choose_montages(found.subjects, per_count=found.per_count, seed=found.seed)
+    return MontageList(found.seed, found.per_count, found.subjects, montages)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_text(rewrite(read_montages(FILE))))

@@ -1,0 +1,198 @@
+"""CaptionQA: can somebody who has read the caption alone answer questions about the picture?
+
+CaptionQA, https://arxiv.org/abs/2511.21025: a language model that does not see the picture chooses
+an option. It gets 1 for the right one, 0 for a wrong one, and 1/K + 0.05 of K options for "Cannot
+answer from the caption", which is added to all questions but those of yes and no: to say nothing
+is a little better than to guess. So an empty caption has no 0. Options are shuffled, always the
+same way. The score is the mean over all questions.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from repic.judges.benchmarks import Choice, choose_options
+from repic.judges.client import Judge
+from repic.metrics.captions.grammar_facts import Parser
+from repic.metrics.captions.judging import (
+    NO_JUDGE,
+    PERCENT,
+    JudgedMetric,
+    Outcome,
+    Source,
+    refuse_silence,
+)
+from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.quiz import Quiz, answer_by_grammar, read_quizzes
+
+CANNOT = "Cannot answer from the caption"
+BONUS = 0.05  # of "cannot" over a guess
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question to the reader of a caption; ``options`` are shuffled, and may hold ``CANNOT``."""
+
+    caption: str
+    quiz: Quiz
+    options: tuple[str, ...]
+
+
+@runtime_checkable
+class Reader(Source, Protocol):
+    """Somebody who reads captions."""
+
+    def answers(self, asked: Sequence[Asked]) -> Sequence[str | None]:
+        """Choose an option for each question; None if there was no answer."""
+        ...
+
+
+class CaptionQA(JudgedMetric[Reader]):
+    """Column ``caption_qa``, in percent.
+
+    Args:
+        questions: a file of questions, see ``quiz``; None makes them from the references.
+        quizzes: makes questions from references.
+        most: questions a picture, chosen by chance but always the same; None for all.
+        source: which of the readers.
+        sources: readers by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        questions: str | None,
+        quizzes: Callable[[Sequence[str]], Sequence[Quiz]],
+        most: int | None,
+        source: str,
+        sources: Mapping[str, Reader],
+    ) -> None:
+        key = "metrics.scorers.caption_qa"
+        super().__init__("caption_qa", key=key, source=source, sources=sources)
+        if most is not None and most < 1:
+            raise ValueError(f"{key}.most: {most} is not a number of questions")
+        self.questions, self.quizzes, self.most = questions, quizzes, most
+
+    def missing(self) -> str | None:
+        if self.questions is None:
+            return self.source.missing()
+        if not self.source.may_fail:
+            return "a file's questions need a model: metrics.scorers.caption_qa.source=judge"
+        assert self._file is not None  # read now: a bad row shall not be found after training
+        return self.source.missing()
+
+    def outcomes(self, captions: Captions) -> list[Outcome | None]:
+        groups = [
+            [Asked(text, quiz, shuffled_options(quiz)) for quiz in self._chosen(quizzes)]
+            for text, quizzes in zip(captions.texts, self._quizzes(captions), strict=True)
+        ]
+        answers = iter(self.source.answers([asked for group in groups for asked in group]))
+        return [_outcome([(asked.quiz, next(answers)) for asked in group]) for group in groups]
+
+    def _quizzes(self, captions: Captions) -> list[Sequence[Quiz]]:
+        if self._file is None:
+            return [self.quizzes(references) for references in captions.references]
+        keys = captions.keys or []
+        return [self._file.get(key.image, ()) for key in keys] or [()] * len(captions.texts)
+
+    def _chosen(self, quizzes: Sequence[Quiz]) -> Sequence[Quiz]:
+        if self.most is None or len(quizzes) <= self.most:
+            return quizzes
+        return random.Random(quizzes[0].question).sample(list(quizzes), self.most)
+
+    @cached_property
+    def _file(self) -> Mapping[str, Sequence[Quiz]] | None:
+        return None if self.questions is None else read_quizzes(Path(self.questions))
+
+
+def _outcome(answers: Sequence[tuple[Quiz, str | None]]) -> Outcome | None:
+    if not answers:
+        return None
+    scores = [question_score(quiz, answer) for quiz, answer in answers if answer is not None]
+    failed = 1 - len(scores) / len(answers)
+    if not scores:
+        return Outcome(None, failed)
+    return Outcome((PERCENT * sum(scores) / len(scores),), failed, weight=len(scores))
+
+
+def question_score(quiz: Quiz, answer: str) -> float:
+    """What an answer is worth, in [0, 1].
+
+    >>> quiz = Quiz("What sits there?", ("a bear", "a cat", "a dog", "a pig"), 0)
+    >>> [question_score(quiz, answer) for answer in ("a bear", "a cat", CANNOT)]
+    [1.0, 0.0, 0.3]
+    """
+    if answer == CANNOT:
+        return 1 / len(quiz.choices) + BONUS
+    return float(answer == quiz.choices[quiz.answer])
+
+
+def shuffled_options(quiz: Quiz) -> tuple[str, ...]:
+    """The choices, and ``CANNOT`` unless they are yes and no, in an order that never changes."""
+    options = [*quiz.choices, *([] if quiz.is_yes_no else [CANNOT])]
+    random.Random(f"{quiz.question}/{quiz.choices}").shuffle(options)
+    return tuple(options)
+
+
+class GrammarReader:
+    """A ``Reader`` for questions from scenes and captions that a grammar reads: exact.
+
+    Args:
+        parser: from a text to the facts that it states.
+    """
+
+    may_fail = False
+    needs = "references that the grammar reads as a whole"
+
+    def __init__(self, *, parser: Parser) -> None:
+        self.parser = parser
+
+    def missing(self) -> None:
+        """Nothing: it is Python alone."""
+
+    def answers(self, asked: Sequence[Asked]) -> list[str | None]:
+        places = [answer_by_grammar(one.quiz, self.parser(one.caption)) for one in asked]
+        return [
+            CANNOT if place is None else one.quiz.choices[place]
+            for one, place in zip(asked, places, strict=True)
+        ]
+
+
+class JudgedReader:
+    """A ``Reader`` that is a model; it is never shown the picture.
+
+    Args:
+        judge: of ``conf/judge/``; None leaves the metric out.
+    """
+
+    may_fail = True
+    needs = "a question about its picture"
+
+    def __init__(self, *, judge: Judge | None) -> None:
+        self.judge = judge
+
+    def missing(self) -> str | None:
+        return NO_JUDGE if self.judge is None else None
+
+    def answers(self, asked: Sequence[Asked]) -> list[str | None]:
+        assert self.judge is not None, "missing() has said so"
+        # A blank caption answers nothing; yes or no the reader has to choose all the same.
+        told = {
+            i: CANNOT
+            for i, one in enumerate(asked)
+            if not one.caption.strip() and CANNOT in one.options
+        }
+        others = [i for i in range(len(asked)) if i not in told]
+        choices = [
+            Choice(one.caption, one.quiz.question, one.options)
+            for one in map(asked.__getitem__, others)
+        ]
+        places = choose_options(self.judge, choices)
+        refuse_silence(places)
+        for i, place in zip(others, places, strict=True):
+            if place is not None:
+                told[i] = asked[i].options[place]
+        return [told.get(i) for i in range(len(asked))]

@@ -1,0 +1,135 @@
+"""Base of metrics that ask a judge: an exact one, or a model.
+
+Where a judge gives no verdict, a caption has no value, and not 0.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+
+log = logging.getLogger(__name__)
+
+PERCENT = 100.0
+NO_JUDGE = "no model is asked: choose judge=openai or judge=local"
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A judge.
+
+    Attributes:
+        may_fail: whether it is a model, which may not answer.
+        needs: what it cannot judge without, for a table's note.
+    """
+
+    @property
+    def may_fail(self) -> bool: ...
+
+    @property
+    def needs(self) -> str: ...
+
+    def missing(self) -> str | None:
+        """Say what this machine lacks for it, as ``CaptionMetric.missing`` does."""
+        ...
+
+
+S = TypeVar("S", bound=Source)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A caption's scores.
+
+    Attributes:
+        scores: one a column, in percent; None if no question about it was answered.
+        failed: share of its questions that were not answered.
+        weight: what the scores count in the mean over captions.
+    """
+
+    scores: tuple[float, ...] | None
+    failed: float = 0.0
+    weight: int = 1
+
+
+def refuse_silence(answers: Sequence[object]) -> None:
+    """Raise if a model was asked and has answered nothing.
+
+    What is known without it, such as that a blank caption says nothing, is no score of a set.
+
+    Args:
+        answers: to questions that were asked; None where there was no answer.
+
+    Raises:
+        MetricFailed: there are answers, and all of them are None.
+    """
+    if answers and all(answer is None for answer in answers):
+        raise MetricFailed(f"the judge has answered none of {len(answers)} questions")
+
+
+class JudgedMetric(MeanMetric, ABC, Generic[S]):
+    """A mean of captions' scores by one of several judges.
+
+    With a judge that may fail there is one more column: ``<first column>_unjudged``, the share of
+    questions in % to which there was no answer. What was answered alone counts in the others.
+
+    Args:
+        names: of the columns.
+        key: of the configuration.
+        source: the judge's name.
+        sources: the judges to choose from.
+
+    Raises:
+        ValueError: there is no judge of this name.
+    """
+
+    def __init__(self, *names: str, key: str, source: str, sources: Mapping[str, S]) -> None:
+        if source not in sources:
+            raise ValueError(f"{key}.source: {source!r} is not one of {', '.join(sources)}")
+        self.source = sources[source]
+        self._own = names
+        super().__init__(*names, *([f"{names[0]}_unjudged"] if self.source.may_fail else []))
+
+    def missing(self) -> str | None:
+        return self.source.missing()
+
+    def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
+        """A row for each caption.
+
+        Raises:
+            MetricFailed: nothing could be judged, or no question was answered.
+        """
+        found = self.outcomes(captions)
+        judged = [outcome for outcome in found if outcome is not None]
+        if found and not judged:
+            raise MetricFailed(f"no caption has {self.source.needs}")
+        failed = sum(outcome.scores is None for outcome in judged)
+        if judged and failed == len(judged):
+            raise MetricFailed(f"the judge has judged none of {failed} captions")
+        if any(outcome.failed for outcome in judged):
+            log.warning(
+                "%s: %d of %d captions have no value, and %.1f %% of the questions no answer",
+                self._own[0],
+                failed,
+                len(judged),
+                PERCENT * sum(outcome.failed for outcome in judged) / len(judged),
+            )
+        columns = np.full((len(found), len(self.names)), np.nan)
+        weights = np.ones(columns.shape)
+        for i, outcome in enumerate(found):
+            if outcome is not None and outcome.scores is not None:
+                columns[i, : len(self._own)] = outcome.scores
+                weights[i, : len(self._own)] = outcome.weight
+            if outcome is not None and self.source.may_fail:
+                columns[i, -1] = PERCENT * outcome.failed
+        return self.rows(*columns.T) * np.repeat(weights, 2, axis=1)
+
+    @abstractmethod
+    def outcomes(self, captions: Captions) -> Sequence[Outcome | None]:
+        """Judge; None for a caption that lacks what the judge needs."""

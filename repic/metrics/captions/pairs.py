@@ -1,0 +1,135 @@
+"""Which of two captions of one picture is better: an exact judge, and a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from repic.judges.client import Judge
+from repic.judges.questions import Pair, Preference, prefer
+from repic.metrics.captions.grammar_facts import (
+    NAME,
+    NEEDS,
+    Claim,
+    Parser,
+    Unread,
+    caption_facts,
+    complete_truth,
+    judge_facts,
+    scene_facts,
+)
+from repic.metrics.captions.judging import NO_JUDGE, Source, refuse_silence
+from repic.types import ImageSource
+
+
+@dataclass(frozen=True)
+class CaptionPair:
+    """Two captions of a picture, with what a judge may know of it.
+
+    Attributes:
+        first: a caption.
+        second: another.
+        references: what people say of the picture; may be empty.
+        names: of those whom a caption should name.
+        infos: what the prompt says of those whom it introduces; may be empty.
+        picture: None where it is not at hand.
+    """
+
+    first: str
+    second: str
+    references: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+    picture: ImageSource | None = None
+
+
+@runtime_checkable
+class PairJudge(Source, Protocol):
+    """Chooses between captions; swapping the two must mirror its choice."""
+
+    def applies(self, pair: CaptionPair) -> bool:
+        """Whether it knows enough of a pair."""
+        ...
+
+    def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
+        """Choose, for pairs to which it applies; None where there is no verdict."""
+        ...
+
+
+class GrammarPairs:
+    """A ``PairJudge`` by exact counts: facts told rightly, each once, less claims that are false.
+
+    Args:
+        parser: from a text to the facts that it states.
+        unread: from a text to the clauses that ``parser`` passes over.
+        names_first: names alone decide, and all else only where they are equal.
+    """
+
+    may_fail = False
+    needs = NEEDS
+
+    def __init__(self, *, parser: Parser, unread: Unread, names_first: bool) -> None:
+        self.parser, self.unread, self.names_first = parser, unread, names_first
+
+    def missing(self) -> None:
+        """Nothing: it is Python alone."""
+
+    def applies(self, pair: CaptionPair) -> bool:
+        return bool(complete_truth(pair.references, self.parser, self.unread).mentions)
+
+    def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
+        preferences: list[Preference | None] = []
+        for pair in pairs:
+            truth = scene_facts(complete_truth(pair.references, self.parser, self.unread))
+            first, second = (
+                self._worth(judge_facts(caption_facts(text, self.parser, self.unread), truth))
+                for text in (pair.first, pair.second)
+            )
+            score = 0.5 if first == second else float(first > second)
+            preferences.append(Preference(score, is_consistent=True))
+        return preferences
+
+    def _worth(self, claims: Sequence[Claim]) -> tuple[int, ...]:
+        names = [claim for claim in claims if claim.fact.slot == NAME]
+        return (net(names), net(claims)) if self.names_first else (net(claims),)
+
+
+def net(claims: Sequence[Claim]) -> int:
+    """Different facts told rightly, less claims that are false."""
+    right = {claim.oracle for claim in claims} - {None}
+    return len(right) - sum(claim.oracle is None for claim in claims)
+
+
+class JudgedPairs:
+    """A ``PairJudge`` that asks a model about both orders; a choice that changes is a tie.
+
+    Args:
+        judge: of ``conf/judge/``; None leaves the metric out.
+        prompt: what is better: "prefer" (as a caption) or "personal".
+    """
+
+    may_fail = True
+    needs = "its picture at hand (of captions from files: phase.<phase>.images)"
+
+    def __init__(self, *, judge: Judge | None, prompt: str) -> None:
+        self.judge, self.prompt = judge, prompt
+
+    def missing(self) -> str | None:
+        return NO_JUDGE if self.judge is None else None
+
+    def applies(self, pair: CaptionPair) -> bool:
+        return pair.picture is not None
+
+    def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
+        assert self.judge is not None, "missing() has said so"
+        asked = [
+            Pair(pair.picture, pair.names, pair.first, pair.second, pair.references, pair.infos)
+            for pair in pairs
+            if pair.picture is not None
+        ]
+        assert len(asked) == len(pairs), "applies() has said so"
+        found = prefer(self.judge, asked, prompt=self.prompt)
+        # Two equal captions are a tie that nobody is asked about.
+        refuse_silence(
+            [p for p, pair in zip(found, pairs, strict=True) if pair.first != pair.second]
+        )
+        return found

@@ -1,0 +1,171 @@
+"""Pictures as vectors for retrieval: by a policy's own vision tower, or by CLIP.
+
+Both are ``Embedder``s of ``repic.retrieval.parts``. Weights are read when the first pictures come,
+or the version is asked for; a directory that is not there is refused at once.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    CLIPModel,
+)
+
+from repic.models.directory import find_model, is_on_hub
+from repic.models.local import lacking
+from repic.models.policy import is_language
+from repic.models.vision import batch_vision_attention
+
+KEY = "retrieval.embedder.path"
+_POOLING = ("mean", "max")
+_LAYERS = ("tower", "projector")
+
+
+class TowerVectors:
+    """What a vision-language model's tower sees of a picture, pooled over its places.
+
+    Args:
+        path: of the model: a directory, ``package://<package>/<folder>``, or an id on the hub.
+        layer: "tower" for the vision tower's own output, "projector" for what the language model
+            is given.
+        pooling: "mean" or "max" over places.
+        side: pictures are scaled to this square first, in pixels; the size at which the tower
+            knows beings best.
+        batch_size: pictures that go through the tower at a time.
+        device: "cpu", "cuda", ...; "auto" is this process's GPU where there is one.
+    """
+
+    def __init__(
+        self, *, path: str, layer: str, pooling: str, side: int, batch_size: int, device: str
+    ) -> None:
+        for key, value, options in (("layer", layer, _LAYERS), ("pooling", pooling, _POOLING)):
+            if value not in options:
+                raise ValueError(
+                    f"retrieval.embedder.{key}: {value!r} is not one of {', '.join(options)}"
+                )
+        if side < 1:
+            raise ValueError(f"retrieval.embedder.side: {side} must be 1 pixel or more")
+        if not is_on_hub(path):
+            find_model(path, key=KEY)
+        self.path, self.layer, self.pooling, self.side = path, layer, pooling, side
+        self.batch_size, self.device = batch_size, device
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of what sees, not of the language model, which training changes."""
+        model, processor = self._loaded
+        seeing = ((n, w) for n, w in model.state_dict().items() if not is_language(n))
+        settings = [self.layer, self.pooling, self.side, processor.to_dict()]
+        return f"tower {hash_weights(seeing)} {_hash_json(settings)}"
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
+        """Return vectors of length 1."""
+        model, processor = self._loaded
+        size = (self.side, self.side)
+        squares = [picture.convert("RGB").resize(size) for picture in pictures]
+        parts = []
+        for first in range(0, len(squares), self.batch_size):
+            some = squares[first : first + self.batch_size]
+            inputs = processor(images=some, return_tensors="pt").to(model.device)
+            seen = model.model.get_image_features(**inputs, return_dict=True)
+            places = seen.last_hidden_state
+            if self.layer == "projector":
+                places = torch.cat(list(seen.pooler_output))
+            # All pictures have one size, so each has as many places as the others.
+            places = places.reshape(len(some), -1, places.shape[-1])
+            parts.append(places.mean(dim=1) if self.pooling == "mean" else places.amax(dim=1))
+        return _unit(parts)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        folder = find_model(self.path, key=KEY)
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype="auto", attn_implementation="sdpa"
+        )
+        batch_vision_attention(model)
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        return model.eval().to(choose_device(self.device)), processor
+
+
+class ClipVectors:
+    """CLIP's image embeddings (https://arxiv.org/abs/2103.00020), as RAP and RePIC retrieve by.
+
+    Args:
+        path: a local directory, or an id on the hub: RePIC's is openai/clip-vit-large-patch14-336.
+        batch_size: pictures that go through the model at a time.
+        device: "cpu", "cuda", ...; "auto" is this process's GPU where there is one.
+    """
+
+    def __init__(self, *, path: str, batch_size: int, device: str) -> None:
+        if not is_on_hub(path) and (problem := lacking(KEY, path, "a CLIP model")) is not None:
+            raise ValueError(problem)
+        self.path, self.batch_size, self.device = path, batch_size, device
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of the half of CLIP that looks, and of how pictures are prepared for it."""
+        model, processor = self._loaded
+        seeing = ((n, w) for n, w in model.state_dict().items() if n.startswith("vis"))
+        return f"clip {hash_weights(seeing)} {_hash_json(processor.to_dict())}"
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
+        """Return vectors of length 1."""
+        model, processor = self._loaded
+        parts = []
+        for first in range(0, len(pictures), self.batch_size):
+            some = [picture.convert("RGB") for picture in pictures[first : first + self.batch_size]]
+            inputs = processor(images=some, return_tensors="pt").to(model.device)
+            parts.append(model.get_image_features(**inputs).pooler_output)
+        return _unit(parts)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        folder = self.path if is_on_hub(self.path) else Path(self.path).expanduser()
+        try:
+            model: Any = CLIPModel.from_pretrained(folder)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        except (OSError, ValueError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise ValueError(f"{KEY}: {self.path} cannot be loaded ({first_line})") from error
+        return model.eval().to(choose_device(self.device)), processor
+
+
+def choose_device(device: str) -> torch.device:
+    """Return a device; "auto" is this process's GPU where there is one."""
+    if device == "auto":
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = own if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Hash tensors by their names and values, in any order."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(weights, key=lambda pair: pair[0]):
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        hashed.update(values.view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _hash_json(settings: object) -> str:
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _unit(parts: Sequence[Tensor]) -> Float[np.ndarray, "N D"]:
+    return nn.functional.normalize(torch.cat(list(parts)).float(), dim=-1).cpu().numpy()

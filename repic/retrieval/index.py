@@ -1,0 +1,164 @@
+"""An album's pictures as vectors that can be searched, kept on disk for as long as they hold.
+
+A FAISS ``IndexFlatL2`` over vectors of length 1, as RePIC and RAP search: exact, and in the order
+of the cosine, since the squared distance of unit vectors is 2 - 2 cos.
+
+A folder holds ``index.faiss`` and, written after it, ``entries.json``: which row shows whom, a hash
+of each picture's pixels, the embedder's version and a checksum of both files. What does not agree
+is not believed: a picture that has changed is embedded anew, and a file that is damaged, or half
+of a pair, is made again.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from repic.retrieval.parts import Embedder, digest
+from repic.types import Reference
+
+log = logging.getLogger(__name__)
+
+INDEX, ENTRIES = "index.faiss", "entries.json"
+
+
+@dataclass(frozen=True)
+class ReferenceIndex:
+    """Vectors of references; row i shows ``names[i]``.
+
+    ``version`` is a hash of all that a search depends on: names, pixels and embedder.
+    """
+
+    names: tuple[str, ...]
+    version: str
+    faiss_index: Any
+
+    def search(
+        self, vectors: Float[np.ndarray, "N D"], nearest: int
+    ) -> tuple[Float[np.ndarray, "N K"], Int[np.ndarray, "N K"]]:
+        """Return squared distances, in ascending order, and rows; K is at most the album's size."""
+        return self.faiss_index.search(vectors, min(nearest, len(self.names)))
+
+
+def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) -> ReferenceIndex:
+    """Read an album's index below ``root``, or make what is missing of it.
+
+    Args:
+        root: where the indices of all albums and embedders are kept.
+        references: the album; every one has a picture, and no two have the same name.
+        embedder: makes the vectors; is not called if nothing has changed.
+    """
+    ordered = sorted(references, key=lambda reference: reference.name)
+    names = [reference.name for reference in ordered]
+    if not names:
+        raise ValueError("retrieval: the album has no pictures, so there is nothing to retrieve")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"retrieval: an album has several pictures of {', '.join(twice)}")
+    sources = [reference.image for reference in ordered if reference.image is not None]
+    if len(sources) < len(names):
+        missing = [reference.name for reference in ordered if reference.image is None]
+        raise ValueError(f"retrieval: an album has no picture of {', '.join(missing)}")
+    key = digest([embedder.version, names, [source.key for source in sources]])
+    pictures = [source.load() for source in sources]
+    entries = {
+        "embedder": embedder.version,
+        "names": names,
+        "contents": [content_hash(picture) for picture in pictures],
+    }
+    version = digest(entries)
+    kept = _read(root / key)
+    if kept is not None and kept[1] == entries:
+        return ReferenceIndex(tuple(names), version, kept[0])
+    made = _make(pictures, entries["contents"], _vectors(kept), embedder)
+    _write(root / key, made, entries)
+    return ReferenceIndex(tuple(names), version, made)
+
+
+def content_hash(picture: Image.Image) -> str:
+    """Hash a picture's size and pixels, however its file encodes them."""
+    header = f"{picture.mode} {picture.size}".encode()
+    return hashlib.sha256(header + picture.tobytes()).hexdigest()
+
+
+Kept = tuple[Any, dict[str, Any]]  # a FAISS index, and what entries.json says of its rows
+
+
+def _vectors(kept: Kept | None) -> dict[str, Float[np.ndarray, " D"]]:
+    """The vectors of an earlier index, by what the pictures show."""
+    if kept is None:
+        return {}
+    index, entries = kept
+    return dict(zip(entries["contents"], index.reconstruct_n(0, index.ntotal), strict=True))
+
+
+def _make(
+    pictures: Sequence[Image.Image],
+    contents: Sequence[str],
+    known: Mapping[str, Float[np.ndarray, " D"]],
+    embedder: Embedder,
+) -> Any:
+    """Embed the pictures that are not known, each once, and index all."""
+    new = {
+        content: picture
+        for content, picture in zip(contents, pictures, strict=True)
+        if content not in known
+    }
+    if known and new:
+        log.info("retrieval: %d of %d pictures are embedded anew", len(new), len(pictures))
+    found = dict(known)
+    if new:
+        found |= dict(zip(new, embedder(list(new.values())), strict=True))
+    vectors = np.stack([found[content] for content in contents])
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors)  # pyright: ignore[reportCallIssue]  # faiss's own Python layer
+    return index
+
+
+def _read(folder: Path) -> Kept | None:
+    """Return an index and its entries if there are such and they agree."""
+    if not (folder / ENTRIES).exists():
+        return None
+    try:
+        data = (folder / INDEX).read_bytes()
+        entries = json.loads((folder / ENTRIES).read_text(encoding="utf-8"))
+        seal = entries.pop("seal")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        seal, data, entries = None, b"", {}
+    if seal != _seal(data, entries):
+        log.warning("%s is damaged or half written; it is made anew", folder / INDEX)
+        return None
+    return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8)), entries
+
+
+def _write(folder: Path, index: Any, entries: Mapping[str, Any]) -> None:
+    """Keep an index; a reader sees the old pair, the new one, or that they do not fit."""
+    data = faiss.serialize_index(index).tobytes()
+    sealed = {**entries, "seal": _seal(data, entries)}
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / INDEX, data)
+    _replace(folder / ENTRIES, (json.dumps(sealed, indent=1) + "\n").encode())
+
+
+def _seal(data: bytes, entries: Mapping[str, Any]) -> str:
+    """A checksum of both files together."""
+    return hashlib.sha256(digest(entries).encode() + data).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, whoever else writes it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""From examples to the same examples, introducing whom a retriever found in place of the truth.
+
+RePIC's evaluation in the setting "retrieval" (https://arxiv.org/abs/2506.18369, section 4), which
+is RAP's (https://arxiv.org/abs/2410.13360, section 3.2): every box of the query is a crop; each
+crop brings its nearest pictures of the database; all of them are taken in the order of their
+distance, whichever crop they come from, the same one once, until there are top_k. The prompt
+introduces them in that order.
+
+Options beyond it, which are off at RePIC's values:
+
+1. ``per_crop``: how many pictures a crop brings. RePIC: top_k; RAP: 2. With 1, nobody's second best
+   is taken where another's best is left.
+2. ``min_similarity``: a picture that is less like the crop is not taken, though top_k are then not
+   reached. RePIC takes all.
+
+A present concept that is not retrieved is not introduced: the caption can only miss it. What
+``name_everybody`` scores on retrieved examples is therefore the retriever itself, the upper bound
+of RePIC's table 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from repic.retrieval.albums import Album, Scenes, make_albums
+from repic.retrieval.index import ReferenceIndex, content_hash, open_index
+from repic.retrieval.parts import Embedder, Proposer, digest
+from repic.types import Box, Example
+
+
+class Chosen(NamedTuple):
+    """Whom each example of a dataset introduces, in order.
+
+    ``version`` is a hash of what that follows from: settings, weights and every picture.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    version: str
+
+
+class Retriever:
+    """Finds each example's references by how its query looks.
+
+    Args:
+        proposer: where in the query to look.
+        embedder: compares crops with references.
+        top_k: how many references a query with 1, 2, ... concepts is given at most; the last
+            holds for all beyond.
+        per_crop: how many a crop brings; None: as many as the query is given.
+        min_similarity: cosine from -1 to 1 that a reference needs; None takes any.
+        scenes_per_album: how many examples share an album where there is no database.
+    """
+
+    def __init__(
+        self,
+        *,
+        proposer: Proposer,
+        embedder: Embedder,
+        top_k: Sequence[int],
+        per_crop: int | None,
+        min_similarity: float | None,
+        scenes_per_album: int,
+    ) -> None:
+        if not top_k or min(top_k) < 1:
+            raise ValueError(f"retrieval.top_k: {list(top_k)} must be whole numbers, 1 or more")
+        if per_crop is not None and per_crop < 1:
+            raise ValueError(f"retrieval.per_crop: {per_crop} finds nobody; use 1 or more, or null")
+        if min_similarity is not None and not -1 <= min_similarity <= 1:
+            raise ValueError(
+                f"retrieval.min_similarity: {min_similarity} is no cosine between -1 and 1"
+            )
+        if scenes_per_album < 1:
+            raise ValueError(f"retrieval.scenes_per_album: {scenes_per_album} must be 1 or more")
+        self.proposer, self.embedder = proposer, embedder
+        self.top_k, self.per_crop, self.min_similarity = tuple(top_k), per_crop, min_similarity
+        self.scenes_per_album = scenes_per_album
+        self._chosen: dict[tuple[str, ...], Chosen] = {}
+
+    def choose(self, scenes: Scenes, *, folder: Path) -> Chosen:
+        """Retrieve for every example of a dataset; the second time for the same ones is free.
+
+        Args:
+            scenes: the dataset.
+            folder: where indices are kept between runs.
+        """
+        examples = [scenes[i] for i in range(len(scenes))]
+        ids = tuple(example.id for example in examples)
+        if ids not in self._chosen:
+            self._chosen[ids] = self._choose(scenes, examples, folder)
+        return self._chosen[ids]
+
+    def introduce(self, scenes: Scenes, chosen: Chosen) -> list[Example]:
+        """Return a dataset's examples with the chosen references in place of their own.
+
+        The dataset may be drawn at another resolution than the one that was chosen from.
+        """
+        examples = [scenes[i] for i in range(len(scenes))]
+        for album in make_albums(scenes, size=self.scenes_per_album):
+            known = {reference.name: reference for reference in album.references}
+            for i in album.scenes:
+                found = tuple(known[name] for name in chosen.names[i])
+                examples[i] = replace(examples[i], references=found)
+        return examples
+
+    def _choose(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> Chosen:
+        names: list[tuple[str, ...]] = [()] * len(scenes)
+        settings = [self.top_k, self.per_crop, self.min_similarity, self.proposer.version]
+        seen: list[object] = [settings]
+        for album in make_albums(scenes, size=self.scenes_per_album):
+            index = open_index(folder, album.references, self.embedder)
+            seen.append(index.version)
+            queries = [examples[i] for i in album.scenes]
+            pictures = [_query(example) for example in queries]
+            found = self._search(queries, pictures, album, index)
+            for i, example, picture, some in zip(
+                album.scenes, queries, pictures, found, strict=True
+            ):
+                names[i] = some
+                seen.append([example.id, content_hash(picture), some])
+        return Chosen(tuple(names), digest(seen))
+
+    def _search(
+        self,
+        queries: Sequence[Example],
+        pictures: Sequence[Image.Image],
+        album: Album,
+        index: ReferenceIndex,
+    ) -> list[tuple[str, ...]]:
+        """Return the names for each query of an album; its crops are embedded together."""
+        crops = [
+            [cut(picture, box) for box in self.proposer(picture, album.kinds)]
+            for picture in pictures
+        ]
+        flat = [crop for some in crops for crop in some]
+        vectors = iter(self.embedder(flat) if flat else [])
+        found = []
+        for example, some in zip(queries, crops, strict=True):
+            own = np.array([next(vectors) for _ in some])
+            top_k = self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
+            if not some:
+                found.append(())
+                continue
+            distances, rows = index.search(own, self.per_crop or top_k)
+            taken = nearest(distances, rows, top_k=top_k, furthest=self._furthest)
+            found.append(tuple(index.names[row] for row in taken))
+        return found
+
+    @property
+    def _furthest(self) -> float:
+        """The squared distance of unit vectors with the least cosine that is taken."""
+        return np.inf if self.min_similarity is None else 2 - 2 * self.min_similarity
+
+
+def _query(example: Example) -> Image.Image:
+    if example.query is None:
+        raise ValueError(f"{example.id}: has no query picture to retrieve by")
+    return example.query.load()
+
+
+def nearest(distances: np.ndarray, rows: np.ndarray, *, top_k: int, furthest: float) -> list[int]:
+    """Take rows in the order of their distance, whichever crop brought them, each once.
+
+    Args:
+        distances: of each crop [N] and each picture that it brought [K]; squared.
+        rows: which picture.
+        top_k: how many different ones, at most.
+        furthest: the largest distance that is taken.
+
+    Example:
+        >>> nearest(np.array([[0.1, 0.4], [0.2, 0.3]]), np.array([[7, 5], [7, 6]]),
+        ...         top_k=2, furthest=1.0)
+        [7, 6]
+    """
+    order = np.argsort(distances, axis=None, kind="stable")
+    pairs = zip(distances.ravel()[order], rows.ravel()[order], strict=True)
+    found = dict.fromkeys(int(row) for distance, row in pairs if distance <= furthest)
+    return list(found)[:top_k]
+
+
+def cut(picture: Image.Image, box: Box) -> Image.Image:
+    """Return what is in a box, at least one pixel of it, inside the picture."""
+    width, height = picture.size
+    x0, y0 = min(max(round(box.x0), 0), width - 1), min(max(round(box.y0), 0), height - 1)
+    x1, y1 = (
+        max(min(round(box.x1), width), x0 + 1),
+        max(min(round(box.y1), height), y0 + 1),
+    )
+    return picture.crop((x0, y0, x1, y1))

@@ -1,0 +1,60 @@
+"""Boxes that know nothing of the picture: the whole of it, and windows of several sizes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from repic.types import Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlidingWindows:
+    """Windows that cover the picture, in rows from the top, the sizes in the order given.
+
+    Attributes:
+        shares: sizes of the windows, as shares of the picture's sides; 1 is the whole picture.
+        overlap: share of a window, in [0, 1), that its neighbour covers too, or more.
+    """
+
+    shares: Sequence[float]
+    overlap: float
+
+    def __post_init__(self) -> None:
+        if not self.shares or not all(0 < share <= 1 for share in self.shares):
+            raise ValueError(
+                f"retrieval.proposer.shares: {list(self.shares)} must be shares above 0, up to 1"
+            )
+        if not 0 <= self.overlap < 1:
+            raise ValueError(
+                f"retrieval.proposer.overlap: {self.overlap} must be 0 or more, and less than 1"
+            )
+
+    @property
+    def version(self) -> str:
+        """What the boxes depend on besides the picture."""
+        return f"windows {list(self.shares)} {self.overlap}"
+
+    def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
+        """Return the windows; what is looked for does not matter.
+
+        Example:
+            >>> windows = SlidingWindows(shares=[1.0, 0.5], overlap=0.0)
+            >>> [tuple(map(int, b)) for b in windows(Image.new("RGB", (8, 4)), [])]
+            [(0, 0, 8, 4), (0, 0, 4, 2), (4, 0, 8, 2), (0, 2, 4, 4), (4, 2, 8, 4)]
+        """
+        width, height = picture.size
+        return [
+            Box(x * width, y * height, (x + share) * width, (y + share) * height)
+            for share in self.shares
+            for y in _starts(share, self.overlap)
+            for x in _starts(share, self.overlap)
+        ]
+
+
+def _starts(share: float, overlap: float) -> list[float]:
+    """Spread windows evenly from one side to the other."""
+    # Less a hair, so that rounding does not add a window.
+    steps = math.ceil((1 - share) / (share * (1 - overlap)) - 1e-9)
+    return [(1 - share) * step / steps for step in range(steps + 1)] if steps else [0.0]

@@ -1,0 +1,66 @@
+"""Boxes by YOLO-World (https://arxiv.org/abs/2401.17270), the detector that RePIC retrieves with.
+
+It comes with the package ultralytics, whose licence is AGPL-3.0: read it before you build on it.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from repic.types import Box
+
+
+class YoloWorldRegions:
+    """Boxes of the kinds of things that the album holds, best first.
+
+    Args:
+        weights: a file; or a name such as yolov8x-worldv2.pt, which ultralytics downloads.
+        confidence: boxes below it are not looked at; from 0 to 1.
+        kinds: what to look for; None: the album's kinds, as RePIC does.
+    """
+
+    def __init__(self, *, weights: str, confidence: float, kinds: Sequence[str] | None) -> None:
+        if not 0 <= confidence < 1:
+            raise ValueError(
+                f"retrieval.proposer.confidence: {confidence} must be 0 or more, and less than 1"
+            )
+        try:
+            self._library = importlib.import_module("ultralytics")
+        except ImportError:
+            raise ValueError(
+                "retrieval=yolo_world_clip: ultralytics is not installed (its licence is AGPL-3.0);"
+                " pip install 'repic[yolo]', or look with another detector:"
+                " retrieval=open_vocabulary_clip"
+            ) from None
+        self.weights, self.confidence = weights, confidence
+        self.kinds = None if kinds is None else tuple(kinds)
+        self._looked_for: tuple[str, ...] = ()
+
+    @cached_property
+    def version(self) -> str:
+        """The file's hash, or its name where it is yet to be downloaded; and the settings."""
+        file = Path(self.weights)
+        weights = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else self.weights
+        return f"yolo-world {weights} {self.confidence} {self.kinds}"
+
+    def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
+        """Return the boxes of what is looked for."""
+        kinds = tuple(dict.fromkeys(looked_for)) if self.kinds is None else self.kinds
+        if not kinds:
+            raise ValueError(
+                "retrieval.proposer.kinds: the album does not say what to look for; list it"
+            )
+        if kinds != self._looked_for:
+            self._model.set_classes(list(kinds))
+            self._looked_for = kinds
+        (found,) = self._model.predict(source=picture, conf=self.confidence, verbose=False)
+        return [Box(*corners) for corners in found.boxes.xyxy.tolist()]
+
+    @cached_property
+    def _model(self) -> Any:
+        return self._library.YOLOWorld(self.weights)
