@@ -5,7 +5,8 @@ Imports what it needs when it is known what is wanted, so that --help answers at
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +97,16 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.report import comparison, forms, orderings, render, weighting
+    from repic.report import render
 
-    weights = weighting.parse_weights(options.weights) if options.weights else {}
-    runs, tables = asked_tables(runs, options, weights)
-    compare = comparison.Comparison(num_samples=options.samples, seed=options.seed, weights=weights)
-    if options.against:
-        for name, table in list(tables.items()):
-            found = comparison.differences(table, options.against, compare)
-            if forms.has_values(found):
-                tables[f"{name}_against"] = found
+    tables, compare = tables_of(runs, options)
     if options.orderings:
-        judged = orderings.founding_orderings(runs, compare)
-        console.print(orderings.terminal(judged))
+        from repic.report import orderings
+
+        found = orderings.founding_orderings(runs, compare())
+        console.print(orderings.terminal(found))
         if folder:
-            orderings.write(folder, judged)
+            orderings.write(folder, found)
     for name, table in tables.items():
         console.print(render.terminal(table))
         if folder:
@@ -119,25 +115,43 @@ def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Pat
         print(f"written to {folder}")
 
 
-def asked_tables(
-    runs: list[Any], options: argparse.Namespace, weights: dict[str, float]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the runs, with what the tables need of their captions, and the tables by name."""
-    from repic.report import forms, weighting
+def tables_of(
+    runs: list[Any], options: argparse.Namespace
+) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """Tables by the names of their files, and what gives a ``Comparison``, which is heavy."""
+    from repic.report import forms
     from repic.report.estimates import CONFIDENCE
     from repic.report.name_tables import with_protocols
 
     drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
     if options.form in ("names", forms.EVERY):
         runs = [with_protocols(run, **drawn) for run in runs]
-    if weights:
+    weights: dict[str, float] = {}
+    if options.weights:
+        from repic.report import weighting
+
+        weights = weighting.parse_weights(options.weights)
         runs = weighting.with_weighted_rewards(runs, weights, **drawn)
     tables = forms.tables_of(options.form, runs)
     if weights:
         first = next(iter(tables))
         column, note = weighting.column(weights), weighting.note(weights)
         tables[first] = forms.with_column(tables[first], column, note)
-    return runs, tables
+
+    @cache
+    def compare() -> Any:
+        from repic.report.comparison import Comparison
+
+        return Comparison(num_samples=options.samples, seed=options.seed, weights=weights)
+
+    if options.against:
+        from repic.report.comparison import differences
+
+        for name, table in list(tables.items()):
+            found = differences(table, options.against, compare())
+            if forms.has_values(found):
+                tables[f"{name}_against"] = found
+    return tables, compare
 
 
 def read_runs(folders: Sequence[Path], console: Any) -> list[Any]:

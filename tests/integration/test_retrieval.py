@@ -9,7 +9,10 @@ from omegaconf import OmegaConf
 
 from repic import run
 from repic.metrics.recognition import name_recognition
+from repic.report.comparable import refuse_other_test_sets
+from repic.report.name_tables import names_table
 from repic.report.runs import read_predictions, read_run
+from repic.report.tables import RETRIEVER
 from tests import photos
 from tests.integration.small import compose_run, start, summary_of
 
@@ -49,6 +52,23 @@ def test_naming_everybody_is_the_retriever_s_own_score(model: Path, tmp_path: Pa
         )
     assert num_not_found > 0  # a random tower: otherwise this test would not show much
     assert summary_of(folder)["choices"]["retrieval"] == "toybox"
+
+
+def test_both_settings_stand_in_one_table_and_another_split_does_not(
+    model: Path, tmp_path: Path
+) -> None:
+    """RePIC's table 1: the same photos, below each other with and without a retriever."""
+    skip, found, val = (
+        read_run(start(model, tmp_path, *ZERO_SHOT, *more, name=name))
+        for name, more in (("a", []), ("b", [ON]), ("c", ["phase.evaluate.split=val"]))
+    )
+    refuse_other_test_sets([skip, found])
+    assert skip.test_set["prompts"] != found.test_set["prompts"]
+    labels = [row.label for row in names_table([skip, found], "2").rows]
+    assert "names everybody (retrieval=skip)" in labels
+    assert f"{RETRIEVER} (retrieval=toybox)" in labels
+    with pytest.raises(ValueError, match="split is test in the first and val in the second"):
+        refuse_other_test_sets([skip, found, val])
 
 
 def test_with_the_package_s_own_model_nearly_everybody_is_found(tmp_path: Path) -> None:
