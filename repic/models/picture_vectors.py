@@ -95,6 +95,8 @@ class TowerVectors:
         model: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype="auto", attn_implementation="sdpa"
         )
+        # Who writes is not needed, and is the larger part by far.
+        model.model.language_model, model.lm_head = nn.Identity(), nn.Identity()
         batch_vision_attention(model)
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         return model.eval().to(choose_device(self.device)), processor
