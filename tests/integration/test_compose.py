@@ -193,9 +193,9 @@ def test_every_leaf_is_read() -> None:
 
     Interpolations count as reading; what they lead to is somebody's argument in turn.
     """
-    code = (CONF.parent / "repic" / "run.py").read_text()
+    code = "".join((CONF.parent / "repic" / name).read_text() for name in ("run.py", "sweep.py"))
     code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
-    read = set(re.findall(r"(?:cfg|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
+    read = set(re.findall(r"(?:cfg|config|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
     splits = {"data.train", "data.val", "data.test", "data.prompt"}
     phases = {
         f"phase.{name}"
