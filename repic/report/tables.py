@@ -43,11 +43,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration; an estimate a column, None where there is nothing."""
+    """One configuration; an estimate a column, None where there is nothing.
+
+    ``phase`` and ``runs`` say whose results these are.
+    """
 
     label: str
     num_seeds: int
     estimates: tuple[Estimate | None, ...]
+    phase: str = ""
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,8 @@ def _row(
     if chosen := [f"{k}={v}" for k, v in zip(keys, values, strict=True) if v is not None]:
         label += f" ({', '.join(chosen)})"
     estimates = tuple(_estimate([r.cells for r in results], column) for column in columns)
-    return Row(label=label, num_seeds=len(results), estimates=estimates)
+    runs = tuple(result.run for result in results)
+    return Row(label, len(results), estimates, phase, runs)
 
 
 def _estimate(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:
