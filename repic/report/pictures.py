@@ -13,6 +13,7 @@ from repic.types import ImageSource
 QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)
 SAMPLE = 48  # pictures of a kind that are encoded to estimate the size of all
 MARGIN = 1.03  # by which the estimate may be too low
+OVERHEAD = 48  # characters around each picture
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Album:
         if not sample:
             return 0
         length = sum(len(as_uri(picture, quality)) for picture in sample)
-        return round(MARGIN * length * len(self._pictures) / len(sample))
+        return round(len(self._pictures) * (MARGIN * length / len(sample) + OVERHEAD))
 
     def uris(self, quality: int) -> list[str]:
         """Every picture as a data URI, by number."""
