@@ -227,6 +227,8 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     Raises:
         ValueError: there is no such file, or its data are no longer where they were.
     """
+    from yaml import YAMLError
+
     from repic.phases.evaluate import evaluated_examples
 
     try:
@@ -243,7 +245,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
                 scale=scale,
             )
             yield from (examples[i] for i in range(len(examples)))
-    except (OSError, ValueError, HydraException, OmegaConfBaseException) as error:
+    except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
         raise ValueError(settings.explain(error)) from error
 
 

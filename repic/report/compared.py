@@ -1,6 +1,6 @@
 """The page of several runs: how they scored, how they learned, and what each says of one scene."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from repic.report.gallery import Method
 from repic.report.page import DENSE, write_report
 from repic.report.runs import Run, find_runs, read_predictions
 from repic.report.tables import Table, ablation, count_columns
-from repic.types import Example, Prediction
+from repic.types import Example
 
 # Gives the examples that the run in a folder captioned, or says in a ValueError why it cannot.
 Remake = Callable[[Path], Iterable[Example]]
@@ -98,14 +98,23 @@ def scene_cards(
     methods: Sequence[Method], *, remake: Remake | None, num_items: int
 ) -> tuple[list[SceneCard], list[str]]:
     """The scenes to show, and what a reader must know of the choice."""
-    scenes = gallery.gather(methods, read_predictions)
+    scenes, speakers = gallery.gather(methods, read_predictions)
     sizes: dict[int, int] = {}
     for key in scenes:
         sizes[key.num_concepts] = sizes.get(key.num_concepts, 0) + 1
     keys = gallery.choose(scenes, gallery.shares(sizes, num_items))
-    examples, failed = gallery.find_examples(keys, methods, remake) if remake else ({}, {})
+    examples, failed = {}, {}
+    if remake:
+        folders = [run.folder for run in speakers.values()]
+        examples, failed = gallery.find_examples(keys, folders, remake)
     cards = [gallery.scene_card(key, scenes[key], examples.get(key)) for key in keys]
-    return cards, _notes(methods, [scenes[key] for key in keys], len(scenes), failed)
+    notes = [
+        _choice_note([len(card.captions) for card in cards], len(scenes), len(speakers)),
+        _seeds_note([m for m in methods if m.num_seeds > 1], speakers),
+        _silence_note([m.label for m in methods if m.label not in speakers]),
+        _pictures_note(len(keys) - len(examples), failed),
+    ]
+    return cards, [note for note in notes if note]
 
 
 def common_settings(runs: Sequence[Run]) -> str:
@@ -122,32 +131,36 @@ def about(run: Run) -> str:
     return f"seed {run.seed} · code {code} · {run.time_s / 60:.1f} minutes · {overrides}"
 
 
-def _notes(
-    methods: Sequence[Method],
-    shown: Sequence[dict[str, Prediction]],
-    num_all: int,
-    failed: dict[Path, str],
-) -> list[str]:
-    spoke = {label for captions in shown for label in captions}
-    silent = [m for m in methods if m.label not in spoke]
-    notes = []
-    if shown:
-        whole = sum(len(captions) == len(spoke) for captions in shown)
-        notes.append(
-            f"{len(shown)} of {num_all} scenes, the first of each number of concepts:"
-            f" nobody has picked them. {'All' if whole == len(shown) else whole} were captioned by"
-            " all models."
-        )
-    if any(method.num_seeds > 1 for method in methods if method.label in spoke):
-        seeds = sorted({m.run.seed for m in methods if m.num_seeds > 1})
-        notes.append(
-            "Where there are several seeds, captions are those of the first"
-            f" (seed {', '.join(map(str, seeds))})."
-        )
-    if silent:
-        notes.append("No captions were saved by: " + "; ".join(m.label for m in silent) + ".")
-    notes += [
-        f"Pictures cannot be made again from {folder / 'config.yaml'}: {reason}"
-        for folder, reason in failed.items()
-    ]
-    return notes
+def _choice_note(num_captions: Sequence[int], num_all: int, num_models: int) -> str:
+    if not num_captions:
+        return ""
+    whole = sum(number == num_models for number in num_captions)
+    who = "all of them" if whole == len(num_captions) else f"{whole} of them"
+    return (
+        f"{len(num_captions)} of {num_all} scenes, the first of each number of concepts: nobody"
+        f" has picked them. Every model captioned {who}."
+    )
+
+
+def _seeds_note(methods: Sequence[Method], speakers: Mapping[str, Run]) -> str:
+    seeds = sorted({speakers[m.label].seed for m in methods if m.label in speakers})
+    if not seeds:
+        return ""
+    shown = ", ".join(map(str, seeds))
+    return f"Where there are several seeds, captions are those of the first (seed {shown})."
+
+
+def _silence_note(labels: Sequence[str]) -> str:
+    return f"No captions were saved by: {'; '.join(labels)}." if labels else ""
+
+
+def _pictures_note(num_missing: int, failed: Mapping[Path, str]) -> str:
+    """Said once, however many runs cannot make their examples again for the same reason."""
+    if not num_missing or not failed:
+        return ""
+    folder, reason = next(iter(failed.items()))
+    others = f" (nor from {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return (
+        f"{num_missing} scenes are without pictures: they cannot be made again from"
+        f" {folder / 'config.yaml'}{others}: {reason}"
+    )

@@ -51,7 +51,9 @@ def compared_curves(runs: Sequence[Run]) -> list[Chart]:
     rows = _drawn(ablation(runs, columns=()).rows)
     phases: dict[str, dict[str, Series]] = {}
     for row in rows:
-        found = [_series(logged[run.folder], row.phase) for run in row.runs]
+        # Runs may share a result, and then what it logged; one a seed is enough.
+        by_seed = {run.seed: run for run in reversed(row.runs)}
+        found = [_series(logged[run.folder], row.phase) for run in by_seed.values()]
         if mean := _mean_series(found):
             phases.setdefault(row.phase, {})[row.label] = mean
     return _charts(phases, {row.label: style for style, row in enumerate(rows)})

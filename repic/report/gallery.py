@@ -29,11 +29,14 @@ class SceneKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A model whose captions are shown: a row of the table, by the run of its first seed."""
+    """A model whose captions are shown: a row of the table.
+
+    ``runs`` all have it, those of the first seed first.
+    """
 
     label: str
     phase: str
-    run: Run
+    runs: tuple[Run, ...]
     num_seeds: int = 1
 
 
@@ -52,26 +55,39 @@ def methods_of(runs: Sequence[Run]) -> list[Method]:
     Raises:
         ValueError: runs that cannot be compared; see ``ablation``.
     """
-    rows = [row for row in ablation(runs, columns=()).rows if row.phase not in NO_MODEL]
-    firsts = [min(row.runs, key=lambda run: (run.seed, str(run.folder))) for row in rows]
     return [
-        Method(row.label, row.phase, first, row.num_seeds)
-        for row, first in zip(rows, firsts, strict=True)
+        Method(row.label, row.phase, tuple(sorted(row.runs, key=_by_seed)), row.num_seeds)
+        for row in ablation(runs, columns=()).rows
+        if row.phase not in NO_MODEL
     ]
 
 
 def gather(
     methods: Sequence[Method], read: Callable[[Path], Sequence[Prediction]]
-) -> dict[SceneKey, dict[str, Prediction]]:
-    """Every scene that a method captioned, with the captions; methods stand in their order."""
+) -> tuple[dict[SceneKey, dict[str, Prediction]], dict[str, Run]]:
+    """Every scene that a method captioned, with the captions in the order of the methods.
+
+    Args:
+        methods: each speaks by the first of its runs that has captions.
+        read: gives the predictions in a run's folder.
+
+    Returns:
+        The scenes, and by which run each method speaks; one without captions is not there.
+    """
     scenes: dict[SceneKey, dict[str, Prediction]] = {}
-    files = {method.run.folder: None for method in methods}
-    predictions = {folder: read(folder) for folder in files}
+    speakers: dict[str, Run] = {}
+    files: dict[Path, Sequence[Prediction]] = {}
     for method in methods:
-        for prediction in predictions[method.run.folder]:
-            if prediction.phase == method.phase:
-                scenes.setdefault(key_of(prediction), {})[method.label] = prediction
-    return scenes
+        for run in method.runs:
+            if run.folder not in files:
+                files[run.folder] = read(run.folder)
+            said = [p for p in files[run.folder] if p.phase == method.phase]
+            if said:
+                speakers[method.label] = run
+                for prediction in said:
+                    scenes.setdefault(key_of(prediction), {})[method.label] = prediction
+                break
+    return scenes, speakers
 
 
 def choose(scenes: Mapping[SceneKey, Captions], quotas: Mapping[int, int]) -> list[SceneKey]:
@@ -111,14 +127,14 @@ def shares(sizes: Mapping[int, int], total: int) -> dict[int, int]:
 
 def find_examples(
     keys: Sequence[SceneKey],
-    methods: Sequence[Method],
+    folders: Iterable[Path],
     remake: Callable[[Path], Iterable[Example]],
 ) -> tuple[dict[SceneKey, Example], dict[Path, str]]:
     """Make the examples of scenes again, for their pictures, boxes and references.
 
     Args:
         keys: which.
-        methods: whose runs know how; each is asked for what those before it did not have.
+        folders: of runs; each is asked for what those before it did not have.
         remake: gives the examples that a run in a folder captioned, or raises ``ValueError``.
 
     Returns:
@@ -127,7 +143,7 @@ def find_examples(
     found: dict[SceneKey, Example] = {}
     failed: dict[Path, str] = {}
     wanted = set(keys)
-    for folder in dict.fromkeys(method.run.folder for method in methods):
+    for folder in dict.fromkeys(folders):
         if not wanted:
             break
         try:
@@ -161,7 +177,7 @@ def scene_card(key: SceneKey, captions: Captions, example: Example | None) -> Sc
                 text=p.caption,
                 rewards=p.rewards,
                 finished=p.finished,
-                introduced=None if set(pool) == {*p.pool, *p.present} else p.pool,
+                introduced=None if set(pool) == set(p.pool) else p.pool,
             )
             for author, p in captions.items()
         ),
@@ -176,3 +192,7 @@ def _reference_card(name: str, known: Reference | None, prediction: Prediction) 
         image=known.image if known else None,
         is_present=name in prediction.present,
     )
+
+
+def _by_seed(run: Run) -> tuple[int, str]:
+    return run.seed, str(run.folder)

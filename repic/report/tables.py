@@ -7,7 +7,7 @@ one row.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.report.runs import Cell, Run
@@ -45,7 +45,7 @@ class Column:
 class Row:
     """One configuration; an estimate a column, None where there is nothing.
 
-    ``phase`` and ``runs`` say whose results these are.
+    ``phase`` and ``runs`` say whose results these are; runs may share a result.
     """
 
     label: str
@@ -179,13 +179,19 @@ def _phase_rows(
             fewer = [k for k in relevant if k != key]
             if not _clash(results, fewer):
                 relevant = fewer
-    groups: dict[tuple[str | None, ...], dict[str, _Result]] = {}
-    for result in results:
-        group = groups.setdefault(_values(result, [k for k in relevant if k != SEED]), {})
-        group[result.settings[SEED] if SEED in relevant else ""] = result
     shown = [k for k in relevant if k != SEED]
+    groups: dict[tuple[str | None, ...], dict[str, _Result]] = {}
+    members: dict[tuple[str | None, ...], list[Run]] = {}
+    for result in results:
+        values = _values(result, shown)
+        group = groups.setdefault(values, {})
+        group[result.settings[SEED] if SEED in relevant else ""] = result
+        members.setdefault(values, []).append(result.run)
     return [
-        _row(phase, shown, values, list(groups[values].values()), columns)
+        replace(
+            _row(phase, shown, values, list(groups[values].values()), columns),
+            runs=tuple(members[values]),
+        )
         for values in sorted(groups, key=_natural)
     ]
 
@@ -201,8 +207,7 @@ def _row(
     if chosen := [f"{k}={v}" for k, v in zip(keys, values, strict=True) if v is not None]:
         label += f" ({', '.join(chosen)})"
     estimates = tuple(_estimate([r.cells for r in results], column) for column in columns)
-    runs = tuple(result.run for result in results)
-    return Row(label, len(results), estimates, phase, runs)
+    return Row(label=label, num_seeds=len(results), estimates=estimates, phase=phase)
 
 
 def _estimate(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:

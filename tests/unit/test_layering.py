@@ -1,7 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
 bench -> run -> phases -> {models, data, report} -> {rewards, metrics, rl, toybox}
--> judges -> parsing -> types
+-> judges -> parsing -> types. A command of a lower part is a file of its own on top of them all.
 """
 
 import ast
@@ -24,6 +24,7 @@ LAYERS = (
     ("run", "sweep"),
     ("bench",),
 )
+COMMANDS = ("repic.report.__main__",)  # nobody imports these
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Library -> the modules (or packages) of repic that may import it.
@@ -70,11 +71,15 @@ def complaint(module: str, imported: str) -> str | None:
     """Say what is wrong with one import, if anything is."""
     library = imported.split(".")[0]
     if library == "repic":
+        if any(is_inside(imported, command) for command in COMMANDS):
+            return "is a command, not a module to import"
         here, there = module.split(".")[1:2], imported.split(".")[1:2]
         if not here or here == there:
             return None  # the root package, or inside one part
         if there and there[0] not in LEVEL:
             return "is in no layer: add it to LAYERS"
+        if module in COMMANDS:
+            return None
         if not there or LEVEL[there[0]] >= LEVEL[here[0]]:
             return "does not point down"
     if library == "conf":
@@ -134,6 +139,9 @@ def test_configuration_holds_no_code() -> None:
         ("bench/own.py", "import transformers", "transformers"),
         ("rewards/cider.py", "import pycocoevalcap.cider", "pycocoevalcap.cider"),
         ("data/toys.py", "import conf", "conf"),
+        ("report/page.py", "from repic.run import saved_examples", "repic.run"),
+        ("run.py", "from repic.report.__main__ import main", "repic.report.__main__"),
+        ("report/__main__.py", "import hydra", "hydra"),
         ("utils.py", "", "utils.py"),
         ("rl/kl.py", "from repic.utils import clip", "repic.utils.clip"),
     ],
@@ -160,6 +168,7 @@ def test_the_guard_can_fail(tmp_path: Path, file: str, line: str, blamed: str) -
         ("phases/grpo.py", "from repic.judges.client import Judge"),
         ("judges/client.py", "import httpx\nfrom repic.types import ImageSource"),
         ("metrics/cider.py", "from pycocoevalcap.cider.cider import Cider"),
+        ("report/__main__.py", "from repic.run import x\nfrom repic.report.page import y"),
         ("bench/__main__.py", "import hydra\nfrom repic.run import make"),
     ],
 )
