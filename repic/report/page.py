@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from repic.report.cards import Fact, SceneCard, by_count
 from repic.report.chart import Chart
-from repic.report.pictures import Album, fitting_quality
+from repic.report.pictures import Album, fitting_encoding
 from repic.report.render import ABSENT, cell_text, write_text
 from repic.report.tables import Table
 from repic.types import Box
@@ -122,12 +122,12 @@ class _Albums:
     COMPLAINT = '<p class="complaint"></p>'
 
     def put_into(self, page: str) -> str:
-        quality = fitting_quality((self.scenes, self.references), PAGE_BYTES - len(page.encode()))
-        uris = self.scenes.uris(quality)
+        encoding = fitting_encoding((self.scenes, self.references), PAGE_BYTES - len(page.encode()))
+        uris = self.scenes.uris(encoding)
         page = re.sub(r'src="scene:(\d+)"', lambda m: f'src="{uris[int(m[1])]}"', page)
         rules = [
             f".i{number}{{background-image:url({uri})}}"
-            for number, uri in enumerate(self.references.uris(quality))
+            for number, uri in enumerate(self.references.uris(encoding))
         ]
         page = page.replace(self.STYLES, f"<style>\n{chr(10).join(rules)}\n</style>" * bool(rules))
         return page.replace(self.COMPLAINT, self._complaint())

@@ -4,15 +4,31 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from PIL import Image
 
 from repic.types import ImageSource
 
-# Tried from the best down. Below 15 the small patterns by which beings are told apart are lost.
-QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)
-SAMPLE = 48  # pictures of a kind that are encoded to estimate the size of all
-MARGIN = 1.03  # by which the estimate may be too low
+
+class Encoding(NamedTuple):
+    """WebP's quality, and the share of a picture's width and height that is kept."""
+
+    quality: int
+    share: float
+
+
+# Tried from the best down. At a quality below 25 the small patterns by which beings are told apart
+# are lost sooner than with fewer pixels.
+ENCODINGS = tuple(
+    Encoding(quality, share)
+    for quality, share in (
+        (85, 1.0), (75, 1.0), (65, 1.0), (55, 1.0), (45, 1.0), (35, 1.0), (25, 1.0),
+        (25, 0.85), (25, 0.75), (25, 0.6), (25, 0.5),
+    )
+)  # fmt: skip
+SAMPLE = 96  # pictures of a kind that are encoded to estimate the size of all
+MARGIN = 1.04  # by which the estimate may be too low
 OVERHEAD = 48  # characters around each picture
 
 
@@ -53,30 +69,31 @@ class Album:
         """Width and height of the source, which boxes refer to."""
         return self._sizes[number]
 
-    def estimate(self, quality: int) -> int:
+    def estimate(self, encoding: Encoding) -> int:
         """About how many characters all pictures take."""
         step = max(1, len(self._pictures) // SAMPLE)
         sample = self._pictures[::step]
         if not sample:
             return 0
-        length = sum(len(as_uri(picture, quality)) for picture in sample)
+        length = sum(len(as_uri(picture, encoding)) for picture in sample)
         return round(len(self._pictures) * (MARGIN * length / len(sample) + OVERHEAD))
 
-    def uris(self, quality: int) -> list[str]:
+    def uris(self, encoding: Encoding) -> list[str]:
         """Every picture as a data URI, by number."""
-        return [as_uri(picture, quality) for picture in self._pictures]
+        return [as_uri(picture, encoding) for picture in self._pictures]
 
 
-def fitting_quality(albums: Sequence[Album], num_characters: int) -> int:
-    """The best of ``QUALITIES`` at which all pictures fit, or the last if none does."""
-    fits = (q for q in QUALITIES if sum(a.estimate(q) for a in albums) <= num_characters)
-    return next(fits, QUALITIES[-1])
+def fitting_encoding(albums: Sequence[Album], num_characters: int) -> Encoding:
+    """The best of ``ENCODINGS`` at which all pictures fit, or the last if none does."""
+    fits = (e for e in ENCODINGS if sum(a.estimate(e) for a in albums) <= num_characters)
+    return next(fits, ENCODINGS[-1])
 
 
-def as_uri(picture: Image.Image, quality: int) -> str:
+def as_uri(picture: Image.Image, encoding: Encoding) -> str:
     """Encode a picture as WebP, which every browser shows, and as text."""
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=quality, method=4)
+    kept = _reduced(picture, max(1, round(picture.width * encoding.share)))
+    kept.save(out, "WEBP", quality=encoding.quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 
 

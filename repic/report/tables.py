@@ -7,7 +7,7 @@ one row.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.report.runs import Cell, Run
@@ -52,7 +52,7 @@ class Row:
     num_seeds: int
     estimates: tuple[Estimate | None, ...]
     phase: str = ""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[Run, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
