@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from repic.report.compared import collect_runs, write_compared
+from repic.report.runs_page import collect_runs, write_compared
 from repic.run import saved_examples
 
 # Toybox's scenes are then 320 pixels wide, as the page shows them.
