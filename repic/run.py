@@ -9,9 +9,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from repic.phases import settings
+
+if TYPE_CHECKING:
+    from repic.types import Example
 
 log = logging.getLogger(__name__)
 
@@ -267,6 +270,40 @@ def dataset_maker(data: DictConfig) -> Callable[..., Any]:
         return make(node, counts=counts, **given)
 
     return dataset
+
+
+def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
+    """Make the examples again that a finished run captioned, from its ``config.yaml``.
+
+    The file names the classes to make: read only runs that you trust.
+
+    Args:
+        folder: of the run.
+        scale: resolution of drawn pictures, whatever the model has seen.
+
+    Raises:
+        ValueError: there is no such file, or its data are no longer where they were.
+    """
+    from yaml import YAMLError
+
+    from repic.phases.evaluate import evaluated_examples
+
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+        asked = cfg.phase.evaluate
+        for count in cfg.metrics.counts:
+            examples = evaluated_examples(
+                dataset_maker(cfg.data),
+                split=asked.split,
+                count=count,
+                per_count=asked.per_count,
+                seed=asked.seed,
+                demonstrations=asked.get("demonstrations", "right"),  # older runs have no such key
+                scale=scale,
+            )
+            yield from (examples[i] for i in range(len(examples)))
+    except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
+        raise ValueError(settings.explain(error)) from error
 
 
 def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:

@@ -42,6 +42,30 @@ def name_everybody(examples: Sequence[Example]) -> list[Answer]:
     return [Answer(f"Here are {', '.join(example.pool)}.", True) for example in examples]
 
 
+def evaluated_examples(
+    dataset: Callable[..., Examples],
+    *,
+    split: str,
+    count: int,
+    per_count: int,
+    seed: int,
+    demonstrations: str,
+    **drawn: float,
+) -> Examples:
+    """What an evaluation captions of one number of concepts; see ``Evaluation`` for the keys.
+
+    Args:
+        dataset: gives the examples of a split.
+        split, per_count, seed, demonstrations: the evaluation's.
+        count: the number of concepts.
+        drawn: ``scale``, if the pictures shall have another resolution.
+    """
+    examples = dataset(split=split, counts=[count], size=per_count, seed=seed, **drawn)
+    if demonstrations == RIGHT:
+        return examples
+    return WrongReferences(examples, kind=demonstrations, seed=seed)
+
+
 WRITERS_WITHOUT_MODEL = {"name_everybody": name_everybody}
 
 
@@ -106,12 +130,15 @@ class Evaluation:
             count: the number of concepts.
             drawn: ``scale``, if the pictures shall have another resolution.
         """
-        examples = context.dataset(
-            split=self.split, counts=[count], size=self.per_count, seed=self.seed, **drawn
+        return evaluated_examples(
+            context.dataset,
+            split=self.split,
+            count=count,
+            per_count=self.per_count,
+            seed=self.seed,
+            demonstrations=self.demonstrations,
+            **drawn,
         )
-        if self.demonstrations == RIGHT:
-            return examples
-        return WrongReferences(examples, kind=self.demonstrations, seed=self.seed)
 
     def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
         """Those examples, listed, as the prompts show them."""

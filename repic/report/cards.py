@@ -1,13 +1,13 @@
 """What the page shows, as plain data: facts, scenes, captions. It knows no HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repic.metrics.names import name_spans
 from repic.metrics.recognition import NameCounts, count_names
 from repic.types import Box, ImageSource
 
-RIGHT, WRONG = "right", "wrong"
+RIGHT, WRONG, MISSED, CUT_OFF = "right", "wrong", "missed", "cut"
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,19 @@ class ReferenceCard:
 
 @dataclass(frozen=True)
 class CaptionCard:
-    """A caption by one of the models; ``author`` is what the reader calls it ("after SFT")."""
+    """A caption by one of the models.
+
+    Attributes:
+        author: what the reader calls the model ("after SFT").
+        introduced: the names in its prompt, where they are not those of the scene's references;
+            None where they are.
+    """
 
     author: str
     text: str
     rewards: Mapping[str, float | None] = field(default_factory=dict)
     finished: bool = True
+    introduced: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +76,16 @@ class SceneCard:
     def present(self) -> list[str]:
         return [r.name for r in self.references if r.is_present]
 
-    @property
-    def pool(self) -> list[str]:
-        return [r.name for r in self.references]
+    def pool(self, caption: CaptionCard) -> list[str]:
+        """The names that a caption may be expected to know."""
+        if caption.introduced is None:
+            return [r.name for r in self.references]
+        return [*caption.introduced, *(n for n in self.present if n not in caption.introduced)]
 
     def segments(self, caption: CaptionCard) -> list[tuple[str, str]]:
         """Cut a caption into (text, kind): kind is "right" or "wrong" for a name, else empty."""
         segments, end = [], 0
-        for span in name_spans(caption.text, self.pool):
+        for span in name_spans(caption.text, self.pool(caption)):
             segments.append((caption.text[end : span.start], ""))
             kind = RIGHT if span.name in self.present else WRONG
             segments.append((caption.text[span.start : span.end], kind))
@@ -86,13 +95,37 @@ class SceneCard:
 
     def missed(self, caption: CaptionCard) -> list[str]:
         """Names of those in the picture that a caption leaves out."""
-        said = {span.name for span in name_spans(caption.text, self.pool)}
+        said = {span.name for span in name_spans(caption.text, self.pool(caption))}
         return [name for name in self.present if name not in said]
 
     def counts(self, caption: CaptionCard) -> NameCounts:
-        return count_names(caption.text, self.present, self.pool)
+        return count_names(caption.text, self.present, self.pool(caption))
+
+    def outcome(self, caption: CaptionCard) -> list[str]:
+        """What there is to find a caption by: all names right, or which kinds of mistake.
+
+        Example:
+            >>> card = SceneCard("s", 1, None, (), (ReferenceCard("<bo>", None, None, True),), ())
+            >>> [card.outcome(CaptionCard("", text, finished=f)) for text, f in
+            ...     (("bo sits", True), ("<mi> sits", True), ("<bo> and <bo>", False))]
+            [['right'], ['wrong', 'missed'], ['right', 'cut']]
+        """
+        counts = self.counts(caption)
+        found = {
+            RIGHT: counts.exact,
+            WRONG: counts.false,
+            MISSED: counts.missed,
+            CUT_OFF: not caption.finished,
+        }
+        return [kind for kind, is_so in found.items() if is_so]
 
     @property
     def reward_names(self) -> list[str]:
         """Every reward component of any caption, in order of appearance."""
         return list(dict.fromkeys(name for c in self.captions for name in c.rewards))
+
+
+def by_count(scenes: Sequence[SceneCard]) -> dict[int, list[SceneCard]]:
+    """Scenes by their number of concepts, in the given order within each."""
+    counts = sorted({scene.num_concepts for scene in scenes})
+    return {count: [s for s in scenes if s.num_concepts == count] for count in counts}

@@ -2,52 +2,81 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 360.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 24.0
 NUM_STYLES = 6  # colours and dash patterns that the style sheet has
+DODGE = 4.0  # between the intervals of two lines at one x, so that both are seen
 MAX_POINTS = 80  # more than this is noise in a chart of this width
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points in the order of their x; NaN leaves a gap."""
+    """Points in the order of their x; NaN leaves a gap.
+
+    ``lows`` and ``highs`` are the ends of an interval around each point, NaN where there is none;
+    empty, if the line has no intervals. ``style`` is of the style sheet, so that a line looks the
+    same in several charts; None takes its place in the chart.
+    """
 
     label: str
     xs: Sequence[float]
     ys: Sequence[float]
+    lows: Sequence[float] = ()
+    highs: Sequence[float] = ()
+    style: int | None = None
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over one axis; ``x_label`` is what the x counts."""
+    """Lines over one axis; ``x_label`` is what the x counts.
+
+    ``x_ticks`` are the values to write at the axis; None writes the two ends.
+    """
 
     title: str
     x_label: str
     lines: tuple[Line, ...]
+    x_ticks: tuple[float, ...] | None = None
 
     def svg(self) -> Markup:
         """Draw the chart; text and colours follow the page around it."""
         xs = _finite([x for line in self.lines for x in line.xs])
-        ys = _finite([y for line in self.lines for y in line.ys])
+        ys = _finite([y for li in self.lines for y in (*li.ys, *li.lows, *li.highs)])
         if not xs or not ys:
             return Markup("")
         y_ticks = nice_ticks(min(ys), max(ys))
-        x_range, y_range = (min(xs), max(xs)), (y_ticks[0], y_ticks[-1])
+        dodged = sum(bool(line.lows) for line in self.lines) > 1
+        margin = 0.08 * (max(xs) - min(xs) or 1.0) if dodged else 0.0
+        x_range, y_range = (min(xs) - margin, max(xs) + margin), (y_ticks[0], y_ticks[-1])
         parts = [
             Markup(
                 '<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">'
             ).format(WIDTH, HEIGHT, self.description),
             *(_y_tick(y, y_range) for y in y_ticks),
-            *(_x_tick(x, x_range) for x in dict.fromkeys(x_range)),
-            _text(WIDTH / 2, HEIGHT - 6, self.x_label, "middle"),
+            *(_x_tick(x, x_range) for x in self.x_ticks or dict.fromkeys(x_range)),
+            *([] if self.x_ticks else [_text(WIDTH / 2, HEIGHT - 6, self.x_label, "middle")]),
         ]
         for i, line in enumerate(self.lines):
-            parts += _polylines(line, i % NUM_STYLES, x_range, y_range)
+            shift = DODGE * (i - (len(self.lines) - 1) / 2) if dodged else 0.0
+            parts += _whiskers(line, self.style(i), x_range, y_range, shift)
+            parts += _polylines(line, self.style(i), x_range, y_range, shift)
         return Markup("").join([*parts, Markup("</svg>")])
+
+    def style(self, index: int) -> str:
+        """The classes of the style sheet that the i-th line has.
+
+        Example:
+            >>> lines = (Line("a", [], []), Line("b", [], [], style=7))
+            >>> [Chart("", "", lines).style(i) for i in range(2)]
+            ['s0', 's1 t1']
+        """
+        wanted = self.lines[index].style
+        turn, place = divmod(index if wanted is None else wanted, NUM_STYLES)
+        return f"s{place}" + (f" t{turn}" if turn else "")
 
     @property
     def description(self) -> str:
@@ -64,16 +93,16 @@ def smooth(line: Line, num_points: int = MAX_POINTS) -> Line:
 
     Example:
         >>> smooth(Line("kl", [1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0, 6.0]), num_points=2)
-        Line(label='kl', xs=[1.5, 3.5], ys=[1.0, 5.0])
+        Line(label='kl', xs=[1.5, 3.5], ys=[1.0, 5.0], lows=(), highs=(), style=None)
     """
     size = math.ceil(len(line.xs) / num_points)
     if size <= 1:
         return line
     starts = range(0, len(line.xs), size)
-    return Line(
-        line.label,
-        [_mean(line.xs[i : i + size]) for i in starts],
-        [_mean(line.ys[i : i + size]) for i in starts],
+    return replace(
+        line,
+        xs=[_mean(line.xs[i : i + size]) for i in starts],
+        ys=[_mean(line.ys[i : i + size]) for i in starts],
     )
 
 
@@ -106,27 +135,44 @@ def short(value: float) -> str:
 
 
 def _polylines(
-    line: Line, style: int, x_range: tuple[float, float], y_range: tuple[float, float]
+    line: Line,
+    style: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    shift: float,
 ) -> list[Markup]:
     """One polyline for each stretch without a gap; a single point becomes a dot."""
     stretches: list[list[str]] = [[]]
     for x, y in zip(line.xs, line.ys, strict=True):
         if math.isfinite(x) and math.isfinite(y):
-            stretches[-1].append(f"{_px(x, x_range):.1f},{_py(y, y_range):.1f}")
+            stretches[-1].append(f"{_px(x, x_range) + shift:.1f},{_py(y, y_range):.1f}")
         else:
             stretches.append([])
+    dot = Markup('<circle class="line {}" cx="{}" cy="{}" r="2.5"/>')
     drawn = []
     for points in filter(None, stretches):
-        if len(points) == 1:
-            cx, cy = points[0].split(",")
-            drawn.append(
-                Markup('<circle class="line s{}" cx="{}" cy="{}" r="2.5"/>').format(style, cx, cy)
-            )
-        else:
-            drawn.append(
-                Markup('<polyline class="line s{}" points="{}"/>').format(style, " ".join(points))
-            )
+        if len(points) > 1:
+            path = " ".join(points)
+            drawn.append(Markup('<polyline class="line {}" points="{}"/>').format(style, path))
+        if len(points) == 1 or line.lows:
+            drawn += [dot.format(style, *point.split(",")) for point in points]
     return drawn
+
+
+def _whiskers(
+    line: Line,
+    style: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    shift: float,
+) -> list[Markup]:
+    """An upright rule from the low to the high end of each interval."""
+    rule = Markup('<line class="whisker {}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
+    return [
+        rule.format(style, _py(low, y_range), _py(high, y_range), x=_px(x, x_range) + shift)
+        for x, low, high in zip(line.xs, line.lows, line.highs, strict=False)
+        if all(map(math.isfinite, (x, low, high)))
+    ]
 
 
 def _y_tick(y: float, y_range: tuple[float, float]) -> Markup:
@@ -136,7 +182,7 @@ def _y_tick(y: float, y_range: tuple[float, float]) -> Markup:
 
 
 def _x_tick(x: float, x_range: tuple[float, float]) -> Markup:
-    anchor = "start" if x == x_range[0] else "end"
+    anchor = {x_range[0]: "start", x_range[1]: "end"}.get(x, "middle")
     return _text(_px(x, x_range), HEIGHT - 6, f"{x:.0f}", anchor)
 
 

@@ -2,7 +2,7 @@
 
 bench -> {run, sweep, table} -> phases -> {models, data, report, retrieval}
 -> {rewards, metrics, rl, toybox}
--> judges -> parsing -> types
+-> judges -> parsing -> types. A command of a lower part is a file of its own on top of them all.
 """
 
 import ast
@@ -25,6 +25,7 @@ LAYERS = (
     ("run", "sweep", "table"),
     ("bench",),
 )
+COMMANDS = ("repic.report.__main__",)  # nobody imports these
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Library -> the modules (or packages) of repic that may import it.
@@ -73,11 +74,15 @@ def complaint(module: str, imported: str) -> str | None:
     """Say what is wrong with one import, if anything is."""
     library = imported.split(".")[0]
     if library == "repic":
+        if any(is_inside(imported, command) for command in COMMANDS):
+            return "is a command, not a module to import"
         here, there = module.split(".")[1:2], imported.split(".")[1:2]
         if not here or here == there:
             return None  # the root package, or inside one part
         if there and there[0] not in LEVEL:
             return "is in no layer: add it to LAYERS"
+        if module in COMMANDS:
+            return None
         if not there or LEVEL[there[0]] >= LEVEL[here[0]]:
             return "does not point down"
     if library == "conf":
@@ -137,6 +142,9 @@ def test_configuration_holds_no_code() -> None:
         ("bench/own.py", "import transformers", "transformers"),
         ("rewards/cider.py", "import pycocoevalcap.cider", "pycocoevalcap.cider"),
         ("data/toys.py", "import conf", "conf"),
+        ("report/page.py", "from repic.run import saved_examples", "repic.run"),
+        ("run.py", "from repic.report.__main__ import main", "repic.report.__main__"),
+        ("report/__main__.py", "import hydra", "hydra"),
         ("utils.py", "", "utils.py"),
         ("rl/kl.py", "from repic.utils import clip", "repic.utils.clip"),
     ],
@@ -163,6 +171,7 @@ def test_the_guard_can_fail(tmp_path: Path, file: str, line: str, blamed: str) -
         ("phases/grpo.py", "from repic.judges.client import Judge"),
         ("judges/client.py", "import httpx\nfrom repic.types import ImageSource"),
         ("metrics/cider.py", "from pycocoevalcap.cider.cider import Cider"),
+        ("report/__main__.py", "from repic.run import x\nfrom repic.report.page import y"),
         ("bench/__main__.py", "import hydra\nfrom repic.run import make"),
     ],
 )

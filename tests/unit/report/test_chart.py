@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -28,8 +29,29 @@ def test_gaps_divide_a_line_and_single_points_are_dots() -> None:
 
 def test_lines_differ_in_more_than_colour() -> None:
     lines = tuple(Line(str(i), [0.0, 1.0], [i / 1, i + 1.0]) for i in range(7))
-    found = re.findall(r'class="line s(\d)"', Chart("x", "x", lines).svg())
-    assert found == ["0", "1", "2", "3", "4", "5", "0"]
+    found = re.findall(r'class="line (s[^"]*)"', Chart("x", "x", lines).svg())
+    assert found == ["s0", "s1", "s2", "s3", "s4", "s5", "s0 t1"]
+
+
+def test_intervals_worked_by_hand() -> None:
+    """x 1..3 with 8 % on both sides spans 44..350; y 0..100 spans 176..10; lines 4 apart."""
+    nan = math.nan
+    a = Line("a", [1.0, 3.0], [50.0, 100.0], [0.0, nan], [75.0, nan])
+    chart = Chart("x", "x", (a, Line("b", [1.0, 3.0], [50.0, 50.0], [50.0] * 2, [50.0] * 2)))
+    root = ElementTree.fromstring(replace(chart, x_ticks=(1.0, 3.0)).svg())
+    whiskers = [e.attrib for e in root.findall("line") if "whisker" in e.get("class", "")]
+    assert len(whiskers) == 3  # one interval is missing
+    left = 44 + 306 * 0.16 / 2.32
+    assert float(whiskers[0]["x1"]) == pytest.approx(left - 2, abs=0.06)
+    assert (whiskers[0]["y1"], whiskers[0]["y2"]) == ("176.0", "51.5")
+    assert float(whiskers[1]["x1"]) == pytest.approx(left + 2, abs=0.06)
+    assert [text.text for text in root.findall("text")][-2:] == ["1", "3"]
+    assert len(root.findall("circle")) == 4
+
+
+def test_a_line_may_keep_its_style_in_another_chart() -> None:
+    svg = Chart("x", "x", (Line("a", [0.0, 1.0], [0.0, 1.0], style=4),)).svg()
+    assert 'class="line s4"' in svg
 
 
 def test_labels_are_escaped() -> None:

@@ -1,0 +1,126 @@
+"""The page in a browser: a thousand scenes open, and the filters do what they say."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from repic.report.__main__ import main
+from tests.integration.test_report_page import toys, write_run
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+MANY, FEW = 1000, 50
+
+# What a reader sees, told in the title.
+PROBE = """<script>addEventListener("load", () => setTimeout(() => {
+  const seen = (selector) => [...document.querySelectorAll(selector)]
+    .filter((element) => element.getClientRects().length).length;
+  document.title = "PROBE" + JSON.stringify({
+    articles: seen("article"), captions: seen("#gallery .m0, #gallery .m1"),
+    first: seen("#gallery .m0"), form: seen("form"),
+    shown: document.getElementById("shown").textContent,
+    ms: performance.getEntriesByType("navigation")[0].loadEventEnd,
+    wide: document.documentElement.scrollWidth > innerWidth,
+  }) + "END";
+}))</script>"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: chromium)"),
+]
+
+
+def write_page(folder: Path, num_scenes: int) -> Path:
+    examples = {count: toys(count, num_scenes // 5) for count in range(1, 6)}
+    run = write_run(folder / "run", examples, skill=4)
+    out = folder / "page.html"
+    assert main([str(run), "--out", str(out), "--items", str(num_scenes)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(tmp_path_factory.mktemp("page"), FEW)
+
+
+def browse(page: Path, place: str = "", *, width: int = 1280) -> tuple[str, str]:
+    """Open a page; return its document after loading, and what the console said."""
+    assert BROWSER is not None
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--enable-logging=stderr",
+        f"--user-data-dir={page.parent / 'profile'}",
+        f"--window-size={width},900",
+        "--timeout=60000",
+        "--dump-dom",
+        f"file://{page}{place}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    said = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    return done.stdout, said
+
+
+def probe(page: Path, place: str = "", *, width: int = 1280, draw_all: bool = True) -> dict:
+    """Open a copy that looks at itself, which the page's own policy would forbid."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", text)
+    if draw_all:  # otherwise what is far below the window has no place yet
+        text = text.replace("content-visibility: auto", "")
+    copy = page.with_name("probed.html")
+    copy.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    dom, _ = browse(copy, place, width=width)
+    found = re.search(r"PROBE(.*?)END", dom)
+    assert found is not None
+    return json.loads(found[1].replace("&amp;", "&"))
+
+
+def test_a_thousand_scenes_fit_and_open(tmp_path: Path) -> None:
+    page = write_page(tmp_path, MANY)
+    assert page.stat().st_size < 10_000_000
+    dom, said = browse(page)
+    assert said == ""  # no error, and nothing that the page's own policy had to stop
+    assert dom.count("<article") == MANY
+    # The policy lets the page's script run: it shows the filters and counts.
+    assert re.search(r'<form id="filters">', dom)
+    assert f"{MANY} of {MANY} scenes shown" in dom
+    # Two seconds on a core of its own; this is for machines that are busy.
+    assert probe(page, draw_all=False)["ms"] < 30_000
+
+
+def test_filters_hide_scenes_and_captions(page: Path) -> None:
+    everything = probe(page)
+    assert (everything["articles"], everything["captions"]) == (FEW, 2 * FEW)
+    assert everything["form"] == 1
+
+    cut = probe(page, "#errors=cut&count=3&method=%2B+RL")
+    # Of ten scenes captions 0, 4 and 8 of the second model are cut off.
+    assert (cut["articles"], cut["captions"], cut["first"]) == (3, 3, 0)
+    assert cut["shown"] == f"3 of {FEW} scenes shown"
+
+    differ = probe(page, "#errors=differ")
+    assert 0 < differ["articles"] < FEW
+    assert differ["captions"] == 2 * differ["articles"]
+
+
+def test_it_can_be_searched_for_a_name(page: Path) -> None:
+    names = re.findall(r'data-names="([^"]*)"', page.read_text(encoding="utf-8"))
+    name = names[-1].split("&gt;")[0].removeprefix("&lt;")
+    found = probe(page, f"#q={name.upper()}")
+    assert found["articles"] == sum(name in others for others in names) < FEW
+
+
+def test_nothing_is_found_and_nonsense_is_not_obeyed(page: Path) -> None:
+    assert probe(page, "#q=zzzz")["shown"] == f"0 of {FEW} scenes shown"
+    assert probe(page, "#errors=nonsense&count=9")["articles"] == FEW
+
+
+def test_it_fits_a_phone(page: Path) -> None:
+    assert not probe(page, "#count=5", width=500)["wide"]  # Chromium's narrowest window
