@@ -287,10 +287,17 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     from yaml import YAMLError
 
     from repic.phases.evaluate import evaluated_examples
+    from repic.report.runs import read_predictions
+    from repic.retrieval.retriever import introduce
 
     try:
         cfg = OmegaConf.load(folder / "config.yaml")
-        asked = cfg.phase.evaluate
+        asked, retrieval = cfg.phase.evaluate, OmegaConf.select(cfg, "retrieval")
+        # Whom a retriever found has a picture, and stands before those whom it did not find.
+        found = {
+            (p.id, p.num_concepts): p.pool[: len(p.images) - 1]
+            for p in (read_predictions(folder) if retrieval else [])
+        }
         for count in cfg.metrics.counts:
             examples = evaluated_examples(
                 dataset_maker(cfg.data),
@@ -301,7 +308,12 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
                 demonstrations=asked.get("demonstrations", "right"),  # older runs have no such key
                 scale=scale,
             )
-            yield from (examples[i] for i in range(len(examples)))
+            if retrieval and found:
+                names = [found[examples[i].id, count] for i in range(len(examples))]
+                size = retrieval.scenes_per_album
+                yield from introduce(examples, names, scenes_per_album=size)
+            else:
+                yield from (examples[i] for i in range(len(examples)))
     except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
         raise ValueError(settings.explain(error)) from error
 

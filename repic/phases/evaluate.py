@@ -1,7 +1,7 @@
 """Write captions with a model, or without one, and score them for each number of concepts."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 

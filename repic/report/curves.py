@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from repic.report.chart import Chart, Line, smooth
 from repic.report.runs import MetricRow, Run, read_metrics
-from repic.report.tables import LABELS, Row, ablation, count_columns
+from repic.report.tables import Row, ablation, count_columns
 
 SHORT = {"base": "base model", "model": "model", "sft": "SFT", "grpo": "RL"}
 
@@ -74,10 +74,7 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart | None:
     if retrieving := [run for run in runs if run.choices.get("retrieval", SKIP) != SKIP]:
         # By themselves: naming everybody without a retriever is another thing.
         rows = ablation(retrieving, columns=columns).rows
-        lines += [
-            replace(line, label=line.label.replace(LABELS[RETRIEVER], "the retriever alone"))
-            for line in (_accuracy_line(row, counts) for row in rows if row.phase == RETRIEVER)
-        ]
+        lines += [_accuracy_line(row, counts) for row in rows if row.phase == RETRIEVER]
     title = "Recognition accuracy (%) by number of concepts"
     return Chart(title, "concepts", tuple(lines), tuple(counts)) if lines else None
 

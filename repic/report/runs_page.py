@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repic.report import gallery
-from repic.report.caption_tables import caption_tables
 from repic.report.cards import Fact, SceneCard
+from repic.report.comparable import refuse_other_test_sets
 from repic.report.curves import accuracy_chart, compared_curves, concepts
+from repic.report.forms import has_values, summary_tables
 from repic.report.gallery import Method
 from repic.report.page import DENSE, write_report
 from repic.report.runs import Run, find_runs, read_predictions
@@ -28,13 +29,16 @@ class Contents(NamedTuple):
 
 
 def collect_runs(roots: Sequence[Path]) -> list[Run]:
-    """Every run under some folders, each once.
+    """Every run under some folders that evaluated something, each once.
 
     Raises:
-        ValueError: a folder holds none, or one is malformed.
+        ValueError: a folder holds no run, or one is malformed, or none was evaluated.
     """
-    runs = {run.folder.resolve(): run for root in roots for run in find_runs(root)}
-    return list(runs.values())
+    found = {run.folder.resolve(): run for root in roots for run in find_runs(root)}
+    runs = [run for run in found.values() if run.metrics]
+    if not runs:
+        raise ValueError(f"{roots[0]}: no run there has evaluated anything")
+    return runs
 
 
 def write_compared(
@@ -51,6 +55,7 @@ def write_compared(
     Raises:
         ValueError: no runs; runs that cannot be compared; a malformed file.
     """
+    refuse_other_test_sets(runs)
     methods = gallery.methods_of(runs)
     scenes, notes = scene_cards(methods, remake=remake, num_items=num_items)
     names = list(dict.fromkeys(run.name for run in runs))
@@ -73,11 +78,8 @@ def write_compared(
 
 
 def compared_tables(runs: Sequence[Run]) -> list[Table]:
-    """Recognition with CIDEr, CIDEr at each number of concepts, and the other caption metrics."""
-    cider = count_columns(runs, "cider", "CIDEr")
-    tables = [ablation(runs), ablation(runs, columns=cider, title="CIDEr by number of concepts")]
-    tables += caption_tables(runs)
-    return [table for table in tables if any(any(row.estimates) for row in table.rows)]
+    """Recognition with CIDEr, CIDEr by number of concepts, names by both protocols, captions."""
+    return [table for table in summary_tables(runs).values() if has_values(table)]
 
 
 def headline(runs: Sequence[Run]) -> list[Fact]:

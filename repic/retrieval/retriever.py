@@ -98,13 +98,7 @@ class Retriever:
 
         The dataset may be drawn at another resolution than the one that was chosen from.
         """
-        examples = [scenes[i] for i in range(len(scenes))]
-        for album in make_albums(scenes, size=self.scenes_per_album):
-            known = {reference.name: reference for reference in album.references}
-            for i in album.scenes:
-                found = tuple(known[name] for name in chosen.names[i])
-                examples[i] = replace(examples[i], references=found)
-        return examples
+        return introduce(scenes, chosen.names, scenes_per_album=self.scenes_per_album)
 
     def _choose(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> Chosen:
         names: list[tuple[str, ...]] = [()] * len(scenes)
@@ -153,6 +147,25 @@ class Retriever:
     def _furthest(self) -> float:
         """The squared distance of unit vectors with the least cosine that is taken."""
         return np.inf if self.min_similarity is None else 2 - 2 * self.min_similarity
+
+
+def introduce(
+    scenes: Scenes, names: Sequence[Sequence[str]], *, scenes_per_album: int
+) -> list[Example]:
+    """Return a dataset's examples with the named references of their albums.
+
+    Args:
+        scenes: the dataset.
+        names: of each example's references, in their order; all are in its album.
+        scenes_per_album: see ``Retriever``.
+    """
+    examples = [scenes[i] for i in range(len(scenes))]
+    for album in make_albums(scenes, size=scenes_per_album):
+        known = {reference.name: reference for reference in album.references}
+        for i in album.scenes:
+            found = tuple(known[name] for name in names[i])
+            examples[i] = replace(examples[i], references=found)
+    return examples
 
 
 def _query(example: Example) -> Image.Image:

@@ -21,6 +21,7 @@ def end_jobs(
     config = OmegaConf.create(
         {
             "name": "toys", "outputs": str(tmp_path / "outputs"), "method": {"phases": ["sft"]},
+            "table": {"form": "accuracy"},
             "hydra": {
                 "overrides": {"task": ["reward=none,combined"]}, "runtime": {"choices": {}},
             },

@@ -126,7 +126,7 @@ def test_a_retriever_bounds_those_that_trust_it(tmp_path: Path) -> None:
     chart = accuracy_chart([skip, found])
     assert chart is not None
     assert [line.label for line in chart.lines if "retriever" in line.label] == [
-        "the retriever alone"
+        "the retriever itself (upper bound)"
     ]
     assert list(chart.lines[-1].ys) == [80.0, 80.0]
     assert len(chart.lines) == 4  # SFT once, RL with either
