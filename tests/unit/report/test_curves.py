@@ -129,7 +129,7 @@ def test_a_retriever_bounds_those_that_trust_it(tmp_path: Path) -> None:
         "the retriever itself (upper bound)"
     ]
     assert list(chart.lines[-1].ys) == [80.0, 80.0]
-    assert len(chart.lines) == 4  # SFT once, RL with either
+    assert len(chart.lines) == 5  # SFT and RL with either
 
 
 def test_one_number_of_concepts_makes_no_chart(tmp_path: Path) -> None:
