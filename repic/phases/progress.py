@@ -36,6 +36,8 @@ class ProgressLine:
     def start(self, iteration: int) -> None:
         """Begin at ``iteration`` iterations done."""
         self.begun, self.begun_at = time.monotonic(), iteration
+        if not self.show:  # there is nothing to say of what takes a moment
+            self.last_line = self.begun
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
@@ -51,7 +53,9 @@ class ProgressLine:
         now = time.monotonic()
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=iteration, text="  ".join(shown))
-        elif now - self.last_line > SECONDS_BETWEEN_LINES or iteration == self.iterations:
+            return
+        is_last = bool(shown) and iteration == self.iterations
+        if is_last or now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             pace = (now - self.begun) / max(iteration - self.begun_at, 1)
             left = pace * (self.iterations - iteration)

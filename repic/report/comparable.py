@@ -186,10 +186,11 @@ def told_apart(groups: Sequence[Sequence[Run]], index: int) -> str:
 def difference(one: Run, other: Run) -> str:
     """Say in which setting the test sets of two runs differ, with both values.
 
+    Settings that change only whom prompts introduce are named last: they may differ in a table.
     Where no setting tells, the fingerprints do.
     """
     values = [_readable(run) for run in (one, other)]
-    for key in dict.fromkeys([*values[0], *values[1]]):
+    for key in sorted({**values[0], **values[1]}, key=is_of_prompt):
         a, b = (found.get(key) for found in values)
         if a != b and key != _MARKS:
             return f"{key} is {_shown(a)} in the first and {_shown(b)} in the second"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rich.box
+import rich.console
 import rich.table
 from rich.text import Text
 
@@ -114,15 +115,13 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def terminal(table: Table) -> rich.table.Table:
+def terminal(table: Table) -> rich.console.Group:
     """For ``rich.console.Console().print``; the best of a column is bold and starred.
 
-    Intervals stand under their values, so that six columns fit into 80 characters.
+    Intervals stand under their values, so that six columns fit into 80 characters. Title and note
+    may be wider than a narrow table.
     """
     out = rich.table.Table(
-        title=Text(table.title),
-        caption=Text(table.note.replace("Bold", "Bold, *"), "dim"),
-        caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -142,7 +141,8 @@ def terminal(table: Table) -> rich.table.Table:
         seeds = f"\n{row.num_seeds} seeds" if row.num_seeds > 1 else ""
         label = row.label.replace(" (", "\n(")
         out.add_row(Text(label).append(seeds, "dim"), *cells)
-    return out
+    note = Text(table.note.replace("Bold", "Bold, *") + "\n", "dim")
+    return rich.console.Group(Text(table.title, "italic"), out, note)
 
 
 def _terminal_cell(estimate: Estimate | None, digits: int, *, is_best: bool) -> Text:

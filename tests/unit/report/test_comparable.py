@@ -68,6 +68,10 @@ def test_other_scenes_are_refused_with_both_values_and_a_mend(tmp_path: Path) ->
     for part in (str(one.folder), str(other.folder), "--apart", "leave one of them out"):
         assert part in str(e.value)
     refuse_other_test_sets([one])
+    # A retriever is no reason to refuse, so it is not what the message names.
+    found = replace(other, choices={**other.choices, "retrieval": "toybox"})
+    with pytest.raises(ValueError, match="split is test in the first and val"):
+        refuse_other_test_sets([one, found])
 
 
 @pytest.mark.parametrize(
