@@ -307,6 +307,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
                 seed=asked.seed,
                 demonstrations=asked.get("demonstrations", "right"),  # older runs have no such key
                 scale=scale,
+                missing="skip",  # a photo that is gone takes no other with it
             )
             if retrieval and found:
                 names = [found[examples[i].id, count] for i in range(len(examples))]

@@ -50,7 +50,7 @@ def evaluated_examples(
     per_count: int,
     seed: int,
     demonstrations: str,
-    **drawn: float,
+    **changes: Any,
 ) -> Examples:
     """What an evaluation captions of one number of concepts; see ``Evaluation`` for the keys.
 
@@ -58,9 +58,9 @@ def evaluated_examples(
         dataset: gives the examples of a split.
         split, per_count, seed, demonstrations: the evaluation's.
         count: the number of concepts.
-        drawn: ``scale``, if the pictures shall have another resolution.
+        changes: keys of the data that shall have other values, such as a ``scale``.
     """
-    examples = dataset(split=split, counts=[count], size=per_count, seed=seed, **drawn)
+    examples = dataset(split=split, counts=[count], size=per_count, seed=seed, **changes)
     if demonstrations == RIGHT:
         return examples
     return WrongReferences(examples, kind=demonstrations, seed=seed)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from repic.report.cards import BoxCard, CaptionCard, ReferenceCard, SceneCard
 from repic.report.runs import Run
-from repic.report.tables import ablation
+from repic.report.tables import SHARED, Row, ablation
 from repic.types import Example, Prediction, Reference
 
 # Captions that no model wrote are not shown.
@@ -56,7 +56,9 @@ def methods_of(runs: Sequence[Run]) -> list[Method]:
         ValueError: runs that cannot be compared; see ``ablation``.
     """
     return [
-        Method(row.label, row.phase, tuple(sorted(row.runs.values(), key=_by_seed)), row.num_seeds)
+        Method(
+            row.label, row.phase, tuple(sorted(_sharing(row, runs), key=_by_seed)), row.num_seeds
+        )
         for row in ablation(runs, columns=()).rows
         if row.phase not in NO_MODEL
     ]
@@ -192,6 +194,14 @@ def _reference_card(name: str, known: Reference | None, prediction: Prediction) 
         image=known.image if known else None,
         is_present=name in prediction.present,
     )
+
+
+def _sharing(row: Row, runs: Sequence[Run]) -> list[Run]:
+    """The runs whose results a row shows; several may have the same base model, or SFT."""
+    if row.phase not in SHARED:
+        return list(row.runs.values())
+    shown = {repr(run.metrics[row.phase]) for run in row.runs.values()}
+    return [run for run in runs if repr(run.metrics.get(row.phase)) in shown]
 
 
 def _by_seed(run: Run) -> tuple[int, str]:

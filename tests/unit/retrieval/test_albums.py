@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.data.dreambooth import DreamBoothDataset
+from repic.data.personal import PhotoDataset
 from repic.retrieval.albums import cast_of, make_albums
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import ToyboxImage
@@ -137,7 +137,7 @@ def test_a_database_is_one_album_of_those_with_pictures() -> None:
 
 
 def test_photos_are_looked_up_in_their_concept_database(tmp_path: Path) -> None:
-    photos = DreamBoothDataset(**draw_collection(tmp_path).write())
+    photos = PhotoDataset(**draw_collection(tmp_path).write())
     (album,) = make_albums(photos, size=2)
     assert album.scenes == list(range(10))
     assert {reference.name for reference in album.references} == set(CONCEPTS)
