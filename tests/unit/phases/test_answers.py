@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example as example_of
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.phases import store
@@ -49,8 +50,9 @@ def test_an_interrupted_run_goes_on_with_the_portion_it_was_at(tmp_path: Path) -
     assert ask(path, examples, again) == answers  # whole: nobody is asked
 
 
-@settings(max_examples=40, deadline=None)
 @given(size=st.integers(0, 9), portion=st.integers(1, 4), stop=st.integers(0, 4), cut=st.booleans())
+@example_of(size=5, portion=2, stop=1, cut=True)  # half of a portion is there
+@example_of(size=9, portion=4, stop=2, cut=True)
 def test_it_comes_to_the_same_wherever_it_was_interrupted(
     tmp_path_factory: pytest.TempPathFactory, size: int, portion: int, stop: int, cut: bool
 ) -> None:
