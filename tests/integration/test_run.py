@@ -198,7 +198,7 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
         command += [f"outputs={tmp_path / name}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        for once in ("base, 1 concepts", "finished:", "scenes, captions and curves:"):
+        for once in ("base, 1 concept:", "finished:", "scenes, captions and curves:"):
             assert done.stdout.count(once) == 1
     one, two = (next((tmp_path / name).rglob("summary.json")).parent for name in ("one", "two"))
     rows = [[row for row in rows_of(f) if row["phase"] == "sft"] for f in (one, two)]
