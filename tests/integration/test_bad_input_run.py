@@ -2,14 +2,13 @@
 
 import errno
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from repic import run
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
 from tests.integration.small import rows_of, start, summary_of
@@ -19,24 +18,17 @@ SMALL = (*FAST, "metrics.counts=[1]", "method=sft")
 
 
 @pytest.fixture
-def command(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def command(main: Callable[..., Any], model: Path, tmp_path: Path) -> Callable[..., Any]:
     """Run the command line in this process; return its exit status and what it says."""
 
     def call(*arguments: str) -> tuple[Any, str]:
-        given = ["repic", *arguments]
+        given = list(arguments)
         if not any(argument.startswith("model.path=") for argument in arguments):
             given.append(f"model.path={model}")
         if not any(argument.startswith("outputs=") for argument in arguments):
             given.append(f"outputs={tmp_path / 'outputs'}")
-        monkeypatch.setattr(sys, "argv", given)
-        capsys.readouterr()
-        try:
-            run.main()
-        except SystemExit as end:
-            return end.code, capsys.readouterr().err
-        return 0, capsys.readouterr().err
+        code, _, complaint = main(*given)
+        return code, complaint
 
     return call
 

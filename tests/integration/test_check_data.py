@@ -5,33 +5,27 @@ REPIC_DATA=<folder> pytest tests/integration/test_check_data.py  looks at DreamB
 
 import json
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from repic import run
 from repic.phases.check_data import CheckData, impossible_names
 from tests.photos import draw_group, draw_montage_photos, draw_training
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line in this process; return status, output, complaint and check.json."""
+def command(
+    main: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Run the experiment; return status, output, complaint and check.json."""
     monkeypatch.setenv("COLUMNS", "120")
 
     def call(*arguments: str) -> tuple[Any, str, str, dict[str, Any]]:
-        given = ["repic", "+experiment=check_data", f"outputs={tmp_path / 'outputs'}", *arguments]
-        monkeypatch.setattr(sys, "argv", given)
-        capsys.readouterr()
-        code = 0
-        try:
-            run.main()
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        (path,) = (tmp_path / "outputs").rglob("check.json")
+        outputs = tmp_path / "outputs"
+        code, out, err = main("+experiment=check_data", f"outputs={outputs}", *arguments)
+        (path,) = outputs.rglob("check.json")
         assert path.with_suffix(".md").exists()
         return code, out, err, json.loads(path.read_text())
 

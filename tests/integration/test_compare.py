@@ -1,7 +1,8 @@
 """+experiment=compare: which of two systems' captions are preferred, exactly or by a model."""
 
 import json
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,9 @@ PAIRS = {
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line in this process; return its status, its output and its complaint."""
-
-    def call(*arguments: str) -> tuple[Any, str, str]:
-        given = ["repic", "+experiment=compare", f"outputs={tmp_path / 'outputs'}", *arguments]
-        monkeypatch.setattr(sys, "argv", given)
-        capsys.readouterr()
-        try:
-            run.main()
-        except SystemExit as end:
-            return end.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return call
+def command(main: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Run the experiment; return its status, its output and its complaint."""
+    return partial(main, "+experiment=compare", f"outputs={tmp_path / 'outputs'}")
 
 
 def predictions(file: Path, phase: str, side: int, images: list[str] | None = None) -> None:

@@ -5,7 +5,8 @@ REPIC_DATA=<folder> pytest tests/integration/test_rescore.py  scores the publish
 
 import json
 import os
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,9 @@ DATABASE = {
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line in this process; return its status, its output and its complaint."""
-
-    def call(*arguments: str) -> tuple[Any, str, str]:
-        given = ["repic", "+experiment=rescore", f"outputs={tmp_path / 'outputs'}", *arguments]
-        monkeypatch.setattr(sys, "argv", given)
-        capsys.readouterr()
-        try:
-            run.main()
-        except SystemExit as end:
-            return end.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return call
+def command(main: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Run the experiment; return its status, its output and its complaint."""
+    return partial(main, "+experiment=rescore", f"outputs={tmp_path / 'outputs'}")
 
 
 @pytest.fixture
