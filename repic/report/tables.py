@@ -182,6 +182,10 @@ class _Result:
     settings: Mapping[str, str]
     cells: Mapping[str, Cell]
 
+    @property
+    def num_values(self) -> int:
+        return sum(map(len, self.cells.values()))
+
 
 def _phase_rows(
     runs: Sequence[Run], phase: str, keys: Sequence[str], columns: Sequence[Column]
@@ -209,7 +213,10 @@ def _phase_rows(
     groups: dict[tuple[str | None, ...], dict[str, _Result]] = {}
     for result in results:
         group = groups.setdefault(_values(result, [k for k in relevant if k != SEED]), {})
-        group[result.settings[SEED] if SEED in relevant else ""] = result
+        seed = result.settings[SEED] if SEED in relevant else ""
+        # Of equal ones that which says most: a run without a reward has no parts to weigh.
+        if seed not in group or result.num_values >= group[seed].num_values:
+            group[seed] = result
     shown = [k for k in relevant if k != SEED]
     return [
         _row(phase, shown, values, groups[values], columns)
@@ -260,14 +267,33 @@ def estimate_of(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate
 
 
 def _clash(results: Sequence[_Result], keys: Sequence[str]) -> tuple[_Result, _Result] | None:
-    """Two results that agree in the keys, and not in the numbers."""
-    first: dict[tuple[str | None, ...], _Result] = {}
+    """Two results that agree in the keys, and not in the numbers that both have."""
+    seen: dict[tuple[str | None, ...], list[_Result]] = {}
     for result in results:
-        other = first.setdefault(_values(result, keys), result)
-        # As text, because NaN is not equal to itself.
-        if repr(other.cells) != repr(result.cells):
-            return other, result
+        others = seen.setdefault(_values(result, keys), [])
+        for other in others:
+            if _differ(other.cells, result.cells):
+                return other, result
+        # One with the same metrics as another stands for both.
+        if not any(_metrics(other.cells) == _metrics(result.cells) for other in others):
+            others.append(result)
     return None
+
+
+def _differ(one: Mapping[str, Cell], other: Mapping[str, Cell]) -> bool:
+    """Whether results are of other numbers of concepts, or a metric of both has two values."""
+    if one.keys() != other.keys():
+        return True
+    # As text, because NaN is not equal to itself.
+    return any(
+        repr(cell[metric]) != repr(other[count][metric])
+        for count, cell in one.items()
+        for metric in cell.keys() & other[count].keys()
+    )
+
+
+def _metrics(cells: Mapping[str, Cell]) -> dict[str, set[str]]:
+    return {count: set(cell) for count, cell in cells.items()}
 
 
 def _values(result: _Result, keys: Sequence[str]) -> tuple[str | None, ...]:

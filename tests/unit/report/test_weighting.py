@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.report.tables import ablation
 from repic.report.weighting import (
     METRIC,
+    column,
     parse_weights,
     reward_metrics,
     weighted_rewards,
@@ -17,6 +19,7 @@ from tests.unit.report.saved import predictions, save_run
 
 DRAWS = {"num_samples": 50, "confidence": 0.95, "seed": 0}
 TEST = predictions("grpo", [True, False, True, True])
+NONE = {"reward": "none"}
 
 
 def mean(captions: list, weights: dict[str, float]) -> float:
@@ -90,3 +93,42 @@ def test_a_run_without_captions_is_named(tmp_path: Path) -> None:
 def test_weights_that_are_none(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_weights(text)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_shared_model_stays_one_row_if_a_run_kept_no_parts(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """reward=none keeps none: its SFT has no weighted reward, and is still the others' SFT."""
+    kept = [replace(p, phase="sft") for p in TEST]
+    runs = [
+        save_run(tmp_path / "none", [replace(p, rewards={}) for p in kept], choices=NONE),
+        save_run(tmp_path / "a", [*kept, *TEST], choices={"reward": "quality"}),
+        save_run(tmp_path / "b", [*kept, *TEST], choices={"reward": "combined"}),
+    ]
+    weights = {"names": 1.0}
+    weighed = with_weighted_rewards([runs[i] for i in order], weights, **DRAWS)
+    rows = ablation(weighed, columns=[column(weights)]).rows
+    assert [row.label for row in rows].count("SFT only") == 1
+    (sft,) = [row for row in rows if row.phase == "sft"]
+    assert sft.estimates[0] is not None
+    assert sft.estimates[0].mean == 0.75
+
+
+def test_rewards_that_contradict_each_other_are_two_rows(tmp_path: Path) -> None:
+    """Though neither contradicts the run that has none, and stands before both."""
+    kept = [replace(p, phase="sft") for p in TEST]
+    other = [replace(p, rewards={"names": 0.25}) for p in kept]
+    runs = [
+        save_run(tmp_path / "none", [replace(p, rewards={}) for p in kept], choices=NONE),
+        save_run(tmp_path / "a", kept, choices={"reward": "quality"}),
+        save_run(tmp_path / "b", other, choices={"reward": "combined"}),
+    ]
+    weights = {"names": 1.0}
+    rows = ablation(with_weighted_rewards(runs, weights, **DRAWS), columns=[column(weights)]).rows
+    values = {row.label: row.estimates[0] and row.estimates[0].mean for row in rows}
+    assert values == {
+        "SFT only (reward=none)": None,
+        "SFT only (reward=quality)": 0.75,
+        "SFT only (reward=combined)": 0.25,
+    }
