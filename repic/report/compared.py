@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import rich.box
 import rich.table
-from rich.text import Text
 
 from repic.metrics.captions.preferences import Preferences
-from repic.report.render import write_text
+from repic.report.render import framed, write_text
 
 TITLE = "Which captions are preferred"
 NOTE = (
@@ -43,13 +41,7 @@ class Compared:
 
 def terminal(found: Compared) -> rich.table.Table:
     """For ``rich.console.Console().print``."""
-    out = rich.table.Table(
-        title=Text(_title(found)),
-        caption=Text(NOTE, "dim"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    out = framed(_title(found), NOTE)
     for column in COLUMNS:
         out.add_column(column, justify="right")
     for name, row in found.rows.items():

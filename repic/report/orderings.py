@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import rich.box
 import rich.table
 from rich.text import Text
 
 from repic.metrics.paired import Verdict, joint_verdict, verdict
 from repic.report.comparison import Comparison, Term
 from repic.report.estimates import Estimate
-from repic.report.render import ABSENT, cell_text, write_text
+from repic.report.render import ABSENT, cell_text, framed, write_text
 from repic.report.runs import Run
 from repic.report.tables import FOUNDING, Column, Row, ablation, count_columns, estimate_of
 
@@ -173,13 +172,7 @@ def _falls(
 
 def terminal(orderings: Sequence[Ordering]) -> rich.table.Table:
     """For ``rich.console.Console().print``."""
-    out = rich.table.Table(
-        title=TITLE,
-        caption=Text(NOTE, "dim"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    out = framed(TITLE, NOTE)
     out.add_column("ordering", overflow="fold")
     out.add_column("difference", justify="right", no_wrap=True)
     out.add_column("verdict", no_wrap=True)

@@ -115,6 +115,22 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
+def framed(title: str, note: str, *, leading: int = 0) -> rich.table.Table:
+    """An empty table in the terminal's style, with a title above and a note below.
+
+    Args:
+        leading: blank lines between rows.
+    """
+    return rich.table.Table(
+        title=Text(title),
+        caption=Text(note, "dim"),
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        leading=leading,
+    )
+
+
 def terminal(table: Table) -> rich.console.Group:
     """For ``rich.console.Console().print``; the best of a column is bold and starred.
 

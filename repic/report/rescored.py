@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rich.box
 import rich.table
 from rich.text import Text
 
@@ -17,7 +16,7 @@ from repic.metrics.bootstrap import Score
 from repic.metrics.rescoring import METRICS
 from repic.report.caption_tables import grouped, left_out_note
 from repic.report.estimates import Estimate
-from repic.report.render import ABSENT, cell_text, write_text
+from repic.report.render import ABSENT, cell_text, framed, write_text
 from repic.report.tables import ALL, Column, Row, Table
 
 TITLE = "Captions, scored anew"
@@ -64,14 +63,7 @@ class Rescored:
 
 def terminal(rows: Sequence[Rescored]) -> rich.table.Table:
     """For ``rich.console.Console().print``; intervals stand under their values."""
-    out = rich.table.Table(
-        title=TITLE,
-        caption=Text(NOTE, "dim"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        leading=1,
-    )
+    out = framed(TITLE, NOTE, leading=1)
     out.add_column("captions", min_width=16, overflow="fold")
     out.add_column("variant,\nprotocol")
     for label in LABELS.values():
