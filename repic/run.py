@@ -84,9 +84,12 @@ def run(
     is_main = distributed.rank() == 0
     if not is_main:
         logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do
-    if (folder / "report.html").exists():
+    if (folder / settings.PAGE).exists():
         log.info("already done: %s", folder)
         return folder
+    if not cfg.fresh and (same := settings.same_run(output_dir, resolved, choices)):
+        log.info("already done, by a command that comes to the same: %s", same)
+        return same
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
         keep_log(folder / "run.log")

@@ -29,6 +29,7 @@ BESIDE = (
 )
 GUARDS = "phase.grpo.guards."
 LONGEST_SLUG = 100
+PAGE = "report.html"  # a run's last file
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
@@ -153,12 +154,8 @@ def refuse_other_settings(path: Path, settings: Mapping[Any, Any]) -> None:
     """Raise if a folder's run was started with other settings than it would go on with."""
     if not path.exists():
         return
-    import yaml
-
-    before = dict(leaves(_comparable(yaml.safe_load(path.read_text(encoding="utf-8")))))
-    now = dict(leaves(_comparable(settings)))
-    keys = {key for key in {*before, *now} if not key.startswith(GUARDS)}
-    changed = sorted(key for key in keys if before.get(key) != now.get(key))
+    before, now = _leaves_of(_read_yaml(path)), _leaves_of(settings)
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         key = changed[0]
         raise ValueError(
@@ -166,6 +163,51 @@ def refuse_other_settings(path: Path, settings: Mapping[Any, Any]) -> None:
             + (f" ({len(changed)} keys differ)" if len(changed) > 1 else "")
             + "; add fresh=true to start anew, or give the run another name="
         )
+
+
+def same_run(
+    output_dir: Path, settings: Mapping[Any, Any], choices: Mapping[str, Any]
+) -> Path | None:
+    """The finished run that another command made with these very settings, the newest of several.
+
+    ``kl=default`` says in words what is so anyway, and gives a folder of another name. Choices of
+    groups have to be the same, too, since tables call runs by them.
+
+    Args:
+        output_dir: the command's folder; its neighbours are looked at.
+        settings: the resolved configuration.
+        choices: the option that was chosen in each group.
+    """
+    wanted = _leaves_of(settings)
+    told = {group: str(option) for group, option in choices.items()}
+    pages = output_dir.parent.parent.glob(f"*/{output_dir.name}*/{PAGE}")
+    for page in sorted(pages, key=lambda page: page.stat().st_mtime, reverse=True):
+        try:
+            record = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+            chosen = {group: str(option) for group, option in record["choices"].items()}
+            made = _read_yaml(page.parent / "config.yaml")
+            is_namesake = chosen == told and made["name"] == settings["name"]
+            if is_namesake and _leaves_of(made) == wanted:
+                return page.parent
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # somebody else's folder, or one that was tampered with: not the same
+    return None
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+
+
+def _leaves_of(settings: Mapping[Any, Any]) -> dict[str, Any]:
+    """What decides a run's results, by dotted key; ``BESIDE`` says what does not."""
+    found = leaves(_comparable(settings))
+    return {key: value for key, value in found if not key.startswith(GUARDS)}
 
 
 def _comparable(settings: Mapping[Any, Any]) -> Any:

@@ -20,9 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from repic.report.runs import Run, read_first_phase
+from repic.report.runs import Run, read_config, read_first_phase
 from repic.report.tables import is_of_prompt, settings_of
 from repic.types import Prediction
 
@@ -113,7 +111,7 @@ def older_settings(run: Run) -> dict[str, Any]:
     path = run.folder / "config.yaml"
     if not path.is_file():
         return {}
-    tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    tree = read_config(path)
     found: dict[str, Any] = {TOKENIZER: "words"}  # before it could be chosen
     for key, parts in _OLDER.items():
         node = tree
@@ -240,6 +238,3 @@ def _hash(content: Any) -> str:
 
 def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -6,12 +6,17 @@ along the way) and ``predictions.jsonl`` (captions).
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from repic.types import Prediction
+
+_NOT_THERE = object()
 
 # metric -> value, and "<metric>_ci" -> (low, high)
 Cell = Mapping[str, float | tuple[float, float]]
@@ -123,6 +128,54 @@ def read_first_phase(folder: Path) -> list[Prediction]:
 def read_prediction_file(path: Path) -> list[tuple[str, Prediction]]:
     """Read predictions, each with its place (file and line) for complaints."""
     return [(record.place, _prediction(record)) for record in _records(path)]
+
+
+def configured(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    """Values of a run's ``config.yaml`` by dotted key, as the command line writes them.
+
+    Left out are keys that are not there, or stand for a whole branch; all of them in runs that
+    kept no such file.
+
+    Raises:
+        ValueError: the file is malformed.
+    """
+    path = run.folder / "config.yaml"
+    if not keys or not path.is_file():
+        return {}
+    tree = read_config(path)
+    found: dict[str, str] = {}
+    for key in keys:
+        node: Any = tree
+        for part in key.split("."):
+            node = node.get(part, _NOT_THERE) if isinstance(node, Mapping) else _NOT_THERE
+        if node is not _NOT_THERE and not isinstance(node, Mapping):
+            found[key] = _as_override(node)
+    return found
+
+
+def read_config(path: Path) -> Any:
+    """Parse a run's ``config.yaml``, each version of a file once.
+
+    Raises:
+        ValueError: it is not YAML.
+    """
+    return _read_config(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _read_config(path: Path, _version: int) -> Any:
+    text = _read(path, "")
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not YAML ({reason}); mend it or leave the run out") from error
+
+
+def _as_override(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_override, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 class _Record:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
-from repic.report.runs import Cell, Run
+from repic.report.runs import Cell, Run, configured
 
 ALL = "all"
 WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
@@ -154,7 +154,7 @@ def ablation(
 
 def varying_keys(runs: Sequence[Run]) -> tuple[str, ...]:
     """Configuration keys in which runs differ, the seed and the immaterial ones left out."""
-    settings = [settings_of(run) for run in runs]
+    settings = settings_of_each(runs)
     keys = dict.fromkeys(key for setting in settings for key in setting)
     return tuple(
         key
@@ -167,6 +167,20 @@ def settings_of(run: Run) -> dict[str, str]:
     """Choices and overrides of a run by key; a choice says more than the override behind it."""
     pairs = (override.lstrip("+~").partition("=") for override in run.overrides)
     return {**OF_PROMPT, **{key: value for key, _, value in pairs}, **run.choices}
+
+
+def settings_of_each(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """``settings_of`` every run, of all keys that any run was told.
+
+    What one command says, another may leave as it is: a value that a run was not told is read
+    from its configuration, and those that it was told are written as there.
+    """
+    found = [settings_of(run) for run in runs]
+    told = dict.fromkeys(key for settings in found for key in settings)
+    unequal = [key for key in told if len({settings.get(key) for settings in found}) > 1]
+    for run, settings in zip(runs, found, strict=True):
+        settings |= configured(run, [key for key in unequal if key not in run.choices])
+    return found
 
 
 def is_of_prompt(key: str) -> bool:
@@ -192,9 +206,9 @@ def _phase_rows(
 ) -> list[Row]:
     """One row for each configuration of a phase."""
     results = []
-    for run in runs:
+    for run, told in zip(runs, settings_of_each(runs), strict=True):
         if phase in run.metrics:
-            settings = {k: v for k, v in settings_of(run).items() if k in keys}
+            settings = {k: v for k, v in told.items() if k in keys}
             with_seed = {**settings, SEED: str(run.seed)}
             results.append(_Result(run, with_seed, run.metrics[phase]))
     relevant = [*keys, SEED]

@@ -44,7 +44,12 @@ def compose_run(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
 
 
 def start(
-    model: Path, outputs: Path, *overrides: str, name: str = "run", letters: bool = True
+    model: Path,
+    outputs: Path,
+    *overrides: str,
+    name: str = "run",
+    letters: bool = True,
+    folder: Path | None = None,
 ) -> Path:
     """Do a run of the smallest size, in this process, and return its folder."""
     given = [f"model.path={model}", f"outputs={outputs}", f"name={name}", *overrides]
@@ -52,7 +57,7 @@ def start(
     with open_dict(cfg):
         if letters and choices["reward"] != "none":
             cfg.reward = OmegaConf.create(LETTERS)
-    folder = outputs / name / f"seed_{cfg.seed}"
+    folder = folder or outputs / name / f"seed_{cfg.seed}"
     return run.run(cfg, folder, choices=choices, overrides=given)
 
 

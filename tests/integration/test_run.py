@@ -105,6 +105,19 @@ def test_a_finished_run_is_not_done_again_and_fresh_starts_anew(
     assert rows_of(fresh) == rows_of(first)
 
 
+def test_a_run_that_comes_to_the_same_is_not_done_again(model: Path, tmp_path: Path) -> None:
+    """The default in words, as sweeps say it, is no other run than the one without them."""
+    first = start(model, tmp_path / "a", "method=name_everybody", folder=tmp_path / "plain/seed_0")
+    told = ("method=name_everybody", "kl=default", "phase.sft.iterations=2")
+    asked = tmp_path / "kl-default" / "seed_0"
+    assert start(model, tmp_path / "a", *told, folder=asked) == first
+    assert not asked.exists()
+    other = start(model, tmp_path / "a", *told, "phase.evaluate.seed=8", folder=asked)
+    assert other == asked
+    again = start(model, tmp_path / "a", *told, "fresh=true", folder=tmp_path / "third/seed_0")
+    assert again == tmp_path / "third" / "seed_0"
+
+
 def test_validation_is_logged_while_training(model: Path, tmp_path: Path) -> None:
     folder = start(model, tmp_path, "method=sft", "phase.sft.val_every=1")
     values = [row for row in rows_of(folder) if "val/1/accuracy" in row]

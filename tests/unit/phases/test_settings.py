@@ -1,4 +1,6 @@
 import errno
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,43 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
     settings.refuse_other_settings(path, {**before, "fresh": True, "logger": {"name": "csv"}})
     with pytest.raises(ValueError, match=r"phase\.lr=0\.001, not 0\.002.*fresh=true"):
         settings.refuse_other_settings(path, {**before, "phase": {"lr": 2e-3, "counts": {1: 2}}})
+
+
+def save_finished(folder: Path, now: dict[str, Any], choices: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(now))
+    (folder / "summary.json").write_text(json.dumps({"choices": choices}))
+    (folder / "report.html").write_text("")
+
+
+def test_a_run_that_another_command_made_with_the_same_settings_is_found(tmp_path: Path) -> None:
+    now = {"name": "toys", "seed": 1, "kl": {"coef": 0.04}, "logger": {"name": "csv"}}
+    choices = {"kl": "default", "debug": "none"}
+    asked, made = tmp_path / "kl-default" / "seed_1", tmp_path / "default" / "seed_1"
+    save_finished(made, now, choices)
+    found = lambda **changes: settings.same_run(asked, {**now, **changes}, choices)  # noqa: E731
+    assert found() == made
+    assert found(logger={"name": "wandb"}) == made  # how it is watched does not matter
+    assert found(kl={"coef": 0.1}) is None
+    assert found(seed=2) is None
+    assert found(name="cats") is None
+    assert settings.same_run(asked, now, {**choices, "kl": "low"}) is None
+    assert settings.same_run(asked.with_name("seed_2"), now, choices) is None
+
+
+def test_the_newest_of_equal_runs_is_found_and_what_cannot_be_read_is_none(tmp_path: Path) -> None:
+    now, choices = {"name": "toys", "seed": 1}, {"kl": "default"}
+    folders = [tmp_path / name / "seed_1" for name in ("a", "b")] + [tmp_path / "b" / "seed_1-2"]
+    for age, folder in enumerate(folders):
+        save_finished(folder, now, choices)
+        os.utime(folder / "report.html", (age, age))
+    asked = tmp_path / "c" / "seed_1"
+    assert settings.same_run(asked, now, choices) == folders[2]
+    (folders[2] / "config.yaml").write_text("a: [")
+    (folders[1] / "summary.json").write_text("[]")
+    assert settings.same_run(asked, now, choices) == folders[0]
+    (folders[0] / "report.html").unlink()  # not finished
+    assert settings.same_run(asked, now, choices) is None
 
 
 def test_errors_become_one_line_with_the_mend() -> None:

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from repic.report.runs import Run
+from repic.report.runs import Run, configured
 from repic.report.tables import FOUNDING, ablation, accuracy_columns, count_columns, varying_keys
 
 
@@ -108,6 +110,25 @@ def test_overrides_that_are_no_choice_make_rows_and_immaterial_ones_do_not() -> 
         ("+ RL (kl.kl_coef=0.04)", 60),
         ("+ RL (kl.kl_coef=0.1)", 64),
     ]
+
+
+def test_what_one_command_says_and_another_leaves_as_it_is_makes_one_row(tmp_path: Path) -> None:
+    """A weight of 1 is the default: the run without the override has it as well."""
+    runs = []
+    for seed, told, weight in ((0, (), 1.0), (1, ("w.names=1",), 1.0), (0, ("w.names=2",), 2.0)):
+        folder = tmp_path / f"{len(runs)}"
+        folder.mkdir()
+        values = {"w": {"names": weight, "all": {"a": 1}}, "counts": [1, 3], "none": None}
+        (folder / "config.yaml").write_text(yaml.safe_dump(values))
+        runs.append(replace(make_run(seed, overrides=told, sft=40, grpo=60), folder=folder))
+    assert varying_keys(runs) == ("w.names",)
+    assert [(row.label, row.num_seeds) for row in ablation(runs).rows] == [
+        ("SFT only", 1),
+        ("+ RL (w.names=1.0)", 2),
+        ("+ RL (w.names=2.0)", 1),
+    ]
+    keys = ["counts", "none", "w.all", "w.nothing", "w.names.deeper"]
+    assert configured(runs[0], keys) == {"counts": "[1,3]", "none": "null"}
 
 
 def test_a_shared_phase_is_split_only_by_what_it_depends_on() -> None:
