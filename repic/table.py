@@ -127,22 +127,26 @@ def tables_of(
     if options.form in ("names", forms.EVERY):
         runs = [with_protocols(run, **drawn) for run in runs]
     weights: dict[str, float] = {}
+    conditions: Any = ()
     if options.weights:
         from repic.report import weighting
 
         weights = weighting.parse_weights(options.weights)
+        conditions = weighting.shared_conditions(runs)
         runs = weighting.with_weighted_rewards(runs, weights, **drawn)
     tables = forms.tables_of(options.form, runs)
     if weights:
         first = next(iter(tables))
-        column, note = weighting.column(weights), weighting.note(weights)
+        column, note = weighting.column(weights), weighting.note(weights, conditions)
         tables[first] = forms.with_column(tables[first], column, note)
 
     @cache
     def compare() -> Any:
         from repic.report.comparison import Comparison
 
-        return Comparison(num_samples=options.samples, seed=options.seed, weights=weights)
+        return Comparison(
+            num_samples=options.samples, seed=options.seed, weights=weights, conditions=conditions
+        )
 
     if options.against:
         from repic.report.comparison import differences

@@ -24,7 +24,7 @@ from repic.report.comparable import tokenizer_of
 from repic.report.estimates import CONFIDENCE, Estimate
 from repic.report.runs import Run, read_predictions
 from repic.report.tables import ALL, Column, Row, Table, estimate_of
-from repic.report.weighting import reward_metrics, weighted_rewards
+from repic.report.weighting import Conditions, reward_metrics, weighted_rewards
 
 NOTE = (
     "Each cell is the row minus that, with its 95 % interval and two-sided p-value: over several"
@@ -59,12 +59,19 @@ class Comparison:
         num_samples: of the bootstrap, and of the exchange of captions.
         seed: of both.
         weights: of a weighted reward, if a table has one.
+        conditions: of its parts; see ``repic.report.weighting``.
     """
 
     def __init__(
-        self, *, num_samples: int, seed: int, weights: Mapping[str, float] | None = None
+        self,
+        *,
+        num_samples: int,
+        seed: int,
+        weights: Mapping[str, float] | None = None,
+        conditions: Conditions | None = (),
     ) -> None:
         self.num_samples, self.seed, self.weights = num_samples, seed, weights or {}
+        self.conditions = conditions
         self.recounted: set[str] = set()
         self._captions: dict[tuple[str, str], Captions] = {}
         self._pairs: dict[tuple[str, ...], dict[str, Difference]] = {}
@@ -177,7 +184,7 @@ class Comparison:
                 )
             predictions.sort(key=lambda p: (p.num_concepts, p.id))  # the same draws, always
             rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
-            rows = np.hstack([rows, weighted_rewards(predictions, self.weights)])
+            rows = np.hstack([rows, weighted_rewards(predictions, self.weights, self.conditions)])
             self._captions[key] = Captions(
                 tuple((p.id, p.num_concepts) for p in predictions),
                 tuple(cluster_of(p) for p in predictions),

@@ -1,13 +1,15 @@
 """Rewards of saved captions under other weights: no model, no run, the parts that were kept.
 
-As in training, a caption's reward is the weighted sum of its raw parts, and a part that does not
-apply (null) adds nothing. Conditions between parts (``reward.rubric.conditions``) are not applied.
-Captions to which no weighted part applies are left out of the mean.
+As in training, a caption's reward is the weighted sum of its raw parts, a part that does not apply
+(null) adds nothing, and one whose condition does not hold (``reward.rubric.conditions``) counts 0.
+Runs that had other conditions are measured alike, without any: one yardstick for a table. Captions
+to which no weighted part applies are left out of the mean.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,11 +17,14 @@ from jaxtyping import Float
 from repic.metrics import bootstrap
 from repic.metrics.protocols import cluster_of
 from repic.metrics.suite import by_phase
-from repic.report.runs import Cell, Run, read_predictions
+from repic.report.runs import Cell, Run, read_config, read_predictions
 from repic.report.tables import ALL, WEIGHTED, Column
 from repic.types import Prediction
 
 METRIC = WEIGHTED
+
+# As they stand in a configuration: {component: …, given: …, at_least: …, at_most: …}.
+Conditions = tuple[Mapping[str, Any], ...]
 
 
 def parse_weights(text: str) -> dict[str, float]:
@@ -53,21 +58,82 @@ def column(weights: Mapping[str, float]) -> Column:
     return Column("reward", f"mean of {title}", METRIC, ALL, digits=3)
 
 
-def note(weights: Mapping[str, float]) -> str:
-    """What the column holds, for the table's note."""
-    return f"reward: {column(weights).title} over all scenes, parts that do not apply left out."
+def note(weights: Mapping[str, float], conditions: Conditions | None) -> str:
+    """What the column holds, for the table's note.
+
+    Args:
+        weights: by part.
+        conditions: of ``shared_conditions``.
+    """
+    parts = [f"reward: {column(weights).title} over all scenes, parts that do not apply left out."]
+    if conditions is None:
+        parts.append("The runs had different conditions on parts; none is applied.")
+    told = [text for c in conditions or () if (text := _told(c, weights))]
+    if told:
+        parts.append(f"As in training, {', and '.join(told)}.")
+    return " ".join(parts)
+
+
+def _told(condition: Mapping[str, Any], weights: Mapping[str, float]) -> str:
+    """A condition in words, if it is on a part that is weighed."""
+    parts = [part for part in _components(condition) if part in weights]
+    words = {"at_least": "at least", "at_most": "at most"}
+    bounds = " and ".join(f"{words[k]} {condition[k]:g}" for k in words if k in condition)
+    return f"{' and '.join(parts)} only where {condition['given']} is {bounds}" if parts else ""
+
+
+def shared_conditions(runs: Sequence[Run]) -> Conditions | None:
+    """The conditions of all runs that had a reward; None where they had different ones.
+
+    They stand in a run's ``config.yaml``; a run without that file, or without a reward, has no say.
+    """
+    found = []
+    for run in runs:
+        path = run.folder / "config.yaml"
+        reward = read_config(path).get("reward") if path.is_file() else None
+        if rubric := (reward or {}).get("rubric"):
+            found.append(tuple((rubric.get("conditions") or {}).values()))
+    if any(conditions != found[0] for conditions in found):
+        return None
+    return found[0] if found else ()
 
 
 def weighted_rewards(
-    predictions: Sequence[Prediction], weights: Mapping[str, float]
+    predictions: Sequence[Prediction],
+    weights: Mapping[str, float],
+    conditions: Conditions | None = (),
 ) -> Float[np.ndarray, "N 2"]:
     """A caption's weighted reward, and 1 if any part applies; of sums the ratio is the mean."""
-    rows = np.zeros((len(predictions), 2))
-    for row, prediction in zip(rows, predictions, strict=True):
-        values = ((weight, prediction.rewards.get(part)) for part, weight in weights.items())
-        terms = [w * v for w, v in values if v is not None and math.isfinite(v)]
-        row[:] = sum(terms), bool(terms)
-    return rows
+    # A condition on what a run did not keep takes no part.
+    others = {name for c in conditions or () for name in (*_components(c), c["given"])}
+    names = sorted({*weights, *others, *(part for p in predictions for part in p.rewards)})
+    values = np.array(
+        [[math.nan if (v := p.rewards.get(n)) is None else v for n in names] for p in predictions],
+        dtype=float,
+    ).reshape(len(predictions), len(names))
+    if conditions:
+        values = _conditioned(values, names, conditions)
+    terms = np.array([weights.get(name, 0.0) for name in names]) * values
+    applies = np.isfinite(values) & np.array([name in weights for name in names])
+    total = np.where(applies, terms, 0.0).sum(axis=1)
+    return np.column_stack([total, applies.any(axis=1)])
+
+
+def _components(condition: Mapping[str, Any]) -> list[str]:
+    which = condition["component"]
+    return [which] if isinstance(which, str) else list(which)
+
+
+def _conditioned(
+    values: Float[np.ndarray, "N K"], names: Sequence[str], conditions: Conditions
+) -> Float[np.ndarray, "N K"]:
+    # Imported where there is a condition, because they import torch.
+    import torch
+
+    from repic.rl.conditions import conditioned_rewards, read_conditions
+
+    read = read_conditions({str(i): c for i, c in enumerate(conditions)}, names)
+    return conditioned_rewards(torch.from_numpy(values)[None], names, read)[0].numpy()
 
 
 def reward_metrics(sums: Float[np.ndarray, "S 2"]) -> dict[str, Float[np.ndarray, " S"]]:
@@ -84,7 +150,7 @@ def with_weighted_rewards(
     confidence: float,
     seed: int,
 ) -> list[Run]:
-    """Give every run its captions' mean weighted reward as a metric.
+    """Give every run its captions' mean weighted reward as a metric, under conditions they share.
 
     A run that kept none of the weighted parts, because it was made with another reward, has none.
 
@@ -92,6 +158,7 @@ def with_weighted_rewards(
         ValueError: a run has no captions, or no run has a part; the message names those there are.
     """
     known: set[str] = set()
+    conditions = shared_conditions(runs)
     found = []
     for run in runs:
         predictions = read_predictions(run.folder)
@@ -106,7 +173,7 @@ def with_weighted_rewards(
             metrics = {phase: dict(cells) for phase, cells in run.metrics.items()}
             for phase, captions in by_phase(predictions).items():
                 ends = {"num_samples": num_samples, "confidence": confidence, "seed": seed}
-                for count, cell in _cells(captions, weights, **ends).items():
+                for count, cell in _cells(captions, weights, conditions, **ends).items():
                     if count in metrics.get(phase, {}):
                         metrics[phase][count] = {**metrics[phase][count], **cell}
             run = replace(run, metrics=metrics)
@@ -120,12 +187,13 @@ def with_weighted_rewards(
 def _cells(
     predictions: Sequence[Prediction],
     weights: Mapping[str, float],
+    conditions: Conditions | None,
     *,
     num_samples: int,
     confidence: float,
     seed: int,
 ) -> dict[str, Cell]:
-    rows = weighted_rewards(predictions, weights)
+    rows = weighted_rewards(predictions, weights, conditions)
     groups: dict[str, list[int]] = {ALL: list(range(len(predictions)))}
     for i, prediction in enumerate(predictions):
         groups.setdefault(str(prediction.num_concepts), []).append(i)

@@ -1,17 +1,22 @@
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.report.runs import Run
 from repic.report.tables import ablation
 from repic.report.weighting import (
     METRIC,
     column,
+    note,
     parse_weights,
     reward_metrics,
+    shared_conditions,
     weighted_rewards,
     with_weighted_rewards,
 )
@@ -47,6 +52,53 @@ def test_parts_that_do_not_apply_do_not_count() -> None:
     assert mean(some, {"box": 4.0}) == 1.0  # of the one caption that has it
     assert math.isnan(mean(TEST, {"box": 4.0}))
     assert mean([replace(TEST[0], rewards={"names": math.nan, "cider": 0.5})], {"names": 1.0, "cider": 2.0}) == 1.0  # fmt: skip  # noqa: E501
+
+
+GATE = {"component": ["style", "names"], "given": "length", "at_least": 0.5, "at_most": 2}
+
+
+def with_conditions(run: Run, *conditions: Mapping[str, object]) -> Run:
+    """Give a run a configuration whose reward has these conditions."""
+    rubric = {"rewards": {}, "conditions": {str(i): dict(c) for i, c in enumerate(conditions)}}
+    text = yaml.safe_dump({"reward": {"rubric": rubric}})
+    (run.folder / "config.yaml").write_text(text)
+    return run
+
+
+def test_a_part_counts_only_where_its_condition_holds_worked_by_hand(tmp_path: Path) -> None:
+    """Style 0.8 each; lengths 0.4, 1, 3 and none: it counts in the second and the fourth."""
+    lengths = (0.4, 1.0, 3.0, None)
+    kept = [{"style": 0.8, "box": 1.0, "length": length} for length in lengths]
+    captions = [replace(p, rewards=r) for p, r in zip(TEST, kept, strict=True)]
+    run = with_conditions(save_run(tmp_path / "a", captions), GATE)
+    weights = {"style": 1.0, "box": 0.5}
+    conditions = shared_conditions([run])
+    assert conditions == (GATE,)
+    rows = weighted_rewards(captions, weights, conditions)
+    assert rows[:, 0] == pytest.approx([0.5, 1.3, 0.5, 1.3])
+    (found,) = with_weighted_rewards([run], weights, **DRAWS)
+    assert found.metrics["grpo"]["all"][METRIC] == pytest.approx(0.9)
+    assert note(weights, conditions).endswith(
+        "As in training, style only where length is at least 0.5 and at most 2."
+    )
+    assert "As in training" not in note({"box": 1.0}, conditions)
+    # What a run did not keep cannot be looked at.
+    assert weighted_rewards(TEST, {"names": 1.0}, conditions)[:, 0].tolist() == [1, 0, 1, 1]
+
+
+def test_runs_with_other_conditions_are_measured_alike(tmp_path: Path) -> None:
+    captions = [replace(p, rewards={"style": 0.8, "length": 9.0}) for p in TEST]
+    runs = [save_run(tmp_path / name, captions) for name in "abc"]
+    with_conditions(runs[0], GATE)
+    assert shared_conditions(runs) == (GATE,)  # the others have no configuration, and no say
+    (runs[1].folder / "config.yaml").write_text("reward: {rubric: null}")
+    assert shared_conditions(runs) == (GATE,)
+    with_conditions(runs[1], {**GATE, "at_most": 10})
+    assert shared_conditions(runs) is None
+    found = with_weighted_rewards(runs, {"style": 1.0}, **DRAWS)
+    means = [run.metrics["grpo"]["all"][METRIC] for run in found]
+    assert means == pytest.approx([0.8, 0.8, 0.8])
+    assert "none is applied" in note({"style": 1.0}, None)
 
 
 parts = st.dictionaries(st.sampled_from("abc"), st.floats(-2, 2), min_size=1)
