@@ -12,6 +12,10 @@ from jaxtyping import Float
 
 _DRAWN_AT_ONCE = 100  # resamplings; a million draws or so are kept, however many there are
 
+# With fewer, an interval is plainly too narrow. Simulated, a 95 % one holds a mean of 2 clusters
+# 50 times in 100, of 4 80, of 10 89, of 20 93.
+FEW_CLUSTERS = 10
+
 Metrics = Mapping[str, Float[np.ndarray, " S"]]
 
 

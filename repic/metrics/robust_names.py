@@ -8,7 +8,8 @@ What counts as said:
    not matter ("Black-Widow", "blackwidow"). A word that the name writes as one may be parted
    once, into pieces of three letters or more ("iron man"), so that "an a" never says ``<ana>``.
 3. An alias, by the same rules.
-4. A possessive. But "bo-peep", "boa" and "bo_2" are other words than "bo".
+4. A possessive. But "bo-peep", "boa" and "bo_2" are other words than "bo", and so is a word with
+   another accent or vowel sign.
 5. A bare name needs a capital if it is written with one: ``<Bond>`` is not in "a playful bond",
    nor ``<T>`` in "can't". A name of one letter needs its own case.
 6. A bare name that is written without a capital and is an ordinary word ("dog") only with a
@@ -26,14 +27,20 @@ from typing import NamedTuple
 
 from repic.metrics.recognition import NameCounts
 
+# Marks above, below and beside letters, which \\w leaves out: the vowels of Hindi or Thai names.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0xFE00)) if unicodedata.category(c)[0] == "M")
+# Other spellings of "-" and "'", and what is not seen at all: soft hyphens, zero-width joints.
+_TYPOGRAPHY = str.maketrans(
+    "\u2010\u2011\u02bc", "--'", "\u00ad\u200b\u200c\u200d\u2060\ufe0e\ufe0f\ufeff"
+)
 _END_MARKS = re.compile(r"</?s>|<\|[^<>|\n]*\|>")
 _BRACKETED = re.compile(r"<([^\s<>](?:[^<>\n]*[^\s<>])?)>")
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # SpongeBob
 _POSSESSIVE = re.compile(r"['’]s?$")
 # A bracketed name leaves "|" behind: what follows it is no word's beginning.
-_STARTS = re.compile(r"(?<!\w)(?<![\w|][-'’])")
-_ENDS = re.compile(r"(?!\w|-\w)")
+_STARTS = re.compile(rf"(?<![\w{_MARKS}])(?<![\w|{_MARKS}][-'’])")
+_ENDS = re.compile(rf"(?![\w{_MARKS}]|-\w)")
 _PARTED = re.compile(r"[\s_-]+")
 _SHORTEST_PIECE = 3
 
@@ -222,4 +229,4 @@ def _inside(name: str) -> str:
 
 
 def _normal(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return text if text.isascii() else unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHY))

@@ -40,7 +40,11 @@ def read_caption_sets(path: Path) -> list[CaptionSet]:
     if not path.is_dir():
         return read_caption_file(path, path.name)
     sets = []
-    for file in sorted([*path.rglob("predictions.jsonl"), *path.rglob("*.json")]):
+    for file in sorted([*path.rglob("*.jsonl"), *path.rglob("*.json")]):
+        if file.suffix == ".jsonl" and file.name != "predictions.jsonl":
+            if file.name != "metrics.jsonl":  # every run has one
+                log.info("passed over, as it is not called predictions.jsonl: %s", file)
+            continue
         if file.suffix == ".json" and not isinstance(read_json(file), list):
             log.info("passed over, as it holds no list of captions: %s", file)
             continue
@@ -92,15 +96,20 @@ def read_references(file: Path) -> dict[str, tuple[str, ...]]:
 def read_json(file: Path) -> Any:
     """Parse a JSON file; complaints name it."""
     try:
-        return json.loads(file.read_bytes().decode("utf-8-sig") or "[]")
+        text = file.read_bytes().decode("utf-8-sig")
+        return json.loads(text) if text.strip() else []
     except FileNotFoundError:
         raise ValueError(f"{file}: no such file or folder") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except json.JSONDecodeError as error:
+        if "\0" in error.doc:
+            raise ValueError(f"{file}: not UTF-8 but perhaps UTF-16; save it as UTF-8") from None
         raise ValueError(
             f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}); mend it"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
+        raise ValueError(f"{file}: not JSON that can be read ({error}); mend it") from None
 
 
 def _published(file: Path, label: str) -> CaptionSet:
@@ -131,6 +140,8 @@ def _record(place: str, row: Any) -> CaptionRecord:
     for key, value in (("1 (image)", image), ("3 (caption)", caption)):
         if not isinstance(value, str):
             raise ValueError(f"{place}, field {key}: is {_shown(value)}, need text")
+    if not image.strip():
+        raise ValueError(f"{place}, field 1 (image): is empty, need the picture's file name")
     if not _is_texts(names) or not all(name.strip("<> ") for name in names):
         raise ValueError(
             f'{place}, field 2 (names): is {_shown(names)}, need a list such as ["<bo>"]'

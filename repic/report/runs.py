@@ -285,7 +285,7 @@ def _lines(path: Path) -> Iterator[_Record]:
         return
     try:
         # newline: a caption may hold U+2028 or a lone carriage return.
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     place = f"{path}, line {number}"
@@ -300,13 +300,15 @@ def _parse(text: str, path: Path, place: str) -> object:
     except json.JSONDecodeError as error:
         where = place if path.suffix == ".jsonl" else f"{place}, line {error.lineno}"
         raise ValueError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); mend or remove the line"
+            f"{where}: not JSON ({error.msg}, column {error.colno}); mend or remove the line"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
+        raise ValueError(f"{place}: not JSON that can be read ({error}); mend it") from error
 
 
 def _read(path: Path, mend: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; {mend}") from error
     except UnicodeDecodeError as error:

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from repic.metrics.robust_names import Lexicon, count_robust_names
@@ -65,6 +67,10 @@ POOL = (
         ("<<bo>>", {"bo"}),
         ("bo</s>", {"bo"}),
         ("<s>bo<|im_end|>", {"bo"}),
+        ("Black\u2011Widow, bo\u2010peep, un\u2011bo", {"blackwidow"}),
+        ("b\u00ado\u2019s and Baby\u200bQ", {"bo", "babyq"}),
+        ("bo\u02bcs hat", {"bo"}),
+        ("bo\u0320, \u0320bo, \u2764\ufe0fT", {"t"}),
         ("", set()),
     ],
 )
@@ -149,5 +155,32 @@ def test_order_of_the_pool_does_not_matter() -> None:
     assert len(Lexicon(POOL).said(caption)) == 5
 
 
+def test_vowel_signs_belong_to_the_word() -> None:
+    """Mina and Mona in Hindi: the vowels are marks, by which alone the names differ."""
+    mina, mona = "\u092e\u0940\u0928\u093e", "\u092e\u094b\u0928\u093e"
+    lexicon = Lexicon([f"<{mina}>", f"<{mona}>"])
+    assert lexicon.said(f"{mina}'s hat") == lexicon.said(f"<{mina}>") == {mina}
+    assert lexicon.said(mina[:-1]) == lexicon.said(mona + "\u0940") == set()
+
+
 def test_names_without_letters_are_found_in_brackets() -> None:
     assert Lexicon(["<🐶>"]).said("<🐶> barks 🐶") == {"🐶"}
+
+
+def test_a_name_is_found_in_any_spelling_and_never_inside_another_word() -> None:
+    rng = random.Random(0)
+    names = [name for name in POOL if name != "<T>"]
+    lexicon = Lexicon(POOL)
+    for _ in range(500):
+        inside = rng.choice(names)[1:-1]
+        said = lexicon.said(f"<{inside}>")
+        spelling = inside if rng.random() < 0.5 else inside.upper()
+        spelling = spelling.replace(
+            " ", rng.choice([" ", "  ", "\n", "-", "_", "\u2011", "\u00a0"])
+        )
+        before, after = rng.choice(["", "(", "*", '"', "the ", "x, "]), rng.choice(" .,;:!?)*/\n")
+        ending = rng.choice(["", "'s", "\u2019s", "'"])
+        assert lexicon.said(f"{before}{spelling}{ending}{after}") == said, (inside, spelling)
+        assert lexicon.said(f"<{spelling}>") == said
+        longer = rng.choice([f"{spelling}zz", f"zz{spelling}", f"zz-{spelling}", f"{spelling}-zz"])
+        assert not said & lexicon.said(longer), longer

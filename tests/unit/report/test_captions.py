@@ -91,6 +91,7 @@ def test_a_folder_is_searched_at_any_depth(tmp_path: Path) -> None:
         ([[]], "row 1: field 1 (image) is missing"),
         ([["a.jpg", ["<bo>"]]], "row 1: field 3 (caption) is missing; need"),
         ([[1, ["<bo>"], "x"]], "row 1, field 1 (image): is 1, need text"),
+        ([[" ", ["<bo>"], "x"]], "row 1, field 1 (image): is empty, need the picture's file name"),
         ([["a.jpg", "<bo>", "x"]], 'row 1, field 2 (names): is "<bo>", need a list such as'),
         ([["a.jpg", [], "x"]], "row 1, field 2 (names): is [], need a list"),
         ([["a.jpg", ["<>"], "x"]], "row 1, field 2 (names)"),
@@ -147,6 +148,9 @@ def test_a_prediction_that_lacks_a_key_is_named(tmp_path: Path) -> None:
         ('["caf\u00e9"]'.encode("latin-1"), r"not UTF-8 text \(byte 5\); save it as UTF-8"),
         ("[[1".encode("utf-16"), "not UTF-8"),
         (b'[["a.jpg", ["<bo>"], "x"', "not JSON"),
+        (b" \n\n", "is empty"),
+        (b"[" * 100_000, "not JSON that can be read"),
+        (b"[1" + b"0" * 5000 + b"]", "not JSON that can be read"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
@@ -156,6 +160,34 @@ def test_what_is_wrong_with_a_file_is_said(
     for path in (tmp_path / name, tmp_path):
         with pytest.raises(ValueError, match=rf"{name}.*{said}"):
             read_caption_sets(path)
+
+
+def test_utf_16_without_a_mark_is_told_from_broken_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([ROW]), encoding="utf-16-le")
+    with pytest.raises(
+        ValueError, match=r"a\.json: not UTF-8 but perhaps UTF-16; save it as UTF-8"
+    ):
+        read_caption_sets(tmp_path / "a.json")
+
+
+def test_a_byte_order_mark_is_none_of_the_predictions(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "predictions.jsonl", LINE)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(read_caption_sets(path)[0].records) == 1
+
+
+def test_what_a_folder_holds_besides_is_passed_over_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write(tmp_path / "two.json", TWO)
+    write(tmp_path / "queries.json", {"a.jpg": ["<bo>"]})
+    write_lines(tmp_path / "mine.jsonl", LINE)
+    write_lines(tmp_path / "metrics.jsonl", {"phase": "sft"})
+    assert [found.label for found in read_caption_sets(tmp_path)] == ["two.json"]
+    assert f"holds no list of captions: {tmp_path}/queries.json" in caplog.text
+    assert f"is not called predictions.jsonl: {tmp_path}/mine.jsonl" in caplog.text
+    assert "metrics.jsonl" not in caplog.text
 
 
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:

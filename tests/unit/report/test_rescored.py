@@ -2,12 +2,21 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import rich.console
 
 from repic.metrics.rescoring import METRICS, Score
-from repic.report.rescored import NOTE, Rescored, csv_text, markdown, terminal, write_rescored
+from repic.report.rescored import (
+    FEW_IMAGES,
+    NOTE,
+    Rescored,
+    csv_text,
+    markdown,
+    terminal,
+    write_rescored,
+)
 
 VALUES = dict(zip(METRICS, (100.0, 98.78, 99.387, 97.56, math.nan, 44.11), strict=True))
 INTERVALS = {name: (value - 1.5, value + 1.5) for name, value in VALUES.items()}
@@ -27,6 +36,15 @@ def test_markdown_to_the_letter() -> None:
         "| a\\|b.json | 2-concept | robust | 82 | 41 | 100.0 | 98.8 | 99.4 | 97.6 | – | 44.1 |\n"
         f"\n{NOTE}\n"
     )
+
+
+def test_intervals_over_few_images_are_not_to_be_trusted(tmp_path: Path) -> None:
+    few = [*ROWS, replace(ROWS[0], num_images=9)]
+    for rows, text in ((ROWS, NOTE), (few, f"{NOTE} {FEW_IMAGES}")):
+        assert markdown(rows).endswith(f"\n\n{text}\n")
+        paths = write_rescored(tmp_path, rows)
+        assert json.loads(paths[2].read_text())["note"] == text
+        assert str(terminal(rows).caption) == text
 
 
 def test_programs_get_every_digit_and_nothing_for_nothing(tmp_path: Path) -> None:
