@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+_WIDE = 2**16 - 1  # the largest level of 16 bits
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class FileImage:
         try:
             with Image.open(self.path) as file:
                 # Opening reads the header only: a truncated file fails here, where it decodes.
-                picture = ImageOps.exif_transpose(file)
+                picture = _narrow(ImageOps.exif_transpose(file))
                 if picture.has_transparency_data:
                     return _on_white(picture)
                 return picture.convert("RGB")
@@ -38,12 +41,37 @@ class FileImage:
                 f"{self.path}: is not an image in a format that Pillow reads;"
                 " save it as JPEG or PNG, or download it again"
             ) from None
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{self.path}: is too large ({error}); scale it down") from None
+        except _NotEightBits as error:
+            raise ValueError(f"{self.path}: {error}; save it with 8 bits a channel") from None
         # Pillow reports a truncated file as OSError and a broken PNG chunk as SyntaxError.
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
+                raise ValueError(
+                    f"{self.path}: cannot be opened ({error.strerror}); mend the path, or let it"
+                    " be read"
+                ) from error
             raise ValueError(
                 f"{self.path}: cannot be read as an image ({error});"
                 " it may be incomplete: copy or download it again"
             ) from error
+
+
+class _NotEightBits(Exception):
+    """A picture's levels cannot be brought to 0 to 255 without guessing."""
+
+
+def _narrow(picture: Image.Image) -> Image.Image:
+    """Bring grey levels of 16 bits to 8; Pillow's own conversion makes all above 255 white."""
+    if picture.mode[0] not in "IF":
+        return picture
+    if picture.mode == "F":
+        raise _NotEightBits("its levels are no whole numbers")
+    levels = np.asarray(picture.convert("I"))
+    if levels.min() < 0 or levels.max() > _WIDE:
+        raise _NotEightBits("its levels have more than 16 bits")
+    return Image.fromarray((levels * (255 / _WIDE)).round().astype(np.uint8))
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

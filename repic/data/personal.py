@@ -1,13 +1,18 @@
 """Photos of beings and things with names, asked about by a concept database and a query file.
 
 The setting is RePIC's "skip-retrieval" (https://arxiv.org/abs/2506.18369, section 4): whoever is
-in the photo is introduced with the database's picture, name and sentence of info. One class reads
-all of its evaluation data, which differ in files and questions alone: MyVLM, Yo'LLaVA, DreamBooth
-(one concept a photo), and the paper's photos of two and of four concepts. Deviations:
+in the photo is introduced with the database's picture, name and sentence of info, in the
+database's order. One class reads all of its evaluation data, which differ in files and questions
+alone: MyVLM, Yo'LLaVA, DreamBooth (one concept a photo), and the paper's photos of two and of four
+concepts. Deviations:
 
 1. ``num_absent`` further concepts may be introduced that are not in the photo (0 there), so that
    naming everybody costs; with them the order of the references is shuffled.
 2. A concept with an empty info is introduced without one.
+3. The name in a prompt is the concept's key, which captions are scored by. The released script
+   writes the database's ``name``; of the 32 in its photos of four concepts, three are then others
+   even without case: ``<Iron Man>``, ``<Quicksilver>`` and ``<Mr.Krabs>`` for ``<ironman>``,
+   ``<quick silver>`` and ``<mr.krab>``, which nobody who copies them is found to have said.
 
 The published reference pictures are files of their own, but may show the same shot as a query:
 DreamBooth's are crops of photos that are asked about, that of ``<pink_sunglasses>`` is the whole
@@ -110,7 +115,7 @@ class PhotoDataset:
             raise IndexError(index)
         query = self._queries[index]
         subject = query.image.path.parent.name
-        shown = [self._concepts[name] for name in query.names]
+        shown = [concept for name, concept in self._concepts.items() if name in query.names]
         if self._num_absent:
             rng = random.Random(f"{self._name}/{self._seed}/{query.label}")
             shown += _absent(shown, list(self._concepts.values()), self._num_absent, rng)

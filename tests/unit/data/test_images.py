@@ -1,5 +1,9 @@
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -39,6 +43,27 @@ def test_any_mode_loads_as_rgb(tmp_path: Path, mode: str) -> None:
     assert FileImage(tmp_path / "photo.tiff").load().mode == "RGB"
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [("png", np.uint16), ("tiff", np.uint16), ("tiff", np.int32)]
+)
+def test_grey_of_16_bits_keeps_its_shades(tmp_path: Path, suffix: str, kind: Any) -> None:
+    ramp = np.linspace(0, 2**16 - 1, 256).astype(kind)[None].repeat(4, axis=0)
+    Image.fromarray(ramp).save(tmp_path / f"ramp.{suffix}")
+    picture = FileImage(tmp_path / f"ramp.{suffix}").load()
+    assert picture.mode == "RGB"
+    assert np.array_equal(np.asarray(picture)[0, :, 0], np.arange(256))
+
+
+def test_levels_that_would_have_to_be_guessed_are_refused(tmp_path: Path) -> None:
+    for name, levels in {
+        "whole numbers": np.ones((4, 4), np.float32),
+        "16 bits": np.full((4, 4), 70_000, np.int32),
+    }.items():
+        Image.fromarray(levels).save(tmp_path / "wide.tiff")
+        with pytest.raises(ValueError, match=rf"wide\.tiff: .*{name}; save it with 8 bits"):
+            FileImage(tmp_path / "wide.tiff").load()
+
+
 def test_the_key_tells_files_apart_and_the_source_fits_the_protocol(tmp_path: Path) -> None:
     one, other = FileImage(tmp_path / "a.png"), FileImage(tmp_path / "b.png")
     assert isinstance(one, ImageSource)
@@ -73,7 +98,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         ("truncated.jpg", "may be incomplete: copy or download it again"),
         ("truncated.png", "may be incomplete: copy or download it again"),
         ("corrupt.png", "may be incomplete: copy or download it again"),
-        ("folder.jpg", "cannot be read as an image"),
+        ("folder.jpg", r"cannot be opened \(Is a directory\)"),
     ],
 )
 def test_a_bad_file_is_named_with_its_mend(tmp_path: Path, name: str, mend: str) -> None:
@@ -81,3 +106,23 @@ def test_a_bad_file_is_named_with_its_mend(tmp_path: Path, name: str, mend: str)
     with pytest.raises(ValueError, match=mend) as raised:
         FileImage(path).load()
     assert str(path) in str(raised.value)
+
+
+def test_a_huge_picture_is_not_called_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"huge\.png: is too large .*; scale it down$"):
+        FileImage(tmp_path / "huge.png").load()
+
+
+def test_a_file_that_may_not_be_read_is_not_called_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ValueError, match=r"photo\.png: cannot be opened \(Permission denied\)"):
+        FileImage(tmp_path / "photo.png").load()

@@ -171,6 +171,8 @@ def test_several_prompts_about_a_photo_have_ids_and_questions_of_their_own(colle
         "repic_4/2.1/bo/01.jpg",
     ]
     assert [list(e.present) for e in examples] == [*trio, ["<bo>"]]
+    # Introduced in the database's order, as by the released script.
+    assert [list(e.pool) for e in examples][:2] == [["<bo>", "<mi>"], ["<mi>", "<lu>"]]
     assert [e.question for e in examples] == ["What is there?", "Who is there?"] * 2
     assert len(PhotoDataset(**{**arguments, "counts": [2]})) == 3
 
