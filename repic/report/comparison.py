@@ -12,25 +12,30 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics import bootstrap
+from repic.metrics.captions.metric import CaptionMetric, MetricFailed
+from repic.metrics.captions.metric import Captions as ReadCaptions
 from repic.metrics.captions.tokens import TOKENIZERS
 from repic.metrics.paired import (
     Difference,
+    MetricsOf,
     contrast_interval,
     mean_difference,
     paired_differences,
 )
 from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
+from repic.report import recounted
 from repic.report.comparable import tokenizer_of
 from repic.report.estimates import CONFIDENCE, Estimate
 from repic.report.runs import Run, read_predictions
 from repic.report.tables import ALL, Column, Row, Table, estimate_of
 from repic.report.weighting import Conditions, reward_metrics, weighted_rewards
+from repic.types import Prediction
 
 NOTE = (
     "Each cell is the row minus that, with its 95 % interval and two-sided p-value: over several"
     " seeds by Student's t of the differences per seed, else over the images of the same scenes"
-    " (paired bootstrap; captions exchanged at random). –: what no pairs of captions tell."
-    " The p-values are not corrected for their number."
+    " (paired bootstrap; captions exchanged at random). The p-values are not"
+    " corrected for their number."
 )
 
 
@@ -73,8 +78,11 @@ class Comparison:
         self.num_samples, self.seed, self.weights = num_samples, seed, weights or {}
         self.conditions = conditions
         self.recounted: set[str] = set()
-        self._captions: dict[tuple[str, str], Captions] = {}
-        self._pairs: dict[tuple[str, ...], dict[str, Difference]] = {}
+        self.unpaired: dict[str, str] = {}  # metric -> why captions of it cannot be paired
+        self._predictions: dict[tuple[str, str], list[Prediction]] = {}
+        self._read: dict[tuple[str, str], list[ReadCaptions]] = {}
+        self._captions: dict[tuple[str, str, CaptionMetric | None], Captions] = {}
+        self._pairs: dict[tuple[object, ...], dict[str, Difference]] = {}
 
     def difference(self, row: Row, other: Row, column: Column) -> Estimate | None:
         """A row minus another in one column; None where nothing can be paired."""
@@ -82,12 +90,36 @@ class Comparison:
         if len(by_seed) > 1:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
         for seed in by_seed:
-            found = self._paired(
-                (_run(row, seed), row.phase), (_run(other, seed), other.phase), column.count
-            )
-            if column.metric in found and not math.isnan(found[column.metric].value):
-                return _as_estimate(found[column.metric], num_seeds=1)
+            sources = (_run(row, seed), row.phase), (_run(other, seed), other.phase)
+            if self.can_pair(sources, column.metric):
+                found = self._paired(*sources, column)[column.metric]
+                return None if math.isnan(found.value) else _as_estimate(found, num_seeds=1)
         return None
+
+    def can_pair(self, sources: Sequence[tuple[Run, str]], metric: str) -> bool:
+        """Whether captions tell a metric; if not, ``unpaired`` says why.
+
+        Raises:
+            ValueError: a run has no such captions.
+        """
+        reason = recounted.OF_THE_WHOLE if metric in recounted.WHOLE else None
+        owner = recounted.METRIC_OF.get(metric)
+        if owner is not None:
+            reason = owner.missing()
+        elif reason is None and metric not in _COUNTED:
+            reason = recounted.NOT_AT_HAND
+        if owner is not None and reason is None:
+            try:
+                as_told = [
+                    recounted.is_as_told(run, phase, owner, self.captions(run, phase, metric).rows)
+                    for run, phase in sources
+                ]
+                reason = None if all(as_told) else recounted.OTHER_RULES
+            except MetricFailed as error:
+                reason = str(error)
+        if reason is not None:
+            self.unpaired[metric] = reason
+        return reason is None
 
     def contrast(self, terms: Sequence[Term]) -> Estimate | None:
         """Any sum of cells with signs, such as a difference of gains; None where a cell lacks."""
@@ -95,7 +127,9 @@ class Comparison:
         if len(by_seed) > 1:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
         for seed in by_seed:
-            return _as_estimate(self._bootstrapped(terms, seed), num_seeds=1)
+            sources = [(_run(term.row, seed), term.row.phase) for term in terms]
+            if all(self.can_pair(sources, term.column.metric) for term in terms):
+                return _as_estimate(self._bootstrapped(terms, sources), num_seeds=1)
         return None
 
     def _by_seed(self, terms: Sequence[Term]) -> dict[str, float]:
@@ -112,35 +146,38 @@ class Comparison:
         return found
 
     def _paired(
-        self, one: tuple[Run, str], other: tuple[Run, str], count: str
+        self, one: tuple[Run, str], other: tuple[Run, str], column: Column
     ) -> dict[str, Difference]:
-        key = (str(one[0].folder), one[1], str(other[0].folder), other[1], count)
+        names = str(one[0].folder), one[1], str(other[0].folder), other[1]
+        key = (*names, column.count, recounted.METRIC_OF.get(column.metric))
         if key not in self._pairs:
-            first, second = self.aligned([one, other])
-            mask = _of_count(first, count)
+            first, second = self.aligned([one, other], [column.metric] * 2)
+            mask = _of_count(first, column.count)
             clusters = [c for c, chosen in zip(first.clusters, mask, strict=True) if chosen]
             self._pairs[key] = paired_differences(
                 bootstrap.cluster_sums(first.rows[mask], clusters),
                 bootstrap.cluster_sums(second.rows[mask], clusters),
-                self._metrics,
+                _values_of(column.metric),
                 num_samples=self.num_samples,
                 confidence=CONFIDENCE,
                 seed=self.seed,
             )
         return self._pairs[key]
 
-    def _bootstrapped(self, terms: Sequence[Term], seed: str) -> Difference:
-        captions = self.aligned([(_run(t.row, seed), t.row.phase) for t in terms])
+    def _bootstrapped(
+        self, terms: Sequence[Term], sources: Sequence[tuple[Run, str]]
+    ) -> Difference:
+        captions = self.aligned(sources, [term.column.metric for term in terms])
         blocks = [
             c.rows * _of_count(c, term.column.count)[:, None]
             for c, term in zip(captions, terms, strict=True)
         ]
-        width = blocks[0].shape[1]
+        ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
 
         def value_of(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, " S"]:
-            parts = (sums[:, i * width : (i + 1) * width] for i in range(len(terms)))
-            pairs = zip(terms, parts, strict=True)
-            return np.sum([t.sign * self._metrics(p)[t.column.metric] for t, p in pairs], axis=0)
+            pairs = zip(terms, np.split(sums, ends, axis=1), strict=True)
+            values = [t.sign * _values_of(t.column.metric)(p)[t.column.metric] for t, p in pairs]
+            return np.sum(values, axis=0)
 
         return contrast_interval(
             bootstrap.cluster_sums(np.hstack(blocks), captions[0].clusters),
@@ -150,13 +187,18 @@ class Comparison:
             seed=self.seed,
         )
 
-    def aligned(self, sources: Sequence[tuple[Run, str]]) -> list[Captions]:
+    def aligned(self, sources: Sequence[tuple[Run, str]], metrics: Sequence[str]) -> list[Captions]:
         """The captions of several (run, phase), all of the same scenes in the same order.
+
+        Args:
+            sources: whose.
+            metrics: for each, which metric's statistics.
 
         Raises:
             ValueError: one has scenes that another has not.
         """
-        found = [self.captions(run, phase) for run, phase in sources]
+        pairs = zip(sources, metrics, strict=True)
+        found = [self.captions(run, phase, metric) for (run, phase), metric in pairs]
         for captions, (run, phase) in zip(found, sources, strict=True):
             if captions.keys != found[0].keys:
                 lacking = sorted({*captions.keys} ^ {*found[0].keys}) or captions.keys
@@ -167,43 +209,75 @@ class Comparison:
                 )
         return found
 
-    def captions(self, run: Run, phase: str) -> Captions:
-        """One phase's statistics.
+    def captions(self, run: Run, phase: str, metric: str) -> Captions:
+        """One phase's statistics for a metric, and for all that are counted together with it.
 
         Raises:
             ValueError: the run has no such captions.
+            MetricFailed: a program that the metric calls has failed.
         """
-        key = (str(run.folder), phase)
+        owner = recounted.METRIC_OF.get(metric)
+        key = (str(run.folder), phase, owner)
         if key not in self._captions:
-            predictions = [p for p in read_predictions(run.folder) if p.phase == phase]
-            if not predictions:
-                raise ValueError(
-                    f"{run.folder}: predictions.jsonl is not there, or has no {phase!r} captions;"
-                    " a comparison of single runs pairs captions. Leave the run out, or give"
-                    " several seeds of both"
+            predictions = self._predictions_of(run, phase)
+            if owner is None:
+                rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
+                rows = np.hstack(
+                    [rows, weighted_rewards(predictions, self.weights, self.conditions)]
                 )
-            predictions.sort(key=lambda p: (p.num_concepts, p.id))  # the same draws, always
-            rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
-            rows = np.hstack([rows, weighted_rewards(predictions, self.weights, self.conditions)])
+                self._note_recount(run, phase, rows)
+            else:
+                rows = recounted.statistics(owner, self._read_of(run, phase))
             self._captions[key] = Captions(
                 tuple((p.id, p.num_concepts) for p in predictions),
                 tuple(cluster_of(p) for p in predictions),
                 rows,
             )
-            self._note_recount(run, phase, rows)
         return self._captions[key]
+
+    def _predictions_of(self, run: Run, phase: str) -> list[Prediction]:
+        """One phase's captions, ordered, so that draws are always the same."""
+        key = (str(run.folder), phase)
+        if key not in self._predictions:
+            found = [p for p in read_predictions(run.folder) if p.phase == phase]
+            if not found:
+                raise ValueError(
+                    f"{run.folder}: predictions.jsonl is not there, or has no {phase!r} captions;"
+                    " a comparison of single runs pairs captions. Leave the run out, or give"
+                    " several seeds of both"
+                )
+            self._predictions[key] = sorted(found, key=lambda p: (p.num_concepts, p.id))
+        return self._predictions[key]
+
+    def _read_of(self, run: Run, phase: str) -> list[ReadCaptions]:
+        key = (str(run.folder), phase)
+        if key not in self._read:
+            tokenize = TOKENIZERS[tokenizer_of(run)]
+            predictions = self._predictions_of(run, phase)
+            self._read[key] = recounted.read_captions(predictions, tokenize=tokenize)
+        return self._read[key]
 
     def _note_recount(self, run: Run, phase: str, rows: Float[np.ndarray, "N K"]) -> None:
         """Remember a run whose summary has other numbers than its captions now give."""
-        now = self._metrics(rows.sum(axis=0, keepdims=True))
+        now = _counted(rows.sum(axis=0, keepdims=True))
         then = run.metrics[phase].get(ALL, {})
         for metric in ("accuracy", "cider"):
             value = then.get(metric)
             if isinstance(value, float) and abs(value - now[metric].item()) > 0.05:
                 self.recounted.add(str(run.folder))
 
-    def _metrics(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        return {**caption_metrics(sums[:, :WIDTH]), **reward_metrics(sums[:, WIDTH:])}
+
+def _counted(sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
+    """Names, CIDEr and rewards, which are counted together."""
+    return {**caption_metrics(sums[:, :WIDTH]), **reward_metrics(sums[:, WIDTH:])}
+
+
+_COUNTED = frozenset(_counted(np.zeros((1, WIDTH + 2))))
+
+
+def _values_of(metric: str) -> MetricsOf:
+    owner = recounted.METRIC_OF.get(metric)
+    return _counted if owner is None else owner.values
 
 
 def differences(table: Table, against: str, comparison: Comparison) -> Table:
@@ -230,7 +304,7 @@ def differences(table: Table, against: str, comparison: Comparison) -> Table:
         Column(c.label, c.title, c.metric, c.count, has_best=False, digits=c.digits)
         for c in table.columns
     )
-    recounted = (
+    anew = (
         f" Counted anew from captions, whose summaries were made by other rules:"
         f" {', '.join(sorted(comparison.recounted))}."
         if comparison.recounted
@@ -240,8 +314,18 @@ def differences(table: Table, against: str, comparison: Comparison) -> Table:
         title=f"{table.title}: difference from {' and '.join(labels)}",
         columns=columns,
         rows=tuple(rows),
-        note=NOTE + recounted,
+        note=NOTE + unpaired_note(table, comparison) + anew,
     )
+
+
+def unpaired_note(table: Table, comparison: Comparison) -> str:
+    """A sentence on the columns whose captions cannot be paired; nothing if there are none."""
+    by_reason: dict[str, list[str]] = {}
+    for column in table.columns:
+        if (reason := comparison.unpaired.get(column.metric)) is not None:
+            by_reason.setdefault(reason, []).append(column.label)
+    parts = (f"{', '.join(labels)} ({reason})" for reason, labels in by_reason.items())
+    return f" Not paired: {'; '.join(parts)}." if by_reason else ""
 
 
 def base_of(row: Row, table: Table, against: str) -> Row:

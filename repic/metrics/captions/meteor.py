@@ -85,6 +85,7 @@ def without_whole(counts: list[float]) -> list[float]:
 
 
 def _plain(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")  # half of a pair cannot be sent
     return " ".join(one_line(text).replace("|||", " ").split())
 
 

@@ -51,5 +51,7 @@ class Spice(MeanMetric):
                 _, found = spice.Spice().compute_score(references, answers)
             except (OSError, subprocess.SubprocessError, json.JSONDecodeError) as error:
                 raise MetricFailed(f"its jar failed ({error})") from error
+            except KeyError as error:
+                raise MetricFailed(f"its jar left out caption {error}") from error
             scores[judged] = [categories["All"]["f"] for categories in found]
         return self.rows(SCALE * scores)

@@ -42,7 +42,7 @@ def ptb(texts: Sequence[str]) -> list[str]:
     """Split as pycocoevalcap's ``PTBTokenizer`` does, in one call of Java.
 
     Raises:
-        RuntimeError: Java fails.
+        OSError: Java is not there, or fails.
     """
     if not texts:
         return []
@@ -50,13 +50,15 @@ def ptb(texts: Sequence[str]) -> list[str]:
     java = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", str(_JAR)]
     program = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     # What is no Unicode character (half of a pair) becomes "?".
-    done = subprocess.run(
-        [*java, *program], input=lines.encode("utf-8", "replace"), capture_output=True, check=False
-    )
+    sent = lines.encode("utf-8", "replace")
+    try:
+        done = subprocess.run([*java, *program], input=sent, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise OSError(f"metrics.tokenizer=ptb: {NO_JAVA}; tokenizer=words does without") from None
     found = done.stdout.decode("utf-8", "replace").split("\n")[:-1]
     if done.returncode or len(found) != len(texts):
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise RuntimeError(
+        raise OSError(
             f"the Penn Treebank tokenizer gave {len(found)} lines for {len(texts)} captions"
             f" ({said[-1] if said else 'no message'}); metrics.tokenizer=words does without Java"
         )

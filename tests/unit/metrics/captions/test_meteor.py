@@ -60,10 +60,10 @@ def test_what_the_jar_takes_for_its_own_marks_is_taken_out(monkeypatch) -> None:
     jar = Jar(" ".join(f"{count}.0" for count in COUNTS))
     monkeypatch.setattr("repic.metrics.captions.meteor._start", cached(jar))
     found = Captions(
-        ["x"], [["y"]], [[]], None, ["a ||| b\rc\u2028d ||||"], [["e|||f\x0cg", ""]], [[]]
+        ["x"], [["y"]], [[]], None, ["a ||| b\rc\u2028d <\ud83d> ||||"], [["e|||f\x0cg", ""]], [[]]
     )
     Meteor().statistics(found)
-    assert jar.asked == [("a b c d |", ["e f g", ""])]
+    assert jar.asked == [("a b c d <?> |", ["e f g", ""])]
 
 
 def cached(jar: Jar):

@@ -1,5 +1,6 @@
 import logging
 import math
+from subprocess import CalledProcessError
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.scorer import CaptionScorer
 from repic.metrics.captions.spice import Spice
-from repic.metrics.captions.tokens import one_line
+from repic.metrics.captions.tokens import one_line, ptb
 
 SETTINGS = {"num_samples": 400, "confidence": 0.95, "seed": 0}
 
@@ -160,6 +161,30 @@ def test_spice_is_read_by_caption(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     rows = Spice().statistics(found)
     assert rows.tolist() == [[25, 1], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("error", [KeyError(2), OSError("full"), CalledProcessError(1, "java")])
+def test_a_spice_that_fails_is_left_out(monkeypatch, error: Exception) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FakeSpice, "compute_score", fail)
+    monkeypatch.setattr("repic.metrics.captions.spice.spice.Spice", FakeSpice)
+    with pytest.raises(MetricFailed, match="its jar"):
+        Spice().statistics(read(scorer("length")))
+
+
+def test_a_penn_treebank_tokenizer_that_fails_is_one_sentence(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        OSError, match=r"^metrics.tokenizer=ptb: it needs Java.*=words does without"
+    ):
+        ptb(["a", "b"])
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho a\necho out of memory >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(OSError, match=r"gave 1 lines for 2 captions \(out of memory\)"):
+        ptb(["a", "b"])
 
 
 def test_spice_is_never_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
