@@ -6,12 +6,16 @@ along the way) and ``predictions.jsonl`` (captions).
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from repic.types import Prediction
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # metric -> value, and "<metric>_ci" -> (low, high)
 Cell = Mapping[str, float | tuple[float, float]]
@@ -84,9 +88,29 @@ def find_runs(root: Path) -> list[Run]:
         ValueError: there is none, or one is malformed.
     """
     found = [read_run(path.parent) for path in sorted(root.rglob("summary.json"))]
+    if not found and not root.exists():
+        raise ValueError(f"{root}: no such folder")
     if not found:
-        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth)")
+        begun = find_unfinished([root])
+        more = f"; {begun[0]} has not ended: the same command goes on with it" if begun else ""
+        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth){more}")
     return found
+
+
+def find_unfinished(roots: Iterable[Path]) -> list[Path]:
+    """Folders in or under others of runs that were to evaluate something and have not ended."""
+    configs = {path for root in roots for path in root.rglob("config.yaml")}
+    return sorted(path.parent for path in configs if _is_unfinished(path))
+
+
+def _is_unfinished(config: Path) -> bool:
+    if (config.parent / "summary.json").exists():
+        return False
+    try:
+        tree = yaml.load(config.read_text(encoding="utf-8"), Loader=_LOADER)
+        return bool(tree["method"]["evaluated"])
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+        return False  # another program's file of that name
 
 
 def read_metrics(folder: Path) -> list[MetricRow]:
@@ -164,6 +188,11 @@ def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
     table: dict[str, dict[str, Cell]] = {}
     for phase, counts in record.get("metrics", dict).items():
         counts = _Record(counts, f"{record.place}: metrics.{phase}")
+        for count, _ in counts.items():
+            if count != "all" and not count.isdecimal():
+                raise ValueError(
+                    f"{counts.place}: {count!r} is neither a number of concepts nor all"
+                )
         table[phase] = {
             count: _cell(_Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
         }
@@ -173,12 +202,14 @@ def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
 def _cell(record: _Record) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
     for key, value in record.items():
-        if _is_number(value):
-            cell[key] = _number(value)
-        elif isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)):
-            cell[key] = (_number(value[0]), _number(value[1]))
-        else:
+        is_interval = isinstance(value, list) and len(value) == 2
+        numbers = value if is_interval else [value]
+        if not all(map(_is_number, numbers)):
             raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
+        if any(number is not None and math.isinf(number) for number in numbers):
+            raise ValueError(f"{record.place}.{key}: {_shown(value)} is not finite")
+        low, high = (_number(numbers[0]), _number(numbers[-1]))
+        cell[key] = (low, high) if is_interval else low
     return cell
 
 

@@ -147,6 +147,7 @@ def ablation(
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, has_best=any(column.has_best for column in columns))
+    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns))))
     return Table(
         title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
     )
@@ -307,6 +308,20 @@ def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
 def _shown(estimate: Estimate | None, digits: int) -> float | None:
     """The value to the digit that is printed: what looks equal is equally good."""
     return None if estimate is None else round(estimate.mean, digits)
+
+
+def _fewer_seeds(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Which cells are means of fewer seeds than their rows, as some had no value (NaN)."""
+    cells = [
+        f"{column.label} of {row.label}: {estimate.num_seeds} of {row.num_seeds}"
+        for row in rows
+        for column, estimate in zip(columns, row.estimates, strict=True)
+        if estimate is not None and estimate.num_seeds < row.num_seeds
+    ]
+    if not cells:
+        return ""
+    more = f"; and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return f"Seeds that have a value, where not all have: {'; '.join(cells[:3])}{more}."
 
 
 def _note(rows: Sequence[Row], *, has_best: bool) -> str:

@@ -165,9 +165,14 @@ def test_missing_and_undefined_values_are_absent() -> None:
 def test_a_seed_without_a_value_does_not_count() -> None:
     runs = [make_run(seed, grpo=60 + seed) for seed in range(3)]
     runs[2].metrics["grpo"]["3"]["accuracy"] = math.nan
-    (row,) = ablation(runs, columns=FOUNDING).rows
+    table = ablation(runs, columns=FOUNDING)
+    (row,) = table.rows
     assert row.estimates[1].mean == 60.5
     assert row.estimates[1].num_seeds == 2
+    # The row says 3 seeds.
+    said = "Seeds that have a value, where not all have: multi concept (3) of + RL: 2 of 3."
+    assert table.note.startswith(said)
+    assert "where not all have" not in ablation(runs[:2], columns=FOUNDING).note
 
 
 def test_no_runs_no_table() -> None:
