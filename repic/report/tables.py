@@ -79,15 +79,19 @@ class Table:
     row_title: str = "configuration"
 
     def is_best(self, row: int, column: int) -> bool:
-        """Whether a cell shows the highest value of its column and block; of one row none does."""
+        """Whether a cell shows the highest value of its column and block.
+
+        None does where there is nothing to choose: of one row, or where all are equal.
+        """
         if not self.columns[column].has_best:
             return False
         block = [r for r in self.rows if r.block == self.rows[row].block]
         digits = self.columns[column].digits
         shown = [_shown(r.estimates[column], digits) for r in block]
-        best = max((value for value in shown if value is not None), default=None)
+        values = {value for value in shown if value is not None}
         value = _shown(self.rows[row].estimates[column], digits)
-        return len(block) > 1 and best is not None and value == best
+        is_equal = len(values) == 1 and shown.count(value) > 1
+        return len(block) > 1 and bool(values) and not is_equal and value == max(values)
 
 
 def accuracy_columns(runs: Sequence[Run]) -> tuple[Column, ...]:

@@ -143,6 +143,9 @@ def test_equals_are_both_best_to_the_digit_that_is_shown() -> None:
     ]
     table = ablation(runs)
     assert [table.is_best(i, 1) for i in range(3)] == [True, True, False]
+    # Where all are equal, none is better than another.
+    table = ablation(runs[:2])
+    assert [table.is_best(i, 1) for i in range(2)] == [False, False]
 
 
 def test_a_run_again_is_no_further_seed_and_a_contradiction_is_an_error() -> None:
