@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
+APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 SPLITS = ("train", "val", "test")
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
@@ -332,10 +333,14 @@ def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
 
 
 def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: list[str]) -> None:
-    """Complain of a key that an experiment file sets and nothing reads.
+    """Complain of a key that nothing reads, set by an experiment file or with a plus.
 
-    Hydra refuses such a key on the command line, but merges it from a file without a word.
+    Hydra refuses such a key on the command line, but merges it from a file without a word, and
+    takes +studdy=kl for a new key.
     """
+    if added := [o for o in overrides if o.startswith("+")]:
+        known = [*hydra.compose("config"), *APPENDED]
+        settings.refuse_stray_additions(added, map(str, known))
     if "experiment" not in choices:
         return
     groups = [

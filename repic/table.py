@@ -78,6 +78,8 @@ def make_tables(options: argparse.Namespace) -> None:
 
     if options.samples < 1:
         raise ValueError(f"--samples: {options.samples} is below 1")
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out}: is a file; tables need a folder")
     console = Console()
     runs = read_runs(options.runs, console)
     if options.apart:
@@ -128,7 +130,7 @@ def tables_of(
         runs = [with_protocols(run, **drawn) for run in runs]
     weights: dict[str, float] = {}
     conditions: Any = ()
-    if options.weights:
+    if options.weights is not None:
         from repic.report import weighting
 
         weights = weighting.parse_weights(options.weights)
@@ -148,7 +150,7 @@ def tables_of(
             num_samples=options.samples, seed=options.seed, weights=weights, conditions=conditions
         )
 
-    if options.against:
+    if options.against is not None:
         from repic.report.comparison import differences
 
         for name, table in list(tables.items()):
@@ -164,9 +166,14 @@ def read_runs(folders: Sequence[Path], console: Any) -> list[Any]:
     Raises:
         ValueError: a folder holds no run, or no run was evaluated.
     """
-    from repic.report.runs import find_runs
+    from repic.report.runs import find_runs, find_unfinished
 
     found = {run.folder.resolve(): run for folder in folders for run in find_runs(folder)}
+    for folder in find_unfinished(folders):
+        console.print(
+            f"passed over, as it has not ended (the same command goes on with it): {folder}",
+            soft_wrap=True,
+        )
     for run in found.values():
         if not run.metrics:
             console.print(f"passed over, as it evaluated nothing: {run.folder}", soft_wrap=True)

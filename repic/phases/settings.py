@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,23 @@ def refuse_unknown_keys(file: str, tree: Any, known: Any, added: Sequence[str]) 
             raise ValueError(f"{file}: {key} is not a key of the configuration{hint}")
 
 
+def refuse_stray_additions(added: Sequence[str], known: Iterable[str]) -> None:
+    """Raise for an override with a plus that begins a new branch: nothing would read it.
+
+    Args:
+        added: overrides such as ``+study=kl``, a group, or ``+reward.mine=1``, a key.
+        known: what stands at the top of the configuration, and groups that may be appended.
+    """
+    known = list(known)
+    for override in added:
+        key = key_of_override(override)
+        top = re.split(r"[./@]", key)[0]
+        if top not in known:
+            close = difflib.get_close_matches(top, known, n=1)
+            hint = f"; did you mean {override.replace(top, close[0], 1)}?" if close else ""
+            raise ValueError(f"{override}: {top} is neither a key nor a group{hint}")
+
+
 def _is_inner(key: str, base: Mapping[str, Any]) -> bool:
     """Whether a leaf stands where the base has a whole branch, as null does to remove it."""
     return any(known.startswith(f"{key}.") for known in base)
@@ -226,7 +243,38 @@ def explain(error: BaseException) -> str:
         return _explain_os_error(error)
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
+    if of_hydra := _explain_hydra(text):
+        return of_hydra
     return f"{where[1]}: {text}" if where and where[1] not in text else text
+
+
+def _explain_hydra(text: str) -> str | None:
+    """What Hydra says of a mistyped command, for somebody who does not know Hydra.
+
+    Example:
+        >>> _explain_hydra("E: Could not find 'kl/hgh' Available options in 'kl': high low")
+        "kl: there is no 'hgh', only high, low; did you mean high?"
+        >>> _explain_hydra("E: Key 'x' is not in struct full_key: phase.x object_type=dict")
+        'phase.x is neither a key nor a group; see the keys with --cfg job, the groups with --help'
+        >>> _explain_hydra("E: Multiple values for experiment. To override a value use 'o'")
+        'experiment is given more than once; leave one, or sweep over both with -m and a comma'
+    """
+    if found := re.search(
+        r"Could not find '(\S+)/([^'/]+)' Available options in '\S+': (.*)", text
+    ):
+        group, wrong, listed = found.groups()
+        options = listed.partition(" Config search path")[0].split()
+        close = difflib.get_close_matches(wrong, options, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{group}: there is no {wrong!r}, only {', '.join(options)}{hint}"
+    if found := re.search(r"is not in struct full_key: (\S+)", text):
+        see = "see the keys with --cfg job, the groups with --help"
+        return f"{found[1]} is neither a key nor a group; {see}"
+    if found := re.search(r"Multiple values for (\S+)\. To override", text):
+        return (
+            f"{found[1]} is given more than once; leave one, or sweep over both with -m and a comma"
+        )
+    return None
 
 
 def _explain_os_error(error: OSError) -> str:

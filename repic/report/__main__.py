@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from repic.report.runs import find_unfinished
 from repic.report.runs_page import collect_runs, write_compared
 from repic.run import saved_examples
 
@@ -39,15 +40,25 @@ def write(arguments: argparse.Namespace) -> str:
         raise ValueError(f"--items {arguments.items}: use 0 for no scenes, or more")
     if not arguments.out.absolute().parent.is_dir():
         raise ValueError(f"--out {arguments.out}: there is no folder {arguments.out.parent}")
+    if arguments.out.is_dir():
+        raise ValueError(
+            f"--out {arguments.out}: is a folder; name a file, as in {arguments.out}/page.html"
+        )
     remake = None if arguments.no_pictures else partial(saved_examples, scale=SCALE)
     runs = collect_runs(arguments.runs)
+    for folder in find_unfinished(arguments.runs):
+        print(f"passed over, as it has not ended: {folder}", file=sys.stderr)
     holds = write_compared(arguments.out, runs, remake=remake, num_items=arguments.items)
     size = arguments.out.stat().st_size / 1e6
     return (
-        f"{arguments.out}: {holds.num_runs} runs, {holds.num_methods} models,"
-        f" {holds.num_scenes} scenes ({holds.num_pictures} with pictures), {size:.1f} MB,"
-        f" {time.perf_counter() - begun:.0f} s"
+        f"{arguments.out}: {_number(holds.num_runs, 'run')}, {_number(holds.num_methods, 'model')},"
+        f" {_number(holds.num_scenes, 'scene')} ({holds.num_pictures} with pictures),"
+        f" {size:.1f} MB, {time.perf_counter() - begun:.0f} s"
     )
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

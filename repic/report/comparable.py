@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repic.report.runs import Run, read_config, read_first_phase
+from repic.report.configuration import read_config
+from repic.report.runs import Run, read_first_phase
 from repic.report.tables import is_of_prompt, settings_of
 from repic.types import Prediction
 
@@ -146,7 +147,9 @@ def apart(runs: Sequence[Run]) -> list[list[Run]]:
 def refuse_other_test_sets(runs: Sequence[Run]) -> None:
     """Raise if runs may not stand in one table; the message names two of them and the mend."""
     found = {id(run): evaluated_on(run) for run in runs}
-    mend = "compare them apart (--apart: a table each), or leave one of them out"
+    mend = (
+        "compare them apart (python -m repic.table --apart: a table each), or leave one of them out"
+    )
     if len(runs) < 2:
         return
     for run in runs:

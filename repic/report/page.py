@@ -96,6 +96,7 @@ def write_report(
         notes=notes,
         layout=layout,
         albums=albums,
+        has_strangers=any(not being.name for scene in scenes for being in scene.boxes),
         outcomes=outcomes,
         cell_text=cell_text,
         absent=ABSENT,

@@ -6,17 +6,13 @@ along the way) and ``predictions.jsonl`` (captions).
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from repic.report.configuration import read_config
 from repic.types import Prediction
-
-_NOT_THERE = object()
 
 # metric -> value, and "<metric>_ci" -> (low, high)
 Cell = Mapping[str, float | tuple[float, float]]
@@ -89,9 +85,28 @@ def find_runs(root: Path) -> list[Run]:
         ValueError: there is none, or one is malformed.
     """
     found = [read_run(path.parent) for path in sorted(root.rglob("summary.json"))]
+    if not found and not root.exists():
+        raise ValueError(f"{root}: no such folder")
     if not found:
-        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth)")
+        begun = find_unfinished([root])
+        more = f"; {begun[0]} has not ended: the same command goes on with it" if begun else ""
+        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth){more}")
     return found
+
+
+def find_unfinished(roots: Iterable[Path]) -> list[Path]:
+    """Folders in or under others of runs that were to evaluate something and have not ended."""
+    configs = {path for root in roots for path in root.rglob("config.yaml")}
+    return sorted(path.parent for path in configs if _is_unfinished(path))
+
+
+def _is_unfinished(config: Path) -> bool:
+    if (config.parent / "summary.json").exists():
+        return False
+    try:
+        return bool(read_config(config)["method"]["evaluated"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False  # another program's file of that name
 
 
 def read_metrics(folder: Path) -> list[MetricRow]:
@@ -128,54 +143,6 @@ def read_first_phase(folder: Path) -> list[Prediction]:
 def read_prediction_file(path: Path) -> list[tuple[str, Prediction]]:
     """Read predictions, each with its place (file and line) for complaints."""
     return [(record.place, _prediction(record)) for record in _records(path)]
-
-
-def configured(run: Run, keys: Sequence[str]) -> dict[str, str]:
-    """Values of a run's ``config.yaml`` by dotted key, as the command line writes them.
-
-    Left out are keys that are not there, or stand for a whole branch; all of them in runs that
-    kept no such file.
-
-    Raises:
-        ValueError: the file is malformed.
-    """
-    path = run.folder / "config.yaml"
-    if not keys or not path.is_file():
-        return {}
-    tree = read_config(path)
-    found: dict[str, str] = {}
-    for key in keys:
-        node: Any = tree
-        for part in key.split("."):
-            node = node.get(part, _NOT_THERE) if isinstance(node, Mapping) else _NOT_THERE
-        if node is not _NOT_THERE and not isinstance(node, Mapping):
-            found[key] = _as_override(node)
-    return found
-
-
-def read_config(path: Path) -> Any:
-    """Parse a run's ``config.yaml``, each version of a file once.
-
-    Raises:
-        ValueError: it is not YAML.
-    """
-    return _read_config(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _read_config(path: Path, _version: int) -> Any:
-    text = _read(path, "")
-    try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not YAML ({reason}); mend it or leave the run out") from error
-
-
-def _as_override(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_override, value))}]"
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 class _Record:
@@ -217,6 +184,11 @@ def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
     table: dict[str, dict[str, Cell]] = {}
     for phase, counts in record.get("metrics", dict).items():
         counts = _Record(counts, f"{record.place}: metrics.{phase}")
+        for count, _ in counts.items():
+            if count != "all" and not count.isdecimal():
+                raise ValueError(
+                    f"{counts.place}: {count!r} is neither a number of concepts nor all"
+                )
         table[phase] = {
             count: _cell(_Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
         }
@@ -226,12 +198,14 @@ def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
 def _cell(record: _Record) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
     for key, value in record.items():
-        if _is_number(value):
-            cell[key] = _number(value)
-        elif isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)):
-            cell[key] = (_number(value[0]), _number(value[1]))
-        else:
+        is_interval = isinstance(value, list) and len(value) == 2
+        numbers = value if is_interval else [value]
+        if not all(map(_is_number, numbers)):
             raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
+        if any(number is not None and math.isinf(number) for number in numbers):
+            raise ValueError(f"{record.place}.{key}: {_shown(value)} is not finite")
+        low, high = (_number(numbers[0]), _number(numbers[-1]))
+        cell[key] = (low, high) if is_interval else low
     return cell
 
 

@@ -11,6 +11,7 @@ from repic.report.curves import accuracy_chart, compared_curves, concepts
 from repic.report.forms import has_values, summary_tables
 from repic.report.gallery import Method
 from repic.report.page import DENSE, write_report
+from repic.report.render import cell_text
 from repic.report.runs import Run, find_runs, read_predictions
 from repic.report.tables import Table, ablation, count_columns
 from repic.types import Example
@@ -92,7 +93,8 @@ def headline(runs: Sequence[Run]) -> list[Fact]:
         estimate = best.estimates[i]
         assert estimate is not None
         what = f"Highest recognition, %, {concepts(int(column.count))}"
-        facts.append(Fact(what, f"{estimate.mean:.1f}", best.label))
+        value, _, interval = cell_text(estimate).partition(" ")
+        facts.append(Fact(what, value, f"{interval} · {best.label}" if interval else best.label))
     return facts
 
 

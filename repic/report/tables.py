@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from repic.report.configuration import configured
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
-from repic.report.runs import Cell, Run, configured
+from repic.report.runs import Cell, Run
 
 ALL = "all"
 WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
@@ -79,15 +80,19 @@ class Table:
     row_title: str = "configuration"
 
     def is_best(self, row: int, column: int) -> bool:
-        """Whether a cell shows the highest value of its column and block; of one row none does."""
+        """Whether a cell shows the highest value of its column and block.
+
+        None does where there is nothing to choose: of one row, or where all are equal.
+        """
         if not self.columns[column].has_best:
             return False
         block = [r for r in self.rows if r.block == self.rows[row].block]
         digits = self.columns[column].digits
         shown = [_shown(r.estimates[column], digits) for r in block]
-        best = max((value for value in shown if value is not None), default=None)
+        values = {value for value in shown if value is not None}
         value = _shown(self.rows[row].estimates[column], digits)
-        return len(block) > 1 and best is not None and value == best
+        is_equal = len(values) == 1 and shown.count(value) > 1
+        return len(block) > 1 and bool(values) and not is_equal and value == max(values)
 
 
 def accuracy_columns(runs: Sequence[Run]) -> tuple[Column, ...]:
@@ -147,6 +152,7 @@ def ablation(
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, has_best=any(column.has_best for column in columns))
+    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns))))
     return Table(
         title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
     )
@@ -179,7 +185,7 @@ def settings_of_each(runs: Sequence[Run]) -> list[dict[str, str]]:
     told = dict.fromkeys(key for settings in found for key in settings)
     unequal = [key for key in told if len({settings.get(key) for settings in found}) > 1]
     for run, settings in zip(runs, found, strict=True):
-        settings |= configured(run, [key for key in unequal if key not in run.choices])
+        settings |= configured(run.folder, [key for key in unequal if key not in run.choices])
     return found
 
 
@@ -321,6 +327,20 @@ def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
 def _shown(estimate: Estimate | None, digits: int) -> float | None:
     """The value to the digit that is printed: what looks equal is equally good."""
     return None if estimate is None else round(estimate.mean, digits)
+
+
+def _fewer_seeds(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Which cells are means of fewer seeds than their rows, as some had no value (NaN)."""
+    cells = [
+        f"{column.label} of {row.label}: {estimate.num_seeds} of {row.num_seeds}"
+        for row in rows
+        for column, estimate in zip(columns, row.estimates, strict=True)
+        if estimate is not None and estimate.num_seeds < row.num_seeds
+    ]
+    if not cells:
+        return ""
+    more = f"; and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return f"Seeds that have a value, where not all have: {'; '.join(cells[:3])}{more}."
 
 
 def _note(rows: Sequence[Row], *, has_best: bool) -> str:

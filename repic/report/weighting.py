@@ -17,7 +17,8 @@ from jaxtyping import Float
 from repic.metrics import bootstrap
 from repic.metrics.protocols import cluster_of
 from repic.metrics.suite import by_phase
-from repic.report.runs import Cell, Run, read_config, read_predictions
+from repic.report.configuration import read_config
+from repic.report.runs import Cell, Run, read_predictions
 from repic.report.tables import ALL, WEIGHTED, Column
 from repic.types import Prediction
 

@@ -24,6 +24,8 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
     shown: document.getElementById("shown").textContent,
     ms: performance.getEntriesByType("navigation")[0].loadEventEnd,
     wide: document.documentElement.scrollWidth > innerWidth,
+    about: document.querySelector("#about tr").clientHeight,
+    unreachable: [...document.querySelectorAll(".scroll")].filter((e) => e.tabIndex < 0).length,
   }) + "END";
 }))</script>"""
 
@@ -35,7 +37,7 @@ pytestmark = [
 
 def write_page(folder: Path, num_scenes: int) -> Path:
     examples = {count: toys(count, num_scenes // 5) for count in range(1, 6)}
-    run = write_run(folder / "run", examples, skill=4)
+    run = write_run(folder / ("reward-combined+" * 6), examples, skill=4)
     out = folder / "page.html"
     assert main([str(run), "--out", str(out), "--items", str(num_scenes)]) == 0
     return out
@@ -123,4 +125,8 @@ def test_nothing_is_found_and_nonsense_is_not_obeyed(page: Path) -> None:
 
 
 def test_it_fits_a_phone(page: Path) -> None:
-    assert not probe(page, "#count=5", width=500)["wide"]  # Chromium's narrowest window
+    found = probe(page, "#count=5", width=500)  # Chromium's narrowest window
+    assert not found["wide"]
+    # A long path leaves room for what is said of the run, and keys scroll what is wider.
+    assert found["about"] < 400
+    assert found["unreachable"] == 0

@@ -236,6 +236,7 @@ def test_runs_without_captions_have_tables(runs: Path, tmp_path: Path) -> None:
     [
         (["empty"], "", "empty: holds no finished run"),
         (["runs", "--items", "-1"], "", "--items -1"),
+        (["runs", "--out", "empty"], "", "--out empty: is a folder; name a file"),
         (["runs", "--out", "no/where.html"], "", "there is no folder no"),
         (["runs"], "{", "predictions.jsonl, line 13: not JSON"),
         (["runs"], '{"id": 3}', "predictions.jsonl, line 13: the key 'rewards' is missing"),

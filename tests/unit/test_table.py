@@ -101,6 +101,9 @@ def test_runs_on_other_test_sets_stand_apart(
         (["--against", "PPO"], "--against: no row is called 'PPO'; there are: SFT only; + RL"),
         (["--against", "RL"], "--against: 'RL' is in 3 rows"),
         (["--weights", "style=1"], "no run has the part 'style'; there are box, cider, names"),
+        (["--against", ""], "--against: '' is in 4 rows"),
+        (["--weights", ""], "'' is not <part>=<number>"),
+        (["--out", __file__], "is a file; tables need a folder"),
         (["--weights", "style"], "'style' is not <part>=<number>"),
         (["--samples", "0"], "--samples: 0 is below 1"),
     ],
@@ -118,6 +121,10 @@ def test_where_there_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     save_run(tmp_path / "run", predictions("sft", RIGHT))
     text = shown(capsys, tmp_path)
     assert "passed over, as it evaluated nothing" in text
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text("method: {evaluated: [sft]}")
+    said = shown(capsys, tmp_path)
+    assert f"not ended (the same command goes on with it): {tmp_path / 'begun'}" in said
     assert "SFT only" in text
 
 

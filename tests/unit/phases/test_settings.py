@@ -171,3 +171,17 @@ def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:
     expected = "reward mine: raised KeyError at caption 3"
     assert settings.explain(ours) == expected
     assert settings.explain(outer) == f"reward.rubric: {expected}"
+
+
+@pytest.mark.parametrize("override", ["+study=kl", "+reward.mine=1", "++seed=3", "+data/base=x"])
+def test_what_is_added_to_the_configuration_passes(override: str) -> None:
+    settings.refuse_stray_additions([override], ["study", "reward", "seed", "data"])
+
+
+def test_an_addition_that_nothing_reads_is_refused_with_the_likely_one() -> None:
+    """Hydra takes it for a new key, and the run would be another than was meant."""
+    known = ["study", "experiment", "seed"]
+    with pytest.raises(ValueError, match=r"studdy is neither.*did you mean \+study=kl\?"):
+        settings.refuse_stray_additions(["+seed=1", "+studdy=kl"], known)
+    with pytest.raises(ValueError, match=r"xyz is neither a key nor a group$"):
+        settings.refuse_stray_additions(["+xyz.seed=4"], known)

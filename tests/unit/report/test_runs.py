@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.report.runs import find_runs, read_metrics, read_predictions, read_run
+from repic.report.runs import find_runs, find_unfinished, read_metrics, read_predictions, read_run
 from repic.types import Prediction
 
 SUMMARY = {
@@ -64,6 +64,11 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
         ({"choices": ["reward"]}, "'choices' is .* need dict"),
         ({"time_s": None}, "'time_s' is null, need int or float"),
         ({"metrics": {"sft": 3}}, r"metrics\.sft: need a JSON object, not 3"),
+        ({"metrics": {"sft": {"many": {}}}}, "metrics.sft: 'many' is neither a number of concepts"),
+        (
+            {"metrics": {"sft": {"3": {"f1": math.inf}}}},
+            r"metrics\.sft\.3\.f1: Infinity is not fin",
+        ),
         ({"metrics": {"sft": {"3": {"f1": "good"}}}}, r"metrics\.sft\.3\.f1: \"good\" is not"),
         ({"metrics": {"sft": {"3": {"f1_ci": [1, 2, 3]}}}}, r"metrics\.sft\.3\.f1_ci"),
     ],
@@ -94,8 +99,22 @@ def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
     for name in ("b/seed_0", "a/seed_1"):
         write_summary(tmp_path / name)
     assert [run.folder.parent.name for run in find_runs(tmp_path)] == ["a", "b"]
-    with pytest.raises(ValueError, match="holds no finished run"):
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
         find_runs(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"holds no finished run.*at any depth\)$"):
+        find_runs(tmp_path / "empty")
+
+
+def test_runs_that_have_not_ended_are_told_from_work_without_a_table(tmp_path: Path) -> None:
+    write_summary(tmp_path / "done/seed_0")
+    for name, evaluated in (("done/seed_0", "[sft]"), ("begun/seed_1", "[sft]"), ("check", "[]")):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "config.yaml").write_text(f"method: {{evaluated: {evaluated}}}")
+    (tmp_path / "config.yaml").write_text("- of another program")
+    assert find_unfinished([tmp_path, tmp_path / "begun"]) == [tmp_path / "begun/seed_1"]
+    with pytest.raises(ValueError, match=r"begun/seed_1 has not ended: the same command goes on"):
+        find_runs(tmp_path / "begun")
 
 
 def test_metrics_are_read_line_by_line(tmp_path: Path) -> None:

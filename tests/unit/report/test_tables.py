@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from repic.report.runs import Run, configured
+from repic.report.configuration import configured
+from repic.report.runs import Run
 from repic.report.tables import FOUNDING, ablation, accuracy_columns, count_columns, varying_keys
 
 
@@ -128,7 +129,7 @@ def test_what_one_command_says_and_another_leaves_as_it_is_makes_one_row(tmp_pat
         ("+ RL (w.names=2.0)", 1),
     ]
     keys = ["counts", "none", "w.all", "w.nothing", "w.names.deeper"]
-    assert configured(runs[0], keys) == {"counts": "[1,3]", "none": "null"}
+    assert configured(runs[0].folder, keys) == {"counts": "[1,3]", "none": "null"}
 
 
 def test_a_shared_phase_is_split_only_by_what_it_depends_on() -> None:
@@ -164,6 +165,9 @@ def test_equals_are_both_best_to_the_digit_that_is_shown() -> None:
     ]
     table = ablation(runs)
     assert [table.is_best(i, 1) for i in range(3)] == [True, True, False]
+    # Where all are equal, none is better than another.
+    table = ablation(runs[:2])
+    assert [table.is_best(i, 1) for i in range(2)] == [False, False]
 
 
 def test_a_run_again_is_no_further_seed_and_a_contradiction_is_an_error() -> None:
@@ -186,9 +190,14 @@ def test_missing_and_undefined_values_are_absent() -> None:
 def test_a_seed_without_a_value_does_not_count() -> None:
     runs = [make_run(seed, grpo=60 + seed) for seed in range(3)]
     runs[2].metrics["grpo"]["3"]["accuracy"] = math.nan
-    (row,) = ablation(runs, columns=FOUNDING).rows
+    table = ablation(runs, columns=FOUNDING)
+    (row,) = table.rows
     assert row.estimates[1].mean == 60.5
     assert row.estimates[1].num_seeds == 2
+    # The row says 3 seeds.
+    said = "Seeds that have a value, where not all have: multi concept (3) of + RL: 2 of 3."
+    assert table.note.startswith(said)
+    assert "where not all have" not in ablation(runs[:2], columns=FOUNDING).note
 
 
 def test_no_runs_no_table() -> None:
