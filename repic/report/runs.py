@@ -199,13 +199,13 @@ def _cell(record: _Record) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
     for key, value in record.items():
         is_interval = isinstance(value, list) and len(value) == 2
-        numbers = value if is_interval else [value]
-        if not all(map(_is_number, numbers)):
+        found: list[Any] = list(value) if is_interval else [value]
+        if not all(map(_is_number, found)):
             raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
-        if any(number is not None and math.isinf(number) for number in numbers):
+        numbers = [_number(item) for item in found]
+        if any(map(math.isinf, numbers)):
             raise ValueError(f"{record.place}.{key}: {_shown(value)} is not finite")
-        low, high = (_number(numbers[0]), _number(numbers[-1]))
-        cell[key] = (low, high) if is_interval else low
+        cell[key] = (numbers[0], numbers[1]) if is_interval else numbers[0]
     return cell
 
 

@@ -114,8 +114,8 @@ def weighted_rewards(
     ).reshape(len(predictions), len(names))
     if conditions:
         values = _conditioned(values, names, conditions)
-    terms = np.array([weights.get(name, 0.0) for name in names]) * values
-    applies = np.isfinite(values) & np.array([name in weights for name in names])
+    terms = np.array([weights.get(name, 0.0) for name in names], dtype=float) * values
+    applies = np.isfinite(values) & np.array([name in weights for name in names], dtype=bool)
     total = np.where(applies, terms, 0.0).sum(axis=1)
     return np.column_stack([total, applies.any(axis=1)])
 
