@@ -20,7 +20,8 @@ class WrongReferences:
     """A dataset with its references' pictures, or infos, given to each other.
 
     References that have one pass it on in a circle, so that none keeps its own. Where there is
-    only one in a prompt, it gets one of another name from another prompt.
+    only one in a prompt, or the circle brings an equal one (two dogs with one info), it gets
+    another one, of another name, from another prompt.
 
     Args:
         examples: the true ones.
@@ -39,26 +40,26 @@ class WrongReferences:
         rng = random.Random(f"{self._seed}/{example.id}")
         having = [i for i, r in enumerate(example.references) if self._of(r) is not None]
         rng.shuffle(having)
-        givers = [example.references[i] for i in [*having[1:], *having[:1]]]
-        if len(having) == 1:
-            givers = [self._stranger(example, index, rng)]
         references = list(example.references)
-        for place, giver in zip(having, givers, strict=True):
-            references[place] = replace(references[place], **{self._field: self._of(giver)})
+        for place, giver in zip(having, [*having[1:], *having[:1]], strict=True):
+            own, given = self._of(example.references[place]), self._of(example.references[giver])
+            if given == own:
+                given = self._strangers(example, index, own, rng)
+            references[place] = replace(references[place], **{self._field: given})
         return replace(example, references=tuple(references))
 
     def _of(self, reference: Reference) -> object:
         return getattr(reference, self._field)
 
-    def _stranger(self, example: Example, index: int, rng: random.Random) -> Reference:
-        """A reference of another prompt, whose name this one does not have."""
+    def _strangers(self, example: Example, index: int, own: object, rng: random.Random) -> object:
+        """What a reference of another prompt has whose name this one does not have."""
         first = rng.randrange(len(self))
         for place in range(first, first + len(self)):
             others: Sequence[Reference] = self._examples[place % len(self)].references
             for other in others:
-                if other.name not in example.pool and self._of(other) is not None:
-                    return other
+                if other.name not in example.pool and self._of(other) not in (None, own):
+                    return self._of(other)
         raise ValueError(
             f"phase.evaluate.demonstrations: {example.id} has one {self._field}, and no other"
-            " prompt has one to exchange it for; evaluate more scenes"
+            " prompt has another to exchange it for; evaluate more scenes"
         )

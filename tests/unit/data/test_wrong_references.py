@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -74,9 +75,28 @@ def test_one_alone_gets_a_strangers() -> None:
     assert of(data[0], "name") == ["<a>"]
 
 
+@pytest.mark.parametrize("kind", FIELDS)
+def test_an_equal_one_is_none_to_exchange_for(kind: str) -> None:
+    """Two toys look alike and have one info: neither may be shown it as the other's."""
+    first, stranger = example(0, "abc"), example(1, "xyz")
+    a, b, c = first.references
+    alike = replace(first, references=(a, replace(a, name="<b>"), c, replace(a, name="<d>")))
+    field = FIELDS[kind]
+    for seed in range(9):
+        true = [
+            alike,
+            replace(stranger, references=(replace(a, name="<x>"), replace(b, name="<y>"))),
+        ]
+        lied = WrongReferences(true, kind=kind, seed=seed)[0]
+        before, after = of(alike, field), of(lied, field)
+        assert all(one != other for one, other in zip(before, after, strict=True))
+        if kind == "wrong_images":
+            assert Noise(ord("b")) in after
+
+
 def test_without_anybody_to_exchange_with_it_is_said() -> None:
     data = WrongReferences([example(0, "a"), example(1, "a")], kind="wrong_images", seed=0)
-    with pytest.raises(ValueError, match="e0 has one image, and no other prompt has one"):
+    with pytest.raises(ValueError, match="e0 has one image, and no other prompt has another"):
         data[0]
     nothing = WrongReferences([example(0, "ab", "ab")], kind="wrong_images", seed=0)
     assert of(nothing[0], "image") == [None, None]
