@@ -203,7 +203,7 @@ def _cell(record: _Record) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
     for key, value in record.items():
         is_interval = isinstance(value, list) and len(value) == 2
-        numbers = value if is_interval else [value]
+        numbers: list[Any] = value if is_interval else [value]
         if not all(map(_is_number, numbers)):
             raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
         if any(number is not None and math.isinf(number) for number in numbers):
