@@ -101,22 +101,39 @@ def run(
         if is_main:
             {"rescore": rescore, "check_data": check_data, "compare": compare}[alone](cfg, folder)
         return folder
-    from repic.phases import loggers, pipeline
+    commit = summary.git_commit(Path(__file__).parent)
+    record = {"name": cfg.name, "seed": cfg.seed, "git_commit": commit}
+    record |= {"overrides": overrides, "choices": choices}
+    run_phases(cfg, folder, resolved, record=record)
+    return folder
+
+
+def run_phases(
+    cfg: DictConfig, folder: Path, resolved: dict[Any, Any], *, record: dict[str, Any]
+) -> None:
+    """Train and evaluate as far as that is not done, and write the page.
+
+    Args:
+        cfg: the configuration.
+        folder: of the run.
+        resolved: the configuration as plain values.
+        record: what the summary says of the run beside its results.
+    """
+    from repic.phases import distributed, loggers, pipeline
 
     parts = assemble(cfg, folder, resolved)
+    context = parts["context"]
     try:
+        for logger in context.loggers:
+            loggers.log_settings(logger, resolved)
         if not (folder / "summary.json").exists():
-            commit = summary.git_commit(Path(__file__).parent)
-            record = {"name": cfg.name, "seed": cfg.seed, "git_commit": commit}
-            record |= {"overrides": overrides, "choices": choices}
             pipeline.run_method(**parts, record=record)
-        if is_main:
-            pipeline.show(parts["context"], parts["evaluation"], **cfg.report)
+        if distributed.rank() == 0:
+            pipeline.show(context, parts["evaluation"], **cfg.report)
             log.info("finished: %s", folder)
     finally:
-        for logger in parts["context"].loggers:
+        for logger in context.loggers:
             loggers.close(logger)
-    return folder
 
 
 def rescore(cfg: DictConfig, folder: Path) -> None:

@@ -65,14 +65,17 @@ def has_wandb_account() -> bool:
         return False
 
 
-def wandb_logger(save_dir: Path, *, project: str, group: str, name: str, mode: str) -> WandbLogger:
+def wandb_logger(
+    save_dir: Path, *, project: str, group: str, name: str | None, mode: str
+) -> WandbLogger:
     """Log to Weights & Biases.
 
     Args:
         save_dir: the run's folder.
         project: where the run is filed.
         group: shared by the jobs of a sweep.
-        name: the run's label.
+        name: the run's label; None takes the last two parts of its folder, which tell the jobs of
+            a sweep apart: "reward-quality/seed_0".
         mode: "online", "offline", or "auto": online where there is an account.
     """
     if mode not in ("auto", "online", "offline"):
@@ -81,14 +84,21 @@ def wandb_logger(save_dir: Path, *, project: str, group: str, name: str, mode: s
     if offline and mode == "auto":
         _say_offline()
     save_dir.mkdir(parents=True, exist_ok=True)
+    label = name or "/".join(save_dir.absolute().parts[-2:])
     return WandbLogger(
-        name=name, save_dir=str(save_dir), offline=offline, project=project, group=group
+        name=label, save_dir=str(save_dir), offline=offline, project=project, group=group
     )
 
 
 @cache  # once, however many jobs a sweep has
 def _say_offline() -> None:
     log.info("W&B has no account here (WANDB_API_KEY, ~/.netrc): it logs offline, into wandb/")
+
+
+def log_settings(logger: Logger, settings: Mapping[Any, Any]) -> None:
+    """Give W&B the run's configuration, to sort and group runs by; others have ``config.yaml``."""
+    if isinstance(logger, WandbLogger):
+        logger.log_hyperparams(dict(settings))
 
 
 def log_images(logger: Logger, key: str, images: list[Any], captions: list[str]) -> None:

@@ -24,6 +24,8 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
     shown: document.getElementById("shown").textContent,
     ms: performance.getEntriesByType("navigation")[0].loadEventEnd,
     wide: document.documentElement.scrollWidth > innerWidth,
+    faded: [...document.querySelectorAll(".thumb.none")]
+      .filter((element) => getComputedStyle(element).opacity < 1).length,
     about: document.querySelector("#about tr").clientHeight,
     unreachable: [...document.querySelectorAll(".scroll")].filter((e) => e.tabIndex < 0).length,
   }) + "END";
@@ -130,3 +132,4 @@ def test_it_fits_a_phone(page: Path) -> None:
     # A long path leaves room for what is said of the run, and keys scroll what is wider.
     assert found["about"] < 400
     assert found["unreachable"] == 0
+    assert found["faded"] == 0  # what is written there must be legible

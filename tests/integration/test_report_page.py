@@ -138,6 +138,8 @@ def test_a_page_over_several_runs(
     assert "4 runs, 3 models, 7 scenes (7 with pictures)" in said  # a run given twice counts once
     page = out.read_text(encoding="utf-8")
     assert page.count("<article") == 7
+    assert "± 6.4 · + RL (reward=combined)" in page  # 12.71 · 0.71 / sqrt(2) over 40 and 41
+    assert "dashed: a stranger" in page
     assert page.count('data-n="1"') == 4  # the remainder goes to the first
     assert page.count('src="data:image/webp;base64,') == 7
     assert re.findall(r'name="method" value="([^"]*)"', page) == [

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from repic.phases import store
-from repic.phases.loggers import JsonlLogger, close, has_wandb_account, wandb_logger
+from repic.phases.loggers import JsonlLogger, close, has_wandb_account, log_settings, wandb_logger
 
 
 def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
@@ -45,6 +45,19 @@ def test_wandb_is_offline_without_an_account_and_says_so_once(
     assert has_wandb_account()
     assert not wandb_logger(tmp_path, project="p", group="g", name="n", mode="auto")._offline
     assert wandb_logger(tmp_path, project="p", group="g", name="n", mode="offline")._offline
+
+
+def test_wandb_tells_the_jobs_of_a_sweep_apart(tmp_path: Path) -> None:
+    where = {"project": "p", "group": "g", "mode": "offline"}
+    logger = wandb_logger(tmp_path / "kl-low" / "seed_1", name=None, **where)
+    assert logger.name == "p"
+    assert logger._wandb_init["name"] == "kl-low/seed_1"
+    log_settings(logger, {"kl": {"coef": 0.01}, "seed": 1})
+    assert logger.experiment.config["kl"] == {"coef": 0.01}
+    assert logger.experiment.config["seed"] == 1
+    close(logger)
+    named = wandb_logger(tmp_path / "a", name="mine", **where)
+    assert named._wandb_init["name"] == "mine"
 
 
 def test_a_netrc_entry_is_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
