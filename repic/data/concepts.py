@@ -217,6 +217,8 @@ def _read_object(file: Path) -> dict[str, Any]:
         )
     except FileNotFoundError:
         raise ValueError(f"{file}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: is not UTF-8 text ({error})") from None
     except json.JSONDecodeError as error:

@@ -140,6 +140,8 @@ def read_samples(file: Path, images: Path) -> list[Sample]:
         records = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file}: there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{file}: is not JSON in UTF-8: {error}") from None
     if not isinstance(records, list) or not records:

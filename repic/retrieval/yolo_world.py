@@ -1,10 +1,13 @@
 """Boxes by YOLO-World (https://arxiv.org/abs/2401.17270), the detector that RePIC retrieves with.
 
 It comes with the package ultralytics, whose licence is AGPL-3.0: read it before you build on it.
+What to look for is read by OpenAI's CLIP (ViT-B/32), whose package ultralytics would install from
+GitHub by itself in the middle of a run: it must be there before. Its weights are downloaded.
 """
 
 import hashlib
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +17,16 @@ from PIL import Image
 
 from repic.types import Box
 
+KEY = "retrieval.proposer.weights"
+_CLIP = "git+https://github.com/ultralytics/CLIP.git"
+
 
 class YoloWorldRegions:
     """Boxes of the kinds of things that the album holds, best first.
 
     Args:
-        weights: a file; or a name such as yolov8x-worldv2.pt, which ultralytics downloads.
+        weights: a file; or a name such as yolov8x-worldv2.pt, which ultralytics downloads to where
+            the command is started from.
         confidence: boxes below it are not looked at; from 0 to 1.
         kinds: what to look for; None: the album's kinds, as RePIC does.
     """
@@ -37,15 +44,25 @@ class YoloWorldRegions:
                 " pip install 'repic[yolo]', or look with another detector:"
                 " retrieval=open_vocabulary_clip"
             ) from None
+        if importlib.util.find_spec("clip") is None:
+            raise ValueError(
+                "retrieval=yolo_world_clip: CLIP, which reads YOLO-World's words, is not installed;"
+                f" pip install {_CLIP}"
+            )
+        if Path(weights).name != weights and not Path(weights).is_file():
+            raise ValueError(f"{KEY}: there is no file {weights}; put it there, or mend the path")
         self.weights, self.confidence = weights, confidence
         self.kinds = None if kinds is None else tuple(kinds)
         self._looked_for: tuple[str, ...] = ()
 
     @cached_property
     def version(self) -> str:
-        """The file's hash, or its name where it is yet to be downloaded; and the settings."""
+        """The file's hash and the settings; a file that is not there is downloaded first."""
         file = Path(self.weights)
-        weights = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else self.weights
+        if not file.is_file():
+            # Else the run that downloads it would have another version than those after it.
+            file = Path(self._model.ckpt_path)
+        weights = hashlib.sha256(file.read_bytes()).hexdigest()
         return f"yolo-world {weights} {self.confidence} {self.kinds}"
 
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
@@ -63,4 +80,10 @@ class YoloWorldRegions:
 
     @cached_property
     def _model(self) -> Any:
-        return self._library.YOLOWorld(self.weights)
+        try:
+            return self._library.YOLOWorld(self.weights)
+        except OSError as error:  # no network, or no such release
+            raise ValueError(
+                f"{KEY}: {self.weights} is not here, and cannot be downloaded"
+                f" ({' '.join(str(error).split())}); download it elsewhere and give its path"
+            ) from error

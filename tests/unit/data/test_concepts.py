@@ -177,6 +177,8 @@ def test_a_missing_or_empty_database_is_named(tmp_path: Path) -> None:
     file = tmp_path / "database.json"
     with pytest.raises(ValueError, match=r"database\.json: there is no such file"):
         read_concepts(file, FOLDERS)
+    with pytest.raises(ValueError, match=r": cannot be read \(Is a directory\)"):
+        read_concepts(tmp_path, FOLDERS)
     file.write_text('{"concepts": {}}')
     with pytest.raises(ValueError, match=r"database\.json: key 'concept_dict' must hold"):
         read_concepts(file, FOLDERS)

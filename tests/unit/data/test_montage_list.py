@@ -163,3 +163,5 @@ def test_a_bad_file_is_named(tmp_path: Path, content: bytes, complaint: str) -> 
         read_montages(tmp_path / "list.json")
     with pytest.raises(ValueError, match=r"no\.json: there is no such file"):
         read_montages(tmp_path / "no.json")
+    with pytest.raises(ValueError, match=r": cannot be read \(Is a directory\)"):
+        read_montages(tmp_path)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -38,6 +39,7 @@ class Network(nn.Module):
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **contents: Any) -> None:
     module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
     vars(module).update(contents)
     monkeypatch.setitem(sys.modules, name, module)
 
@@ -103,10 +105,14 @@ def test_missing_packages_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch
 
 
 class World:
-    """What ultralytics.YOLOWorld is asked, and two boxes."""
+    """What ultralytics.YOLOWorld is asked, and two boxes; it downloads new-world.pt, no other."""
 
     def __init__(self, weights: str) -> None:
+        if not Path(weights).exists() and weights != "new-world.pt":
+            raise ConnectionError(f"Download failure for {weights}.\nEnvironment may be offline.")
+        Path(weights).touch()
         self.weights, self.classes, self.confidences = weights, [], []
+        self.ckpt_path = weights
         World.last = self
 
     last: "World"
@@ -121,8 +127,16 @@ class World:
         return [SimpleNamespace(boxes=SimpleNamespace(xyxy=corners))]
 
 
-def test_yolo_world_looks_for_the_album_s_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in(monkeypatch, "ultralytics", YOLOWorld=World)
+    stand_in(monkeypatch, "clip")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "world.pt").touch()
+
+
+@pytest.mark.usefixtures("world")
+def test_yolo_world_looks_for_the_album_s_kinds() -> None:
     propose = YoloWorldRegions(weights="world.pt", confidence=0.1, kinds=None)
     boxes = propose(PICTURES[0], ["dog", "cat", "dog"])
     assert boxes == [Box(1.0, 2.0, 9.0, 8.0), Box(0.0, 0.0, 3.0, 3.0)]
@@ -131,7 +145,7 @@ def test_yolo_world_looks_for_the_album_s_kinds(monkeypatch: pytest.MonkeyPatch)
     assert World.last.weights == "world.pt"
     assert World.last.classes == [["dog", "cat"], ["toy"]]
     assert World.last.confidences == [0.1] * 3
-    YoloWorldRegions(weights="w", confidence=0.1, kinds=["vase"])(PICTURES[0], ["dog"])
+    YoloWorldRegions(weights="world.pt", confidence=0.1, kinds=["vase"])(PICTURES[0], ["dog"])
     assert World.last.classes == [["vase"]]
     with pytest.raises(ValueError, match=r"retrieval\.proposer\.kinds"):
         propose(PICTURES[0], [])
@@ -139,8 +153,8 @@ def test_yolo_world_looks_for_the_album_s_kinds(monkeypatch: pytest.MonkeyPatch)
         YoloWorldRegions(weights="w", confidence=1.0, kinds=None)
 
 
-def test_yolo_world_s_version_is_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in(monkeypatch, "ultralytics", YOLOWorld=World)
+@pytest.mark.usefixtures("world")
+def test_yolo_world_s_version_is_its_file(tmp_path: Path) -> None:
     file = tmp_path / "world.pt"
     versions = []
     for content in (b"one", b"two", b"one"):
@@ -149,3 +163,26 @@ def test_yolo_world_s_version_is_its_file(monkeypatch: pytest.MonkeyPatch, tmp_p
         versions.append(plain.version)
     assert versions[0] == versions[2] != versions[1]
     assert YoloWorldRegions(weights=str(file), confidence=0.2, kinds=None).version != versions[2]
+
+
+@pytest.mark.usefixtures("world")
+def test_the_run_that_downloads_yolo_world_has_the_version_of_those_after_it() -> None:
+    first, second = (
+        YoloWorldRegions(weights="new-world.pt", confidence=0.1, kinds=None).version
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.usefixtures("world")
+def test_what_yolo_world_lacks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"weights: there is no file .*gone\.pt; put it there"):
+        YoloWorldRegions(weights=str(tmp_path / "gone.pt"), confidence=0.1, kinds=None)
+    other = YoloWorldRegions(weights="other.pt", confidence=0.1, kinds=None)
+    told = r"weights: other\.pt is not here, and cannot be downloaded \(Download failure for"
+    with pytest.raises(ValueError, match=told):
+        other(PICTURES[0], ["dog"])
+    monkeypatch.delitem(sys.modules, "clip")
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(ValueError, match=r"pip install git\+https://github\.com/ultralytics/CLIP"):
+        YoloWorldRegions(weights="world.pt", confidence=0.1, kinds=None)
