@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from repic import commands
 from repic.phases import settings
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def run(
     alone = settings.phase_without_model(cfg.method.phases)
     if alone is not None:
         if is_main:
-            {"rescore": rescore, "check_data": check_data, "compare": compare}[alone](cfg, folder)
+            run_command(alone, cfg, folder)
         return folder
     commit = summary.git_commit(Path(__file__).parent)
     record = {"name": cfg.name, "seed": cfg.seed, "git_commit": commit}
@@ -136,31 +137,12 @@ def run_phases(
             loggers.close(logger)
 
 
-def rescore(cfg: DictConfig, folder: Path) -> None:
-    """Score caption files; print the table and keep it in the run's folder."""
-    from rich.console import Console
-
-    from repic.report import render
-    from repic.report.rescored import caption_tables, terminal, write_rescored
-
-    rows = make(cfg.phase.rescore)()
-    paths = write_rescored(folder, rows)
-    Console().print(terminal(rows))
-    for table in caption_tables(rows):
-        Console().print(render.terminal(table))
-    print(f"written to {paths[0]}, .csv and .json")
-
-
-def check_data(cfg: DictConfig, folder: Path) -> None:
-    """Look at every file of the data; print what was found and keep it in the run's folder.
-
-    Raises:
-        ValueError: something is missing or corrupt.
-    """
-    from rich.console import Console
-
-    from repic.report.data_check import notes, terminal, write_check
-
+def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
+    """Do what needs no model; see ``repic.commands``."""
+    phase = make(cfg.phase[name])
+    if name != "check_data":
+        {"rescore": commands.rescore, "compare": commands.compare}[name](phase, folder)
+        return
     dataset = dataset_maker(cfg.data)
 
     def open_split(split: str) -> Any:
@@ -172,27 +154,7 @@ def check_data(cfg: DictConfig, folder: Path) -> None:
             raise ValueError(settings.explain(error)) from error
 
     splits = [split for split in SPLITS if cfg.data.get(split) is not None]
-    check = make(cfg.phase.check_data)(open_split, splits)
-    paths = write_check(folder, check)
-    console = Console()
-    console.print(terminal(check))
-    for title, items in notes(check):
-        console.print(title, *items, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
-    print(f"written to {paths[0]} and .json")
-    if (complaint := check.complaint()) is not None:
-        raise ValueError(f"data: {complaint}; {paths[0]} lists them")
-
-
-def compare(cfg: DictConfig, folder: Path) -> None:
-    """Let a judge choose between two systems' captions; print the table and keep it."""
-    from rich.console import Console
-
-    from repic.report.compared import terminal, write_compared
-
-    found = make(cfg.phase.compare)()
-    paths = write_compared(folder, found)
-    Console().print(terminal(found))
-    print(f"written to {paths[0]}, .csv and .json")
+    commands.check_data(phase, folder, open_split=open_split, splits=splits)
 
 
 def print_tables(folder: Path) -> None:

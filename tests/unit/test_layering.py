@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> {run, sweep, table} -> phases -> {models, data, report, retrieval}
+bench -> {run, sweep, table} -> commands -> phases -> {models, data, report, retrieval}
 -> {rewards, metrics, rl, toybox}
 -> judges -> parsing -> types. A command of a lower part is a file of its own on top of them all.
 """
@@ -22,6 +22,7 @@ LAYERS = (
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data", "report", "retrieval"),
     ("phases",),
+    ("commands",),
     ("run", "sweep", "table"),
     ("bench",),
 )
