@@ -29,6 +29,9 @@ LETTERS = {
     }
 }
 
+# Counting words in two thousand scenes' captions takes longer than all that a small run does.
+FEW = "data.reward_corpus.dataset.size=20"
+
 
 def compose_run(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
     """Compose as the command line does; return the configuration and the groups' choices."""

@@ -11,9 +11,9 @@ import torch
 
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
-from tests.integration.small import rows_of, start, summary_of
+from tests.integration.small import FEW, rows_of, start, summary_of
 
-FAST = ("debug=fast", "debug.traceback=false", "data.reward_corpus.dataset.size=20")
+FAST = ("debug=fast", "debug.traceback=false", FEW)
 SMALL = (*FAST, "metrics.counts=[1]", "method=sft")
 
 

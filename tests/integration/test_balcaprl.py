@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from repic.report.runs import read_predictions
-from tests.integration.small import rows_of, start, summary_of
+from tests.integration.small import FEW, rows_of, start, summary_of
 
 
 def test_balanced_rewards_from_the_base_model(model: Path, tmp_path: Path) -> None:
-    small = ("data.reward_corpus.dataset.size=20", "metrics.counts=[1]")
+    small = (FEW, "metrics.counts=[1]")
     folder = start(model, tmp_path, "+experiment=balcaprl_toybox", *small, letters=False)
     summary = summary_of(folder)
     assert [phase["phase"] for phase in summary["phases"]] == ["base", "grpo"]

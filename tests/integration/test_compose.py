@@ -1,9 +1,7 @@
 """Every configuration composes, makes what it names, and holds no key that nothing reads."""
 
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from repic import run
 from repic.phases import settings
 from tests import photos
-from tests.integration.small import compose_run
+from tests.integration.small import FEW, compose_run
 
 CONF = Path(__file__).parents[2] / "conf"
 ON_PHOTOS = ("repic_7b",)
@@ -93,26 +91,24 @@ def test_every_study_says_what_it_asks_and_its_jobs_compose(name: str) -> None:
         assert "hydra" not in cfg
 
 
-def test_a_study_is_a_multirun_whose_runs_others_share(tmp_path: Path) -> None:
+def test_a_study_is_a_multirun_whose_runs_others_share(
+    main: Callable[..., tuple[Any, str, str]], tmp_path: Path
+) -> None:
     """Nothing is done twice, and which study has asked for a run is not on its record."""
-    command = [sys.executable, "-m", "repic.run"]
     small = ["debug=fast", f"outputs={tmp_path}", "method=name_everybody", "metrics.counts=[1]"]
-    first = subprocess.run(
-        [*command, "+study=table_multi", "seed=0", *small],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+    small.append(FEW)
+    code, said, complaint = main("+study=table_multi", "seed=0", *small)
+    assert code == 0, complaint
     assert (tmp_path / "studies/table_multi/table.md").is_file()
     runs = sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json"))
     assert len(runs) == 2
-    assert first.stdout.count("finished: ") == 2
-    assert "already done" not in first.stdout  # what the command line says is not tried as well
+    assert said.count("finished: ") == 2
+    assert "already done" not in said  # what the command line says is not tried as well
     assert not any("study=" in path.read_text() for path in runs)
     assert not any('"study"' in path.read_text() for path in runs)
-    again = subprocess.run(
-        [*command, "+study=table_single", "seed=0", *small],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    assert again.stdout.count("already done") == 2
+    code, said, complaint = main("+study=table_single", "seed=0", *small)
+    assert code == 0, complaint
+    assert said.count("already done") == 2
     assert sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json")) == runs
 
 

@@ -24,8 +24,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return phases
 
 
-def test_a_run_says_which_weights_it_started_from(model: Path, tmp_path: Path) -> None:
-    phases = {p["phase"]: p for p in summary_of(start(model, tmp_path))["phases"]}
+def test_a_run_says_which_weights_it_started_from(model: Path, finished: Path) -> None:
+    phases = {p["phase"]: p for p in summary_of(finished)["phases"]}
     assert phases["base"]["fingerprint"] == fingerprint(model)
     assert phases["sft"]["started_from"] == fingerprint(model)
     assert phases["sft"]["fingerprint"] == fingerprint(phases["sft"]["checkpoint"])
@@ -52,14 +52,14 @@ def test_jobs_that_differ_in_rl_share_the_supervised_stage(
     assert sft[0] == sft[1] == sft[2] != []
 
 
-@pytest.mark.parametrize("change", ["seed=1", "phase.sft.optimizer.lr=0.5", "phase.sft.counts=[2]"])
 def test_what_matters_to_the_supervised_stage_makes_another_one(
-    model: Path, tmp_path: Path, trained: list[str], change: str
+    model: Path, tmp_path: Path, trained: list[str]
 ) -> None:
-    start(model, tmp_path, "method=sft", name="one")
-    start(model, tmp_path, "method=sft", change, name="two")
-    assert trained.count("sft") == 4
-    assert len(list((tmp_path / "cache" / "sft").glob("*.lock"))) == 2
+    changes = ("seed=0", "seed=1", "phase.sft.optimizer.lr=0.5", "phase.sft.counts=[2]")
+    for number, change in enumerate(changes, start=1):
+        start(model, tmp_path, "method=sft", change, name=f"run_{number}")
+        assert trained.count("sft") == 2 * number, change
+        assert len(list((tmp_path / "cache" / "sft").glob("*.lock"))) == number, change
 
 
 def _job(model: Path, outputs: Path, name: str) -> None:
@@ -81,13 +81,12 @@ def test_concurrent_jobs_do_not_both_compute_it(model: Path, tmp_path: Path) -> 
 
 
 def test_a_checkpoint_is_evaluated_to_what_its_own_run_says_of_it(
-    model: Path, tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
-    folder = start(model, tmp_path, name="one")
-    checkpoint = summary_of(folder)["phases"][-1]["checkpoint"]
-    alone = start(Path(checkpoint), tmp_path, "method=evaluate", name="two")
+    checkpoint = summary_of(finished)["phases"][-1]["checkpoint"]
+    alone = start(Path(checkpoint), tmp_path, "method=evaluate", name="alone")
     metrics = summary_of(alone)["metrics"]
     assert set(metrics) == {"name_everybody", "model"}
-    assert metrics["model"] == summary_of(folder)["metrics"]["grpo"]
+    assert metrics["model"] == summary_of(finished)["metrics"]["grpo"]
     with pytest.raises(ValueError, match=r"is a run's folder; its models are .*/checkpoints/grpo"):
-        start(folder, tmp_path, "method=evaluate", name="three")
+        start(finished, tmp_path, "method=evaluate", name="refused")

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from repic import run
-from tests.integration.small import rows_of, start
+from tests.integration.small import FEW, rows_of, start
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = """
@@ -23,7 +23,6 @@ ADDED = (
     "+reward.rubric.rewards.mine={_target_:repic.rewards.function.FunctionReward,"
     "function:own_vowels.vowels,components:[vowels],tasks:[caption],columns:[present]}"
 )
-FEW = "data.reward_corpus.dataset.size=20"
 WEIGHT = "+reward.rubric.weights.vowels=0.5"
 YAML = """
 defaults:

@@ -15,7 +15,7 @@ import torch
 
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
-from tests.integration.small import rows_of, start, summary_of
+from tests.integration.small import FEW, rows_of, start, summary_of
 
 SIZES = ("phase.sft.iterations=4", "phase.grpo.iterations=4", "phase.sft.checkpoint_every=2")
 SIZES += ("phase.grpo.checkpoint_every=2", "phase.grpo.optimizer.lr=0.01")
@@ -154,7 +154,7 @@ def test_what_changes_on_the_way_resumes_as_well(
 def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
     command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
-    command += [f"model.path={model}", f"outputs={tmp_path}"]
+    command += [f"model.path={model}", f"outputs={tmp_path}", FEW]
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
         command,

@@ -12,22 +12,21 @@ from transformers.utils import logging
 from repic import run
 from repic.report.comparable import fingerprints
 from repic.report.runs import read_metrics, read_predictions, read_run
-from tests.integration.small import rows_of, start, summary_of
+from tests.integration.small import FEW, rows_of, start, summary_of
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_run_leaves_everything_a_reader_needs(model: Path, tmp_path: Path) -> None:
-    folder = start(model, tmp_path)
-    files = {path.name for path in folder.iterdir()}
+def test_a_run_leaves_everything_a_reader_needs(finished: Path) -> None:
+    files = {path.name for path in finished.iterdir()}
     assert files >= {"config.yaml", "environment.json", "metrics.jsonl", "predictions.jsonl"}
     assert files >= {"summary.json", "checkpoints", "run.log", "csv", "report.html"}
-    run = read_run(folder)
+    run = read_run(finished)
     assert list(run.metrics) == ["name_everybody", "base", "sft", "grpo"]
     assert set(run.metrics["grpo"]) == {"1", "2", "all"}
     assert run.metrics["name_everybody"]["2"]["recall"] == 100
-    assert [row.phase for row in read_metrics(folder)] == ["sft", "sft", "grpo", "grpo"]
-    predictions = read_predictions(folder)
+    assert [row.phase for row in read_metrics(finished)] == ["sft", "sft", "grpo", "grpo"]
+    predictions = read_predictions(finished)
     assert len(predictions) == 4 * 2 * 2  # models × counts × scenes
     # One scene is captioned by every model, and its id is no other scene's.
     by_id = {p.id: [q.phase for q in predictions if q.id == p.id] for p in predictions}
@@ -40,11 +39,11 @@ def test_a_run_leaves_everything_a_reader_needs(model: Path, tmp_path: Path) -> 
     assert run.test_set["settings"]["phase.evaluate.split"] == "test"
     assert run.test_set["settings"]["metrics.counts"] == [1, 2]
     assert fingerprints(predictions[:4]) == (run.test_set["scenes"], run.test_set["prompts"])
-    AutoModelForImageTextToText.from_pretrained(folder / "checkpoints" / "grpo")
+    AutoModelForImageTextToText.from_pretrained(finished / "checkpoints" / "grpo")
 
 
-def test_numbers_of_reinforcement_are_logged_under_their_names(model: Path, tmp_path: Path) -> None:
-    row = rows_of(start(model, tmp_path))[-1]
+def test_numbers_of_reinforcement_are_logged_under_their_names(finished: Path) -> None:
+    row = rows_of(finished)[-1]
     assert row["grpo/reward/total"] == row["grpo/reward/letters"] > 0
     assert row["grpo/kl"] >= 0
     assert row["grpo/clip_frac"] == 0  # on-policy
@@ -63,16 +62,12 @@ def test_a_single_run_ends_with_its_table_and_the_place_of_its_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
+    assert list(summary_of(folder)["metrics"]) == ["name_everybody"]  # which needs no model
     capsys.readouterr()
     run.print_tables(folder)
     shown = capsys.readouterr().out
     assert "names everybody" in shown
     assert shown.splitlines()[-1] == f"scenes, captions and curves: {folder / 'report.html'}"
-
-
-def test_naming_everybody_needs_no_model(tmp_path: Path) -> None:
-    folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
-    assert list(summary_of(folder)["metrics"]) == ["name_everybody"]
 
 
 def test_a_run_shows_no_bars_but_its_own_and_those_of_downloads(tmp_path: Path) -> None:
@@ -83,13 +78,13 @@ def test_a_run_shows_no_bars_but_its_own_and_those_of_downloads(tmp_path: Path) 
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(
-    model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, finished: Path
 ) -> None:
-    one, two = (start(model, tmp_path / name, "reward=combined") for name in "ab")
-    assert rows_of(one) == rows_of(two)
-    assert summary_of(one)["metrics"] == summary_of(two)["metrics"]
-    other = start(model, tmp_path / "c", "seed=1")
-    assert rows_of(other) != rows_of(one)
+    again = start(model, tmp_path / "again", "reward=combined")
+    assert rows_of(again) == rows_of(finished)
+    assert summary_of(again)["metrics"] == summary_of(finished)["metrics"]
+    other = start(model, tmp_path / "other", "seed=1")
+    assert rows_of(other) != rows_of(finished)
 
 
 def test_a_finished_run_is_not_done_again_and_fresh_starts_anew(
@@ -185,6 +180,7 @@ def test_module_and_console_script_work_from_any_directory(tmp_path: Path) -> No
 def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
     command += ["seed=0,1", "metrics.counts=[1,2]", f"model.path={model}", f"outputs={tmp_path}"]
+    command.append(FEW)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
@@ -203,6 +199,7 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
     model: Path, tmp_path: Path
 ) -> None:
     given = ["debug=fast", "metrics.counts=[1,2]", f"model.path={model}", "phase.sft.micro_batch=4"]
+    given.append(FEW)
     ranks = ["trainer=ddp", "trainer.options.accelerator=cpu"]
     ranks += ["trainer.num_workers=0", "trainer.threads=1"]
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]

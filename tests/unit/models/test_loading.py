@@ -34,7 +34,7 @@ def test_vision_attention_is_batched(qwen: Path) -> None:
     [
         ({"dtype": "float8"}, "model.dtype: 'float8' is not one of float32, bfloat16, float16"),
         ({"attention": "fast"}, "model.attention: 'fast' is not one of auto"),
-        ({"path": "/nowhere"}, "model.path: there is no directory /nowhere"),
+        ({"path": "/no/such/folder"}, "model.path: there is no directory /no/such/folder"),
     ],
 )
 def test_a_wrong_setting_is_named(qwen: Path, changes: dict, said: str) -> None:

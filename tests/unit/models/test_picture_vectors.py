@@ -1,5 +1,6 @@
 """Vectors of pictures by random towers of two layers, kept in a folder."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,16 @@ def tower(path: Path, **changes: Any) -> TowerVectors:
     return TowerVectors(path=str(path), **{**plain, **changes})
 
 
+@cache
+def plain_model(path: Path) -> tuple[Any, Any]:
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    return AutoModelForImageTextToText.from_pretrained(path).eval(), processor
+
+
 @torch.inference_mode()
 def plain_tower(path: Path, picture: Image.Image, layer: str, pooling: str) -> np.ndarray:
     """One picture, through the library alone."""
-    model: Any = AutoModelForImageTextToText.from_pretrained(path).eval()
-    processor: Any = AutoImageProcessor.from_pretrained(path, backend="pil")
+    model, processor = plain_model(path)
     inputs = processor(images=[picture.resize((28, 28))], return_tensors="pt")
     seen = model.model.get_image_features(**inputs, return_dict=True)
     places = seen.last_hidden_state if layer == "tower" else seen.pooler_output[0]

@@ -1,6 +1,7 @@
 """Every file of conf/reward composes and can be instantiated as it stands."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ def test_none_has_no_rubric() -> None:
     assert instantiate(compose_reward("none").reward).rubric is None
 
 
+@cache
+def rubric_without_length(option: str) -> Rubric:
+    return instantiate(compose_run(f"reward={option}")[0].reward.rubric, _convert_="all")
+
+
 LENGTH_WEIGHTS = {"linear": "length_excess", "overlong": "overlong"}
 CONDITIONS = {
     "mask": {"given": "length_ratio", "at_least": 0.5, "at_most": 2.0},
@@ -77,7 +83,7 @@ CONDITIONS = {
     [("combined", "fluency", "binding"), ("balcaprl", "language", "recall")],
 )
 def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: str) -> None:
-    plain = instantiate(compose_run(f"reward={option}")[0].reward.rubric, _convert_="all")
+    plain = rubric_without_length(option)
     cfg, _ = compose_run(f"reward={option}", f"length={length}")
     rubric = instantiate(cfg.reward.rubric, _convert_="all")
     measured = [name for name in rubric.names if name not in plain.names]
@@ -142,11 +148,11 @@ def test_the_detector_is_a_choice_of_its_own(detector: str) -> None:
 
 def test_a_detector_that_is_not_there_is_not_looked_for_without_a_reward() -> None:
     config = compose_reward("none", "open_vocabulary")
-    config.detector.path = "/nowhere"
+    config.detector.path = "/no/such/folder"
     assert instantiate(config.reward).rubric is None
     config = compose_reward("recognition", "open_vocabulary")
-    config.detector.path = "/nowhere"
-    with pytest.raises(Exception, match=r"detector\.path: there is no directory /nowhere"):
+    config.detector.path = "/no/such/folder"
+    with pytest.raises(Exception, match=r"detector\.path: there is no directory /no/such/folder"):
         instantiate(config.reward)
 
 

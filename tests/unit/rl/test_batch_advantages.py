@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repic.rl.batch_advantages import (
@@ -28,6 +28,8 @@ grouped = pytest.mark.parametrize("advantages", [baseline, gdpo, c_gdpo, floored
 # Without eps, which blows up what it leaves of components that cancel.
 exact_baseline = partial(reinforce_pp_baseline_advantages, eps=0.0)
 whitened = pytest.mark.parametrize("advantages", [exact_baseline, floored, bare])
+# Every function draws batches of its own, so that fewer each will do.
+few = settings(max_examples=20)
 
 
 def test_reinforce_pp_by_hand() -> None:
@@ -107,6 +109,7 @@ def test_a_component_without_weight_does_not_make_a_rollout_scored() -> None:
 
 
 @grouped
+@few
 @given(batches())
 def test_rows_sum_to_zero(advantages, batch) -> None:
     got = advantages(*batch)
@@ -132,6 +135,7 @@ def test_whitened_advantages_have_std_one(advantages, batch) -> None:
 
 
 @every
+@few
 @given(batches(), st.integers(-20, 20))
 def test_shifting_every_reward_changes_nothing(advantages, batch, shift) -> None:
     rewards, weights = batch
@@ -141,6 +145,7 @@ def test_shifting_every_reward_changes_nothing(advantages, batch, shift) -> None
 
 
 @every
+@few
 @given(batches(), st.randoms(use_true_random=False))
 def test_siblings_and_prompts_have_no_order(advantages, batch, random) -> None:
     rewards, weights = batch

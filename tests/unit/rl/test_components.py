@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repic.rl.advantages import group_advantages
@@ -26,6 +26,8 @@ C_GDPO = partial(gdpo_advantages, is_whitened=False, min_std=0.0, eps=0.0)
 FUNCTIONS = {option: load("advantage", option) for option in options("advantage")}
 
 every = pytest.mark.parametrize("option", FUNCTIONS)
+# Every function draws batches of its own, so that fewer each will do.
+few = settings(max_examples=20)
 
 
 def diagnose(function: Any, rewards: torch.Tensor, weights: torch.Tensor) -> dict[str, float]:
@@ -65,6 +67,7 @@ def test_scale_matters_to_a_sum_and_not_where_each_is_normalized() -> None:
 
 
 @every
+@few
 @given(batch=batches())
 def test_what_is_added_up_explains_the_advantages_of_every_group(option: str, batch: Any) -> None:
     """Up to one factor a group; or ``summands`` does not know the function."""
@@ -80,6 +83,7 @@ def test_what_is_added_up_explains_the_advantages_of_every_group(option: str, ba
 
 
 @every
+@few
 @given(batch=batches(), factor=st.sampled_from([0.25, 8.0]), shift=st.sampled_from([-1.0, 4.0]))
 def test_shares_add_up_to_one(option: str, batch: Any, factor: float, shift: float) -> None:
     rewards, weights = batch
