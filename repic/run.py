@@ -103,7 +103,7 @@ def run(
             run_command(alone, cfg, folder)
         return folder
     commit = summary.git_commit(Path(__file__).parent)
-    record = {"name": cfg.name, "seed": cfg.seed, "git_commit": commit}
+    record = {"name": str(cfg.name), "seed": cfg.seed, "git_commit": commit}
     record |= {"overrides": overrides, "choices": choices}
     run_phases(cfg, folder, resolved, record=record)
     return folder
