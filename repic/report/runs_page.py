@@ -13,7 +13,7 @@ from repic.report.gallery import Method
 from repic.report.page import DENSE, write_report
 from repic.report.render import cell_text
 from repic.report.runs import Run, find_runs, read_predictions
-from repic.report.tables import Table, ablation, count_columns
+from repic.report.tables import Table, ablation, count_columns, is_material
 from repic.types import Example
 
 # Gives the examples that the run in a folder captioned, or says in a ValueError why it cannot.
@@ -122,8 +122,9 @@ def scene_cards(
 
 
 def common_settings(runs: Sequence[Run]) -> str:
-    """The overrides that all runs share, the seed left out."""
-    first, *others = ([o for o in run.overrides if not o.startswith("seed=")] for run in runs)
+    """The overrides that all runs share, those left out that change no result, and the seed."""
+    keys_of = [{o: o.lstrip("+~").partition("=")[0] for o in run.overrides} for run in runs]
+    first, *others = ([o for o, key in keys.items() if is_material(key)] for keys in keys_of)
     shared = [override for override in first if all(override in other for other in others)]
     return " ".join(shared) or "no overrides in common"
 

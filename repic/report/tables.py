@@ -163,10 +163,13 @@ def varying_keys(runs: Sequence[Run]) -> tuple[str, ...]:
     settings = settings_of_each(runs)
     keys = dict.fromkeys(key for setting in settings for key in setting)
     return tuple(
-        key
-        for key in keys
-        if key.split(".")[0] not in IMMATERIAL and len({s.get(key) for s in settings}) > 1
+        key for key in keys if is_material(key) and len({s.get(key) for s in settings}) > 1
     )
+
+
+def is_material(key: str) -> bool:
+    """Whether a setting may change results."""
+    return key.split(".")[0] not in IMMATERIAL
 
 
 def settings_of(run: Run) -> dict[str, str]:

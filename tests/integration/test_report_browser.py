@@ -126,6 +126,15 @@ def test_nothing_is_found_and_nonsense_is_not_obeyed(page: Path) -> None:
     assert probe(page, "#errors=nonsense&count=9")["articles"] == FEW
 
 
+def test_a_long_setting_breaks_in_its_box(page: Path, tmp_path: Path) -> None:
+    label = 'class="note">reward.rubric.weights.recognition'
+    text = page.read_text(encoding="utf-8")
+    assert text.count('class="note">') >= 5
+    copy = tmp_path / "page.html"
+    copy.write_text(text.replace('class="note">', label * 2), encoding="utf-8")
+    assert not probe(copy)["wide"]
+
+
 def test_it_fits_a_phone(page: Path) -> None:
     found = probe(page, "#count=5", width=500)  # Chromium's narrowest window
     assert not found["wide"]
