@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument("--items", type=int, default=1000, help="scenes to show at most")
     parser.add_argument(
-        "--no-pictures", action="store_true", help="captions alone; reads no config.yaml"
+        "--no-pictures", action="store_true", help="captions alone; makes nothing from config.yaml"
     )
     return parser.parse_args(arguments)
 

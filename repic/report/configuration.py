@@ -18,15 +18,15 @@ def configured(folder: Path, keys: Sequence[str]) -> dict[str, str]:
     """Values of a run's configuration by dotted key, as the command line writes them.
 
     Left out are keys that are not there, or stand for a whole branch; all of them in runs that
-    kept no such file.
-
-    Raises:
-        ValueError: the file is malformed.
+    kept no such file, or one that cannot be read: a table goes by what commands said, then.
     """
     path = folder / FILE
     if not keys or not path.is_file():
         return {}
-    tree = read_config(path)
+    try:
+        tree = read_config(path)
+    except ValueError:
+        return {}
     found: dict[str, str] = {}
     for key in keys:
         node: Any = tree

@@ -204,7 +204,7 @@ def test_photos_are_found_again_and_missed_with_a_word(
     assert page.count(str(run / "config.yaml")) == 1
 
 
-def test_without_pictures_no_configuration_is_read(runs: Path, tmp_path: Path) -> None:
+def test_without_pictures_no_configuration_is_needed(runs: Path, tmp_path: Path) -> None:
     for file in runs.rglob("config.yaml"):
         file.write_text("data: [")
     out = tmp_path / "page.html"
