@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from repic import commands
 from repic.phases import settings
+from repic.report import configuration
 
 if TYPE_CHECKING:
     from repic.types import Example
@@ -82,20 +83,22 @@ def run(
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    settings.refuse_other_settings(folder / "config.yaml", resolved)
+    settings.refuse_other_settings(folder, resolved)
     is_main = distributed.rank() == 0
     if not is_main:
         logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do
     if (folder / settings.PAGE).exists():
         log.info("already done: %s", folder)
         return folder
-    if not cfg.fresh and (same := settings.same_run(output_dir, resolved, choices)):
+    # What has begun goes on. (Where rank 0 was faster than this one and has begun, there was none.)
+    is_begun = (folder / configuration.FILE).exists()
+    if not (cfg.fresh or is_begun) and (same := settings.same_run(output_dir, resolved, choices)):
         log.info("already done, by a command that comes to the same: %s", same)
         return same
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
         keep_log(folder / "run.log")
-        store.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+        store.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
         store.write_json(folder / "environment.json", summary.environment(sys.argv))
     alone = settings.phase_without_model(cfg.method.phases)
     if alone is not None:
@@ -274,7 +277,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     from repic.retrieval.retriever import introduce
 
     try:
-        cfg = OmegaConf.load(folder / "config.yaml")
+        cfg = OmegaConf.load(folder / configuration.FILE)
         asked, retrieval = cfg.phase.evaluate, OmegaConf.select(cfg, "retrieval")
         # Whom a retriever found has a picture, and stands before those whom it did not find.
         found = {
@@ -317,10 +320,8 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
     Hydra refuses such a key on the command line, but merges it from a file without a word, and
     takes +studdy=kl for a new key.
     """
-    if added := [o for o in overrides if o.startswith("+")]:
-        known = [*hydra.compose("config"), *APPENDED]
-        settings.refuse_stray_additions(added, map(str, known))
-    if "experiment" not in choices:
+    added = [o for o in overrides if o.startswith("+")]
+    if not added and "experiment" not in choices:
         return
     groups = [
         f"{group}={settings.as_override(choice)}"
@@ -328,13 +329,14 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
         if group != "experiment"
     ]
     known = hydra.compose("config", overrides=groups)
-    added = [settings.key_of_override(o) for o in overrides if o.startswith("+")]
-    settings.refuse_unknown_keys(
-        f"experiment/{choices['experiment']}.yaml",
-        OmegaConf.to_container(cfg),
-        OmegaConf.to_container(known),
-        added,
-    )
+    settings.refuse_stray_additions(added, [*map(str, known), *APPENDED])
+    if "experiment" in choices:
+        settings.refuse_unknown_keys(
+            f"experiment/{choices['experiment']}.yaml",
+            OmegaConf.to_container(cfg),
+            OmegaConf.to_container(known),
+            [settings.key_of_override(override) for override in added],
+        )
 
 
 def quieten() -> None:

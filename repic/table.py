@@ -151,7 +151,7 @@ def tables_of(
         )
 
     if options.against is not None:
-        from repic.report.comparison import differences
+        from repic.report.differences import differences
 
         for name, table in list(tables.items()):
             found = differences(table, options.against, compare())

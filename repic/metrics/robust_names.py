@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from repic.metrics.recognition import NameCounts
 
-# Marks above, below and beside letters, which \\w leaves out: the vowels of Hindi or Thai names.
+# Marks above, below and beside letters, which \w leaves out: the vowels of Hindi or Thai names.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0xFE00)) if unicodedata.category(c)[0] == "M")
 # Other spellings of "-" and "'", and what is not seen at all: soft hyphens, zero-width joints.
 _TYPOGRAPHY = str.maketrans(

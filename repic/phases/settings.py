@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from repic.report.configuration import FILE, config_of
 
 # Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
 # belong here so that a run which one of them has stopped can go on with another limit.
@@ -109,7 +111,7 @@ def run_folder(output_dir: Path, *, fresh: bool) -> Path:
     newest = max(numbers)
     if fresh and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("fresh: several processes cannot agree on a number; use another name=")
-    if fresh and (newest > 1 or (output_dir / "config.yaml").exists()):
+    if fresh and (newest > 1 or (output_dir / FILE).exists()):
         newest += 1
     return output_dir if newest == 1 else output_dir.with_name(f"{output_dir.name}-{newest}")
 
@@ -145,14 +147,13 @@ def refuse_unknown_keys(file: str, tree: Any, known: Any, added: Sequence[str]) 
             raise ValueError(f"{file}: {key} is not a key of the configuration{hint}")
 
 
-def refuse_stray_additions(added: Sequence[str], known: Iterable[str]) -> None:
+def refuse_stray_additions(added: Sequence[str], known: Collection[str]) -> None:
     """Raise for an override with a plus that begins a new branch: nothing would read it.
 
     Args:
         added: overrides such as ``+study=kl``, a group, or ``+reward.mine=1``, a key.
         known: what stands at the top of the configuration, and groups that may be appended.
     """
-    known = list(known)
     for override in added:
         key = key_of_override(override)
         top = re.split(r"[./@]", key)[0]
@@ -167,16 +168,17 @@ def _is_inner(key: str, base: Mapping[str, Any]) -> bool:
     return any(known.startswith(f"{key}.") for known in base)
 
 
-def refuse_other_settings(path: Path, settings: Mapping[Any, Any]) -> None:
+def refuse_other_settings(folder: Path, settings: Mapping[Any, Any]) -> None:
     """Raise if a folder's run was started with other settings than it would go on with."""
-    if not path.exists():
+    made = config_of(folder)
+    if made is None:
         return
-    before, now = _leaves_of(_read_yaml(path)), _leaves_of(settings)
+    before, now = _leaves_of(made), _leaves_of(settings)
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         key = changed[0]
         raise ValueError(
-            f"{path.parent}: was made with {key}={before.get(key)}, not {now.get(key)}"
+            f"{folder}: was made with {key}={before.get(key)}, not {now.get(key)}"
             + (f" ({len(changed)} keys differ)" if len(changed) > 1 else "")
             + "; add fresh=true to start anew, or give the run another name="
         )
@@ -191,7 +193,7 @@ def same_run(
     groups have to be the same, too, since tables call runs by them.
 
     Args:
-        output_dir: the command's folder; its neighbours are looked at.
+        output_dir: the command's folder, in which no run has begun; its neighbours are looked at.
         settings: the resolved configuration.
         choices: the option that was chosen in each group.
     """
@@ -202,23 +204,13 @@ def same_run(
         try:
             record = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
             chosen = {group: str(option) for group, option in record["choices"].items()}
-            made = _read_yaml(page.parent / "config.yaml")
-            is_namesake = chosen == told and made["name"] == settings["name"]
+            made = config_of(page.parent) or {}
+            is_namesake = chosen == told and made.get("name") == settings["name"]
             if is_namesake and _leaves_of(made) == wanted:
                 return page.parent
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # somebody else's folder, or one that was tampered with: not the same
     return None
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
 
 
 def _leaves_of(settings: Mapping[Any, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
         },
         "Self-BLEU: BLEU-4 of a caption against all others (low: varied); D: different n-grams by"
         " all n-grams, in %. Both depend on how many captions there are, and their intervals take"
-        " the other captions as given: they are too narrow for other scenes.",
+        " the other captions as given: they say nothing of other scenes.",
     ),
     (
         "against what the prompt says",

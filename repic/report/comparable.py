@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repic.report.configuration import read_config
+from repic.report.configuration import config_of
+from repic.report.run_settings import is_of_prompt, settings_of
 from repic.report.runs import Run, read_first_phase
-from repic.report.tables import is_of_prompt, settings_of
 from repic.types import Prediction
 
 TOKENIZER = "metrics.tokenizer"
@@ -109,10 +109,9 @@ def tokenizer_of(run: Run) -> str:
 
 def older_settings(run: Run) -> dict[str, Any]:
     """The same settings from a run's configuration; none where there is no file."""
-    path = run.folder / "config.yaml"
-    if not path.is_file():
+    tree = config_of(run.folder)
+    if tree is None:
         return {}
-    tree = read_config(path)
     found: dict[str, Any] = {TOKENIZER: "words"}  # before it could be chosen
     for key, parts in _OLDER.items():
         node = tree

@@ -27,16 +27,9 @@ from repic.report import recounted
 from repic.report.comparable import tokenizer_of
 from repic.report.estimates import CONFIDENCE, Estimate
 from repic.report.runs import Run, read_predictions
-from repic.report.tables import ALL, Column, Row, Table, estimate_of
+from repic.report.tables import ALL, Column, Row, estimate_of
 from repic.report.weighting import Conditions, reward_metrics, weighted_rewards
 from repic.types import Prediction
-
-NOTE = (
-    "Each cell is the row minus that, with its 95 % interval and two-sided p-value: over several"
-    " seeds by Student's t of the differences per seed, else over the images of the same scenes"
-    " (paired bootstrap; captions exchanged at random). The p-values are not"
-    " corrected for their number."
-)
 
 
 @dataclass(frozen=True)
@@ -102,24 +95,27 @@ class Comparison:
         Raises:
             ValueError: a run has no such captions.
         """
-        reason = recounted.OF_THE_WHOLE if metric in recounted.WHOLE else None
-        owner = recounted.METRIC_OF.get(metric)
-        if owner is not None:
-            reason = owner.missing()
-        elif reason is None and metric not in _COUNTED:
-            reason = recounted.NOT_AT_HAND
-        if owner is not None and reason is None:
-            try:
-                as_told = [
-                    recounted.is_as_told(run, phase, owner, self.captions(run, phase, metric).rows)
-                    for run, phase in sources
-                ]
-                reason = None if all(as_told) else recounted.OTHER_RULES
-            except MetricFailed as error:
-                reason = str(error)
+        reason = self._why_not(sources, metric)
         if reason is not None:
             self.unpaired[metric] = reason
         return reason is None
+
+    def _why_not(self, sources: Sequence[tuple[Run, str]], metric: str) -> str | None:
+        owner = recounted.METRIC_OF.get(metric)
+        if owner is None:
+            if metric in _COUNTED:
+                return None
+            return recounted.OF_THE_WHOLE if metric in recounted.WHOLE else recounted.NOT_AT_HAND
+        if (lacking := owner.missing()) is not None:
+            return lacking
+        try:
+            for run, phase in sources:
+                rows = self.captions(run, phase, metric).rows
+                if not recounted.is_as_told(run, phase, owner, rows):
+                    return recounted.OTHER_RULES
+        except MetricFailed as error:
+            return str(error)
+        return None
 
     def contrast(self, terms: Sequence[Term]) -> Estimate | None:
         """Any sum of cells with signs, such as a difference of gains; None where a cell lacks."""
@@ -278,67 +274,6 @@ _COUNTED = frozenset(_counted(np.zeros((1, WIDTH + 2))))
 def _values_of(metric: str) -> MetricsOf:
     owner = recounted.METRIC_OF.get(metric)
     return _counted if owner is None else owner.values
-
-
-def differences(table: Table, against: str, comparison: Comparison) -> Table:
-    """A table of every other row minus the one that ``against`` names.
-
-    Args:
-        table: as ``repic.report.tables.ablation`` makes it.
-        against: a row's label, or a part of it that one row of each block has.
-        comparison: how.
-
-    Raises:
-        ValueError: no row has such a label, or several of a block have.
-    """
-    rows = []
-    bases = [base_of(row, table, against) for row in table.rows]
-    labels = dict.fromkeys(base.label for base in bases)
-    for row, base in zip(table.rows, bases, strict=True):
-        if base is row:
-            continue
-        estimates = tuple(comparison.difference(row, base, column) for column in table.columns)
-        seeds = max((e.num_seeds for e in estimates if e is not None), default=1)
-        rows.append(Row(row.label, seeds, estimates, row.block, row.phase, row.runs))
-    columns = tuple(
-        Column(c.label, c.title, c.metric, c.count, has_best=False, digits=c.digits)
-        for c in table.columns
-    )
-    anew = (
-        f" Counted anew from captions, whose summaries were made by other rules:"
-        f" {', '.join(sorted(comparison.recounted))}."
-        if comparison.recounted
-        else ""
-    )
-    return Table(
-        title=f"{table.title}: difference from {' and '.join(labels)}",
-        columns=columns,
-        rows=tuple(rows),
-        note=NOTE + unpaired_note(table, comparison) + anew,
-    )
-
-
-def unpaired_note(table: Table, comparison: Comparison) -> str:
-    """A sentence on the columns whose captions cannot be paired; nothing if there are none."""
-    by_reason: dict[str, list[str]] = {}
-    for column in table.columns:
-        if (reason := comparison.unpaired.get(column.metric)) is not None:
-            by_reason.setdefault(reason, []).append(column.label)
-    parts = (f"{', '.join(labels)} ({reason})" for reason, labels in by_reason.items())
-    return f" Not paired: {'; '.join(parts)}." if by_reason else ""
-
-
-def base_of(row: Row, table: Table, against: str) -> Row:
-    """The row that another is compared with: of its own block, if that has one."""
-    matches = [r for r in table.rows if r.label == against]
-    matches = matches or [r for r in table.rows if against in r.label]
-    same = [r for r in matches if r.block == row.block] or matches
-    labels = "; ".join(r.label for r in (same or table.rows))
-    if not same:
-        raise ValueError(f"--against: no row is called {against!r}; there are: {labels}")
-    if len(same) > 1:
-        raise ValueError(f"--against: {against!r} is in {len(same)} rows: {labels}; write one out")
-    return same[0]
 
 
 def common_seeds(rows: Sequence[Row]) -> list[str]:

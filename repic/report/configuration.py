@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-FILE = "config.yaml"
+FILE = "config.yaml"  # in a run's folder
 
 _NOT_THERE = object()
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -18,13 +18,12 @@ def configured(folder: Path, keys: Sequence[str]) -> dict[str, str]:
     """Values of a run's configuration by dotted key, as the command line writes them.
 
     Left out are keys that are not there, or stand for a whole branch; all of them in runs that
-    kept no such file, or one that cannot be read: a table goes by what commands said, then.
+    kept no configuration, or one that cannot be read: a table goes by what commands said, then.
     """
-    path = folder / FILE
-    if not keys or not path.is_file():
+    if not keys:
         return {}
     try:
-        tree = read_config(path)
+        tree = config_of(folder)
     except ValueError:
         return {}
     found: dict[str, str] = {}
@@ -37,22 +36,26 @@ def configured(folder: Path, keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read_config(path: Path) -> Any:
-    """Parse a run's configuration, each version of a file once.
+def config_of(folder: Path) -> Mapping[Any, Any] | None:
+    """A run's configuration, each version of its file parsed once; None if it kept none.
 
     Raises:
-        ValueError: it is not YAML, or not UTF-8.
+        ValueError: the file is not YAML in UTF-8, or holds no mapping.
     """
-    return _read_config(path, path.stat().st_mtime_ns)
+    path = folder / FILE
+    return _parse(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 
 @lru_cache(maxsize=1024)
-def _read_config(path: Path, _version: int) -> Any:
+def _parse(path: Path, _version: int) -> Mapping[Any, Any]:
+    mend = "mend the file, or remove it"
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not YAML ({reason}); mend it or leave the run out") from error
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {mend}") from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path}: holds no settings; {mend}")
+    return found
 
 
 def _as_override(value: object) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from repic.report.configuration import read_config
+from repic.report.configuration import FILE, config_of
 from repic.types import Prediction
 
 # metric -> value, and "<metric>_ci" -> (low, high)
@@ -96,15 +96,15 @@ def find_runs(root: Path) -> list[Run]:
 
 def find_unfinished(roots: Iterable[Path]) -> list[Path]:
     """Folders in or under others of runs that were to evaluate something and have not ended."""
-    configs = {path for root in roots for path in root.rglob("config.yaml")}
-    return sorted(path.parent for path in configs if _is_unfinished(path))
+    configs = {path for root in roots for path in root.rglob(FILE)}
+    return sorted(path.parent for path in configs if _is_unfinished(path.parent))
 
 
-def _is_unfinished(config: Path) -> bool:
-    if (config.parent / "summary.json").exists():
+def _is_unfinished(folder: Path) -> bool:
+    if (folder / "summary.json").exists():
         return False
     try:
-        return bool(read_config(config)["method"]["evaluated"])
+        return bool((config_of(folder) or {})["method"]["evaluated"])
     except (OSError, ValueError, TypeError, KeyError):
         return False  # another program's file of that name
 

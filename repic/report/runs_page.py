@@ -12,8 +12,9 @@ from repic.report.forms import has_values, summary_tables
 from repic.report.gallery import Method
 from repic.report.page import DENSE, write_report
 from repic.report.render import cell_text
+from repic.report.run_settings import is_material, split_override
 from repic.report.runs import Run, find_runs, read_predictions
-from repic.report.tables import Table, ablation, count_columns, is_material
+from repic.report.tables import Table, ablation, count_columns
 from repic.types import Example
 
 # Gives the examples that the run in a folder captioned, or says in a ValueError why it cannot.
@@ -123,8 +124,9 @@ def scene_cards(
 
 def common_settings(runs: Sequence[Run]) -> str:
     """The overrides that all runs share, those left out that change no result, and the seed."""
-    keys_of = [{o: o.lstrip("+~").partition("=")[0] for o in run.overrides} for run in runs]
-    first, *others = ([o for o, key in keys.items() if is_material(key)] for keys in keys_of)
+    first, *others = (
+        [o for o in run.overrides if is_material(split_override(o)[0])] for run in runs
+    )
     shared = [override for override in first if all(override in other for other in others)]
     return " ".join(shared) or "no overrides in common"
 

@@ -9,26 +9,24 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from repic.report.configuration import configured
 from repic.report.estimates import CONFIDENCE, Estimate, over_seeds
+from repic.report.run_settings import (
+    SEED,
+    is_of_prompt,
+    settings_of,
+    settings_of_each,
+    varying_keys,
+)
 from repic.report.runs import Cell, Run
 
 ALL = "all"
 WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
-SEED = "seed"
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.
 SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
 LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
 # Who names everybody that a retriever found says what the retriever says.
 RETRIEVER = "the retriever itself (upper bound)"
-
-# Settings that change who is introduced in the prompts of the same scenes, and what they are
-# where nobody says so. Rows with other values of these are other blocks of a table.
-OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
-
-# Where a run is written and how it is watched changes no result.
-IMMATERIAL = ("hydra", "outputs", "name", "fresh", "logger", "debug", "traceback", SEED)
 
 # Options with a natural order; others follow by name.
 _ORDER = "none zero low default high one two three four five mixed recognition quality combined"
@@ -156,45 +154,6 @@ def ablation(
     return Table(
         title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
     )
-
-
-def varying_keys(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Configuration keys in which runs differ, the seed and the immaterial ones left out."""
-    settings = settings_of_each(runs)
-    keys = dict.fromkeys(key for setting in settings for key in setting)
-    return tuple(
-        key for key in keys if is_material(key) and len({s.get(key) for s in settings}) > 1
-    )
-
-
-def is_material(key: str) -> bool:
-    """Whether a setting may change results."""
-    return key.split(".")[0] not in IMMATERIAL
-
-
-def settings_of(run: Run) -> dict[str, str]:
-    """Choices and overrides of a run by key; a choice says more than the override behind it."""
-    pairs = (override.lstrip("+~").partition("=") for override in run.overrides)
-    return {**OF_PROMPT, **{key: value for key, _, value in pairs}, **run.choices}
-
-
-def settings_of_each(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """``settings_of`` every run, of all keys that any run was told.
-
-    What one command says, another may leave as it is: a value that a run was not told is read
-    from its configuration, and those that it was told are written as there.
-    """
-    found = [settings_of(run) for run in runs]
-    told = dict.fromkeys(key for settings in found for key in settings)
-    unequal = [key for key in told if len({settings.get(key) for settings in found}) > 1]
-    for run, settings in zip(runs, found, strict=True):
-        settings |= configured(run.folder, [key for key in unequal if key not in run.choices])
-    return found
-
-
-def is_of_prompt(key: str) -> bool:
-    """Whether a setting changes who is introduced in the prompts of the same scenes."""
-    return key in OF_PROMPT or key.startswith("retrieval.")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from repic.metrics import bootstrap
 from repic.metrics.protocols import cluster_of
 from repic.metrics.suite import by_phase
-from repic.report.configuration import read_config
+from repic.report.configuration import config_of
 from repic.report.runs import Cell, Run, read_predictions
 from repic.report.tables import ALL, WEIGHTED, Column
 from repic.types import Prediction
@@ -86,13 +86,12 @@ def _told(condition: Mapping[str, Any], weights: Mapping[str, float]) -> str:
 def shared_conditions(runs: Sequence[Run]) -> Conditions | None:
     """The conditions of all runs that had a reward; None where they had different ones.
 
-    They stand in a run's ``config.yaml``; a run without that file, or without a reward, has no say.
+    They stand in a run's configuration; a run that kept none, or had no reward, has no say.
     """
     found = []
     for run in runs:
-        path = run.folder / "config.yaml"
-        reward = read_config(path).get("reward") if path.is_file() else None
-        if rubric := (reward or {}).get("rubric"):
+        reward = (config_of(run.folder) or {}).get("reward") or {}
+        if rubric := reward.get("rubric"):
             found.append(tuple((rubric.get("conditions") or {}).values()))
     if any(conditions != found[0] for conditions in found):
         return None

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,12 @@ def test_a_run_that_comes_to_the_same_is_not_done_again(model: Path, tmp_path: P
     assert other == asked
     again = start(model, tmp_path / "a", *told, "fresh=true", folder=tmp_path / "third/seed_0")
     assert again == tmp_path / "third" / "seed_0"
+    # What has begun goes on, whoever else has done the same: here a fresh run, interrupted.
+    begun = tmp_path / "fourth" / "seed_0"
+    begun.mkdir(parents=True)
+    shutil.copy(first / "config.yaml", begun)
+    assert start(model, tmp_path / "a", "method=name_everybody", folder=begun) == begun
+    assert (begun / "report.html").exists()
 
 
 def test_validation_is_logged_while_training(model: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_any_token_budget_gives_the_same_step(
 ) -> None:
     # 4 prompts of some 30 tokens with 3 captions of 8: all together, and in groups cut apart.
     whole, *parts = (
-        grpo(folder, engine=make(), micro_batch_tokens=n, aggregation=aggregation, iterations=1)
+        grpo(folder, engine=make(), micro_batch_tokens=n, aggregation=aggregation)
         for n in (4096, 60)
     )
     start = torch.cat([p.detach().flatten() for p in load(folder).trainable_parameters()])

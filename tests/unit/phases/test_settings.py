@@ -93,11 +93,13 @@ def test_a_key_that_the_command_line_adds_on_purpose_passes() -> None:
 def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     before = {"seed": 0, "phase": {"lr": 1e-3, "counts": {1: 2.0}}, "fresh": False, "logger": {}}
-    settings.refuse_other_settings(path, before)  # no run there yet
+    settings.refuse_other_settings(tmp_path, before)  # no run there yet
     path.write_text(yaml.safe_dump(before))
-    settings.refuse_other_settings(path, {**before, "fresh": True, "logger": {"name": "csv"}})
+    settings.refuse_other_settings(tmp_path, {**before, "fresh": True, "logger": {"name": "csv"}})
     with pytest.raises(ValueError, match=r"phase\.lr=0\.001, not 0\.002.*fresh=true"):
-        settings.refuse_other_settings(path, {**before, "phase": {"lr": 2e-3, "counts": {1: 2}}})
+        settings.refuse_other_settings(
+            tmp_path, {**before, "phase": {"lr": 2e-3, "counts": {1: 2}}}
+        )
 
 
 def save_finished(folder: Path, now: dict[str, Any], choices: dict[str, str]) -> None:
@@ -112,7 +114,10 @@ def test_a_run_that_another_command_made_with_the_same_settings_is_found(tmp_pat
     choices = {"kl": "default", "debug": "none"}
     asked, made = tmp_path / "kl-default" / "seed_1", tmp_path / "default" / "seed_1"
     save_finished(made, now, choices)
-    found = lambda **changes: settings.same_run(asked, {**now, **changes}, choices)  # noqa: E731
+
+    def found(**changes: Any) -> Path | None:
+        return settings.same_run(asked, {**now, **changes}, choices)
+
     assert found() == made
     assert found(logger={"name": "wandb"}) == made  # how it is watched does not matter
     assert found(kl={"coef": 0.1}) is None
@@ -158,9 +163,9 @@ def test_guards_make_no_other_run(tmp_path: Path) -> None:
         grpo = {"guards": {"max_kl": {"limit": limit}}, "prompts": prompts}
         return {"phase": {"grpo": grpo}, "seed": 0}
 
-    settings.refuse_other_settings(path, now(None, 8))
+    settings.refuse_other_settings(tmp_path, now(None, 8))
     with pytest.raises(ValueError, match=r"phase\.grpo\.prompts=8, not 4"):
-        settings.refuse_other_settings(path, now(2, 4))
+        settings.refuse_other_settings(tmp_path, now(2, 4))
 
 
 def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:

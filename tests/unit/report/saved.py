@@ -10,8 +10,12 @@ from repic.metrics.protocols import protocol_cells
 from repic.metrics.suite import MetricSuite, by_phase
 from repic.phases.summary import plain
 from repic.report.comparable import describe_test_set
+from repic.report.comparison import Comparison
 from repic.report.runs import Run, read_run
 from repic.types import Prediction
+
+# Which scenes two models of one run get right.
+WORSE, BETTER = [False] * 6 + [True] * 2, [True] * 6 + [True] * 2
 
 POOL = ("<momi>", "<tavo>", "<lidu>")
 SETTINGS = {
@@ -92,3 +96,12 @@ def save_run(
     lines = [json.dumps(asdict(p)) for p in captions]
     (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     return read_run(folder)
+
+
+def compare(samples: int = 300, **options: Any) -> Comparison:
+    return Comparison(num_samples=samples, seed=0, **options)
+
+
+def run_of(folder: Path, *rights: tuple[str, Sequence[bool]], **options: Any) -> Run:
+    captions = [p for phase, right in rights for p in predictions(phase, right)]
+    return save_run(folder, captions, **options)

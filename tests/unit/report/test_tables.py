@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from repic.report.configuration import configured
+from repic.report.run_settings import varying_keys
 from repic.report.runs import Run
-from repic.report.tables import FOUNDING, ablation, accuracy_columns, count_columns, varying_keys
+from repic.report.tables import FOUNDING, ablation, accuracy_columns, count_columns
 
 
 def cell(accuracy: float, cider: float = 80.0) -> dict:
