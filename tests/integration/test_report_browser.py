@@ -126,13 +126,14 @@ def test_nothing_is_found_and_nonsense_is_not_obeyed(page: Path) -> None:
     assert probe(page, "#errors=nonsense&count=9")["articles"] == FEW
 
 
-def test_a_long_setting_breaks_in_its_box(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [500, 1280])
+def test_a_long_setting_breaks_in_its_box(page: Path, tmp_path: Path, width: int) -> None:
     label = 'class="note">reward.rubric.weights.recognition'
     text = page.read_text(encoding="utf-8")
     assert text.count('class="note">') >= 5
     copy = tmp_path / "page.html"
     copy.write_text(text.replace('class="note">', label * 2), encoding="utf-8")
-    assert not probe(copy)["wide"]
+    assert not probe(copy, width=width)["wide"]
 
 
 def test_it_fits_a_phone(page: Path) -> None:

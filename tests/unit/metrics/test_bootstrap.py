@@ -13,7 +13,7 @@ def coverage(number: int, *, trials: int = 500) -> float:
         found = intervals(
             sums,
             lambda totals: {"mean": totals[:, 0] / totals[:, 1]},
-            num_samples=1000,  # as tables have it; of 200 the ends are drawn less well, and too near
+            num_samples=1000,  # as tables have it; the ends of 200 lie too near
             confidence=0.95,
             seed=trial,
         )
