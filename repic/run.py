@@ -5,6 +5,7 @@ Imports of torch and of everything that needs it wait until there is something t
 --help answers at once.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -94,6 +95,9 @@ def run(
     is_begun = (folder / configuration.FILE).exists()
     if not (cfg.fresh or is_begun) and (same := settings.same_run(output_dir, resolved, choices)):
         log.info("already done, by a command that comes to the same: %s", same)
+        with contextlib.suppress(OSError):  # the empty folder that Hydra has made for this one
+            output_dir.rmdir()
+            output_dir.parent.rmdir()
         return same
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,12 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
     assert code == 0, complaint
     assert said.count("already done") == 2
     assert sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json")) == runs
+    # The default in words comes to the same, and leaves no folder of its own.
+    folders = sorted((tmp_path / "multi_concept_3").iterdir())
+    code, said, complaint = main("+study=table_single", "seed=0", "kl=default", *small)
+    assert code == 0, complaint
+    assert said.count("comes to the same") == 2
+    assert sorted((tmp_path / "multi_concept_3").iterdir()) == folders
 
 
 @pytest.mark.parametrize(("group", "option"), GROUPS)
