@@ -68,6 +68,8 @@ def test_a_graph_starts_anew_where_it_would_be_full() -> None:
 
 TIMED = """
 import time
+from pycocoevalcap.cider.cider_scorer import CiderScorer
+from repic.parsing import tokenize_caption
 from repic.rewards.cider import CiderD
 
 colours = ("red", "blue", "green", "brown", "pink")
@@ -81,23 +83,41 @@ def caption(prompt, member):  # of 42 words
 
 cider = CiderD.from_corpus([[caption(p, m) for m in range(5)] for p in range(50)])
 
-def seconds(first):  # 8 prompts never seen before, with 8 captions each
-    prompts = range(first, first + 8)
-    groups = [
-        ([caption(p, m) for m in range(5)], [caption(p, m) for m in range(2, 10)]) for p in prompts
-    ]
-    begun = time.process_time()
+def ours(groups):
     for references, said in groups:
         for text in said:
             cider.score(text, references)
+
+def the_library_s(groups):
+    scorer = CiderScorer()
+    for references, said in groups:
+        for text in said:
+            scorer += (tokenized(text), [tokenized(reference) for reference in references])
+    scorer.compute_score()
+
+def tokenized(text):
+    return " ".join(tokenize_caption(text))
+
+def seconds(work, groups):
+    begun = time.process_time()
+    work(groups)
     return time.process_time() - begun
 
-print(min(seconds(100 + 8 * turn) for turn in range(30)))
+quickest = {ours: 1e9, the_library_s: 1e9}
+for turn in range(15):
+    prompts = range(100 + 8 * turn, 108 + 8 * turn)  # never seen before, with 8 captions each
+    groups = [
+        ([caption(p, m) for m in range(5)], [caption(p, m) for m in range(2, 10)]) for p in prompts
+    ]
+    for work in quickest:
+        quickest[work] = min(quickest[work], seconds(work, groups))
+print(quickest[the_library_s] / quickest[ours])
 """
 
 
-def test_scoring_an_iteration_s_captions_takes_milliseconds() -> None:
-    # In a process of its own, since type checks at every call would be most of the time.
+def test_an_iteration_s_captions_are_scored_in_a_fifth_of_the_library_s_time() -> None:
+    # In a process of its own, since type checks at every call would be most of the time. Two times
+    # from one process, as milliseconds are other ones on another processor or a busy one.
     command = [sys.executable, "-c", TIMED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 0.015  # about 5 ms on an idle core, more on a shared one
+    assert float(done.stdout) > 5  # about 10: 11 ms against 114
