@@ -84,12 +84,10 @@ def run(
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    settings.refuse_other_settings(folder, resolved)
     is_main = distributed.rank() == 0
     if not is_main:
         logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do
-    if (folder / settings.PAGE).exists():
-        log.info("already done: %s", folder)
+    if is_done(folder, resolved):
         return folder
     # What has begun goes on. (Where rank 0 was faster than this one and has begun, there was none.)
     is_begun = (folder / configuration.FILE).exists()
@@ -99,21 +97,40 @@ def run(
             output_dir.rmdir()
             output_dir.parent.rmdir()
         return same
-    if is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        keep_log(folder / "run.log")
-        store.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
-        store.write_json(folder / "environment.json", summary.environment(sys.argv))
-    alone = settings.phase_without_model(cfg.method.phases)
-    if alone is not None:
+    with store.only_one(folder / ".lock", wanted=is_main):
+        # Who had to wait for another process finds what that one has done, or has begun.
+        if distributed.from_main(is_main and is_done(folder, resolved)):
+            return folder
         if is_main:
-            run_command(alone, cfg, folder)
-        return folder
-    commit = summary.git_commit(Path(__file__).parent)
-    record = {"name": str(cfg.name), "seed": cfg.seed, "git_commit": commit}
-    record |= {"overrides": overrides, "choices": choices}
-    run_phases(cfg, folder, resolved, record=record)
+            begin(cfg, folder, resolved)
+        alone = settings.phase_without_model(cfg.method.phases)
+        if alone is not None:
+            if is_main:
+                run_command(alone, cfg, folder)
+            return folder
+        commit = summary.git_commit(Path(__file__).parent)
+        record = {"name": str(cfg.name), "seed": cfg.seed, "git_commit": commit}
+        record |= {"overrides": overrides, "choices": choices}
+        run_phases(cfg, folder, resolved, record=record)
     return folder
+
+
+def is_done(folder: Path, resolved: dict[Any, Any]) -> bool:
+    """Whether a folder has the finished run; raises if it has one with other settings."""
+    settings.refuse_other_settings(folder, resolved)
+    if not (folder / settings.PAGE).exists():
+        return False
+    log.info("already done: %s", folder)
+    return True
+
+
+def begin(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> None:
+    """Write down what a run is, before it does anything."""
+    from repic.phases import store, summary
+
+    keep_log(folder / "run.log")
+    store.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    store.write_json(folder / "environment.json", summary.environment(sys.argv))
 
 
 def run_phases(

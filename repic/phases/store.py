@@ -4,13 +4,16 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 DONE = "done.json"
 FULL = 1 << 20  # bytes free at which a failed write is put down to the disk
@@ -133,11 +136,19 @@ def only_one(path: Path, *, wanted: bool) -> Iterator[None]:
     """Hold a lock that other jobs wait for; ``wanted=False`` goes on without it.
 
     The operating system lets go of it when a process dies, so a lock is never left behind by
-    a crash.
+    a crash. Who has to wait says so.
     """
     if not wanted:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process is at this: waiting for it (its lock is %s)", path)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

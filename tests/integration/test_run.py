@@ -203,6 +203,25 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_command_that_is_given_twice_at_once_is_done_once(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "repic.run", "debug=fast", "metrics.counts=[1]", FEW]
+    command += [f"model.path={model}", f"outputs={tmp_path}"]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted("already done" in text for text in said) == [False, True]
+    (folder,) = (tmp_path / "run").glob("*/seed_0")
+    keys = [(row["phase"], row.get("iteration")) for row in rows_of(folder)]
+    assert keys == list(dict.fromkeys(keys))  # no row of both
+    waited = next(text for text in said if "already done" in text)
+    assert "waiting for it" in waited
+    assert "grpo" not in waited
+
+
+@pytest.mark.slow
 def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
     model: Path, tmp_path: Path
 ) -> None:

@@ -96,3 +96,25 @@ def test_only_one_job_is_inside_and_a_stale_file_does_not_matter(tmp_path: Path)
     for thread in threads:
         thread.join()
     assert most == [1, 1, 1]
+
+
+def test_who_has_to_wait_for_another_job_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, is_held, done = tmp_path / "x.lock", threading.Event(), []
+
+    def job() -> None:
+        with store.only_one(path, wanted=True):
+            is_held.set()
+            while "waiting for it" not in caplog.text:
+                time.sleep(0.01)
+            done.append("first")
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    is_held.wait()
+    with store.only_one(path, wanted=True):
+        assert done == ["first"]
+    thread.join()
+    assert caplog.text.count("another process is at this: waiting for it") == 1
+    assert str(path) in caplog.text
