@@ -4,6 +4,7 @@ Values come from captions that a model writes, and a model in training writes wh
 the files show them by the filter ``quote``, as a JSON string: no caption can end its own quotation.
 """
 
+import functools
 import importlib.resources
 import json
 from pathlib import Path
@@ -79,8 +80,12 @@ class Prompts:
 
 
 def _load(name: str, file: str) -> Template:
-    """Compile a file, once what it uses has been compared with what it is given."""
-    source = _read(name, file)
+    """Read and compile a file; what it uses is compared with what it is given."""
+    return _compile(name, file, _read(name, file))
+
+
+@functools.cache  # many judges ask in the same words
+def _compile(name: str, file: str, source: str) -> Template:
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["quote"] = quote
     given = VARIABLES[name]
