@@ -10,11 +10,11 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from repic.assembly import make, quieten
 from repic.bench import record
 from repic.bench.contenders import PEER, Contender, take_turns
 from repic.bench.figures import Step
 from repic.phases import store
-from repic.run import make, quieten
 
 log = logging.getLogger(__name__)
 

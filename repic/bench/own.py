@@ -9,11 +9,11 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
+from repic.assembly import make
 from repic.bench.turns import MarkingRubric, Turns
 from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.phases.stages import GrpoPhase
 from repic.phases.train import fit
-from repic.run import make
 
 
 def take_part(

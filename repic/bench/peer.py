@@ -19,12 +19,12 @@ from transformers import (
     TrainerCallback,
 )
 
+from repic.assembly import make
 from repic.bench.turns import Turns, Vowels
 from repic.data.module import Examples
 from repic.models.encoder import PromptEncoder
 from repic.models.loading import LORA_TARGETS, choose_attention
 from repic.models.policy import is_language
-from repic.run import make
 from repic.types import Example
 
 

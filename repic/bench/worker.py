@@ -12,12 +12,12 @@ from typing import Any, TextIO
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from repic.assembly import dataset_maker, quieten
 from repic.bench import own, peer
 from repic.bench.contenders import PEER
 from repic.bench.turns import Turns
 from repic.models.directory import find_model
 from repic.phases.randomness import stream_seed
-from repic.run import dataset_maker, quieten
 
 
 def main() -> None:

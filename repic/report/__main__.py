@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from repic.assembly import saved_examples
 from repic.report.runs import find_unfinished
 from repic.report.runs_page import collect_runs, write_compared
-from repic.run import saved_examples
 
 # Toybox's scenes are then 320 pixels wide, as the page shows them.
 SCALE = 1.25

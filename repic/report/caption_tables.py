@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from repic.report.ablation import ablation
 from repic.report.name_tables import NAME_METRICS
 from repic.report.runs import Run
-from repic.report.tables import ALL, WEIGHTED, Column, Table, ablation
+from repic.report.tables import ALL, WEIGHTED, Column, Table
 
 # Columns in their order; what a table's title adds, and what its note says of them.
 GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (

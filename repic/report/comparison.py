@@ -24,10 +24,11 @@ from repic.metrics.paired import (
 )
 from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
 from repic.report import recounted
+from repic.report.ablation import estimate_of
 from repic.report.comparable import tokenizer_of
 from repic.report.estimates import CONFIDENCE, Estimate
 from repic.report.runs import Run, read_predictions
-from repic.report.tables import ALL, Column, Row, estimate_of
+from repic.report.tables import ALL, Column, Row
 from repic.report.weighting import Conditions, reward_metrics, weighted_rewards
 from repic.types import Prediction
 

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from repic.report.ablation import ablation
 from repic.report.chart import Chart, Line, smooth
 from repic.report.runs import MetricRow, Run, read_metrics
-from repic.report.tables import Row, ablation, count_columns
+from repic.report.tables import Row, count_columns
 
 SHORT = {"base": "base model", "model": "model", "sft": "SFT", "grpo": "RL"}
 

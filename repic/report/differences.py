@@ -15,7 +15,7 @@ def differences(table: Table, against: str, comparison: Comparison) -> Table:
     """A table of every other row minus the one that ``against`` names.
 
     Args:
-        table: as ``repic.report.tables.ablation`` makes it.
+        table: as ``repic.report.ablation`` makes it.
         against: a row's label, or a part of it that one row of each block has.
         comparison: how.
 

@@ -3,19 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from repic.report.ablation import ablation, estimate_of
 from repic.report.caption_tables import caption_tables
 from repic.report.name_tables import names_table, names_tables
 from repic.report.runs import Run
-from repic.report.tables import (
-    ALL,
-    FOUNDING,
-    Column,
-    Table,
-    ablation,
-    count_columns,
-    counts_of,
-    estimate_of,
-)
+from repic.report.tables import ALL, FOUNDING, Column, Table, count_columns, counts_of
 
 SINGLE = (
     Column("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from repic.report.ablation import SHARED, ablation
 from repic.report.cards import BoxCard, CaptionCard, ReferenceCard, SceneCard
 from repic.report.runs import Run
-from repic.report.tables import SHARED, Row, ablation
+from repic.report.tables import Row
 from repic.types import Example, Prediction, Reference
 
 # Captions that no model wrote are not shown.

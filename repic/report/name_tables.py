@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from repic.report.ablation import ablation
 from repic.report.runs import Cell, Run, read_predictions
-from repic.report.tables import ALL, Column, Table, ablation, counts_of
+from repic.report.tables import ALL, Column, Table, counts_of
 
 NOTE = (
     "P, R, F1: precision, recall and F1 of names, in %. paper: RePIC's released evaluation, where a"

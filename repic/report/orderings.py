@@ -15,11 +15,12 @@ import rich.table
 from rich.text import Text
 
 from repic.metrics.paired import Verdict, joint_verdict, verdict
+from repic.report.ablation import ablation, estimate_of
 from repic.report.comparison import Comparison, Term
 from repic.report.estimates import Estimate
 from repic.report.render import ABSENT, cell_text, framed, write_text
 from repic.report.runs import Run
-from repic.report.tables import FOUNDING, Column, Row, ablation, count_columns, estimate_of
+from repic.report.tables import FOUNDING, Column, Row, count_columns
 
 TITLE = "Orderings of the founding tables, at 95 %"
 NOTE = (

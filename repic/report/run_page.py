@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from repic.report import gallery
+from repic.report.ablation import LABELS
 from repic.report.cards import Fact, SceneCard
 from repic.report.curves import SHORT, concepts, learning_curves
 from repic.report.forms import has_values, summary_tables
 from repic.report.page import write_report
 from repic.report.runs import Run, read_metrics, read_predictions, read_run
-from repic.report.tables import ALL, LABELS, Table
+from repic.report.tables import ALL, Table
 from repic.types import Example, Prediction
 
 # Phases whose captions are shown, and as whose: the names everybody has no picture of.

@@ -4,14 +4,14 @@ A run's folder holds ``summary.json`` (what was run and what came out), ``metric
 along the way) and ``predictions.jsonl`` (captions).
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from repic.report.configuration import FILE, config_of
+from repic.report.records import Record, parse_json, read_records, read_text, shown, stream_records
 from repic.types import Prediction
 
 # metric -> value, and "<metric>_ci" -> (low, high)
@@ -62,7 +62,7 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "summary.json"
     mend = "did the run end? Start it again with the same command to complete it"
-    record = _Record(_parse(_read(path, mend), path, str(path)), str(path))
+    record = Record(parse_json(read_text(path, mend), path, str(path)), str(path))
     return Run(
         folder=folder,
         name=record.get("name", str),
@@ -121,7 +121,7 @@ def read_metrics(folder: Path) -> list[MetricRow]:
                 if key not in ("phase", "iteration") and _is_number(value)
             },
         )
-        for record in _records(folder / "metrics.jsonl")
+        for record in read_records(folder / "metrics.jsonl")
     ]
 
 
@@ -133,7 +133,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
 def read_first_phase(folder: Path) -> list[Prediction]:
     """Read the predictions of the phase that comes first in the file, and no further."""
     found: list[Prediction] = []
-    for record in _lines(folder / "predictions.jsonl"):
+    for record in stream_records(folder / "predictions.jsonl"):
         if found and record.get("phase", str) != found[0].phase:
             break
         found.append(_prediction(record))
@@ -142,81 +142,46 @@ def read_first_phase(folder: Path) -> list[Prediction]:
 
 def read_prediction_file(path: Path) -> list[tuple[str, Prediction]]:
     """Read predictions, each with its place (file and line) for complaints."""
-    return [(record.place, _prediction(record)) for record in _records(path)]
+    return [(record.place, _prediction(record)) for record in read_records(path)]
 
 
-class _Record:
-    """A JSON object that knows where it stands, so that complaints can say so."""
-
-    def __init__(self, value: object, place: str) -> None:
-        if not isinstance(value, dict):
-            raise ValueError(f"{place}: need a JSON object, not {_shown(value)}")
-        self._values, self.place = value, place
-        self.items = value.items
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
-
-    def get(
-        self,
-        key: str,
-        kind: type | tuple[type, ...],
-        *,
-        nullable: bool = False,
-        default: Any = None,
-    ) -> Any:
-        if key not in self._values and default is not None:
-            return default
-        if key not in self._values:
-            raise ValueError(f"{self.place}: the key {key!r} is missing")
-        value = self._values[key]
-        if value is None and nullable:
-            return None
-        # True and False are ints to Python, but not to anybody who counts.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            kinds = kind if isinstance(kind, tuple) else (kind,)
-            expected = " or ".join(k.__name__ for k in kinds)
-            raise ValueError(f"{self.place}: {key!r} is {_shown(value)}, need {expected}")
-        return value
-
-
-def _metrics(record: _Record) -> dict[str, dict[str, Cell]]:
+def _metrics(record: Record) -> dict[str, dict[str, Cell]]:
     table: dict[str, dict[str, Cell]] = {}
     for phase, counts in record.get("metrics", dict).items():
-        counts = _Record(counts, f"{record.place}: metrics.{phase}")
+        counts = Record(counts, f"{record.place}: metrics.{phase}")
         for count, _ in counts.items():
             if count != "all" and not count.isdecimal():
                 raise ValueError(
                     f"{counts.place}: {count!r} is neither a number of concepts nor all"
                 )
         table[phase] = {
-            count: _cell(_Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
+            count: _cell(Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
         }
     return table
 
 
-def _cell(record: _Record) -> Cell:
+def _cell(record: Record) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
     for key, value in record.items():
         is_interval = isinstance(value, list) and len(value) == 2
         found: list[Any] = list(value) if is_interval else [value]
         if not all(map(_is_number, found)):
-            raise ValueError(f"{record.place}.{key}: {_shown(value)} is not a number or interval")
+            raise ValueError(f"{record.place}.{key}: {shown(value)} is not a number or interval")
         numbers = [_number(item) for item in found]
         if any(map(math.isinf, numbers)):
-            raise ValueError(f"{record.place}.{key}: {_shown(value)} is not finite")
+            raise ValueError(f"{record.place}.{key}: {shown(value)} is not finite")
         cell[key] = (numbers[0], numbers[1]) if is_interval else numbers[0]
     return cell
 
 
-def _prediction(record: _Record) -> Prediction:
+def _prediction(record: Record) -> Prediction:
     known = {f.name for f in fields(Prediction)}
     if stray := sorted(key for key, _ in record.items() if key not in known):
         raise ValueError(f"{record.place}: unknown key {stray[0]!r}")
     rewards = record.get("rewards", dict)
     for key, value in rewards.items():
         if not _is_number(value):
-            raise ValueError(f"{record.place}: rewards.{key} is {_shown(value)}, need a number")
+            raise ValueError(f"{record.place}: rewards.{key} is {shown(value)}, need a number")
     return Prediction(
         id=record.get("id", str),
         phase=record.get("phase", str),
@@ -234,61 +199,12 @@ def _prediction(record: _Record) -> Prediction:
     )
 
 
-def _texts(record: _Record, key: str, default: list[str] | None = None) -> tuple[str, ...]:
+def _texts(record: Record, key: str, default: list[str] | None = None) -> tuple[str, ...]:
     values = record.get(key, list, default=default)
     for value in values:
         if not isinstance(value, str):
-            raise ValueError(f"{record.place}: {key!r} holds {_shown(value)}, need text")
+            raise ValueError(f"{record.place}: {key!r} holds {shown(value)}, need text")
     return tuple(values)
-
-
-def _records(path: Path) -> Iterator[_Record]:
-    """Yield the objects of a JSON Lines file that may be absent."""
-    if not path.exists():
-        return
-    # Not splitlines(): a caption may hold U+2028, which that would take for the end of a line.
-    for number, line in enumerate(_read(path, "").split("\n"), start=1):
-        if line.strip():
-            place = f"{path}, line {number}"
-            yield _Record(_parse(line, path, place), place)
-
-
-def _lines(path: Path) -> Iterator[_Record]:
-    """Yield the objects of a JSON Lines file that may be absent, reading as far as is wanted."""
-    if not path.exists():
-        return
-    try:
-        # newline: a caption may hold U+2028 or a lone carriage return.
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    place = f"{path}, line {number}"
-                    yield _Record(_parse(line, path, place), place)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-
-
-def _parse(text: str, path: Path, place: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = place if path.suffix == ".jsonl" else f"{place}, line {error.lineno}"
-        raise ValueError(
-            f"{where}: not JSON ({error.msg}, column {error.colno}); mend or remove the line"
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
-        raise ValueError(f"{place}: not JSON that can be read ({error}); mend it") from error
-
-
-def _read(path: Path, mend: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; {mend}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from error
 
 
 def _is_number(value: object) -> bool:
@@ -298,8 +214,3 @@ def _is_number(value: object) -> bool:
 def _number(value: Any) -> float:
     """JSON has no NaN: null stands for a number that could not be had."""
     return math.nan if value is None else float(value)
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repic.report import gallery
+from repic.report.ablation import ablation
 from repic.report.cards import Fact, SceneCard
 from repic.report.comparable import refuse_other_test_sets
 from repic.report.curves import accuracy_chart, compared_curves, concepts
@@ -14,7 +15,7 @@ from repic.report.page import DENSE, write_report
 from repic.report.render import cell_text
 from repic.report.run_settings import is_material, split_override
 from repic.report.runs import Run, find_runs, read_predictions
-from repic.report.tables import Table, ablation, count_columns
+from repic.report.tables import Table, count_columns
 from repic.types import Example
 
 # Gives the examples that the run in a folder captioned, or says in a ValueError why it cannot.

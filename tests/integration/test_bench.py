@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from repic.assembly import dataset_maker, make
 from repic.bench import __main__ as main
 from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
 from repic.models.plain import PlainEngine
 from repic.phases.stages import GrpoPhase
-from repic.run import dataset_maker, make
 from tests.tiny import build_llava
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from repic import run
+from repic import assembly
 from tests.exact_judge import ExactJudge
 from tests.integration.small import compose_run, start
 from tests.judge_server import Act, judge_server, make_judge
@@ -202,13 +202,13 @@ def test_a_run_with_judged_metrics_and_itself_as_baseline(model: Path, tmp_path:
 
 def test_settings_reach_the_phase_and_the_metrics(tmp_path: Path) -> None:
     cfg, _ = compose_run("+experiment=compare", "captions=a.json", "against=b.json")
-    phase = run.make(cfg.phase.compare)
+    phase = assembly.make(cfg.phase.compare)
     assert (phase.captions, phase.against) == ("a.json", "b.json")
     assert not phase.asks_model
     assert phase.exact.names_first
     cfg, _ = compose_run("metrics=judged", "judge=local", f"outputs={tmp_path}",
                          "judge.endpoint.model=m", "metrics.scorers.dcscore.source=judge",
                          "metrics.scorers.dcscore.sources.judge.trials.verify=1")  # fmt: skip
-    metric = run.make(cfg.metrics.scorers.dcscore)
+    metric = assembly.make(cfg.metrics.scorers.dcscore)
     assert metric.missing() is None
     assert metric.source.num_trials == {"extract": 1, "match": 3, "verify": 1}

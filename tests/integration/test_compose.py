@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from repic import run
+from repic import assembly
 from repic.phases import settings
 from tests import photos
 from tests.integration.small import FEW, compose_run
@@ -31,7 +31,7 @@ STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    return run.assemble(cfg, tmp_path, resolved)
+    return assembly.assemble(cfg, tmp_path, resolved)
 
 
 @pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
@@ -195,7 +195,9 @@ def test_every_leaf_is_read() -> None:
 
     Interpolations count as reading; what they lead to is somebody's argument in turn.
     """
-    code = "".join((CONF.parent / "repic" / name).read_text() for name in ("run.py", "sweep.py"))
+    code = "".join(
+        (CONF.parent / "repic" / name).read_text() for name in ("run.py", "assembly.py", "sweep.py")
+    )
     code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
     read = set(re.findall(r"(?:cfg|config|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
     splits = {"data.train", "data.val", "data.test", "data.prompt"}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from repic.assembly import saved_examples
 from repic.data.personal import PhotoDataset
 from repic.report.__main__ import main
 from repic.report.comparable import describe_test_set
-from repic.run import saved_examples
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Prediction
 from tests.photos import draw_collection

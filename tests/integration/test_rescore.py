@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from repic import run
+from repic import assembly
 from repic.report.runs import read_predictions
 from tests.integration.small import compose_run, start, summary_of
 from tests.unit.metrics.hand import FILES, PAPER, ROBUST, TWO
@@ -213,7 +213,7 @@ def test_a_bad_file_is_named_and_leaves_no_table(command, captions: Path, tmp_pa
 def test_it_needs_no_phase_but_its_own() -> None:
     cfg, choices = compose_run("+experiment=rescore", "captions=a.json")
     assert (choices["method"], list(cfg.method.phases)) == ("rescore", ["rescore"])
-    rescore = run.make(cfg.phase.rescore)
+    rescore = assembly.make(cfg.phase.rescore)
     assert (rescore.captions, rescore.protocol) == ("a.json", "both")
     assert rescore.metrics.bootstrap_samples == cfg.metrics.bootstrap_samples
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repic import run
+from repic import assembly, run
 from repic.metrics.recognition import name_recognition
+from repic.report.ablation import RETRIEVER
 from repic.report.comparable import refuse_other_test_sets
 from repic.report.name_tables import names_table
 from repic.report.runs import read_predictions, read_run
-from repic.report.tables import RETRIEVER
 from tests import photos
 from tests.integration.small import compose_run, start, summary_of
 
@@ -24,7 +24,7 @@ def evaluation_of(*overrides: str, outputs: Path) -> tuple[Any, Any]:
     cfg, _ = compose_run("debug=fast", "metrics.counts=[1,2]", f"outputs={outputs}", *overrides)
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    parts = run.assemble(cfg, outputs, resolved)
+    parts = assembly.assemble(cfg, outputs, resolved)
     return parts["evaluation"], parts["context"]
 
 

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from repic.report.ablation import ablation
 from repic.report.comparison import Term, common_seeds
 from repic.report.differences import differences
 from repic.report.forms import tables_of
-from repic.report.tables import ALL, Column, ablation
+from repic.report.tables import ALL, Column
 from repic.report.weighting import METRIC, with_weighted_rewards
 from tests.unit.report.saved import BETTER, WORSE, compare, predictions, run_of, save_run
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from repic.report.ablation import ablation
 from repic.report.differences import base_of, differences
-from repic.report.tables import Column, Row, Table, ablation
+from repic.report.tables import Column, Row, Table
 from tests.unit.report.saved import BETTER, WORSE, compare, run_of
 
 ACC = Column("acc@1", "", "accuracy", "1")

@@ -9,12 +9,12 @@ import rich.console
 
 from repic.metrics.protocols import protocol_metrics
 from repic.report import render
+from repic.report.ablation import RETRIEVER
 from repic.report.estimates import Estimate
 from repic.report.forms import CHOICES, FORMS, tables_of
 from repic.report.name_tables import COLUMNS, NOTE, names_table, with_protocols
 from repic.report.run_page import run_tables
 from repic.report.runs import Run
-from repic.report.tables import RETRIEVER
 from repic.table import FORMS as ASKED_FOR
 from tests.unit.report.saved import predictions, save_run
 

@@ -16,11 +16,12 @@ from repic.metrics.captions.rouge import RougeL
 from repic.metrics.cider import words
 from repic.metrics.paired import exchange_p_values
 from repic.metrics.suite import MetricSuite, by_phase
+from repic.report.ablation import ablation
 from repic.report.comparison import Term
 from repic.report.differences import differences
 from repic.report.recounted import METRIC_OF, WHOLE
 from repic.report.runs import Run
-from repic.report.tables import ALL, Column, ablation
+from repic.report.tables import ALL, Column
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction
 from tests.unit.report.saved import compare, save_run

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.report.ablation import ablation
 from repic.report.runs import Run
-from repic.report.tables import ablation
 from repic.report.weighting import (
     METRIC,
     column,

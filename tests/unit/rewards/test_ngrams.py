@@ -104,7 +104,7 @@ def seconds(work, groups):
     return time.process_time() - begun
 
 quickest = {ours: 1e9, the_library_s: 1e9}
-for turn in range(8):
+for turn in range(15):
     prompts = range(100 + 8 * turn, 108 + 8 * turn)  # never seen before, with 8 captions each
     groups = [
         ([caption(p, m) for m in range(5)], [caption(p, m) for m in range(2, 10)]) for p in prompts
@@ -115,9 +115,9 @@ print(quickest[the_library_s] / quickest[ours])
 """
 
 
-def test_an_iteration_s_captions_are_scored_in_a_fifth_of_the_library_s_time() -> None:
+def test_an_iteration_s_captions_are_scored_in_an_eighth_of_the_library_s_time() -> None:
     # In a process of its own, since type checks at every call would be most of the time. Two times
     # from one process, as milliseconds are other ones on another processor or a busy one.
     command = [sys.executable, "-c", TIMED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(done.stdout) > 5  # about 10: 11 ms against 114
+    assert float(done.stdout) > 8  # about 10: 11 ms against 114

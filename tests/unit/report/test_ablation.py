@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from repic.report.ablation import ablation
 from repic.report.configuration import configured
 from repic.report.run_settings import varying_keys
 from repic.report.runs import Run
-from repic.report.tables import FOUNDING, ablation, accuracy_columns, count_columns
+from repic.report.tables import FOUNDING, accuracy_columns, count_columns
 
 
 def cell(accuracy: float, cider: float = 80.0) -> dict:

@@ -1,0 +1,169 @@
+"""Make the parts of a run from its configuration: all that instantiates what conf/ names.
+
+With repic.run, repic.sweep and repic.bench the only part that knows Hydra; below them there are
+plain values and objects. Imports of torch and of everything that needs it wait until there is
+something to make.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from repic.phases import settings
+from repic.report import configuration
+
+if TYPE_CHECKING:
+    from repic.types import Example
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+
+
+def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[str, Any]:
+    """Instantiate every part of a run: the arguments of ``run_method``.
+
+    Nothing is computed yet; mistakes in the configuration show here.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from repic.models.directory import fingerprint
+    from repic.phases import distributed
+    from repic.phases.context import Context, Stage
+
+    torch.set_num_threads(cfg.trainer.threads)
+    quieten()
+    metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
+    retrieval = make(cfg.retrieval)
+    evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
+    validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)
+    phases = {}
+    for name in cfg.method.phases:
+        if name == "grpo" and (rubric is None or not rubric.weights.any()):
+            log.info("no reward has a weight, so there is no reinforcement learning")
+            continue
+        extra = {"rubric": rubric} if name == "grpo" else {}
+        phases[name] = make(cfg.phase[name], **extra)
+    accelerator = cfg.trainer.options.accelerator
+    device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
+    trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
+    plain = {part: resolved[part] for part in ("data", "model", "engine")}
+    sampling, sft = (resolved["phase"]["evaluate"]["sampling"], resolved["phase"]["sft"])
+    context = Context(
+        folder=folder,
+        cache=Path(cfg.outputs).absolute() / "cache",
+        seed=cfg.seed,
+        load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
+        fingerprint=fingerprint,
+        engine=make(cfg.engine),
+        prompt=make(cfg.data.prompt),
+        dataset=dataset_maker(cfg.data),
+        trainer=lambda **options: pl.Trainer(**trainer, **options),
+        loggers=[make(cfg.logger)(save_dir=folder)] if distributed.rank() == 0 else [],
+        device=device,
+        num_workers=cfg.trainer.num_workers,
+        validate=lambda policy: validation.of_policy(policy, context),
+        settings={**plain, "sampling": sampling, "sft": sft},
+    )
+    # What a run starts from is its base model; what it only judges may be anybody's.
+    called = "model" if "model" in cfg.method.evaluated else "base"
+    needs_base = called in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
+    path = str(cfg.model.path)
+    base = Stage(called, path, fingerprint(path), None, 0.0) if needs_base else None
+    return {
+        "context": context,
+        "base": base,
+        "phases": phases,
+        "evaluated": list(cfg.method.evaluated),
+        "evaluation": evaluation,
+    }
+
+
+def make(node: DictConfig | None, **arguments: Any) -> Any:
+    """Instantiate a part from plain values; none for null."""
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def dataset_maker(data: DictConfig) -> Callable[..., Any]:
+    """Return a function of (split, counts, size, seed, other keys) that gives a dataset.
+
+    Phases say size and seed where the split's configuration leaves them open (``???``): a value
+    there, or null, stands. Other keys are changed where the configuration has them.
+    """
+
+    def dataset(*, split: str, counts: Any, size: int, seed: int, **changes: Any) -> Any:
+        node = data.get(split)
+        if node is None:
+            splits = [key for key in SPLITS if data.get(key) is not None]
+            raise ValueError(f"data.{split}: this data has no such split, only {splits}")
+        asked = {"size": size, "seed": seed}
+        given = {k: v for k, v in asked.items() if OmegaConf.is_missing(node, k)}
+        given |= {k: v for k, v in changes.items() if k in node}
+        return make(node, counts=counts, **given)
+
+    return dataset
+
+
+def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
+    """Make the examples again that a finished run captioned, from its ``config.yaml``.
+
+    The file names the classes to make: read only runs that you trust.
+
+    Args:
+        folder: of the run.
+        scale: resolution of drawn pictures, whatever the model has seen.
+
+    Raises:
+        ValueError: there is no such file, or its data are no longer where they were.
+    """
+    from yaml import YAMLError
+
+    from repic.phases.evaluate import evaluated_examples
+    from repic.report.runs import read_predictions
+    from repic.retrieval.retriever import introduce
+
+    try:
+        cfg = OmegaConf.load(folder / configuration.FILE)
+        asked, retrieval = cfg.phase.evaluate, OmegaConf.select(cfg, "retrieval")
+        # Whom a retriever found has a picture, and stands before those whom it did not find.
+        found = {
+            (p.id, p.num_concepts): p.pool[: len(p.images) - 1]
+            for p in (read_predictions(folder) if retrieval else [])
+        }
+        for count in cfg.metrics.counts:
+            examples = evaluated_examples(
+                dataset_maker(cfg.data),
+                split=asked.split,
+                count=count,
+                per_count=asked.per_count,
+                seed=asked.seed,
+                demonstrations=asked.get("demonstrations", "right"),  # older runs have no such key
+                scale=scale,
+                missing="skip",  # a photo that is gone takes no other with it
+            )
+            if retrieval and found:
+                names = [found[examples[i].id, count] for i in range(len(examples))]
+                size = retrieval.scenes_per_album
+                yield from introduce(examples, names, scenes_per_album=size)
+            else:
+                yield from (examples[i] for i in range(len(examples)))
+    except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
+        raise ValueError(settings.explain(error)) from error
+
+
+def quieten() -> None:
+    """Keep libraries' bars, and their advice about their own defaults, out of the log."""
+    from repic.models.loading import disable_progress_bars
+
+    disable_progress_bars()  # a run has a bar of its own
+    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
+        logging.getLogger(library).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
