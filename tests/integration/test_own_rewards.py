@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from repic import run
+from repic import assembly
 from tests.integration.small import FEW, rows_of, start
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def beside(tmp_path: Path) -> Path:
 
 
 def rubric_of(cfg: DictConfig) -> dict[str, float]:
-    rubric = run.make(cfg.reward.rubric)
+    rubric = assembly.make(cfg.reward.rubric)
     return dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
 
 
