@@ -119,7 +119,6 @@ class ZeroShotModel:
 
     def __init__(self, path: str, device: str, *, key: str = KEY) -> None:
         folder, kind = find_detector(path, key=key)
-        self.key = key
         model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
         self.reads_several = kind in _SEVERAL
         if device == "auto":
@@ -163,11 +162,7 @@ class ZeroShotModel:
             else config.max_text_len
         )
         text = {"truncation": True, "max_length": longest, "return_tensors": "pt"}
-        try:
-            inputs = self.processor(images=picture, text=texts, **text)
-        except ImportError as error:
-            raise ValueError(f"{self.key}: {' '.join(str(error).split())}") from None
-        inputs = inputs.to(self.model.device)
+        inputs = self.processor(images=picture, text=texts, **text).to(self.model.device)
         return inputs, self.model(**inputs)
 
     def _read(

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, pipeline
-from transformers.models.owlv2 import image_processing_pil_owlv2
 
 from repic.models.detection import OpenVocabularyDetector, as_query
 from repic.rewards.recognition import RecognitionReward
@@ -34,7 +33,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(params=["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino"])
 def folder(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path) -> Path:
     if request.param == "owlv2":
-        pytest.importorskip("scipy", reason="OWLv2's picture processor needs SciPy")
         return build_detector("owlv2", tmp_path)
     return folders[request.param]
 
@@ -263,18 +261,6 @@ def test_a_model_that_is_no_detector_is_named(tmp_path: Path) -> None:
         ValueError, match=r"detector\.path: .* is a llava, not one of owlvit, owlv2"
     ):
         make_detector(build_llava(tmp_path))
-
-
-def test_without_scipy_owlv2_says_what_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise ImportError("Owlv2ImageProcessorPil requires the scipy library")
-
-    monkeypatch.setattr(image_processing_pil_owlv2, "requires_backends", refuse)
-    detector = make_detector(build_detector("owlv2", tmp_path))
-    with pytest.raises(ValueError, match=r"detector\.path: .* requires the scipy library"):
-        detector(toys(1)[0])
 
 
 @pytest.mark.parametrize(
