@@ -64,4 +64,4 @@ lock: ## resolve pyproject.toml anew in a fresh environment and rewrite requirem
 
 clean: ## remove the environment and every cache; outputs/ stays
 	rm -rf '$(VENV)' .pytest_cache .ruff_cache .hypothesis
-	find repic conf tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find repic tests -name __pycache__ -type d -prune -exec rm -rf {} +

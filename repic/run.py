@@ -31,7 +31,7 @@ APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="config")
 def job(cfg: DictConfig) -> str:
     """Run one job and return its folder."""
     hydra_cfg = HydraConfig.get()

@@ -13,7 +13,7 @@ from repic.models.policy import Policy
 from tests import tiny
 
 _BENCH: Any = OmegaConf.to_container(
-    OmegaConf.load(Path(__file__).parents[1] / "conf/bench/paper.yaml")
+    OmegaConf.load(Path(__file__).parents[1] / "repic/conf/bench/paper.yaml")
 )
 PAPER = _BENCH["paper"]
 CONFIGS = {name: make_config(dimensions) for name, dimensions in PAPER["models"].items()}

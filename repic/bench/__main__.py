@@ -28,7 +28,7 @@ from repic.run import guarded
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="bench")
+@hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="bench")
 def job(cfg: DictConfig) -> None:
     """Run one bench."""
     if cfg.paper is not None:

@@ -108,7 +108,9 @@ def _compile(name: str, file: str, source: str) -> Template:
 def _read(name: str, file: str) -> str:
     is_own = Path(file).is_absolute()
     # As a resource, so that it is found wherever the package is installed.
-    place = Path(file) if is_own else importlib.resources.files("conf").joinpath("judge", file)
+    place = (
+        Path(file) if is_own else importlib.resources.files("repic.conf").joinpath("judge", file)
+    )
     try:
         return place.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

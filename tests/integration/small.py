@@ -36,7 +36,7 @@ FEW = "data.reward_corpus.dataset.size=20"
 def compose_run(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
     """Compose as the command line does; return the configuration and the groups' choices."""
 
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
     chosen = cfg.hydra.runtime.choices.items()
     choices = {key: value for key, value in chosen if not key.startswith("hydra")}

@@ -26,7 +26,7 @@ from repic.toybox.world import COLOURS, SPECIES, VALUES
 from repic.types import Example, Rollout
 from tests.integration.small import compose_run
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[2] / "repic/conf"
 REWARDS = sorted(path.stem for path in (CONF / "reward").glob("*.yaml") if path.stem != "none")
 LENGTHS = ["linear", "mask", "minimum", "overlong"]
 # Every reward as it is, and one of them with every way to mind the length.

@@ -21,7 +21,7 @@ from repic.models.plain import PlainEngine
 from repic.phases.stages import GrpoPhase
 from tests.tiny import build_llava
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[2] / "repic/conf"
 BENCHES = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
 SMALL = [
     "pairs=2",
@@ -53,13 +53,13 @@ class Dying:
 
 
 def compose_bench(*overrides: str) -> DictConfig:
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         return compose("bench", overrides=list(overrides))
 
 
 def start(folder: Path, *overrides: str, small: list[str] = SMALL) -> list[Step]:
     """Do a small bench and return its steps."""
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         given = [*small, f"outputs={folder}", *overrides]
         cfg = compose("bench", overrides=given)
         return main.bench(cfg, folder / "bench", overrides=given)
@@ -92,7 +92,7 @@ def test_every_bench_composes_and_instantiates(name: str) -> None:
 
 def test_every_key_is_read() -> None:
     """The bench's own keys are named in its code, or lead to a constructor's argument."""
-    code = "".join(path.read_text() for path in (CONF.parent / "repic" / "bench").glob("*.py"))
+    code = "".join(path.read_text() for path in (CONF.parent / "bench").glob("*.py"))
     cfg = compose_bench()
     read = set(re.findall(r"cfg\.([a-z_]+)", code))
     read |= set(re.findall(r"\$\{([a-z_]+)", (CONF / "bench.yaml").read_text()))
@@ -131,7 +131,7 @@ def test_without_the_peer_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(main, "find_spec", lambda package: None)
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         names = main.contenders(compose("bench", overrides=["contenders=[plain,trl]"]))
     assert names == ["plain"]
     assert "trl, which is not installed" in caplog.text

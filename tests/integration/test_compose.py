@@ -17,7 +17,7 @@ from repic.phases import settings
 from tests import photos
 from tests.integration.small import FEW, compose_run
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[2] / "repic/conf"
 ON_PHOTOS = ("repic_7b",)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = sorted(
@@ -196,7 +196,7 @@ def test_every_leaf_is_read() -> None:
     Interpolations count as reading; what they lead to is somebody's argument in turn.
     """
     code = "".join(
-        (CONF.parent / "repic" / name).read_text() for name in ("run.py", "assembly.py", "sweep.py")
+        (CONF.parent / name).read_text() for name in ("run.py", "assembly.py", "sweep.py")
     )
     code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
     read = set(re.findall(r"(?:cfg|config|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))

@@ -59,7 +59,7 @@ def test_it_composes_from_the_command_line_and_from_a_file_alike(
 ) -> None:
     monkeypatch.syspath_prepend(beside)
     path = f"hydra.searchpath=[file://{beside / 'my_conf'}]"
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         by_line = compose("config", overrides=[ADDED, WEIGHT])
         by_file = compose("config", overrides=["reward=mine", path])
         plain = compose("config")

@@ -23,7 +23,7 @@ from repic.models.policy import Policy
 from tests import tiny
 from tests.tiny import Noise, example
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[2] / "repic/conf"
 IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]
 IMAGE_STD = [0.26862954, 0.26130258, 0.27577711]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from repic.judges.prompts import VARIABLES, Prompts, quote
 from tests.judge_server import PROMPTS
 
-CONF = Path(__file__).parents[3] / "conf" / "judge"
+CONF = Path(__file__).parents[3] / "repic/conf" / "judge"
 OURS = {name: f"{name}.jinja" for name in PROMPTS}
 VALUES = {
     "caption": "<bo> sits.",

@@ -165,7 +165,7 @@ def test_phases_are_kept_apart_in_order() -> None:
 
 
 def test_every_value_of_the_configuration_is_an_argument() -> None:
-    path = Path(__file__).parents[3] / "conf/metrics/default.yaml"
+    path = Path(__file__).parents[3] / "repic/conf/metrics/default.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert values.pop("_target_") == "repic.metrics.suite.MetricSuite"
     values["scorers"] = {}

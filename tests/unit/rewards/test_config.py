@@ -15,7 +15,7 @@ from repic.rl.conditions import conditioned_rewards, read_conditions
 from repic.types import Example, Reference
 from tests.integration.small import compose_run
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = Path(__file__).parents[3] / "repic/conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
 
 

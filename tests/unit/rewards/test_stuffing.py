@@ -22,7 +22,7 @@ from repic.rewards.recognition import RecognitionReward, ground_truth_entities
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Mention, Reference, Rollout, Scene
 
-CONF = Path(__file__).parents[3] / "conf" / "reward"
+CONF = Path(__file__).parents[3] / "repic/conf" / "reward"
 SHIPPED = OmegaConf.load(CONF / "combined.yaml").rubric
 COLOURS = "red green blue pink grey".split()
 SPECIES = "bear cat dog owl frog".split()

@@ -10,11 +10,11 @@ from hydra.utils import instantiate
 from repic.rl.aggregation import AGGREGATIONS
 from repic.rl.kl import ESTIMATORS
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = Path(__file__).parents[3] / "repic/conf"
 
 
 def load(group: str, option: str):
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("repic.conf", version_base="1.3"):
         return instantiate(compose(f"{group}/{option}")[group])
 
 
