@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from repic.data.module import ExampleModule, IterationBatches
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.phases.grpo import GrpoModule
 from repic.phases.guards import WATCHED, Guards
 from repic.rewards.rubric import Rubric

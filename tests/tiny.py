@@ -26,10 +26,10 @@ from transformers import (
 )
 from transformers.processing_utils import ProcessorMixin
 
+from repic.models.engine.packed import PackedEngine
+from repic.models.engine.sampling import Sampling
 from repic.models.loading import load_policy
-from repic.models.packed import PackedEngine
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling
 from repic.types import Example, ImageSource, Reference
 
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]

@@ -12,9 +12,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Cache
 
-from repic.models.attention import Packing
 from repic.models.encoder import PromptBatch, PromptEncoder
-from repic.models.logprobs import TokenLogprobs, score
+from repic.models.engine.attention import Packing
+from repic.models.engine.logprobs import TokenLogprobs, score
 
 
 def is_language(name: str) -> bool:
@@ -143,7 +143,7 @@ class Policy(nn.Module):
         *,
         entropy: bool,
     ) -> TokenLogprobs:
-        """Score completions from what predicts their tokens; see ``repic.models.logprobs``."""
+        """Score completions from what predicts their tokens; see ``engine.logprobs``."""
         vocabulary = self.network.get_output_embeddings().out_features
         return score(hidden, completions, self.logits, vocabulary=vocabulary, entropy=entropy)
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from repic.models.checks import check_engine
+from repic.models.engine.checks import check_engine
 from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.guards import Guards, RunStopped, Watch

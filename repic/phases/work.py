@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from repic.models.costs import Training, Workload, peak_flops, step_costs, utilization
-from repic.models.meter import peak_memory
+from repic.models.engine.meter import peak_memory
 from repic.phases.monitor import Watcher
 from repic.types import Rollout
 

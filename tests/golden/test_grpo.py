@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from tests import tiny
 from tests.modules import grpo
 from tests.tiny import build_qwen

@@ -17,7 +17,7 @@ from repic.assembly import dataset_maker, make
 from repic.bench import __main__ as main
 from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.phases.stages import GrpoPhase
 from tests.tiny import build_llava
 

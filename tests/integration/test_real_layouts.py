@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from torch import Tensor
 
 from repic.models.directory import fingerprint
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from tests import tiny
 from tests.tiny import Noise, example

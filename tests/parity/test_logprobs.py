@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.types import Example, Rollout
 from tests import tiny
 from tests.tiny import Noise, example

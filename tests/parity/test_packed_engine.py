@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.models.packed import PackedEngine
-from repic.models.plain import PlainEngine
+from repic.models.engine.packed import PackedEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny

@@ -29,7 +29,7 @@ from repic.models.costs.flops import (
 )
 from repic.models.costs.table import make_config
 from repic.models.costs.workload import decode_work, prefill_work, scoring_work
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from tests import tiny
 from tests.counting import CONFIGS, LORA, PAPER, count, load

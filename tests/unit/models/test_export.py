@@ -8,8 +8,8 @@ from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from repic.models import export
+from repic.models.engine.plain import PlainEngine
 from repic.models.loading import fingerprint
-from repic.models.plain import PlainEngine
 from repic.models.policy import Policy
 from tests import tiny
 from tests.tiny import mixed_examples

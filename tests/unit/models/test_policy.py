@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl

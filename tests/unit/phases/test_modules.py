@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases.grpo import as_groups
 from repic.phases.sft import SftModule

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.phases.vision import VisionModule
 from repic.types import Example, ImageSource
 from tests.tiny import Noise, build_qwen, example, load

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repic.models.plain import PlainEngine
+from repic.models.engine.plain import PlainEngine
 from repic.phases import work
 from repic.phases.work import model_flops, work_done
 from repic.types import Rollout

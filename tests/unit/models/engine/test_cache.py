@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from repic.models import packed
-from repic.models.cache import GroupCache
-from repic.models.packed import PackedEngine
-from repic.models.packed_decoder import CapturedStep
+from repic.models.engine import packed
+from repic.models.engine.cache import GroupCache
+from repic.models.engine.packed import PackedEngine
+from repic.models.engine.packed_decoder import CapturedStep
 from tests import tiny
 from tests.tiny import Noise, example
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from repic.models.costs import PLAIN
-from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import PromptBatch
-from repic.models.engine import Engine, cut
-from repic.models.logprobs import TokenLogprobs, pad_completions
+from repic.models.engine.base import Engine, cut
+from repic.models.engine.decoding import as_rollouts, draw
+from repic.models.engine.logprobs import TokenLogprobs, pad_completions
+from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.types import Example, Rollout
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repic.models.encoder import PromptEncoder
-from repic.models.logprobs import chosen_logprobs
+from repic.models.engine.logprobs import chosen_logprobs
+from repic.models.engine.sampling import Sampling, sample_tokens
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, sample_tokens
 from repic.types import Example, Rollout
 
 

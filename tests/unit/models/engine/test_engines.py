@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.models.logprobs import pad_completions, token_logprobs
-from repic.models.packed import PackedEngine
-from repic.models.plain import PlainEngine
+from repic.models.engine.logprobs import pad_completions, token_logprobs
+from repic.models.engine.packed import PackedEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny

@@ -16,18 +16,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repic.models.attention import PACKABLE, install
-from repic.models.cache import GroupCache
 from repic.models.costs import PACKED
-from repic.models.decoding import as_rollouts, draw
 from repic.models.encoder import EncodedPrompt
-from repic.models.engine import Engine, cut
-from repic.models.features import FeatureCache
-from repic.models.logprobs import TokenLogprobs
-from repic.models.packed_decoder import PackedDecoder
-from repic.models.packing import Group, PackedRow, pack
+from repic.models.engine.attention import PACKABLE, install
+from repic.models.engine.base import Engine, cut
+from repic.models.engine.cache import GroupCache
+from repic.models.engine.decoding import as_rollouts, draw
+from repic.models.engine.features import FeatureCache
+from repic.models.engine.logprobs import TokenLogprobs
+from repic.models.engine.packed_decoder import PackedDecoder
+from repic.models.engine.packing import Group, PackedRow, pack
+from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.types import Example, Rollout
 
 # Prompts go through the model in portions of so many tokens, whatever the size of the batch.

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from repic.models.meter import Meter
-from repic.models.plain import PlainEngine
+from repic.models.engine.meter import Meter
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, ImageSource, Reference, Rollout
 

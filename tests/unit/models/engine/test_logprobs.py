@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from repic.models.logprobs import score
+from repic.models.engine.logprobs import score
 
 
 def test_portions_of_the_head_change_nothing_and_never_hold_all_logits() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from repic.models.scratch import build_directory
-from repic.models.tokenizer import SPECIAL_TOKENS, build_tokenizer
+from repic.models.scratch.build import build_directory
+from repic.models.scratch.tokenizer import SPECIAL_TOKENS, build_tokenizer
 from repic.toybox.vocabulary import words
 from repic.toybox.world import SPLITS, SYLLABLES, names
 

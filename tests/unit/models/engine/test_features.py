@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from repic.models import features
-from repic.models.features import FeatureCache
+from repic.models.engine import features
+from repic.models.engine.features import FeatureCache
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny

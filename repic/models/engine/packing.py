@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repic.models.attention import Span, group_attention
 from repic.models.encoder import EncodedPrompt
+from repic.models.engine.attention import Span, group_attention
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PackedRow:
         *,
         scale: float,
     ) -> Float[Tensor, "1 L H D"]:
-        """See ``repic.models.attention.Packing``."""
+        """See ``repic.models.engine.attention.Packing``."""
         return group_attention(query, key, value, self.spans, scale=scale)
 
 

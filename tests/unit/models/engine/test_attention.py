@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from repic.models import attention
-from repic.models.attention import group_attention, install
 from repic.models.encoder import EncodedPrompt
-from repic.models.packing import Group, PackedRow, pack
+from repic.models.engine import attention
+from repic.models.engine.attention import group_attention, install
+from repic.models.engine.packing import Group, PackedRow, pack
 
 SCALE = 0.3
 

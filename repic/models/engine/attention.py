@@ -24,7 +24,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from repic.models.kernels import kernel_for
+from repic.models.engine.kernels import kernel_for
 
 PACKABLE = ("sdpa", "flash_attention_2")
 

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repic.models.cache import GroupCache
 from repic.models.encoder import EncodedPrompt
+from repic.models.engine.cache import GroupCache
 from repic.models.policy import Policy
 
 
 class PackedDecoder:
-    """Rollouts that decode against the cache of their groups; see ``repic.models.decoding``.
+    """Rollouts that decode against the cache of their groups; see ``repic.models.engine.decoding``.
 
     Args:
         last: of each prompt, the hidden state that predicts the first token.

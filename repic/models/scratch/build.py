@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from repic.models.initialization import initialize_for_lookup
-from repic.models.tokenizer import build_tokenizer
+from repic.models.scratch.initialization import initialize_for_lookup
+from repic.models.scratch.tokenizer import build_tokenizer
 from repic.toybox.vocabulary import words
 from repic.toybox.world import SYLLABLES
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repic.models.packing import PackedRow
+from repic.models.engine.packing import PackedRow
 
 _FIRST_CAPACITY = 32  # tokens; doubled when they are used up
 # Rows are moved together when at most this share of them is left; where that means a new graph,
@@ -57,7 +57,7 @@ class GroupCache:
         *,
         scale: float,
     ) -> Float[Tensor, "rows 1 H D"]:
-        """Attend from each rollout's newest token; see ``repic.models.attention.Packing``."""
+        """Attend from each rollout's newest token; see ``engine.attention.Packing``."""
         keys, values = self._append(layer, key, value)
         prompt_keys, prompt_values = self._prompts[layer]
         heads, kv_heads = query.shape[1], key.shape[1]
@@ -169,7 +169,7 @@ class _Filling:
         *,
         scale: float,
     ) -> Float[Tensor, "1 L H D"]:
-        """See ``repic.models.attention.Packing``."""
+        """See ``repic.models.engine.attention.Packing``."""
         for place, span in enumerate(self.row.spans, start=self.first):
             self.cache.put(layer, place, key[0, :, span.prompt], value[0, :, span.prompt])
         return self.row.attend(layer, query, key, value, scale=scale)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.checks import check_engine, without_pictures
-from repic.models.packed import PackedEngine
+from repic.models.engine.checks import check_engine, without_pictures
+from repic.models.engine.packed import PackedEngine
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repic.models.costs import Scheme
-from repic.models.logprobs import TokenLogprobs
-from repic.models.meter import Meter
+from repic.models.engine.logprobs import TokenLogprobs
+from repic.models.engine.meter import Meter
+from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
-from repic.models.sampling import Sampling
 from repic.types import Example, Rollout
 
 

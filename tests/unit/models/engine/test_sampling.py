@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.models.sampling import Sampling, rollout_uniforms, sample_tokens
+from repic.models.engine.sampling import Sampling, rollout_uniforms, sample_tokens
 from tests.tiny import example, sampling
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
