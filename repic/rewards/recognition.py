@@ -27,11 +27,6 @@ from repic.parsing import find_names
 from repic.types import Example
 
 
-def ground_truth_entities(example: Example) -> frozenset[str]:
-    """The names truly in the picture, where the example knows them: a perfect detector."""
-    return frozenset(example.present)
-
-
 class RecognitionReward:
     """Component ``recognition``, in [-1, 1]; see the module's docstring for the formula.
 

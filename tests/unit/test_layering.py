@@ -1,7 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> {run, sweep, table} -> assembly -> commands -> phases -> {models, data, report, retrieval}
--> {rewards, metrics, rl, toybox}
+bench -> {run, sweep, table} -> assembly -> commands -> phases -> retrieval -> detectors
+-> {models, data, report} -> {rewards, metrics, rl, toybox}
 -> judges -> parsing -> types. A command of a lower part is a file of its own on top of them all.
 """
 
@@ -20,7 +20,9 @@ LAYERS = (
     ("parsing",),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
-    ("models", "data", "report", "retrieval"),
+    ("models", "data", "report"),
+    ("detectors",),
+    ("retrieval",),
     ("phases",),
     ("commands",),
     ("assembly",),
@@ -36,7 +38,12 @@ HOMES = {
     "omegaconf": ("repic.assembly", "repic.run", "repic.sweep", "repic.bench"),
     "lightning": ("repic.phases", "repic.data.module", "repic.assembly"),
     "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.assembly", "repic.bench.own"),
-    "transformers": ("repic.models", "repic.bench.peer"),
+    "transformers": (
+        "repic.models",
+        "repic.detectors.open_vocabulary",
+        "repic.retrieval.embedders",
+        "repic.bench.peer",
+    ),
     "peft": ("repic.models", "repic.bench.peer"),
     # What is measured against is nowhere used.
     "trl": ("repic.bench.peer",),

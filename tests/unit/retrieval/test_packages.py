@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from repic.retrieval.efficientnet import EfficientNetVectors, prepare
+from repic.retrieval.efficientnet import EfficientNetEmbedder, prepare
 from repic.retrieval.yolo_world import YoloWorldRegions
 from repic.types import Box
 from tests.tiny import Noise
@@ -58,7 +58,7 @@ def test_features_are_averaged_over_the_picture(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     network = small_network(monkeypatch, tmp_path / "weights.pth")
-    vectors = EfficientNetVectors(batch_size=2)(PICTURES)
+    vectors = EfficientNetEmbedder(batch_size=2)(PICTURES)
     for vector, picture in zip(vectors, PICTURES, strict=True):
         square = np.asarray(picture.resize((260, 260), Image.Resampling.BICUBIC), dtype=float)
         pixels = torch.tensor((square - 127) / 128, dtype=torch.float32).permute(2, 0, 1)[None]
@@ -77,10 +77,10 @@ def test_the_version_follows_from_the_weights(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     small_network(monkeypatch, tmp_path / "weights.pth")
-    version = EfficientNetVectors(batch_size=2).version
-    assert EfficientNetVectors(batch_size=1).version == version
+    version = EfficientNetEmbedder(batch_size=2).version
+    assert EfficientNetEmbedder(batch_size=1).version == version
     torch.save({}, tmp_path / "weights.pth")
-    assert EfficientNetVectors(batch_size=2).version != version
+    assert EfficientNetEmbedder(batch_size=2).version != version
 
 
 @pytest.mark.skipif(
@@ -88,7 +88,7 @@ def test_the_version_follows_from_the_weights(
     reason="EfficientNet-Lite2 is not installed",
 )
 def test_the_real_network_knows_a_picture_again() -> None:
-    embedder = EfficientNetVectors(batch_size=3)
+    embedder = EfficientNetEmbedder(batch_size=3)
     seen = [Image.new("RGB", (64, 48), colour) for colour in ("red", "white")]
     vectors = embedder([*seen, seen[0].resize((128, 96))])
     assert vectors.shape == (3, 1280)
@@ -99,7 +99,7 @@ def test_missing_packages_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(ValueError, match=r"pip install 'repic\[efficientnet\]'"):
-        EfficientNetVectors(batch_size=1)
+        EfficientNetEmbedder(batch_size=1)
     with pytest.raises(ValueError, match=r"AGPL-3\.0\); pip install 'repic\[yolo\]'"):
         YoloWorldRegions(weights="x.pt", confidence=0.1, kinds=None)
 

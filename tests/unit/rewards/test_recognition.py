@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rewards.recognition import RecognitionReward, ground_truth_entities
+from repic.detectors.annotations import ground_truth_entities
+from repic.rewards.recognition import RecognitionReward
 from repic.types import Example, Reference
 
 NAMES = ["<a>", "<b>", "<c>", "<d>", "<e>", "<f>", "<g>"]

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from repic.detectors.annotations import ground_truth_entities
 from repic.rewards.binding import BindingReward
 from repic.rewards.quality import QualityReward
-from repic.rewards.recognition import RecognitionReward, ground_truth_entities
+from repic.rewards.recognition import RecognitionReward
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Mention, Reference, Rollout, Scene
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from PIL import Image
 
-from repic.models.detection import ZeroShotModel, as_query, find_detector
+from repic.detectors.open_vocabulary import ZeroShotModel, as_query, find_detector
 from repic.models.directory import fingerprint, is_on_hub
 from repic.types import Box
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, pipeline
 
-from repic.models.detection import OpenVocabularyDetector, as_query
+from repic.detectors.open_vocabulary import OpenVocabularyDetector, as_query
 from repic.rewards.recognition import RecognitionReward
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Box, Example, Reference

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from repic.models.detection import ZeroShotModel
-from repic.models.detector_regions import OpenVocabularyRegions
+from repic.detectors.open_vocabulary import ZeroShotModel
+from repic.retrieval.open_vocabulary import OpenVocabularyRegions
 from tests.tiny import Noise
 from tests.tiny_detectors import build_detector
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.detectors.annotations import TextEntities
 from repic.parsing import mentions_name
-from repic.rewards.detectors import TextEntities
 from repic.rewards.recognition import RecognitionReward
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Reference

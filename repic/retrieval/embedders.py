@@ -6,7 +6,6 @@ or the version is asked for; a directory that is not there is refused at once.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import (
     CLIPModel,
 )
 
+from repic.detectors.open_vocabulary import choose_device
 from repic.models.directory import find_model, is_on_hub
 from repic.models.local import lacking
 from repic.models.policy import is_language
@@ -33,7 +33,7 @@ _POOLING = ("mean", "max")
 _LAYERS = ("tower", "projector")
 
 
-class TowerVectors:
+class VisionTowerEmbedder:
     """What a vision-language model's tower sees of a picture, pooled over its places.
 
     Args:
@@ -102,7 +102,7 @@ class TowerVectors:
         return model.eval().to(choose_device(self.device)), processor
 
 
-class ClipVectors:
+class ClipEmbedder:
     """CLIP's image embeddings (https://arxiv.org/abs/2103.00020), as RAP and RePIC retrieve by.
 
     Args:
@@ -144,14 +144,6 @@ class ClipVectors:
             first_line = str(error).strip().splitlines()[0]
             raise ValueError(f"{KEY}: {self.path} cannot be loaded ({first_line})") from error
         return model.eval().to(choose_device(self.device)), processor
-
-
-def choose_device(device: str) -> torch.device:
-    """Return a device; "auto" is this process's GPU where there is one."""
-    if device == "auto":
-        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        device = own if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 def hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:

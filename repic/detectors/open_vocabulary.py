@@ -121,10 +121,7 @@ class ZeroShotModel:
         folder, kind = find_detector(path, key=key)
         model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
         self.reads_several = kind in _SEVERAL
-        if device == "auto":
-            own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-            device = own if torch.cuda.is_available() else "cpu"
-        self.model = model.eval().to(device)
+        self.model = model.eval().to(choose_device(device))
         self.processor: Any = AutoProcessor.from_pretrained(folder)
 
     def look(self, picture: Image.Image, queries: Sequence[str]) -> list[Detection]:
@@ -179,6 +176,14 @@ class ZeroShotModel:
         corners = found["boxes"].cpu()
         inside = corners.clamp(torch.zeros(4), torch.tensor([*picture.size, *picture.size]))
         return found["scores"].cpu(), inside
+
+
+def choose_device(device: str) -> torch.device:
+    """Return a device; "auto" is this process's GPU where there is one."""
+    if device == "auto":
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = own if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
 def find_detector(path: str, *, key: str = KEY) -> tuple[Path, str]:

@@ -17,7 +17,7 @@ from transformers import (
     CLIPModel,
 )
 
-from repic.models.picture_vectors import ClipVectors, TowerVectors
+from repic.retrieval.embedders import ClipEmbedder, VisionTowerEmbedder
 from tests.tiny import Noise, build_llava, build_qwen
 
 PICTURES = [Noise(i, 20 + 9 * i, 30).load() for i in range(5)]
@@ -48,9 +48,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_clip(tmp_path_factory.mktemp("clip"))
 
 
-def tower(path: Path, **changes: Any) -> TowerVectors:
+def tower(path: Path, **changes: Any) -> VisionTowerEmbedder:
     plain = {"layer": "tower", "pooling": "mean", "side": 28, "batch_size": 2, "device": "cpu"}
-    return TowerVectors(path=str(path), **{**plain, **changes})
+    return VisionTowerEmbedder(path=str(path), **{**plain, **changes})
 
 
 @cache
@@ -110,7 +110,7 @@ def test_a_tower_s_version_follows_from_what_sees_alone(tmp_path: Path) -> None:
 
 
 def test_clip_s_vectors_are_its_image_features(clip: Path) -> None:
-    embedder = ClipVectors(path=str(clip), batch_size=2, device="cpu")
+    embedder = ClipEmbedder(path=str(clip), batch_size=2, device="cpu")
     model: Any = CLIPModel.from_pretrained(clip).eval()
     processor: Any = AutoImageProcessor.from_pretrained(clip, backend="pil")
     for vector, picture in zip(embedder(PICTURES), PICTURES, strict=True):
@@ -121,12 +121,12 @@ def test_clip_s_vectors_are_its_image_features(clip: Path) -> None:
 
 
 def test_clip_s_version_follows_from_the_half_that_looks(clip: Path, tmp_path: Path) -> None:
-    version = ClipVectors(path=str(clip), batch_size=2, device="cpu").version
+    version = ClipEmbedder(path=str(clip), batch_size=2, device="cpu").version
     found = {}
     for part in ("visual_projection", "text_projection"):
         (tmp_path / part).mkdir()
         change_weight(clip, tmp_path / part, part)
-        found[part] = ClipVectors(path=str(tmp_path / part), batch_size=1, device="cpu").version
+        found[part] = ClipEmbedder(path=str(tmp_path / part), batch_size=1, device="cpu").version
     assert found["text_projection"] == version
     assert found["visual_projection"] != version
 
@@ -136,9 +136,9 @@ def test_bad_settings_are_refused_at_once(tmp_path: Path, clip: Path) -> None:
     with pytest.raises(ValueError, match=f"{key}path: there is no directory"):
         tower(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=f"{key}path: there is no directory"):
-        ClipVectors(path=str(tmp_path / "nowhere"), batch_size=1, device="cpu")
+        ClipEmbedder(path=str(tmp_path / "nowhere"), batch_size=1, device="cpu")
     with pytest.raises(ValueError, match=f"{key}path: .* has no config.json"):
-        ClipVectors(path=str(tmp_path), batch_size=1, device="cpu")
+        ClipEmbedder(path=str(tmp_path), batch_size=1, device="cpu")
     for change in ({"layer": "head"}, {"pooling": "sum"}, {"side": 0}):
         with pytest.raises(ValueError, match=key + next(iter(change))):
             tower(clip, **change)
@@ -148,4 +148,4 @@ def test_a_clip_that_is_no_clip_is_told_by_its_key(tmp_path: Path) -> None:
     folder = build_clip(tmp_path)
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ValueError, match=r"retrieval\.embedder\.path: .* cannot be loaded"):
-        ClipVectors(path=str(folder), batch_size=1, device="cpu")(PICTURES)
+        ClipEmbedder(path=str(folder), batch_size=1, device="cpu")(PICTURES)

@@ -1,8 +1,8 @@
-"""Who is in the picture, read from the example's reference answers.
+"""Who is in the picture, as the data says: by its list, or by its reference answers.
 
-For data whose captions were written by people who knew the names, but where nobody listed who is
-there (``Example.present``). ``models.detection`` looks at the picture instead, and
-``recognition.ground_truth_entities`` believes the list.
+``ground_truth_entities`` believes the list (``Example.present``). ``TextEntities`` is for data
+whose captions were written by people who knew the names, but where nobody listed who is there.
+``open_vocabulary`` looks at the picture instead.
 """
 
 import re
@@ -10,6 +10,11 @@ from collections.abc import Collection, Mapping
 
 from repic.parsing import find_names
 from repic.types import Example
+
+
+def ground_truth_entities(example: Example) -> frozenset[str]:
+    """The names truly in the picture, where the example knows them: a perfect detector."""
+    return frozenset(example.present)
 
 
 class TextEntities:
