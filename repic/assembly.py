@@ -35,9 +35,9 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     import pytorch_lightning as pl
     import torch
 
+    from repic import distributed
     from repic.models.directory import fingerprint
-    from repic.phases import distributed
-    from repic.phases.context import Context, Stage
+    from repic.phases.context import Context, TrainedModel
 
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
@@ -70,14 +70,14 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         loggers=[make(cfg.logger)(save_dir=folder)] if distributed.rank() == 0 else [],
         device=device,
         num_workers=cfg.trainer.num_workers,
-        validate=lambda policy: validation.of_policy(policy, context),
+        validate=lambda policy: validation.validate(policy, context),
         settings={**plain, "sampling": sampling, "sft": sft},
     )
     # What a run starts from is its base model; what it only judges may be anybody's.
     called = "model" if "model" in cfg.method.evaluated else "base"
     needs_base = called in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
     path = str(cfg.model.path)
-    base = Stage(called, path, fingerprint(path), None, 0.0) if needs_base else None
+    base = TrainedModel(called, path, fingerprint(path), None, 0.0) if needs_base else None
     return {
         "context": context,
         "base": base,

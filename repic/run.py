@@ -71,7 +71,8 @@ def run(
     Returns:
         The run's folder.
     """
-    from repic.phases import distributed, store, summary
+    from repic import distributed
+    from repic.phases import store, summary
 
     distributed.start(cfg.trainer.options.accelerator)
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
@@ -137,7 +138,8 @@ def run_phases(
         resolved: the configuration as plain values.
         record: what the summary says of the run beside its results.
     """
-    from repic.phases import distributed, loggers, pipeline
+    from repic import distributed
+    from repic.phases import loggers, pipeline
 
     parts = assemble(cfg, folder, resolved)
     context = parts["context"]

@@ -117,7 +117,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Cast:
+class SceneIdentities:
     """Who an example is about, for albums that several examples share; see ``repic.retrieval``.
 
     ``references`` are the example's, with a picture of everybody of whom there is one, withheld or

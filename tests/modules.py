@@ -12,7 +12,7 @@ import torch
 from repic.data.module import ExampleModule, IterationBatches
 from repic.models.engine.plain import PlainEngine
 from repic.phases.grpo import GrpoModule
-from repic.phases.guards import WATCHED, Guards
+from repic.phases.guards import GUARD_SPECS, Guards
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
 from repic.rl.kl_control import KlControl
@@ -24,7 +24,7 @@ from tests.tiny import Noise, example, load
 TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
 FIXED_KL = KlControl(in_reward=False, target=None, gain=0.1, refresh_every=0)
 NO_LIMIT = {"limit": None, "patience": 1, "action": "stop"}
-NO_GUARDS = Guards(**dict.fromkeys(WATCHED, NO_LIMIT), cool_lr=0.5, cool_kl=2.0)
+NO_GUARDS = Guards(**dict.fromkeys(GUARD_SPECS, NO_LIMIT), cool_lr=0.5, cool_kl=2.0)
 SGD = partial(torch.optim.SGD, lr=0.5)
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from repic.assembly import make
 from repic.bench.turns import MarkingRubric, Turns
 from repic.data.module import ExampleModule, Examples, IterationBatches
-from repic.phases.stages import GrpoPhase
+from repic.phases.grpo_phase import GrpoPhase
 from repic.phases.train import fit
 
 

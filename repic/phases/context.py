@@ -13,7 +13,7 @@ from repic.data.module import Examples
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainedModel:
     """A model that a phase has made, or that a run starts from.
 
     Attributes:

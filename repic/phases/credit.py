@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repic.phases import distributed
-from repic.rl.components import component_diagnostics, summands
+from repic import distributed
+from repic.rl.components import advantage_components, component_diagnostics
 from repic.rl.conditions import condition_diagnostics, conditioned_rewards, read_conditions
 from repic.rl.kl import ESTIMATORS
 from repic.types import Rollout
@@ -63,7 +63,7 @@ class Credit:
             self.weights,
             self.names,
             advantages=advantages,
-            parts=self._with_all_ranks(summands(function)),
+            parts=self._with_all_ranks(advantage_components(function)),
         )
 
 

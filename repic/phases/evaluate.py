@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from repic import distributed
+from repic.captioners.kept import Caption, Captioner, kept_captions
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.metrics.protocols import protocol_cells
-from repic.phases import distributed, store
-from repic.phases.answers import Answer, Writer, kept_answers
-from repic.phases.context import Context, Stage
+from repic.phases import store
+from repic.phases.context import Context, TrainedModel
 from repic.types import Example, Prediction, Rollout
 
 log = logging.getLogger(__name__)
@@ -25,21 +26,21 @@ TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
 
 def sample_texts(
     policy: Any, engine: Any, examples: Sequence[Example], *, batch_size: int, sampling: Any
-) -> list[Answer]:
-    """Answer in batches, one answer an example; ranks share the examples out."""
+) -> list[Caption]:
+    """Caption in batches, one answer an example; ranks share the examples out."""
     rank, ranks = distributed.rank(), distributed.world_size()
     mine = list(examples[rank::ranks])
     answers = []
     for first in range(0, len(mine), batch_size):
         batch = mine[first : first + batch_size]
         rollouts = engine.sample(policy, batch, group_size=1, sampling=sampling, seed=0)
-        answers += [Answer(r.text, r.finished, tuple(r.completion_ids.tolist())) for r in rollouts]
+        answers += [Caption(r.text, r.finished, tuple(r.completion_ids.tolist())) for r in rollouts]
     return distributed.gather(answers)
 
 
-def name_everybody(examples: Sequence[Example]) -> list[Answer]:
+def name_everybody(examples: Sequence[Example]) -> list[Caption]:
     """A policy without eyes: says every name of the prompt, whoever is there."""
-    return [Answer(f"Here are {', '.join(example.pool)}.", True) for example in examples]
+    return [Caption(f"Here are {', '.join(example.pool)}.", True) for example in examples]
 
 
 def evaluated_examples(
@@ -120,7 +121,7 @@ class Evaluation:
             log.info("data.%s: examples by number of concepts: %s", self.split, there)
         # A reward may find only now that it lacks something; better than after training.
         first = next(examples[0] for examples in sets.values() if len(examples))
-        self.reward_parts([first], [Answer("", True)])
+        self.reward_parts([first], [Caption("", True)])
 
     def dataset(self, context: Context, count: int, **drawn: float) -> Examples:
         """The examples of one number of concepts; of real photos there may be few, or none.
@@ -155,7 +156,7 @@ class Evaluation:
             chosen = self.retrieval.choose(dataset, folder=folder)
         return distributed.from_main(chosen)
 
-    def of_policy(self, policy: Any, context: Context) -> dict[str, float]:
+    def validate(self, policy: Any, context: Context) -> dict[str, float]:
         """Score a policy during training: ``{"3/accuracy": ...}``, nothing is kept."""
         predictions = []
         for count in self.metrics.counts:
@@ -169,7 +170,7 @@ class Evaluation:
             if isinstance(value, float)  # the intervals are for the tables
         }
 
-    def of_stage(self, stage: Stage, context: Context) -> tuple[list[Prediction], Scores]:
+    def evaluate(self, stage: TrainedModel, context: Context) -> tuple[list[Prediction], Scores]:
         """Caption and score every number of concepts with a stage's model.
 
         Captions are kept in the cache under the model's fingerprint, so that runs which share
@@ -186,7 +187,7 @@ class Evaluation:
             if self.retrieval is not None and examples:
                 which.append(self.chosen(context, count).version)
             key = store.key_of([stage.fingerprint, settings, which])
-            answers = kept_answers(
+            answers = kept_captions(
                 context.cache / "captions" / f"{key}.jsonl",
                 examples,
                 write,
@@ -222,7 +223,7 @@ class Evaluation:
             "metrics.tokenizer": self.metrics.scorer.tokenizer,
         }
 
-    def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Answer]:
+    def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Caption]:
         """Caption with a policy."""
         return sample_texts(
             policy,
@@ -232,13 +233,13 @@ class Evaluation:
             sampling=self.sampling,
         )
 
-    def writer(self, stage: Stage, context: Context) -> Writer:
+    def writer(self, stage: TrainedModel, context: Context) -> Captioner:
         """Something that answers; the model is loaded when the first answer is wanted."""
         if stage.phase in WRITERS_WITHOUT_MODEL:
             return WRITERS_WITHOUT_MODEL[stage.phase]
         policy = None
 
-        def write(examples: Sequence[Example]) -> list[Answer]:
+        def write(examples: Sequence[Example]) -> list[Caption]:
             nonlocal policy
             policy = policy or context.load_policy(path=stage.checkpoint).to(context.device)
             return self.sample(policy, context, examples)
@@ -249,7 +250,7 @@ class Evaluation:
         self,
         phase: str,
         examples: Sequence[Example],
-        answers: Sequence[Answer],
+        answers: Sequence[Caption],
         context: Context,
     ) -> list[Prediction]:
         """Join captions with what they answer and, if there is a rubric, what it says."""
@@ -275,7 +276,7 @@ class Evaluation:
         ]
 
     def reward_parts(
-        self, examples: Sequence[Example], answers: Sequence[Answer]
+        self, examples: Sequence[Example], answers: Sequence[Caption]
     ) -> list[dict[str, float | None]]:
         """Raw reward components of each caption; None where one does not apply."""
         if self.rubric is None:

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from repic import distributed
 from repic.models.engine.checks import check_engine
-from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
-from repic.phases.guards import Guards, RunStopped, Watch
-from repic.phases.monitor import Watcher
+from repic.phases.guards import Guards, GuardState, RunStopped
+from repic.phases.monitor import IterationListener
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
-from repic.phases.resampling import Draw, Spare, draw_with_signal
+from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.phases.work import enough_memory, work_done
 from repic.rl.aggregation import token_weights
 from repic.rl.diagnostics import group_diagnostics, has_signal
@@ -40,7 +40,7 @@ from repic.types import Example, Rollout
 
 
 @dataclass
-class Portion:
+class MicroBatch:
     """Rollouts that go through the model together, with what later updates need again."""
 
     rollouts: list[Rollout]
@@ -92,7 +92,7 @@ class GrpoModule(pl.LightningModule):
         kl_coef: float,
         kl_control: KlControl,
         guards: Guards,
-        spare: Spare | None,
+        spare: ReplacementPrompts | None,
         optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
         schedule: Callable[[int, int], float],
         sampling: Any,
@@ -102,7 +102,7 @@ class GrpoModule(pl.LightningModule):
         micro_batch_tokens: int,
         grad_clip: float,
         seed: int,
-        monitor: Watcher,
+        monitor: IterationListener,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -110,7 +110,7 @@ class GrpoModule(pl.LightningModule):
         self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
         self.mask_truncated, self.spare = mask_truncated, spare
         self.kl_estimator, self.kl_coef, self.kl_control = kl_estimator, kl_coef, kl_control
-        self.watch = Watch(guards)
+        self.watch = GuardState(guards)
         self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
         self.sampling, self.group_size, self.seed = sampling, group_size, seed
         self.iterations, self.num_updates = iterations, num_updates
@@ -131,7 +131,7 @@ class GrpoModule(pl.LightningModule):
         credit, conditions = self.credit(draw, portions)
         referred = time.perf_counter()
         advantages = credit.advantages(self.advantages)
-        hand_out(advantages.flatten().to(self.device), portions)
+        scatter_advantages(advantages.flatten().to(self.device), portions)
         credited = time.perf_counter()
         if not self.is_checked:  # once in a process: a resumed run is checked again
             check_engine(self.engine, self.policy, draw.groups)
@@ -185,7 +185,7 @@ class GrpoModule(pl.LightningModule):
         if every and self.iteration and self.iteration % every == 0:
             self.policy.freeze_reference()
 
-    def draw(self, examples: list[Example]) -> tuple[Draw, dict[str, float]]:
+    def draw(self, examples: list[Example]) -> tuple[ScoredGroups, dict[str, float]]:
         """Sample and score groups, with others in place of those without signal if so asked."""
         draw = self.sample(examples)
         if self.spare is None:
@@ -195,9 +195,9 @@ class GrpoModule(pl.LightningModule):
             credit = Credit(self.rubric.names, rewards, self.rubric.weights)
             return has_signal(credit.conditioned(self.rubric.conditions)[0].rewards, credit.weights)
 
-        return draw_with_signal(draw, self.sample, is_lively, self.spare, self.iteration)
+        return dynamic_sampling(draw, self.sample, is_lively, self.spare, self.iteration)
 
-    def sample(self, examples: list[Example], attempt: int = 0) -> Draw:
+    def sample(self, examples: list[Example], attempt: int = 0) -> ScoredGroups:
         """Sample a group for each prompt, and score it."""
         begun = time.perf_counter()
         with enough_memory("sampling", "lower phase.grpo.prompts", self.monitor):
@@ -213,7 +213,7 @@ class GrpoModule(pl.LightningModule):
         reference = self.reference_of(rollouts) if self.rubric.needs_reference else None
         referred = time.perf_counter()
         scored = self.rubric.score(rollouts, reference)
-        return Draw(
+        return ScoredGroups(
             groups,
             scored.values.view(len(groups), self.group_size, -1),
             rollout_s=sampled - begun,
@@ -223,7 +223,9 @@ class GrpoModule(pl.LightningModule):
             ref_logprobs=reference,
         )
 
-    def credit(self, draw: Draw, portions: list[Portion]) -> tuple[Credit, dict[str, float]]:
+    def credit(
+        self, draw: ScoredGroups, portions: list[MicroBatch]
+    ) -> tuple[Credit, dict[str, float]]:
         """Return what the advantages are made of, and what to log of its conditions."""
         credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
         credit, numbers = credit.conditioned(self.rubric.conditions)
@@ -239,14 +241,14 @@ class GrpoModule(pl.LightningModule):
 
     def portions(
         self, rollouts: Sequence[Rollout], ref_logprobs: Sequence[Tensor] | None = None
-    ) -> list[Portion]:
+    ) -> list[MicroBatch]:
         """Cut an iteration into what fits through the model at once.
 
         Args:
             ref_logprobs: of each rollout's tokens [T], where they are known already.
         """
         spans = self.engine.split(self.policy, rollouts, max_tokens=self.micro_batch_tokens)
-        portions = [Portion(list(rollouts[span])) for span in spans]
+        portions = [MicroBatch(list(rollouts[span])) for span in spans]
         for span, portion in zip(spans, portions, strict=True):
             if ref_logprobs is not None:
                 rows = list(ref_logprobs[span])
@@ -263,7 +265,7 @@ class GrpoModule(pl.LightningModule):
             rows += [row[: len(rollout.completion_ids)] for row, rollout in pairs]
         return tuple(rows)
 
-    def rollout_kls(self, portions: Sequence[Portion]) -> Tensor:
+    def rollout_kls(self, portions: Sequence[MicroBatch]) -> Tensor:
         """Each rollout's KL from the reference, whose log-probabilities the portions keep."""
         kls = []
         for portion in portions:
@@ -272,7 +274,7 @@ class GrpoModule(pl.LightningModule):
             kls.append(rollout_kl(portion.rollouts, reference, estimator=self.kl_estimator))
         return torch.cat(kls)
 
-    def reference_logprobs(self, portion: Portion) -> Tensor:
+    def reference_logprobs(self, portion: MicroBatch) -> Tensor:
         """The reference's log-probabilities of a portion [N, T], computed once."""
         reference = portion.ref_logprobs
         if reference is None:
@@ -284,7 +286,7 @@ class GrpoModule(pl.LightningModule):
         """Whether a rollout is part of the loss."""
         return rollout.finished or not self.mask_truncated
 
-    def update(self, portions: list[Portion]) -> dict[str, float]:
+    def update(self, portions: list[MicroBatch]) -> dict[str, float]:
         """Take ``num_updates`` optimizer steps on one iteration's rollouts.
 
         Returns:
@@ -336,7 +338,7 @@ class GrpoModule(pl.LightningModule):
         }
 
     def loss(
-        self, portion: Portion, num_tokens: int, num_sequences: int, num_sampled: int
+        self, portion: MicroBatch, num_tokens: int, num_sequences: int, num_sampled: int
     ) -> tuple[Tensor, dict[str, float]]:
         """A portion's share of the iteration's loss, and of the numbers to log."""
         tokens = self.engine.logprobs(self.policy, portion.rollouts, entropy=True)
@@ -370,7 +372,9 @@ class GrpoModule(pl.LightningModule):
         }
         return loss, parts
 
-    def enough_memory(self, portion: Portion, name: str) -> contextlib.AbstractContextManager[None]:
+    def enough_memory(
+        self, portion: MicroBatch, name: str
+    ) -> contextlib.AbstractContextManager[None]:
         """Explain what to lower if a portion's update does not fit into memory."""
         tokens = sum(len(rollout.completion_ids) for rollout in portion.rollouts)
         return enough_memory(
@@ -431,7 +435,7 @@ def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout
     return groups
 
 
-def hand_out(advantages: Tensor, portions: Sequence[Portion]) -> None:
+def scatter_advantages(advantages: Tensor, portions: Sequence[MicroBatch]) -> None:
     """Give every portion its rollouts' advantages [N]."""
     sizes = [len(portion.rollouts) for portion in portions]
     for portion, part in zip(portions, advantages.split(sizes), strict=True):

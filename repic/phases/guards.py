@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from repic.phases import distributed
+from repic import distributed
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class RunStopped(ValueError):
     """A guard has ended a run; says why, and how to go on."""
 
 
-class Watched(NamedTuple):
+class GuardSpec(NamedTuple):
     """What a guard looks at.
 
     Attributes:
@@ -40,36 +40,36 @@ class Watched(NamedTuple):
     mend: str
 
 
-WATCHED = {
-    "max_kl": Watched(
+GUARD_SPECS = {
+    "max_kl": GuardSpec(
         "grpo/kl",
         "the KL from the reference",
         " nats per token",
         1,
         "a higher kl.coef or a lower phase.grpo.optimizer.lr",
     ),
-    "max_length": Watched(
+    "max_length": GuardSpec(
         "grpo/length",
         "the mean length of captions",
         " tokens",
         1,
         "a reward that does not pay for length",
     ),
-    "min_entropy": Watched(
+    "min_entropy": GuardSpec(
         "grpo/entropy",
         "the policy's entropy",
         " nats per token",
         -1,
         "a higher kl.coef or a lower phase.grpo.optimizer.lr",
     ),
-    "max_skipped_frac": Watched(
+    "max_skipped_frac": GuardSpec(
         "grpo/skipped_frac",
         "the share of updates without a finite loss and gradient",
         "",
         1,
         "a lower phase.grpo.optimizer.lr, or model.dtype=float32",
     ),
-    "max_failed_frac": Watched(
+    "max_failed_frac": GuardSpec(
         "grpo/failed_frac/",
         "the share of captions that could not be judged",
         "",
@@ -106,7 +106,7 @@ class Guards:
     cool_kl: float
 
     def __post_init__(self) -> None:
-        for name in WATCHED:
+        for name in GUARD_SPECS:
             _check(name, getattr(self, name))
         if not 0 < self.cool_lr <= 1:
             raise ValueError(f"{KEY}.cool_lr: {self.cool_lr!r} is not above 0 and at most 1")
@@ -116,7 +116,7 @@ class Guards:
     def active(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Names and settings of the guards that have a limit."""
         for field in fields(self):
-            if field.name in WATCHED and getattr(self, field.name)["limit"] is not None:
+            if field.name in GUARD_SPECS and getattr(self, field.name)["limit"] is not None:
                 yield field.name, getattr(self, field.name)
 
     @property
@@ -144,7 +144,7 @@ def _check(name: str, guard: Mapping[str, Any]) -> None:
         raise ValueError(f"{KEY}.{name}.action: {action!r} is neither {STOP} nor {COOL}")
 
 
-class Watch:
+class GuardState:
     """Counts how long each guard's number has been past its limit, and what came of it.
 
     Attributes:
@@ -154,7 +154,7 @@ class Watch:
 
     def __init__(self, guards: Guards) -> None:
         self.guards = guards
-        self.counts = dict.fromkeys(WATCHED, 0)
+        self.counts = dict.fromkeys(GUARD_SPECS, 0)
         self.lr_factor, self.num_cooled = 1.0, 0
 
     def look(self, metrics: Mapping[str, float]) -> tuple[float, str | None]:
@@ -169,14 +169,14 @@ class Watch:
             What to multiply the KL coefficient by, and why to stop, if a guard says so.
         """
         named = {k if "/" in k else f"grpo/{k}": v for k, v in metrics.items()}
-        starts = tuple(watched.metric for watched in WATCHED.values())
+        starts = tuple(watched.metric for watched in GUARD_SPECS.values())
         means = distributed.mean({k: v for k, v in named.items() if k.startswith(starts)})
         told = {STOP: [], COOL: []}
         for name, guard in self.guards.active():
-            metric, value = worst(WATCHED[name], means)
+            metric, value = worst(GUARD_SPECS[name], means)
             if math.isnan(value):
                 continue  # says nothing; max_skipped_frac sees to what is not finite
-            is_past = WATCHED[name].side * (value - guard["limit"]) > 0
+            is_past = GUARD_SPECS[name].side * (value - guard["limit"]) > 0
             self.counts[name] = self.counts[name] + 1 if is_past else 0
             if self.counts[name] == guard["patience"]:
                 self.counts[name] = 0
@@ -210,7 +210,7 @@ class Watch:
         self.lr_factor, self.num_cooled = state["lr_factor"], state["num_cooled"]
 
 
-def worst(watched: Watched, metrics: Mapping[str, float]) -> tuple[str, float]:
+def worst(watched: GuardSpec, metrics: Mapping[str, float]) -> tuple[str, float]:
     """The watched number that is farthest to the wrong side, and its key; NaN without one.
 
     A component that never fails has no share of failures, so an absent one is 0.
@@ -224,7 +224,7 @@ def worst(watched: Watched, metrics: Mapping[str, float]) -> tuple[str, float]:
 
 def reason(name: str, metric: str, value: float, guard: Mapping[str, Any]) -> str:
     """Which number passed which limit, and what may help."""
-    watched = WATCHED[name]
+    watched = GUARD_SPECS[name]
     component = metric.removeprefix(watched.metric)
     what = f"{watched.name} ({component})" if component else watched.name
     beyond = "above" if watched.side > 0 else "below"

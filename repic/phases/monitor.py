@@ -10,9 +10,10 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from repic.phases import distributed, store
+from repic import distributed
+from repic.phases import store
 from repic.phases.loggers import JsonlLogger
-from repic.phases.progress import ProgressLine
+from repic.progress import ProgressLine
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
-class Watcher(Protocol):
+class IterationListener(Protocol):
     """What a phase's module tells about its iterations; a ``Monitor``, or a test's stand-in."""
 
     saved: int  # the iteration that an interrupted phase goes on after

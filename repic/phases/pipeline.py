@@ -5,8 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repic.phases import distributed, store
-from repic.phases.context import Context, Stage
+from repic import distributed
+from repic.phases import store
+from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import (
     WRITERS_WITHOUT_MODEL,
     Evaluation,
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 def run_method(
     context: Context,
     *,
-    base: Stage | None,
+    base: TrainedModel | None,
     phases: Mapping[str, Any],
     evaluated: Sequence[str],
     evaluation: Evaluation,
@@ -46,17 +47,17 @@ def run_method(
     for part in (*phases.values(), evaluation):
         part.check(context)
     stages = {} if base is None else {base.phase: base}
-    stage = base or Stage("nothing", "", "", None, 0.0)
+    stage = base or TrainedModel("nothing", "", "", None, 0.0)
     for name, phase in phases.items():
         stage = phase.run(context, stage)
         stages[name] = stage
     for name in WRITERS_WITHOUT_MODEL:
-        stages[name] = Stage(name, "", name, None, 0.0)
+        stages[name] = TrainedModel(name, "", name, None, 0.0)
     predictions: list[Prediction] = []
     scores: dict[str, Scores] = {}
     for name in evaluated:
         if name in stages:
-            rows, scores[name] = evaluation.of_stage(stages[name], context)
+            rows, scores[name] = evaluation.evaluate(stages[name], context)
             predictions += rows
     if distributed.rank() == 0:
         store.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))

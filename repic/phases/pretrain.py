@@ -7,18 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from repic import distributed
 from repic.data.module import Examples
-from repic.phases import distributed, store
-from repic.phases.context import Context, Stage
+from repic.phases import store
+from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import sample_texts
 from repic.phases.randomness import stream_seed
-from repic.phases.stages import Imitation
+from repic.phases.sft import SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretraining(Imitation):
+class Pretraining(SupervisedPhase):
     """What both phases have in common.
 
     Attributes:
@@ -34,8 +35,8 @@ class Pretraining(Imitation):
         self.dataset(split="train", size=1, seed=0)
 
     def train_on(
-        self, phase: str, context: Context, start: Stage, *, validate: Any, **options: Any
-    ) -> Stage:
+        self, phase: str, context: Context, start: TrainedModel, *, validate: Any, **options: Any
+    ) -> TrainedModel:
         """Run ``fit`` on as many examples as there are to see."""
         seed = stream_seed(context.seed, phase)
         return self.fit(
@@ -69,14 +70,14 @@ class VisionPhase(Pretraining):
     slots: Mapping[str, Sequence[str]]
     unspoken: Sequence[str]
 
-    def run(self, context: Context, start: Stage) -> Stage:
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         scratch = context.folder / "checkpoints" / "random"
         seed = stream_seed(context.seed, "random weights")
         if distributed.rank() == 0 and not store.is_done(scratch):
             store.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
             store.mark_done(scratch, {"seed": seed})
         distributed.barrier()
-        random_weights = Stage(
+        random_weights = TrainedModel(
             phase="random",
             checkpoint=str(scratch),
             fingerprint=context.fingerprint(str(scratch)),
@@ -122,7 +123,7 @@ class PracticePhase(Pretraining):
     grade: Callable[[Example, str], Mapping[str, float]]
     sampling: Any
 
-    def run(self, context: Context, start: Stage) -> Stage:
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         validate = partial(self.validate, context=context)
         return self.train_on("pretrain", context, start, validate=validate)
 

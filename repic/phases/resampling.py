@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from repic import distributed
 from repic.data.module import Examples, example_index
-from repic.phases import distributed
 from repic.types import Example, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spare:
+class ReplacementPrompts:
     """Prompts to fall back on.
 
     Which ones an iteration is given follows from its number, so a resumed run has the same.
@@ -45,7 +45,7 @@ class Spare:
 
 
 @dataclass(frozen=True)
-class Draw:
+class ScoredGroups:
     """Groups of rollouts with their raw components, and how long they took.
 
     Attributes:
@@ -71,7 +71,7 @@ class Draw:
     def rollouts(self) -> list[Rollout]:
         return [rollout for group in self.groups for rollout in group]
 
-    def replaced(self, places: Sequence[int], fresh: "Draw") -> "Draw":
+    def replaced(self, places: Sequence[int], fresh: "ScoredGroups") -> "ScoredGroups":
         """Put other groups in some places."""
         groups, rewards = list(self.groups), self.rewards.clone()
         scores = list(self.ref_logprobs or ())
@@ -81,7 +81,7 @@ class Draw:
             if fresh.ref_logprobs is not None:
                 new = fresh.ref_logprobs[number * size : (number + 1) * size]
                 scores[place * size : (place + 1) * size] = new
-        return Draw(
+        return ScoredGroups(
             groups,
             rewards,
             self.rollout_s + fresh.rollout_s,
@@ -93,13 +93,13 @@ class Draw:
         )
 
 
-def draw_with_signal(
-    draw: Draw,
-    again: Callable[[list[Example], int], Draw],
+def dynamic_sampling(
+    draw: ScoredGroups,
+    again: Callable[[list[Example], int], ScoredGroups],
     has_signal: Callable[[Tensor], Tensor],
-    spare: Spare,
+    spare: ReplacementPrompts,
     iteration: int,
-) -> tuple[Draw, dict[str, float]]:
+) -> tuple[ScoredGroups, dict[str, float]]:
     """Replace the groups that teach nothing, as often as allowed.
 
     Args:

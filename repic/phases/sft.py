@@ -3,17 +3,25 @@
 Also what pre-training does; only the examples differ.
 """
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from repic.phases import distributed
-from repic.phases.monitor import Watcher
+from repic import distributed
+from repic.data.module import Examples
+from repic.phases import store
+from repic.phases.context import Context, TrainedModel
+from repic.phases.monitor import IterationListener
 from repic.phases.optimization import clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
+from repic.phases.train import train
 from repic.types import Example
 
 
@@ -47,7 +55,7 @@ class SftModule(pl.LightningModule):
         micro_batches: int,
         grad_clip: float,
         seed: int,
-        monitor: Watcher,
+        monitor: IterationListener,
     ) -> None:
         super().__init__()
         self.policy, self.engine, self.monitor = policy, engine, monitor
@@ -110,3 +118,117 @@ class SftModule(pl.LightningModule):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.num_skipped = state["num_skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedPhase(ABC):
+    """What the supervised phases have in common.
+
+    Attributes:
+        iterations: optimizer steps.
+        batch_size: examples of an iteration, over all ranks.
+        micro_batch: examples in one forward pass at most, on each rank.
+        grad_clip: largest norm of the gradient.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+        optimizer, schedule: see ``SftModule``.
+    """
+
+    iterations: int
+    batch_size: int
+    micro_batch: int
+    grad_clip: float
+    checkpoint_every: int
+    val_every: int
+    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+    schedule: Callable[[int, int], float]
+
+    @abstractmethod
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
+        """Train from ``start``; what is finished already is not done again."""
+
+    @abstractmethod
+    def check(self, context: Context) -> None:
+        """Refuse impossible settings before anything is computed."""
+
+    def fit(
+        self,
+        phase: str,
+        context: Context,
+        start: TrainedModel,
+        folder: Path,
+        *,
+        metrics: Path,
+        dataset: Examples,
+        validate: Callable[[Any], Mapping[str, float]] | None,
+        module: Callable[..., SftModule] = SftModule,
+    ) -> TrainedModel:
+        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
+        share = max(self.batch_size // distributed.world_size(), 1)
+        micro_batch = min(self.micro_batch, share)
+        micro_batches = share // micro_batch
+        make_module = partial(
+            module,
+            engine=context.engine,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            iterations=self.iterations,
+            micro_batches=micro_batches,
+            grad_clip=self.grad_clip,
+            seed=context.seed,
+        )
+        return train(
+            phase,
+            context=context,
+            start=start,
+            folder=folder,
+            metrics=metrics,
+            dataset=dataset,
+            make_module=make_module,
+            iterations=self.iterations,
+            batch_size=self.batch_size,
+            micro_batch=micro_batch,
+            checkpoint_every=self.checkpoint_every,
+            val_every=self.val_every,
+            validate=validate,
+            trainer={"accumulate_grad_batches": micro_batches},
+            show={"loss": f"{phase}/loss"},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftPhase(SupervisedPhase):
+    """Teach captions of a few concepts; jobs with equal settings share the result.
+
+    Attributes:
+        counts: numbers of concepts in the training captions, a list or weights by count.
+    """
+
+    counts: Mapping[int, float] | Sequence[int]
+
+    def check(self, context: Context) -> None:
+        context.dataset(split="train", counts=self.counts, size=1, seed=0)
+
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
+        size = self.iterations * self.batch_size
+        seed = stream_seed(context.seed, "sft")
+        parts = ("data", "model", "engine", "sft")
+        settings = {part: context.settings[part] for part in parts}
+        key = store.key_of([settings, context.seed, start.fingerprint])
+        folder = context.cache / "sft" / key
+        metrics = folder.with_name(f"{key}.metrics.jsonl")
+        # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
+        with store.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
+            dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
+            stage = self.fit(
+                "sft",
+                context,
+                start,
+                folder,
+                metrics=metrics,
+                dataset=dataset,
+                validate=context.validate,
+            )
+        if distributed.rank() == 0:
+            store.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
+        return stage

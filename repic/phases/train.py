@@ -8,9 +8,10 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
+from repic import distributed
 from repic.data.module import ExampleModule, Examples, IterationBatches
-from repic.phases import distributed, store
-from repic.phases.context import Context, Stage
+from repic.phases import store
+from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
@@ -23,7 +24,7 @@ def train(
     phase: str,
     *,
     context: Context,
-    start: Stage,
+    start: TrainedModel,
     folder: Path,
     metrics: Path,
     dataset: Examples,
@@ -36,7 +37,7 @@ def train(
     trainer: Mapping[str, Any],
     validate: Callable[[Any], Mapping[str, float]] | None,
     show: Mapping[str, str],
-) -> Stage:
+) -> TrainedModel:
     """Train a policy from ``start`` and export it, or return what an earlier run has exported.
 
     Args:
@@ -59,7 +60,7 @@ def train(
     """
     if distributed.from_main(store.is_done(folder)):
         log.info("%s: already done, %s", phase, folder)
-        return Stage(**store.read_done(folder))
+        return TrainedModel(**store.read_done(folder))
     jsonl = JsonlLogger(metrics, phase)
     monitor = Monitor(
         phase,
@@ -87,7 +88,7 @@ def train(
         iterations=(module.iteration, iterations),
         rank=(distributed.rank(), ranks),
     )
-    clock = Clock(monitor, optimizer_state)
+    clock = LifecycleCallback(monitor, optimizer_state)
     if module.iteration < iterations:
         policy.train()
         examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
@@ -131,7 +132,7 @@ def fit(
         raise KeyboardInterrupt(saved) from None
 
 
-class Clock(Callback):
+class LifecycleCallback(Callback):
     """Start and stop what surrounds the iterations; restore the optimizer; save at a stop."""
 
     def __init__(self, monitor: Monitor, optimizer_state: dict[str, Any] | None) -> None:
@@ -154,12 +155,12 @@ class Clock(Callback):
 
 
 def export(
-    phase: str, context: Context, start: Stage, folder: Path, policy: Any, monitor: Monitor
-) -> Stage:
+    phase: str, context: Context, start: TrainedModel, folder: Path, policy: Any, monitor: Monitor
+) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     if distributed.rank() == 0:
         store.write_folder(folder, policy.export)
-        stage = Stage(
+        stage = TrainedModel(
             phase=phase,
             checkpoint=str(folder),
             fingerprint=context.fingerprint(str(folder)),
@@ -169,4 +170,4 @@ def export(
         store.mark_done(folder, stage.record())
         monitor.checkpoint.unlink(missing_ok=True)
     distributed.barrier()
-    return Stage(**store.read_done(folder))
+    return TrainedModel(**store.read_done(folder))

@@ -8,7 +8,7 @@ import torch
 
 from repic.models.costs import Training, Workload, peak_flops, step_costs, utilization
 from repic.models.engine.meter import peak_memory
-from repic.phases.monitor import Watcher
+from repic.phases.monitor import IterationListener
 from repic.types import Rollout
 
 
@@ -84,7 +84,7 @@ def model_flops(
 
 
 @contextlib.contextmanager
-def enough_memory(work: str, mend: str, monitor: Watcher) -> Iterator[None]:
+def enough_memory(work: str, mend: str, monitor: IterationListener) -> Iterator[None]:
     """Say what to lower if memory does not suffice for some work."""
     try:
         yield

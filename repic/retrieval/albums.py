@@ -7,8 +7,8 @@ with the album, or if somebody of the one, seen or introduced, is introduced by 
 two answers would be right, or a nameless stranger would have a name. So every album is full but
 perhaps the last few, and within an album a name means one being and a being has one name.
 
-A reference without a picture cannot be found. Where the dataset can draw it (``cast``), it is in
-the album with that picture; elsewhere it is left out, and the log says how many were.
+A reference without a picture cannot be found. Where the dataset can draw it (``identities``), it is
+in the album with that picture; elsewhere it is left out, and the log says how many were.
 """
 
 import logging
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from repic.types import Cast, Example, Reference
+from repic.types import Example, Reference, SceneIdentities
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ class HasDatabase(Protocol):
 
 
 @runtime_checkable
-class HasCast(Protocol):
+class HasIdentities(Protocol):
     """A dataset that knows who the beings of its i-th example are."""
 
-    def cast(self, index: int, /) -> Cast: ...
+    def identities(self, index: int, /) -> SceneIdentities: ...
 
 
 @dataclass
@@ -69,23 +69,23 @@ class Album:
     _introduced: set[str] = field(default_factory=set)
     _shown: set[str] = field(default_factory=set)
 
-    def fits(self, cast: Cast) -> bool:
+    def fits(self, identities: SceneIdentities) -> bool:
         """Whether a scene can join without making two answers right."""
         return (
-            self._names.isdisjoint(cast.names)
-            and self._introduced.isdisjoint(cast.introduced | cast.shown)
-            and self._shown.isdisjoint(cast.introduced)
+            self._names.isdisjoint(identities.names)
+            and self._introduced.isdisjoint(identities.introduced | identities.shown)
+            and self._shown.isdisjoint(identities.introduced)
         )
 
-    def add(self, index: int, cast: Cast) -> None:
+    def add(self, index: int, identities: SceneIdentities) -> None:
         """Take a scene's references up."""
-        pictured = [r for r in cast.references if r.image is not None]
+        pictured = [r for r in identities.references if r.image is not None]
         self.references += pictured
         self.kinds += [r.info for r in pictured if r.info is not None]
         self.scenes.append(index)
-        self._names |= cast.names
-        self._introduced |= cast.introduced
-        self._shown |= cast.shown
+        self._names |= identities.names
+        self._introduced |= identities.introduced
+        self._shown |= identities.shown
 
 
 def make_albums(scenes: Scenes, *, size: int) -> list[Album]:
@@ -101,14 +101,18 @@ def make_albums(scenes: Scenes, *, size: int) -> list[Album]:
     albums: list[Album] = []
     num_left_out = num_references = 0
     for index in range(len(scenes)):
-        cast = scenes.cast(index) if isinstance(scenes, HasCast) else cast_of(scenes[index])
-        num_references += len(cast.references)
-        num_left_out += sum(r.image is None for r in cast.references)
-        album = next((a for a in albums if len(a.scenes) < size and a.fits(cast)), None)
+        identities = (
+            scenes.identities(index)
+            if isinstance(scenes, HasIdentities)
+            else identities_of(scenes[index])
+        )
+        num_references += len(identities.references)
+        num_left_out += sum(r.image is None for r in identities.references)
+        album = next((a for a in albums if len(a.scenes) < size and a.fits(identities)), None)
         if album is None:
             album = Album()
             albums.append(album)
-        album.add(index, cast)
+        album.add(index, identities)
     if num_left_out:
         log.info(
             "retrieval: %d of %d references have no picture and are in no album",
@@ -118,11 +122,11 @@ def make_albums(scenes: Scenes, *, size: int) -> list[Album]:
     return albums
 
 
-def cast_of(example: Example) -> Cast:
+def identities_of(example: Example) -> SceneIdentities:
     """What an example says of its beings by itself: who is who shows in the pictures' keys alone.
 
     A stranger in the query, or a being that two examples name differently in different pictures,
     is not noticed.
     """
     pictures = frozenset(r.image.key for r in example.references if r.image is not None)
-    return Cast(example.references, introduced=pictures, shown=frozenset())
+    return SceneIdentities(example.references, introduced=pictures, shown=frozenset())

@@ -124,7 +124,7 @@ def gdpo_advantages(
 def gdpo_parts(
     rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, min_std: float, eps: float
 ) -> Float64[Tensor, "B G K"]:
-    """Normalize each component within its group and multiply it by its weight: GDPO's summands.
+    """Normalize each component within its group and multiply it by its weight.
 
     See ``gdpo_advantages`` for the arguments. 0 where a component takes no part.
     """

@@ -38,7 +38,7 @@ def component_diagnostics(
         weights: one for each component; those of weight 0 have no keys.
         names: of the components.
         advantages: what became of them.
-        parts: what was added up on the way; see ``summands``.
+        parts: what was added up on the way; see ``advantage_components``.
     """
     weighted = [k for k, weight in enumerate(weights.tolist()) if weight]
     shares = advantage_shares(parts, advantages).tolist()
@@ -49,7 +49,7 @@ def component_diagnostics(
     return {key: value for key, value in numbers.items() if value == value}  # no NaN
 
 
-def summands(function: Function) -> Callable[..., Float64[Tensor, "B G K"]]:
+def advantage_components(function: Function) -> Callable[..., Float64[Tensor, "B G K"]]:
     """Return what an advantage function adds up: (rewards, weights) to [B, G, K].
 
     GDPO adds up components that are normalized one by one. All others centre the weighted sum,
@@ -85,7 +85,7 @@ def advantage_shares(
     GRPO, 1 / std). The advantages themselves tell that factor: ΣA² / Σₖ Σ(pₖ A) over the group.
 
     Args:
-        parts: what was added up, before it was scaled; see ``summands``.
+        parts: what was added up, before it was scaled; see ``advantage_components``.
         advantages: what became of it; their mean is 0.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
 from repic.toybox.world import SLOTS, SPLITS, Toy, draw_names, lookalikes, toys
-from repic.types import Cast, Example, ImageSource, Mention, Reference, Scene
+from repic.types import Example, ImageSource, Mention, Reference, Scene, SceneIdentities
 
 MIN_CONCEPTS, MAX_CONCEPTS = 1, 5
 
@@ -97,7 +97,7 @@ class CaptionDataset:
         count = rng.choices(list(self.counts), list(self.counts.values()))[0]
         return caption_example(key, self.split, count, rng, self.rules, self.questions, self.scale)
 
-    def cast(self, index: int) -> Cast:
+    def identities(self, index: int) -> SceneIdentities:
         """Say who is who in an example: a portrait of everybody introduced, and every toy shown."""
         example = self[index]
         # The same dice, so that the same portraits are taken, and none is withheld.
@@ -112,7 +112,7 @@ class CaptionDataset:
             scale=self.scale,
         )[index]
         assert example.scene is not None
-        return Cast(
+        return SceneIdentities(
             references=tuple(
                 replace(own, image=other.image)
                 for own, other in zip(example.references, pictured.references, strict=True)
@@ -142,7 +142,7 @@ def caption_example(
     scale: float,
 ) -> Example:
     """One personalized caption with ``count`` named toys in the scene."""
-    named, strangers, absent = cast(split, count, rng, rules)
+    named, strangers, absent = sample_identities(split, count, rng, rules)
     names = draw_names(split, count + len(absent), rng)
     in_scene: list[tuple[Toy, str | None]] = [
         *zip(named, names, strict=False),
@@ -170,7 +170,7 @@ def caption_example(
     )
 
 
-def cast(
+def sample_identities(
     split: str, count: int, rng: random.Random, rules: SceneRules
 ) -> tuple[list[Toy], list[Toy], list[Toy]]:
     """Choose who is named, who is a stranger and who is absent; all are different toys."""

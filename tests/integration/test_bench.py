@@ -18,7 +18,7 @@ from repic.bench import __main__ as main
 from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
 from repic.models.engine.plain import PlainEngine
-from repic.phases.stages import GrpoPhase
+from repic.phases.grpo_phase import GrpoPhase
 from tests.tiny import build_llava
 
 CONF = Path(__file__).parents[2] / "repic/conf"

@@ -1,8 +1,9 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> {run, sweep, table} -> assembly -> commands -> phases -> retrieval -> detectors
--> {models, data, report} -> {rewards, metrics, rl, toybox}
--> judges -> parsing -> types. A command of a lower part is a file of its own on top of them all.
+bench -> {run, sweep, table} -> assembly -> commands -> phases -> captioners -> retrieval
+-> detectors -> {models, data, report} -> {rewards, metrics, rl, toybox}
+-> judges -> {parsing, distributed, progress} -> types. A command of a lower part is a file of its
+own on top of them all.
 """
 
 import ast
@@ -17,12 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     ("types",),
-    ("parsing",),
+    ("parsing", "distributed", "progress"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data", "report"),
     ("detectors",),
     ("retrieval",),
+    ("captioners",),
     ("phases",),
     ("commands",),
     ("assembly",),

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from repic import distributed
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.phases import distributed
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.grpo import GrpoModule
-from repic.phases.resampling import Draw, Spare
+from repic.phases.resampling import ReplacementPrompts, ScoredGroups
 from repic.rewards.rubric import RewardBatch, Rubric
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
@@ -191,21 +191,21 @@ class Numbered:
         return {"number": 0.0, **Vowels()(caption, example)}
 
 
-def spare(attempts: int) -> Spare:
+def spare(attempts: int) -> ReplacementPrompts:
     fresh = [replace(e, id=f"spare{i}") for i, e in enumerate(examples() * attempts * 2)]
-    return Spare(examples=fresh, prompts=4, attempts=attempts, seed=0)
+    return ReplacementPrompts(examples=fresh, prompts=4, attempts=attempts, seed=0)
 
 
 def test_groups_without_signal_are_replaced(folder: Path) -> None:
     rubric = Rubric({"numbered": Numbered("e")}, {"number": 1.0, "vowels": 1.0})
     drawn: list[list[str]] = []
 
-    class Watched(PlainEngine):
+    class GuardSpec(PlainEngine):
         def sample(self, policy: Any, given: Any, **options: Any) -> Any:
             drawn.append([e.id for e in given])
             return super().sample(policy, given, **options)
 
-    rows = grpo(folder, rubric=rubric, engine=Watched(), spare=spare(3)).monitor.rows
+    rows = grpo(folder, rubric=rubric, engine=GuardSpec(), spare=spare(3)).monitor.rows
     # Four of the iteration's own are dull, and the spare ones almost never.
     assert drawn[0] == ["e0", "e1", "e2", "e3"]
     assert drawn[1] == ["spare0", "spare1", "spare2", "spare3"]
@@ -221,8 +221,8 @@ def test_groups_without_signal_are_replaced(folder: Path) -> None:
 
 
 def test_replacing_groups_leaves_the_first_draw_as_it_was() -> None:
-    first = Draw([[], [], []], torch.zeros(3, 2, 1), rollout_s=1.0, reward_s=2.0)
-    fresh = Draw([[]], torch.ones(1, 2, 1), rollout_s=0.5, reward_s=0.25)
+    first = ScoredGroups([[], [], []], torch.zeros(3, 2, 1), rollout_s=1.0, reward_s=2.0)
+    fresh = ScoredGroups([[]], torch.ones(1, 2, 1), rollout_s=0.5, reward_s=0.25)
     found = first.replaced([1], fresh)
     assert found.rewards.sum(dim=(1, 2)).tolist() == [0, 2, 0]
     assert (found.rollout_s, found.reward_s, found.num_replaced) == (1.5, 2.25, 1)

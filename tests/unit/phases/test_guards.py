@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from repic.phases.guards import WATCHED, Guards, RunStopped, Watch
+from repic.phases.guards import GUARD_SPECS, Guards, GuardState, RunStopped
 from repic.rewards.judged import JudgedLanguage
 from repic.rewards.language import LanguageReward
 from repic.rewards.rubric import Rubric
@@ -33,30 +33,30 @@ def guards(**changes: Any) -> Guards:
     return replace(NO_GUARDS, **changes)
 
 
-def looks(watch: Watch, key: str, values: list[float]) -> list[bool]:
+def looks(watch: GuardState, key: str, values: list[float]) -> list[bool]:
     return [watch.look({key: value})[1] is not None for value in values]
 
 
 def test_patience_counts_iterations_in_a_row() -> None:
-    watch = Watch(guards(max_kl=guard(1.0, patience=2)))
+    watch = GuardState(guards(max_kl=guard(1.0, patience=2)))
     values = [2.0, 0.5, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0]  # at its limit it is not past it
     stops = [False, False, False, True, False, True, False, False]  # it counts from 0 again
     assert looks(watch, "kl", values) == stops
 
 
 def test_a_floor_is_a_floor() -> None:
-    watch = Watch(guards(min_entropy=guard(0.1)))
+    watch = GuardState(guards(min_entropy=guard(0.1)))
     assert looks(watch, "grpo/entropy", [0.5, 0.1, 0.05]) == [False, False, True]
 
 
 def test_nan_neither_counts_nor_forgives() -> None:
-    watch = Watch(guards(max_kl=guard(1.0, patience=2)))
+    watch = GuardState(guards(max_kl=guard(1.0, patience=2)))
     nan, infinite = float("nan"), float("inf")
     assert looks(watch, "kl", [2.0, nan, infinite]) == [False, False, True]
 
 
 def test_the_component_that_fails_most_counts_and_is_named() -> None:
-    watch = Watch(guards(max_failed_frac=guard(0.5)))
+    watch = GuardState(guards(max_failed_frac=guard(0.5)))
     assert watch.look({"grpo/reward/total": 1.0}) == (1.0, None)  # none fails
     shares = {"grpo/failed_frac/style": 0.75, "grpo/failed_frac/truth": 0.6}
     _, why = watch.look(shares)
@@ -68,7 +68,7 @@ def test_the_component_that_fails_most_counts_and_is_named() -> None:
 
 
 def test_a_message_says_the_number_the_limit_and_for_how_long() -> None:
-    watch = Watch(guards(max_kl=guard(2, patience=3)))
+    watch = GuardState(guards(max_kl=guard(2, patience=3)))
     for value in (3.0, 4.0):
         watch.look({"kl": value})
     _, why = watch.look({"kl": 5.25})
@@ -81,20 +81,20 @@ def test_a_message_says_the_number_the_limit_and_for_how_long() -> None:
 
 def test_cooling_adds_up_and_is_remembered() -> None:
     settings = guards(max_kl=guard(1.0, action="cool"), cool_lr=0.5, cool_kl=3.0)
-    watch = Watch(settings)
+    watch = GuardState(settings)
     assert watch.numbers() == {"cooled": 0.0, "lr_factor": 1.0}
     assert watch.look({"kl": 0.5}) == (1.0, None)
     assert watch.look({"kl": 1.5}) == watch.look({"kl": 1.5}) == (3.0, None)
     assert watch.numbers() == {"cooled": 2.0, "lr_factor": 0.25}
-    other = Watch(settings)
+    other = GuardState(settings)
     other.load_state(watch.state())
     assert other.numbers() == watch.numbers()
-    assert Watch(NO_GUARDS).numbers() == {}  # nothing to log where nothing can cool
+    assert GuardState(NO_GUARDS).numbers() == {}  # nothing to log where nothing can cool
 
 
 def test_counts_are_remembered() -> None:
     settings = guards(max_kl=guard(1.0, patience=2))
-    watch, other = Watch(settings), Watch(settings)
+    watch, other = GuardState(settings), GuardState(settings)
     watch.look({"kl": 2.0})
     other.load_state(watch.state())
     assert looks(other, "kl", [2.0]) == [True]
@@ -102,7 +102,7 @@ def test_counts_are_remembered() -> None:
 
 
 def test_stopping_goes_before_cooling() -> None:
-    watch = Watch(guards(max_kl=guard(1.0, action="cool"), max_length=guard(5.0)))
+    watch = GuardState(guards(max_kl=guard(1.0, action="cool"), max_length=guard(5.0)))
     factor, why = watch.look({"kl": 2.0, "grpo/length": 6.0})
     assert factor == 1.0
     assert why is not None
@@ -118,7 +118,7 @@ def test_stopping_goes_before_cooling() -> None:
 def test_a_guard_acts_once_for_every_full_patience(
     values: list[float], limit: float, patience: int
 ) -> None:
-    watch = Watch(guards(max_length=guard(limit, patience)))
+    watch = GuardState(guards(max_length=guard(limit, patience)))
     stops = looks(watch, "grpo/length", values)
     runs, length = 0, 0
     for value in values:
@@ -291,4 +291,4 @@ def test_a_nan_of_the_kl_does_not_reach_an_adaptive_coefficient(folder: Path) ->
 
 def test_every_guard_is_a_setting() -> None:
     names = {field for field in Guards.__dataclass_fields__ if not field.startswith("cool_")}
-    assert names == set(WATCHED)
+    assert names == set(GUARD_SPECS)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.data.personal import PhotoDataset
-from repic.retrieval.albums import cast_of, make_albums
+from repic.retrieval.albums import identities_of, make_albums
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import ToyboxImage
-from repic.types import Cast, Example, Reference
+from repic.types import Example, Reference, SceneIdentities
 from tests.photos import CONCEPTS, draw_collection
 from tests.tiny import Noise, example
 
@@ -32,10 +32,10 @@ class Play:
     def __getitem__(self, index: int) -> Example:
         return example(str(index))
 
-    def cast(self, index: int) -> Cast:
+    def identities(self, index: int) -> SceneIdentities:
         names, introduced, shown = self.casts[index]
         references = tuple(Reference(f"<{name}>", None, Noise(ord(name))) for name in names)
-        return Cast(references, frozenset(introduced), frozenset(shown))
+        return SceneIdentities(references, frozenset(introduced), frozenset(shown))
 
 
 def dealt(casts: Sequence[tuple[str, str, str]], size: int) -> list[list[int]]:
@@ -104,8 +104,8 @@ def test_a_cast_is_the_example_with_what_was_withheld() -> None:
     scenes = toybox()
     num_withheld = 0
     for i in range(8):
-        own, cast = scenes[i].references, scenes.cast(i).references
-        for mine, theirs in zip(own, cast, strict=True):
+        own, identities = scenes[i].references, scenes.identities(i).references
+        for mine, theirs in zip(own, identities, strict=True):
             num_withheld += mine.image is None
             assert theirs == (mine if mine.image else replace(mine, image=theirs.image))
     assert num_withheld > 0
@@ -170,5 +170,5 @@ def test_elsewhere_a_withheld_picture_is_left_out_and_told(
 def test_elsewhere_equal_pictures_are_one_being() -> None:
     one, other = example("one", [Noise(1)]), example("other", [Noise(1)])
     renamed = replace(other, references=(replace(other.references[0], name="<zo>"),))
-    assert cast_of(renamed).introduced == cast_of(one).introduced
+    assert identities_of(renamed).introduced == identities_of(one).introduced
     assert [album.scenes for album in make_albums(Bare(one, renamed), size=2)] == [[0], [1]]

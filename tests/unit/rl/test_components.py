@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from repic.rl.advantages import group_advantages
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.components import (
+    advantage_components,
     advantage_shares,
     component_diagnostics,
     reward_correlations,
-    summands,
 )
 from tests.unit.rl.test_advantages import batches
 from tests.unit.rl.test_config import load, options
@@ -36,7 +36,7 @@ def diagnose(function: Any, rewards: torch.Tensor, weights: torch.Tensor) -> dic
         weights,
         [f"c{k}" for k in range(len(weights))],
         advantages=function(rewards, weights),
-        parts=summands(function)(rewards, weights),
+        parts=advantage_components(function)(rewards, weights),
     )
 
 
@@ -70,11 +70,11 @@ def test_scale_matters_to_a_sum_and_not_where_each_is_normalized() -> None:
 @few
 @given(batch=batches())
 def test_what_is_added_up_explains_the_advantages_of_every_group(option: str, batch: Any) -> None:
-    """Up to one factor a group; or ``summands`` does not know the function."""
+    """Up to one factor a group; or ``advantage_components`` does not know the function."""
     rewards, weights = batch
     function = FUNCTIONS[option]
     advantages = function(rewards, weights).double()
-    sums = summands(function)(rewards, weights).sum(dim=2)
+    sums = advantage_components(function)(rewards, weights).sum(dim=2)
     for whole, added in zip(advantages, sums, strict=True):
         # 1e-4: what `eps` leaves of components that cancel is neither zero nor worth explaining.
         if whole.norm() > 1e-4 and added.norm() > 1e-4:
@@ -93,7 +93,7 @@ def test_shares_add_up_to_one(option: str, batch: Any, factor: float, shift: flo
     assert not shares or sum(shares.values()) == pytest.approx(1, abs=1e-6)
     assert shares or function(rewards, weights).abs().max() < 1e-3
     # Neither a shift of all rewards nor a scale of all advantages changes them.
-    parts = summands(function)(rewards + shift, weights)
+    parts = advantage_components(function)(rewards + shift, weights)
     again = advantage_shares(parts, function(rewards, weights) * factor).tolist()
     for key, value in shares.items():
         assert again[int(key[-1])] == pytest.approx(value, abs=1e-3)

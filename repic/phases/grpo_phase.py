@@ -1,143 +1,25 @@
-"""The phases of a method: what each trains on, with which module, and where the result is kept."""
+"""The phase of reinforcement learning: its prompts, its checkpoints, and how it is told."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from repic.data.module import Examples
-from repic.phases import distributed, store
-from repic.phases.context import Context, Stage
+from repic import distributed
+from repic.phases.context import Context, TrainedModel
 from repic.phases.credit import KL
 from repic.phases.grpo import GrpoModule
 from repic.phases.guards import Guards
 from repic.phases.randomness import stream_seed
-from repic.phases.resampling import Spare
-from repic.phases.sft import SftModule
+from repic.phases.resampling import ReplacementPrompts
 from repic.phases.train import train
 from repic.rl.aggregation import token_weights
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imitation(ABC):
-    """What the supervised phases have in common.
-
-    Attributes:
-        iterations: optimizer steps.
-        batch_size: examples of an iteration, over all ranks.
-        micro_batch: examples in one forward pass at most, on each rank.
-        grad_clip: largest norm of the gradient.
-        checkpoint_every: iterations between checkpoints.
-        val_every: iterations between validations; 0 has none.
-        optimizer, schedule: see ``SftModule``.
-    """
-
-    iterations: int
-    batch_size: int
-    micro_batch: int
-    grad_clip: float
-    checkpoint_every: int
-    val_every: int
-    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int, int], float]
-
-    @abstractmethod
-    def run(self, context: Context, start: Stage) -> Stage:
-        """Train from ``start``; what is finished already is not done again."""
-
-    @abstractmethod
-    def check(self, context: Context) -> None:
-        """Refuse impossible settings before anything is computed."""
-
-    def fit(
-        self,
-        phase: str,
-        context: Context,
-        start: Stage,
-        folder: Path,
-        *,
-        metrics: Path,
-        dataset: Examples,
-        validate: Callable[[Any], Mapping[str, float]] | None,
-        module: Callable[..., SftModule] = SftModule,
-    ) -> Stage:
-        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
-        share = max(self.batch_size // distributed.world_size(), 1)
-        micro_batch = min(self.micro_batch, share)
-        micro_batches = share // micro_batch
-        make_module = partial(
-            module,
-            engine=context.engine,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            iterations=self.iterations,
-            micro_batches=micro_batches,
-            grad_clip=self.grad_clip,
-            seed=context.seed,
-        )
-        return train(
-            phase,
-            context=context,
-            start=start,
-            folder=folder,
-            metrics=metrics,
-            dataset=dataset,
-            make_module=make_module,
-            iterations=self.iterations,
-            batch_size=self.batch_size,
-            micro_batch=micro_batch,
-            checkpoint_every=self.checkpoint_every,
-            val_every=self.val_every,
-            validate=validate,
-            trainer={"accumulate_grad_batches": micro_batches},
-            show={"loss": f"{phase}/loss"},
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SftPhase(Imitation):
-    """Teach captions of a few concepts; jobs with equal settings share the result.
-
-    Attributes:
-        counts: numbers of concepts in the training captions, a list or weights by count.
-    """
-
-    counts: Mapping[int, float] | Sequence[int]
-
-    def check(self, context: Context) -> None:
-        context.dataset(split="train", counts=self.counts, size=1, seed=0)
-
-    def run(self, context: Context, start: Stage) -> Stage:
-        size = self.iterations * self.batch_size
-        seed = stream_seed(context.seed, "sft")
-        parts = ("data", "model", "engine", "sft")
-        settings = {part: context.settings[part] for part in parts}
-        key = store.key_of([settings, context.seed, start.fingerprint])
-        folder = context.cache / "sft" / key
-        metrics = folder.with_name(f"{key}.metrics.jsonl")
-        # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
-        with store.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
-            dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
-            stage = self.fit(
-                "sft",
-                context,
-                start,
-                folder,
-                metrics=metrics,
-                dataset=dataset,
-                validate=context.validate,
-            )
-        if distributed.rank() == 0:
-            store.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
-        return stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,21 +88,23 @@ class GrpoPhase:
         later = weights if self.num_updates > 1 else None
         self.objective(weights, later, torch.ones(1), weights)
 
-    def spare(self, context: Context) -> Spare | None:
+    def spare(self, context: Context) -> ReplacementPrompts | None:
         """Prompts in place of those that teach nothing, apart from the iterations' own."""
         if not self.resample_attempts:
             return None
         size = self.iterations * self.prompts * self.resample_attempts
         seed = stream_seed(context.seed, "grpo", "spare")
         examples = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
-        return Spare(
+        return ReplacementPrompts(
             examples=examples,
             prompts=self.prompts,
             attempts=self.resample_attempts,
             seed=context.seed,
         )
 
-    def module(self, *, engine: Any, seed: int, spare: Spare | None) -> Callable[..., GrpoModule]:
+    def module(
+        self, *, engine: Any, seed: int, spare: ReplacementPrompts | None
+    ) -> Callable[..., GrpoModule]:
         """Return what builds the phase's module from ``policy`` and ``monitor``."""
         return partial(
             with_reference if self.kl_coef or self.rubric.needs_reference else GrpoModule,
@@ -246,7 +130,7 @@ class GrpoPhase:
             seed=seed,
         )
 
-    def run(self, context: Context, start: Stage) -> Stage:
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         """Train from ``start``; what is finished already is not done again."""
         dataset = context.dataset(
             split="train",

@@ -9,8 +9,8 @@ from hypothesis import example as example_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.captioners.kept import Caption, kept_captions
 from repic.phases import store
-from repic.phases.answers import Answer, kept_answers
 from repic.types import Example
 
 
@@ -18,35 +18,37 @@ def example(name: str) -> Example:
     return Example(name, "caption", (), None, "?", "", (), (), 1)
 
 
-class Writer:
+class Captioner:
     """Says what it is asked about; stops when it has answered ``limit`` portions."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.asked: list[list[str]] = []
 
-    def __call__(self, examples: Sequence[Example]) -> list[Answer]:
+    def __call__(self, examples: Sequence[Example]) -> list[Caption]:
         if self.limit is not None and len(self.asked) == self.limit:
             raise KeyboardInterrupt
         self.asked.append([e.id for e in examples])
-        return [Answer(f"this is {e.id}", e.id != "e3", (1, len(self.asked))) for e in examples]
+        return [Caption(f"this is {e.id}", e.id != "e3", (1, len(self.asked))) for e in examples]
 
 
-def ask(path: Path, examples: Sequence[Example], writer: Writer, portion: int = 2) -> list[Answer]:
-    return kept_answers(path, examples, writer, portion=portion, label="captions")
+def ask(
+    path: Path, examples: Sequence[Example], writer: Captioner, portion: int = 2
+) -> list[Caption]:
+    return kept_captions(path, examples, writer, portion=portion, label="captions")
 
 
 def test_an_interrupted_run_goes_on_with_the_portion_it_was_at(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(5)]
     with pytest.raises(KeyboardInterrupt):
-        ask(path, examples, Writer(limit=1))
+        ask(path, examples, Captioner(limit=1))
     assert [row["id"] for row in store.read_lines(path)] == ["e0", "e1"]
-    later = Writer()
+    later = Captioner()
     answers = ask(path, examples, later)
     assert later.asked == [["e2", "e3"], ["e4"]]
     assert [a.text for a in answers] == [f"this is e{i}" for i in range(5)]
     assert [a.finished for a in answers] == [True, True, True, False, True]
-    again = Writer(limit=0)
+    again = Captioner(limit=0)
     assert ask(path, examples, again) == answers  # whole: nobody is asked
 
 
@@ -59,11 +61,11 @@ def test_it_comes_to_the_same_wherever_it_was_interrupted(
     path = tmp_path_factory.mktemp("answers") / "a.jsonl"
     examples = [example(f"e{i}") for i in range(size)]
     try:
-        ask(path, examples, Writer(limit=stop), portion)
+        ask(path, examples, Captioner(limit=stop), portion)
     except KeyboardInterrupt:
         if cut and (text := path.read_text()):  # in the middle of a line
             path.write_text(text[:-7])
-    later = Writer()
+    later = Captioner()
     answers = ask(path, examples, later, portion)
     assert [a.text for a in answers] == [f"this is e{i}" for i in range(size)]
     # The batches are those of a run without interruption: a caption may depend on its batch.
@@ -75,18 +77,18 @@ def test_it_comes_to_the_same_wherever_it_was_interrupted(
 def test_what_was_kept_of_others_or_without_tokens_is_written_anew(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(3)]
     store.write_lines(path, [{"id": "e0", "text": "old", "finished": True}])
-    assert ask(path, examples, Writer())[0].text == "this is e0"
-    others = Writer()
+    assert ask(path, examples, Captioner())[0].text == "this is e0"
+    others = Captioner()
     ask(path, [example("x"), *examples], others)
     assert others.asked == [["x", "e0"], ["e1", "e2"]]
-    fewer = Writer()
+    fewer = Captioner()
     ask(path, [example("x")], fewer)
     assert fewer.asked == [["x"]]  # a longer file is not this one
 
 
 def test_two_jobs_that_want_the_same_captions_write_them_once(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(6)]
-    writers, found = [Writer(), Writer()], []
+    writers, found = [Captioner(), Captioner()], []
     jobs = [
         threading.Thread(target=lambda w=w: found.append(ask(path, examples, w))) for w in writers
     ]
@@ -102,8 +104,8 @@ def test_progress_is_told_of_what_takes_longer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
-    ask(tmp_path / "a.jsonl", [example(f"e{i}") for i in range(4)], Writer())
+    ask(tmp_path / "a.jsonl", [example(f"e{i}") for i in range(4)], Captioner())
     assert caplog.messages == []
-    monkeypatch.setattr("repic.phases.progress.SECONDS_BETWEEN_LINES", -1)
-    ask(tmp_path / "b.jsonl", [example(f"e{i}") for i in range(4)], Writer())
+    monkeypatch.setattr("repic.progress.SECONDS_BETWEEN_LINES", -1)
+    ask(tmp_path / "b.jsonl", [example(f"e{i}") for i in range(4)], Captioner())
     assert [text.split("  ")[0] for text in caplog.messages] == ["captions 2/4", "captions 4/4"]

@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from repic.phases import distributed, store
-from repic.phases.progress import ProgressLine
+from repic import distributed
+from repic.phases import store
+from repic.progress import ProgressLine
 from repic.types import Example
 
 log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
+class Caption(NamedTuple):
     """One written caption.
 
     ``finished`` is False when it was cut at the longest length; ``token_ids`` are the model's,
@@ -24,12 +25,12 @@ class Answer(NamedTuple):
     token_ids: tuple[int, ...] = ()
 
 
-Writer = Callable[[Sequence[Example]], Sequence[Answer]]
+Captioner = Callable[[Sequence[Example]], Sequence[Caption]]
 
 
-def kept_answers(
-    path: Path, examples: Sequence[Example], write: Writer, *, portion: int, label: str
-) -> list[Answer]:
+def kept_captions(
+    path: Path, examples: Sequence[Example], write: Captioner, *, portion: int, label: str
+) -> list[Caption]:
     """Return one answer an example: those of an earlier run, and new ones for the others.
 
     A portion is kept as soon as it is written, so that an interrupted run goes on with the one
@@ -68,7 +69,7 @@ def kept_answers(
     return answers
 
 
-def _rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[str, object]]:
+def _rows(examples: Sequence[Example], answers: Sequence[Caption]) -> list[dict[str, object]]:
     """Rows of the file; of the first examples alone where there are fewer answers."""
     return [
         {"id": example.id, **answer._asdict()}
@@ -76,7 +77,7 @@ def _rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[s
     ]
 
 
-def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Answer]:
+def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Caption]:
     """Answers kept of the first examples, in whole portions; none if they are of other ones."""
     # Captions that were kept without their tokens are written anew.
     rows = [row for row in store.read_lines(path) if "token_ids" in row]
@@ -84,4 +85,4 @@ def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Answer]
         return []
     if len(rows) < len(examples):
         rows = rows[: len(rows) // portion * portion]
-    return [Answer(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]
+    return [Caption(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]

@@ -1,0 +1,1 @@
+"""Whoever writes captions: a model, naming everybody, files of captions that exist."""
