@@ -38,7 +38,7 @@ quickstart: setup ## train the tiny model by SFT and RL on toy scenes; minutes, 
 
 # A file's tests stay in one process and share what it makes; short files come last, to even out.
 test: setup lint types ## everything that CI checks, slow tests included, on two cores
-	'$(BIN)/python' -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	HYPOTHESIS_PROFILE=full '$(BIN)/python' -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests to run while you edit
 	'$(BIN)/python' -m pytest -m 'not slow and not gpu'

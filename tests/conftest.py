@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from pathlib import Path
 
 # Before any test imports a library that reads these on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,10 +16,21 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # Example-based search in a fixed order: a red run is red again, and a slow core is not a failure.
-settings.register_profile("repic", derandomize=True, deadline=None, max_examples=50)
-settings.load_profile("repic")
+settings.register_profile("fast", derandomize=True, deadline=None, max_examples=10)
+settings.register_profile("full", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# Annotations are checked at every call where they state shapes; pyright reads all the others.
+ROOT = Path(__file__).parents[1]
+SHAPED = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted(ROOT.glob("repic/**/*.py"))
+    if "jaxtyping" in path.read_text(encoding="utf-8")
+]
+install_import_hook(SHAPED, "beartype.beartype")
 
 torch.set_num_threads(1)
 

@@ -19,7 +19,8 @@ from repic.rl.kl_control import KlControl
 from repic.rl.losses import grpo_loss
 from repic.types import Example
 from tests import tiny
-from tests.tiny import Noise, example, load
+from tests.fakes import Noise, example
+from tests.tiny import load
 
 TARGETS = ("a red bear, <bo>", "yes", "in the middle and on the right, a green cat", "no")
 FIXED_KL = KlControl(in_reward=False, target=None, gain=0.1, refresh_every=0)

@@ -2,12 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoImageProcessor,
@@ -30,7 +27,7 @@ from repic.models.engine.packed import PackedEngine
 from repic.models.engine.sampling import Sampling
 from repic.models.loading import load_policy
 from repic.models.policy import Policy
-from repic.types import Example, ImageSource, Reference
+from repic.types import Example
 
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
 QWEN_SPECIAL += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -51,24 +48,6 @@ CORPUS = ["a red striped bear with a blue hat, <momi>, sits on the left", "Who i
 CORPUS += ["Name: <bo>. Info: a green cat. yes no left right middle and on the right"]
 
 
-@dataclass(frozen=True)
-class Noise:
-    """A picture of random pixels; the seed and the size are its key."""
-
-    seed: int
-    width: int = 28
-    height: int = 28
-
-    @property
-    def key(self) -> str:
-        return f"noise:{self.seed}:{self.width}x{self.height}"
-
-    def load(self) -> Image.Image:
-        rng = np.random.default_rng(self.seed)
-        pixels = rng.integers(0, 256, (self.height, self.width, 3), dtype=np.uint8)
-        return Image.fromarray(pixels)
-
-
 class Prompt:
     """References as pictures with names, then the picture asked about and the question."""
 
@@ -82,36 +61,6 @@ class Prompt:
             content.append({"type": "image", "image": example.query})
         content.append({"type": "text", "text": example.question})
         return [{"role": "user", "content": content}]
-
-
-def example(
-    id: str,
-    references: Sequence[ImageSource | None] = (),
-    query: ImageSource | None = None,
-    question: str = "Who is in the picture?",
-) -> Example:
-    names = [f"<{'bomimo'[i : i + 2]}{i}>" for i in range(len(references))]
-    shown = [Reference(name, None, image) for name, image in zip(names, references, strict=True)]
-    return Example(
-        id=id,
-        task="caption",
-        references=tuple(shown),
-        query=query,
-        question=question,
-        target="a red bear, <bo>",
-        answers=(),
-        present=(),
-        num_concepts=1,
-    )
-
-
-def mixed_examples() -> list[Example]:
-    """Prompts of different lengths with none, one and several pictures of different sizes."""
-    return [
-        example("two", [Noise(1), Noise(2, 56, 28)], Noise(3, 42, 56)),
-        example("text", question="red or blue?"),
-        example("one", [None], Noise(4), "Who?"),
-    ]
 
 
 def bpe_tokenizer(special: list[str], *, vocab_size: int = 384) -> Tokenizer:

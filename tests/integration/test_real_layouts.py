@@ -21,7 +21,7 @@ from repic.models.directory import fingerprint
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 CONF = Path(__file__).parents[2] / "repic/conf"
 IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]

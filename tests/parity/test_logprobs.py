@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from repic.models.engine.plain import PlainEngine
 from repic.types import Example, Rollout
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 
 @pytest.fixture(scope="module", params=["qwen", "llava"])

@@ -14,7 +14,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example, mixed_examples
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 WAYS = {
@@ -142,7 +142,7 @@ def test_rollouts_equal_the_plain_engine_s(architecture):
     policy = policy_of(architecture, "lora")
     policy.stop_ids = tuple(range(300, 330))  # so that rollouts end at different places
     prompts: list[Example] = [
-        *tiny.mixed_examples(),
+        *mixed_examples(),
         example("x", [Noise(7)]),
         example("y", query=Noise(8, 56, 14)),
     ]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from repic.data.wrong_references import FIELDS, WrongReferences
 from repic.types import Example, Reference
-from tests.tiny import Noise
+from tests.fakes import Noise
 
 
 def example(number: int, names: str, withheld: str = "") -> Example:

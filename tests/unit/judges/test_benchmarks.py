@@ -11,8 +11,8 @@ from repic.judges import benchmarks
 from repic.judges.answers import parse_facts, parse_letter, parse_matches, parse_verdict
 from repic.judges.benchmarks import Choice
 from repic.judges.client import Judge, Question
+from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
-from tests.tiny import Noise
 
 
 def with_judge(answer: Callable[[str], str], use: Callable[[Judge], Any]) -> Any:

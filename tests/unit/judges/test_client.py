@@ -13,8 +13,8 @@ from PIL import Image
 
 from repic.judges.answers import parse_list, parse_verdict
 from repic.judges.client import Answer, Question
+from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
-from tests.tiny import Noise
 
 
 def ask(text: str, *pictures: Any) -> Question[bool]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repic.judges.pictures import PictureEncoder
-from tests.tiny import Noise
+from tests.fakes import Noise
 
 
 def decode(url: str) -> Image.Image:

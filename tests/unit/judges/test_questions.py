@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from repic.judges import questions
 from repic.judges.client import Judge
 from repic.judges.questions import LanguageScores, Pair, Preference
+from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
-from tests.tiny import Noise
 
 
 def with_judge(answer: Callable[[str], str | None], use: Callable[[Judge], Any]) -> Any:

@@ -22,7 +22,7 @@ from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.cider import words
 from repic.models.bert_score import BertScore
 from repic.models.clip_score import ClipScore
-from tests.tiny import Noise
+from tests.fakes import Noise
 
 SMALL = {
     "hidden_size": 32,

@@ -33,7 +33,8 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from tests import tiny
 from tests.counting import CONFIGS, LORA, PAPER, count, load
-from tests.tiny import Noise, example, sampling
+from tests.fakes import Noise, example
+from tests.tiny import sampling
 
 GROUP, PROMPTS, LENGTH = 3, 2, 5
 

@@ -8,7 +8,7 @@ from PIL import Image
 from repic.models import images
 from repic.models.encoder import PromptEncoder
 from tests import tiny
-from tests.tiny import Noise, example, mixed_examples
+from tests.fakes import Noise, example, mixed_examples
 
 
 def encoder(folder: Path, *, min_pixels=None, max_pixels=None) -> PromptEncoder:

@@ -12,7 +12,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.loading import fingerprint
 from repic.models.policy import Policy
 from tests import tiny
-from tests.tiny import mixed_examples
+from tests.fakes import mixed_examples
 
 TARGETS = ["a red bear", "a green cat, <bo>", "right"]
 LORA = {"r": 4, "alpha": 8, "dropout": 0.1}

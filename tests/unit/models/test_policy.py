@@ -7,7 +7,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 ENGINE = PlainEngine()
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}

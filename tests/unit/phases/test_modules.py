@@ -16,8 +16,9 @@ from repic.phases.work import enough_memory
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
 from tests import tiny
+from tests.fakes import example
 from tests.modules import SGD, TARGETS, Recorder, constant, examples, fit, grpo
-from tests.tiny import build_qwen, example, load
+from tests.tiny import build_qwen, load
 
 # What depends on how the work was cut, and not on its result.
 OF_THE_WORK = ("time/", "tokens/", "memory/")

@@ -12,7 +12,8 @@ import torch
 from repic.models.engine.plain import PlainEngine
 from repic.phases.vision import VisionModule
 from repic.types import Example, ImageSource
-from tests.tiny import Noise, build_qwen, example, load
+from tests.fakes import Noise, example
+from tests.tiny import build_qwen, load
 
 SLOTS = {"colour": ("red", "green"), "species": ("bear", "cat", "pig")}
 RED_BEAR = {"colour": "red", "species": "bear"}

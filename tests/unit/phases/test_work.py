@@ -11,7 +11,7 @@ from repic.phases.work import model_flops, work_done
 from repic.types import Rollout
 from tests import tiny
 from tests.counting import count
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 
 def test_utilization_is_of_what_had_to_be_computed(tmp_path: Path, monkeypatch) -> None:

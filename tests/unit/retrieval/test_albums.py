@@ -13,8 +13,8 @@ from repic.retrieval.albums import identities_of, make_albums
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import ToyboxImage
 from repic.types import Example, Reference, SceneIdentities
+from tests.fakes import Noise, example
 from tests.photos import CONCEPTS, draw_collection
-from tests.tiny import Noise, example
 
 SHARES = dict.fromkeys(("lookalike", "omit", "swap"), 0.0)
 RULES = SceneRules(absent=[1, 2], strangers=[0, 2], drop_image=0.5, drop_info=0.3, **SHARES)

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from repic.retrieval.embedders import ClipEmbedder, VisionTowerEmbedder
-from tests.tiny import Noise, build_llava, build_qwen
+from tests.fakes import Noise
+from tests.tiny import build_llava, build_qwen
 
 PICTURES = [Noise(i, 20 + 9 * i, 30).load() for i in range(5)]
 

@@ -15,7 +15,7 @@ from repic.data.images import FileImage
 from repic.retrieval.index import ENTRIES, INDEX, open_index
 from repic.retrieval.parts import unit
 from repic.types import Reference
-from tests.tiny import Noise
+from tests.fakes import Noise
 
 
 class Corner:

@@ -8,7 +8,7 @@ import torch
 
 from repic.detectors.open_vocabulary import ZeroShotModel
 from repic.retrieval.open_vocabulary import OpenVocabularyRegions
-from tests.tiny import Noise
+from tests.fakes import Noise
 from tests.tiny_detectors import build_detector
 
 PICTURE = Noise(3, 50, 40).load()

@@ -16,7 +16,7 @@ from torch import nn
 from repic.retrieval.efficientnet import EfficientNetEmbedder, prepare
 from repic.retrieval.yolo_world import YoloWorldRegions
 from repic.types import Box
-from tests.tiny import Noise
+from tests.fakes import Noise
 
 PICTURES = [Noise(i, 40 + i, 30).load() for i in range(3)]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from repic.retrieval.parts import unit
 from repic.retrieval.retriever import Retriever, cut, nearest
 from repic.types import Box, Example, Reference
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from repic.rewards.claims import Findings, Share
 from repic.rewards.judged import JudgedClaims, JudgedLanguage
 from repic.rewards.language import LanguageScores
 from repic.types import Example
+from tests.fakes import Noise
 from tests.judge_server import make_judge
-from tests.tiny import Noise
 
 CAPTION = "A red bear, <bo>, on a cosy sofa. A cat, <mi>."
 CLAIMS = '["A bear.", "It is red.", "It is <bo>.", "How cosy.", "A cat.", "It is <mi>."]'

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from repic.rl.text_diagnostics import repeated_share, text_diagnostics
 from repic.types import Example, Reference
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 words = st.lists(st.sampled_from("a red bear <bo> sits".split()), max_size=12)
 

@@ -8,8 +8,8 @@ import pytest
 from repic.metrics.captions.judged_capscore import JudgedCapScore
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.tokens import words
+from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
-from tests.tiny import Noise
 
 CLAIMS = {
     "A bear, <mi>. It is cosy.": ["There is a bear.", "It is called <mi>.", "It is cosy."],

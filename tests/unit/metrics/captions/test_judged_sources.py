@@ -23,8 +23,8 @@ from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
 from tests.exact_judge import ExactJudge
+from tests.fakes import Noise
 from tests.judge_server import Act, Server, judge_server, make_judge
-from tests.tiny import Noise
 
 GRAMMAR: Any = {"parser": parse_caption, "unread": unread_clauses}
 QUIZZES = SceneQuizzes(**GRAMMAR, values=SLOT_VALUES)

@@ -13,7 +13,7 @@ from repic.models.engine.cache import GroupCache
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.packed_decoder import CapturedStep
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example, mixed_examples
 
 HEADS, KV_HEADS, SIZE, SCALE = 4, 2, 8, 0.4
 
@@ -77,7 +77,7 @@ def test_steps_of_one_shape_draw_the_same(
 ) -> None:
     policy = tiny.load(directory)
     policy.stop_ids = tuple(range(300, 330))
-    prompts = [*tiny.mixed_examples(), example("x", [Noise(7)])]
+    prompts = [*mixed_examples(), example("x", [Noise(7)])]
     engine = tiny.packed_engine()
 
     def drawn() -> list[list[int]]:
@@ -107,7 +107,7 @@ def test_steps_of_one_shape_draw_the_same(
 def test_recorded_steps_draw_the_same(directory: Path) -> None:
     policy = tiny.load(directory).to("cuda")
     policy.stop_ids = tuple(range(300, 330))
-    prompts = [*tiny.mixed_examples(), example("x", [Noise(7)])]
+    prompts = [*mixed_examples(), example("x", [Noise(7)])]
     results = []
     for cuda_graphs in (False, True):
         engine = PackedEngine(feature_cache=8, cuda_graphs=cuda_graphs)

@@ -11,7 +11,7 @@ from repic.models.engine.packed import PackedEngine
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 
 def groups(policy: Policy) -> list[list[Rollout]]:

@@ -11,7 +11,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny
-from tests.tiny import Noise, example, mixed_examples
+from tests.fakes import Noise, example, mixed_examples
 
 Engine = PlainEngine | PackedEngine
 

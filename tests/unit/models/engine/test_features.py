@@ -10,7 +10,7 @@ from repic.models.engine.features import FeatureCache
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny
-from tests.tiny import Noise, example
+from tests.fakes import Noise, example
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.models.engine.sampling import Sampling, rollout_uniforms, sample_tokens
-from tests.tiny import example, sampling
+from tests.fakes import example
+from tests.tiny import sampling
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
 
