@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from repic.phases import settings
-from repic.report import configuration
+from repic.tables import configuration
 
 if TYPE_CHECKING:
     from repic.types import Example
@@ -126,8 +126,8 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     """
     from yaml import YAMLError
 
+    from repic.data.predictions import read_predictions
     from repic.phases.evaluate import evaluated_examples
-    from repic.report.runs import read_predictions
     from repic.retrieval.retriever import introduce
 
     try:

@@ -12,8 +12,8 @@ def rescore(phase: Callable[[], Any], folder: Path) -> None:
     """Score caption files."""
     from rich.console import Console
 
-    from repic.report import render
-    from repic.report.rescored import caption_tables, terminal, write_rescored
+    from repic.tables import write as render
+    from repic.tables.rescoring_table import caption_tables, terminal, write_rescored
 
     rows = phase()
     paths = write_rescored(folder, rows)
@@ -43,7 +43,7 @@ def check_data(
     """
     from rich.console import Console
 
-    from repic.report.data_check import notes, terminal, write_check
+    from repic.tables.data_table import notes, terminal, write_check
 
     check = phase(open_split, splits)
     paths = write_check(folder, check)
@@ -60,7 +60,7 @@ def compare(phase: Callable[[], Any], folder: Path) -> None:
     """Let a judge choose between two systems' captions."""
     from rich.console import Console
 
-    from repic.report.compared import terminal, write_compared
+    from repic.tables.preferences_table import terminal, write_compared
 
     found = phase()
     paths = write_compared(folder, found)

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from repic import commands
 from repic.assembly import SPLITS, assemble, dataset_maker, make
 from repic.phases import settings
-from repic.report import configuration
+from repic.tables import configuration
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +180,9 @@ def print_tables(folder: Path) -> None:
     """Show a finished run's tables, and say where its page is."""
     from rich.console import Console
 
-    from repic.report.render import terminal
-    from repic.report.run_page import run_tables
-    from repic.report.runs import read_run
+    from repic.page.run_page import run_tables
+    from repic.tables.runs import read_run
+    from repic.tables.write import terminal
 
     for table in run_tables(read_run(folder)):
         Console().print(terminal(table))

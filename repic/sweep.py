@@ -55,7 +55,7 @@ class AblationTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if self.folder is not None and self._jobs.exists():
-            from repic.report.render import terminal
+            from repic.tables.write import terminal
 
             tables = self._write()
             for table in tables:
@@ -74,10 +74,10 @@ class AblationTable(Callback):
         Runs that cannot stand in one table get one for each test set, and runs that contradict
         each other none: the log says so, and the sweep goes on.
         """
-        from repic.report.comparable import apart, told_apart
-        from repic.report.forms import has_values, summary_tables
-        from repic.report.render import write_tables
-        from repic.report.runs import read_run
+        from repic.tables.layouts import has_values, summary_tables
+        from repic.tables.runs import read_run
+        from repic.tables.test_set import apart, told_apart
+        from repic.tables.write import write_tables
 
         assert self.folder is not None
         lines = self._jobs.read_text(encoding="utf-8").splitlines()
@@ -106,7 +106,7 @@ class AblationTable(Callback):
 
     def _asked(self, tables: Mapping[str, Any], runs: Sequence[Any]) -> dict[str, Any]:
         """The tables to show, by the names of their files."""
-        from repic.report.forms import has_values, tables_of
+        from repic.tables.layouts import has_values, tables_of
 
         if self.form == "accuracy":
             return {n: tables[n] for n in ("table", "names") if has_values(tables[n])}
@@ -123,7 +123,7 @@ def check_form(form: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    from repic.report.forms import CHOICES
+    from repic.tables.layouts import CHOICES
 
     if form not in CHOICES:
         raise ValueError(f"table.form: {form!r} is not one of {', '.join(CHOICES)}")

@@ -74,7 +74,7 @@ def make_tables(options: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from repic.report import comparable
+    from repic.tables import test_set as comparable
 
     if options.samples < 1:
         raise ValueError(f"--samples: {options.samples} is below 1")
@@ -99,11 +99,11 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.report import render
+    from repic.tables import write as render
 
     tables, compare = tables_of(runs, options)
     if options.orderings:
-        from repic.report import orderings
+        from repic.tables import orderings
 
         found = orderings.founding_orderings(runs, compare())
         console.print(orderings.terminal(found))
@@ -121,9 +121,9 @@ def tables_of(
     runs: list[Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any], Callable[[], Any]]:
     """Tables by the names of their files, and what gives a ``Comparison``, which is heavy."""
-    from repic.report import forms
-    from repic.report.estimates import CONFIDENCE
-    from repic.report.name_tables import with_protocols
+    from repic.tables import layouts as forms
+    from repic.tables.estimates import CONFIDENCE
+    from repic.tables.name_tables import with_protocols
 
     drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
     if options.form in ("names", forms.EVERY):
@@ -131,7 +131,7 @@ def tables_of(
     weights: dict[str, float] = {}
     conditions: Any = ()
     if options.weights is not None:
-        from repic.report import weighting
+        from repic.tables import weighting
 
         weights = weighting.parse_weights(options.weights)
         conditions = weighting.shared_conditions(runs)
@@ -144,14 +144,14 @@ def tables_of(
 
     @cache
     def compare() -> Any:
-        from repic.report.comparison import Comparison
+        from repic.tables.paired import Comparison
 
         return Comparison(
             num_samples=options.samples, seed=options.seed, weights=weights, conditions=conditions
         )
 
     if options.against is not None:
-        from repic.report.differences import differences
+        from repic.tables.differences import differences
 
         for name, table in list(tables.items()):
             found = differences(table, options.against, compare())
@@ -166,7 +166,7 @@ def read_runs(folders: Sequence[Path], console: Any) -> list[Any]:
     Raises:
         ValueError: a folder holds no run, or no run was evaluated.
     """
-    from repic.report.runs import find_runs, find_unfinished
+    from repic.tables.runs import find_runs, find_unfinished
 
     found = {run.folder.resolve(): run for folder in folders for run in find_runs(folder)}
     for folder in find_unfinished(folders):

@@ -19,7 +19,7 @@ from repic.data.inspection import (
 from repic.data.inventory import QUERY, HasInventory, Inventory
 from repic.data.module import Examples
 from repic.metrics.paper_names import count_paper_names, paper_pool, variant_for
-from repic.report.data_check import DataCheck, Duplicates, RoleCheck, SplitCheck
+from repic.tables.data_table import DataCheck, Duplicates, RoleCheck, SplitCheck
 from repic.toybox.dataset import CaptionDataset
 from repic.toybox.mixture import TaskMixture
 from repic.toybox.world import SPLITS, names, toys

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repic.data.caption_files import CaptionSet, read_caption_sets
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
 from repic.judges.questions import Preference
@@ -18,8 +19,7 @@ from repic.metrics.captions.preferences import count_preferences
 from repic.metrics.rescoring import CaptionRecord
 from repic.metrics.suite import MetricSuite
 from repic.phases.rescore import with_infos
-from repic.report.captions import CaptionSet, read_caption_sets
-from repic.report.compared import ALL, Compared
+from repic.tables.preferences_table import ALL, Compared
 
 _MOST_NAMED = 3  # captions that a complaint names
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repic import distributed
+from repic.page.run_page import write_run_report
 from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import (
@@ -16,8 +17,7 @@ from repic.phases.evaluate import (
 )
 from repic.phases.loggers import log_images
 from repic.phases.summary import plain
-from repic.report.comparable import describe_test_set
-from repic.report.run_page import write_run_report
+from repic.tables.test_set import describe_test_set
 from repic.types import Prediction
 
 log = logging.getLogger(__name__)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from repic.data.caption_files import CaptionSet, read_caption_sets, read_references, with_references
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
 from repic.metrics.captions.metric import Captions
 from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import PROTOCOLS, KnownNames, record_cider, score_captions
 from repic.metrics.suite import MetricSuite
-from repic.report.captions import CaptionSet, read_caption_sets, read_references, with_references
-from repic.report.rescored import Rescored
+from repic.tables.rescoring_table import Rescored
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repic.report.configuration import FILE, config_of
+from repic.tables.configuration import FILE, config_of
 
 # Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
 # belong here so that a run which one of them has stopped can go on with another limit.

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from repic.report.run_page import run_tables
-from repic.report.runs import read_predictions, read_run
+from repic.data.predictions import read_predictions
+from repic.page.run_page import run_tables
+from repic.tables.runs import read_run
 from tests.integration.small import compose_run, start
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.report.runs import read_metrics
+from repic.tables.runs import read_metrics
 from tests.integration.small import start
 
 TABLE = Path(__file__).parents[2] / "experiments" / "METRICS.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.report.__main__ import main
+from repic.report import main
 from tests.integration.test_report_page import toys, write_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)

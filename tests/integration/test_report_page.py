@@ -13,8 +13,8 @@ import yaml
 
 from repic.assembly import saved_examples
 from repic.data.personal import PhotoDataset
-from repic.report.__main__ import main
-from repic.report.comparable import describe_test_set
+from repic.report import main
+from repic.tables.test_set import describe_test_set
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Prediction
 from tests.photos import draw_collection

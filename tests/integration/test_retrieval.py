@@ -8,11 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from repic import assembly, run
+from repic.data.predictions import read_predictions
 from repic.metrics.recognition import name_recognition
-from repic.report.ablation import RETRIEVER
-from repic.report.comparable import refuse_other_test_sets
-from repic.report.name_tables import names_table
-from repic.report.runs import read_predictions, read_run
+from repic.tables.ablation import RETRIEVER
+from repic.tables.name_tables import names_table
+from repic.tables.runs import read_run
+from repic.tables.test_set import refuse_other_test_sets
 from tests import photos
 from tests.integration.small import compose_run, start, summary_of
 

@@ -11,8 +11,9 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from repic import run
-from repic.report.comparable import fingerprints
-from repic.report.runs import read_metrics, read_predictions, read_run
+from repic.data.predictions import read_predictions
+from repic.tables.runs import read_metrics, read_run
+from repic.tables.test_set import fingerprints
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from repic.report.runs import Run
 from repic.sweep import AblationTable
-from tests.unit.report.saved import predictions, save_run
+from repic.tables.runs import Run
+from tests.unit.tables.saved import predictions, save_run
 
 TEST = predictions("sft", [True, False, True])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from repic import table
-from tests.unit.report.saved import SETTINGS, predictions, save_run
+from tests.unit.tables.saved import SETTINGS, predictions, save_run
 
 ROOT = Path(__file__).parents[2]
 RIGHT = [True, False, True, True, False, False]

@@ -1,6 +1,6 @@
 """Captions of another system, read from a file: the published form or our predictions.jsonl.
 
-A small reader for metrics; ``repic.report.captions`` reads the same files for scoring, and
+A small reader for metrics; ``repic.data.caption_files`` reads the same files for scoring, and
 complains of more.
 """
 

@@ -1,0 +1,215 @@
+"""Read caption files: the published JSON form, and our predictions.jsonl.
+
+The published form (https://github.com/oyt9306/RePIC, captioning/) is a list of rows
+``[image, ["<name>", ...], caption, prompt]``; the prompt may be left out.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repic.data.predictions import read_prediction_file
+from repic.metrics.rescoring import CaptionRecord
+
+log = logging.getLogger(__name__)
+
+FORM = '["image.jpg", ["<name>", ...], "caption", "prompt"]'
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """Captions that are scored together: a file's, or one phase's of a number of concepts."""
+
+    label: str
+    records: tuple[CaptionRecord, ...]
+
+
+def read_caption_sets(path: Path) -> list[CaptionSet]:
+    """Read a caption file, or every one under a folder.
+
+    Under a folder, these are the files called predictions.jsonl and the .json files that hold a
+    list; a file that is named must be one.
+
+    Raises:
+        ValueError: there are none, or one is malformed; the message names file, row and key.
+    """
+    if not path.is_dir():
+        return read_caption_file(path, path.name)
+    sets = []
+    for file in sorted([*path.rglob("*.jsonl"), *path.rglob("*.json")]):
+        if file.suffix == ".jsonl" and file.name != "predictions.jsonl":
+            if file.name != "metrics.jsonl":  # every run has one
+                log.info("passed over, as it is not called predictions.jsonl: %s", file)
+            continue
+        if file.suffix == ".json" and not isinstance(read_json(file), list):
+            log.info("passed over, as it holds no list of captions: %s", file)
+            continue
+        sets += read_caption_file(file, str(file.relative_to(path)))
+    if not sets:
+        raise ValueError(f"{path}: holds no caption file (predictions.jsonl, or .json with a list)")
+    return sets
+
+
+def read_caption_file(file: Path, label: str) -> list[CaptionSet]:
+    """Read one file; ``label`` is what tables call it."""
+    sets = _predictions(file, label) if file.suffix == ".jsonl" else [_published(file, label)]
+    if not any(found.records for found in sets):
+        raise ValueError(f"{file}: is empty; it needs a caption or more, each {FORM}")
+    for found in sets:
+        _check_references(found)
+    return sets
+
+
+def with_references(found: CaptionSet, references: Mapping[str, Sequence[str]]) -> CaptionSet:
+    """Give every caption the references of its image.
+
+    Raises:
+        ValueError: an image has none.
+    """
+    lacking = [record for record in found.records if record.image not in references]
+    if lacking:
+        raise ValueError(
+            f"{lacking[0].place}: no references for image {lacking[0].image!r} ({len(lacking)} of"
+            f" {len(found.records)} captions lack them); add them, or score without references"
+        )
+    records = (replace(r, references=tuple(references[r.image])) for r in found.records)
+    return CaptionSet(found.label, tuple(records))
+
+
+def read_references(file: Path) -> dict[str, tuple[str, ...]]:
+    """Read reference captions: a JSON object ``{"image.jpg": ["caption", ...], ...}``."""
+    table = read_json(file)
+    if not isinstance(table, dict):
+        raise ValueError(f'{file}: needs an object {{"image.jpg": ["caption", ...]}}')
+    for image, captions in table.items():
+        if not _is_texts(captions) or not _has_words(captions):
+            raise ValueError(
+                f"{file}, key {image!r}: needs a list of captions, not {_shown(captions)}"
+            )
+    return {image: tuple(captions) for image, captions in table.items()}
+
+
+def read_json(file: Path) -> Any:
+    """Parse a JSON file; complaints name it."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return json.loads(text) if text.strip() else []
+    except FileNotFoundError:
+        raise ValueError(f"{file}: no such file or folder") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        if "\0" in error.doc:
+            raise ValueError(f"{file}: not UTF-8 but perhaps UTF-16; save it as UTF-8") from None
+        raise ValueError(
+            f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}); mend it"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
+        raise ValueError(f"{file}: not JSON that can be read ({error}); mend it") from None
+
+
+def _published(file: Path, label: str) -> CaptionSet:
+    rows = read_json(file)
+    if not isinstance(rows, list):
+        raise ValueError(f"{file}: needs a list of rows {FORM}, not {_shown(rows)}")
+    records, first_place = [], {}
+    for number, row in enumerate(rows, start=1):
+        place = f"{file}, row {number}"
+        record = _record(place, row)
+        prompt = json.dumps(row[3:4] or row[2])  # without prompts the captions must differ
+        _refuse_twice(first_place, (record.image, record.targets, prompt), place)
+        records.append(record)
+    longest = max(map(len, rows), default=0)
+    if longest > 4:
+        log.warning("%s: rows have up to %d fields; those after the fourth are not read",
+                    file, longest)  # fmt: skip
+    return CaptionSet(label, tuple(records))
+
+
+def _record(place: str, row: Any) -> CaptionRecord:
+    if not isinstance(row, list):
+        raise ValueError(f"{place}: is {_shown(row)}, need {FORM}")
+    for index, key in enumerate(("image", "names", "caption")):
+        if len(row) <= index:
+            raise ValueError(f"{place}: field {index + 1} ({key}) is missing; need {FORM}")
+    image, names, caption = row[:3]
+    for key, value in (("1 (image)", image), ("3 (caption)", caption)):
+        if not isinstance(value, str):
+            raise ValueError(f"{place}, field {key}: is {_shown(value)}, need text")
+    if not image.strip():
+        raise ValueError(f"{place}, field 1 (image): is empty, need the picture's file name")
+    if not _is_texts(names) or not all(name.strip("<> ") for name in names):
+        raise ValueError(
+            f'{place}, field 2 (names): is {_shown(names)}, need a list such as ["<bo>"]'
+        )
+    if len(set(names)) != len(names):
+        raise ValueError(f"{place}, field 2 (names): a name stands there twice: {_shown(names)}")
+    prompt = row[3] if len(row) > 3 and isinstance(row[3], str) else None
+    return CaptionRecord(place, image, tuple(names), caption, prompt=prompt)
+
+
+def _predictions(file: Path, label: str) -> list[CaptionSet]:
+    groups: dict[tuple[str, int], list[CaptionRecord]] = {}
+    first_place: dict[Any, str] = {}
+    if not file.exists():
+        raise ValueError(f"{file}: no such file or folder")
+    for place, p in read_prediction_file(file):
+        _refuse_twice(first_place, (p.phase, p.id), place)
+        for key, value in p.rewards.items():
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{place}: rewards.{key} is {value}; write null for no value")
+        if not p.images:
+            raise ValueError(f"{place}: 'images' is empty, need the picture that is captioned")
+        if unknown := set(p.present) - set(p.pool):
+            raise ValueError(
+                f"{place}: 'present' holds {min(unknown)!r}, which is not in 'pool'; mend one"
+            )
+        record = CaptionRecord(
+            place,
+            p.images[-1],
+            p.present,
+            p.caption,
+            p.pool,
+            p.answers,
+            p.infos,
+            p.prompt,
+            p.phase,
+        )
+        groups.setdefault((p.phase, p.num_concepts), []).append(record)
+    return [
+        CaptionSet(f"{label} · {phase} · {number}", tuple(records))
+        for (phase, number), records in groups.items()
+    ]
+
+
+def _check_references(found: CaptionSet) -> None:
+    have = [_has_words(record.references) for record in found.records]
+    if any(have) and not all(have):
+        place = found.records[have.index(False)].place
+        raise ValueError(
+            f"{place}: 'answers' has no reference caption, but other rows of {found.label} have"
+            f" ({have.count(False)} of {len(have)} lack them); CIDEr needs all or none"
+        )
+
+
+def _refuse_twice(first_place: dict[Any, str], key: Any, place: str) -> None:
+    before = first_place.setdefault(key, place)
+    if before != place:
+        raise ValueError(f"{place}: the same as {before} ({key[0]}); remove one of them")
+
+
+def _has_words(texts: Sequence[str]) -> bool:
+    return any(character.isalnum() for text in texts for character in text)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(v, str) for v in value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,0 +1,112 @@
+"""The page of one run, from what the run has left in its folder."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from repic.data.predictions import read_predictions
+from repic.page import gallery
+from repic.page.cards import Fact, SceneCard
+from repic.page.curves import SHORT, concepts, learning_curves
+from repic.page.page import write_report
+from repic.tables.ablation import LABELS
+from repic.tables.layouts import has_values, summary_tables
+from repic.tables.runs import Run, read_metrics, read_run
+from repic.tables.table import ALL, Table
+from repic.types import Example, Prediction
+
+# Phases whose captions are shown, and as whose: the names everybody has no picture of.
+AUTHORS = {"base": "base model", "model": "model", "sft": "before RL (SFT)", "grpo": "after RL"}
+
+
+def write_run_report(
+    folder: Path, *, examples: Iterable[Example] = (), scenes_per_count: int = 4
+) -> Path:
+    """Write ``report.html`` into a run's folder.
+
+    Args:
+        folder: of a finished run.
+        examples: those that were captioned, for their pictures, boxes and references; best drawn
+            at display resolution. Captions without an example are shown without pictures.
+        scenes_per_count: how many scenes of each number of concepts; the first ones, so that no
+            one has picked them.
+
+    Returns:
+        The page's path.
+    """
+    run = read_run(folder)
+    predictions = read_predictions(folder)
+    path = folder / "report.html"
+    write_report(
+        path,
+        title=run.name.replace("_", " ").capitalize(),
+        subtitle=f"seed {run.seed} · {' '.join(run.overrides) or 'no overrides'}",
+        summary=headline(run),
+        tables=run_tables(run),
+        curves=learning_curves(read_metrics(folder)),
+        scenes=scene_cards(predictions, examples, scenes_per_count),
+        about=about(run),
+    )
+    return path
+
+
+def headline(run: Run) -> list[Fact]:
+    """Before and after RL; or the last model alone, if there is nothing to compare it with."""
+    trained = [phase for phase in ("base", "model", "sft", "grpo") if phase in run.metrics]
+    if not trained:
+        return []
+    before, after = trained[max(0, len(trained) - 2)], trained[-1]
+    facts = []
+    for count in ("1", "3", "5", ALL):
+        metric, label = ("cider", "CIDEr") if count == ALL else ("accuracy", "Recognition, %")
+        values = [run.metrics[p].get(count, {}).get(metric) for p in dict.fromkeys((before, after))]
+        numbers = [v for v in values if isinstance(v, float) and not math.isnan(v)]
+        if numbers:
+            what = "all scenes" if count == ALL else concepts(int(count))
+            who = f"from {SHORT[before]} to {SHORT[after]}" if len(numbers) > 1 else SHORT[after]
+            value = " → ".join(f"{number:.1f}" for number in numbers)
+            facts.append(Fact(f"{label}, {what}", value, who))
+    return facts
+
+
+def run_tables(run: Run) -> list[Table]:
+    """Recognition with CIDEr, CIDEr by number of concepts, names, and other caption metrics.
+
+    What needs references is shown where there are some.
+    """
+    if not run.metrics:
+        return []
+    return [table for table in summary_tables([run]).values() if has_values(table)]
+
+
+def scene_cards(
+    predictions: Sequence[Prediction], examples: Iterable[Example], per_count: int
+) -> list[SceneCard]:
+    """The first scenes of every number of concepts, with what each phase says of them."""
+    scenes: dict[gallery.SceneKey, dict[str, Prediction]] = {}
+    for p in predictions:
+        if p.phase in AUTHORS:
+            scenes.setdefault(gallery.key_of(p), {})[AUTHORS[p.phase]] = p
+    counts = {key.num_concepts for key in scenes}
+    keys = gallery.choose(scenes, dict.fromkeys(counts, per_count))
+    by_key = {gallery.key_of(example): example for example in examples}
+    return [gallery.scene_card(key, scenes[key], by_key.get(key)) for key in keys]
+
+
+def about(run: Run) -> dict[str, str]:
+    """Where the numbers come from: configuration, code, and which model started from which."""
+    lineage = {
+        f"model: {LABELS.get(str(phase.get('phase')), phase.get('phase'))}": (
+            f"{phase.get('checkpoint')} · fingerprint {str(phase.get('fingerprint'))[:12]}"
+            + (f" · from {str(phase['started_from'])[:12]}" if phase.get("started_from") else "")
+        )
+        for phase in run.phases
+    }
+    return {
+        "configuration": ", ".join(f"{k}={v}" for k, v in run.choices.items()),
+        "overrides": " ".join(run.overrides) or "none",
+        "seed": str(run.seed),
+        "code": run.git_commit or "not under version control",
+        "time": f"{run.time_s / 60:.1f} minutes",
+        **lineage,
+    }

@@ -1,0 +1,76 @@
+"""Write one page over several runs: ``python -m repic.report outputs/kl --out page.html``.
+
+Stands above the other layers, as ``repic.bench`` does: a run's data are made again the way the run
+made them.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from repic.assembly import saved_examples
+from repic.page.runs_page import collect_runs, write_compared
+from repic.tables.runs import find_unfinished
+
+# Toybox's scenes are then 320 pixels wide, as the page shows them.
+SCALE = 1.25
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="repic.report", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of them")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
+    parser.add_argument("--items", type=int, default=1000, help="scenes to show at most")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="captions alone; makes nothing from config.yaml"
+    )
+    return parser.parse_args(arguments)
+
+
+def write(arguments: argparse.Namespace) -> str:
+    """Write the page; return a line on it."""
+    begun = time.perf_counter()
+    if arguments.items < 0:
+        raise ValueError(f"--items {arguments.items}: use 0 for no scenes, or more")
+    if not arguments.out.absolute().parent.is_dir():
+        raise ValueError(f"--out {arguments.out}: there is no folder {arguments.out.parent}")
+    if arguments.out.is_dir():
+        raise ValueError(
+            f"--out {arguments.out}: is a folder; name a file, as in {arguments.out}/page.html"
+        )
+    remake = None if arguments.no_pictures else partial(saved_examples, scale=SCALE)
+    runs = collect_runs(arguments.runs)
+    for folder in find_unfinished(arguments.runs):
+        print(f"passed over, as it has not ended: {folder}", file=sys.stderr)
+    holds = write_compared(arguments.out, runs, remake=remake, num_items=arguments.items)
+    size = arguments.out.stat().st_size / 1e6
+    return (
+        f"{arguments.out}: {_number(holds.num_runs, 'run')}, {_number(holds.num_methods, 'model')},"
+        f" {_number(holds.num_scenes, 'scene')} ({holds.num_pictures} with pictures),"
+        f" {size:.1f} MB, {time.perf_counter() - begun:.0f} s"
+    )
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; return the exit status."""
+    sys.path.append(str(Path.cwd()))  # where somebody's own data classes lie
+    try:
+        print(write(parse(sys.argv[1:] if arguments is None else arguments)))
+    except (ValueError, OSError) as error:
+        print(f"repic.report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Saved runs, read back: tables over runs, and one page for a run."""

@@ -1,0 +1,222 @@
+"""The ablation table: one row a configuration, means over seeds with intervals, best in bold.
+
+Which configurations there are follows from the runs: the choices and overrides in which they
+differ, other than the seed. What several runs share (the base model, the supervised stage) makes
+one row.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
+from repic.tables.run_settings import (
+    SEED,
+    is_of_prompt,
+    settings_of,
+    settings_of_each,
+    varying_keys,
+)
+from repic.tables.runs import Cell, Run
+from repic.tables.table import Column, Row, Table, accuracy_columns
+
+# Phases that runs may share, in the order of their rows, and what a reader calls them.
+SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
+LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
+# Who names everybody that a retriever found says what the retriever says.
+RETRIEVER = "the retriever itself (upper bound)"
+
+# Options with a natural order; others follow by name.
+_ORDER = "none zero low default high one two three four five mixed recognition quality combined"
+ORDER = {option: rank for rank, option in enumerate(_ORDER.split())}
+
+
+def ablation(
+    runs: Sequence[Run],
+    *,
+    columns: Sequence[Column] | None = None,
+    title: str = "Recognition accuracy (%) by number of concepts, and CIDEr",
+    note: str = "",
+) -> Table:
+    """Compare configurations.
+
+    Args:
+        runs: finished runs; several seeds of one configuration are averaged.
+        columns: what to show; None shows ``accuracy_columns``.
+        title: of the table.
+        note: on its columns; what the marks mean is added.
+
+    Raises:
+        ValueError: no runs; or two of the same configuration and seed with different results.
+    """
+    if not runs:
+        raise ValueError("a table needs at least one finished run")
+    columns = tuple(accuracy_columns(runs) if columns is None else columns)
+    keys = varying_keys(runs)
+    found = dict.fromkeys(phase for run in runs for phase in run.metrics)
+    order = [p for p in SHARED if p in found] + [p for p in found if p not in SHARED]
+    rows = [row for phase in order for row in _phase_rows(runs, phase, keys, columns)]
+    blocks = list(dict.fromkeys(row.block for row in rows))
+    rows.sort(key=lambda row: blocks.index(row.block))
+    marks = _note(rows, has_best=any(column.has_best for column in columns))
+    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns))))
+    return Table(
+        title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
+    )
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A phase's cells in one run, and the settings that may have brought them about."""
+
+    run: Run
+    settings: Mapping[str, str]
+    cells: Mapping[str, Cell]
+
+    @property
+    def num_values(self) -> int:
+        return sum(map(len, self.cells.values()))
+
+
+def _phase_rows(
+    runs: Sequence[Run], phase: str, keys: Sequence[str], columns: Sequence[Column]
+) -> list[Row]:
+    """One row for each configuration of a phase."""
+    results = []
+    for run, told in zip(runs, settings_of_each(runs), strict=True):
+        if phase in run.metrics:
+            settings = {k: v for k, v in told.items() if k in keys}
+            with_seed = {**settings, SEED: str(run.seed)}
+            results.append(_Result(run, with_seed, run.metrics[phase]))
+    relevant = [*keys, SEED]
+    if clash := _clash(results, relevant):
+        a, b = (result.run.folder for result in clash)
+        raise ValueError(
+            f"{a} and {b} are the same configuration and seed, but their {phase!r} results"
+            " differ: leave one of them out"
+        )
+    if phase in SHARED:
+        # What a setting has no influence on is one thing, not one for each setting.
+        for key in [SEED, *(k for k in keys if not is_of_prompt(k))]:
+            fewer = [k for k in relevant if k != key]
+            if not _clash(results, fewer):
+                relevant = fewer
+    groups: dict[tuple[str | None, ...], dict[str, _Result]] = {}
+    for result in results:
+        group = groups.setdefault(_values(result, [k for k in relevant if k != SEED]), {})
+        seed = result.settings[SEED] if SEED in relevant else ""
+        # Of equal ones that which says most: a run without a reward has no parts to weigh.
+        if seed not in group or result.num_values >= group[seed].num_values:
+            group[seed] = result
+    shown = [k for k in relevant if k != SEED]
+    return [
+        _row(phase, shown, values, groups[values], columns)
+        for values in sorted(groups, key=_natural)
+    ]
+
+
+def _row(
+    phase: str,
+    keys: Sequence[str],
+    values: Sequence[str | None],
+    results: Mapping[str, _Result],
+    columns: Sequence[Column],
+) -> Row:
+    settings = [(k, v) for k, v in zip(keys, values, strict=True) if v is not None]
+    retrieved = (settings_of(r.run)["retrieval"] != "skip" for r in results.values())
+    is_retriever = phase == "name_everybody" and all(retrieved)
+    label = RETRIEVER if is_retriever else LABELS.get(phase, phase)
+    if settings:
+        label += f" ({', '.join(f'{k}={v}' for k, v in settings)})"
+    cells = [result.cells for result in results.values()]
+    return Row(
+        label=label,
+        num_seeds=len(results),
+        estimates=tuple(estimate_of(cells, column) for column in columns),
+        block=", ".join(f"{k}={v}" for k, v in settings if is_of_prompt(k)),
+        phase=phase,
+        runs={seed: result.run for seed, result in results.items()},
+    )
+
+
+def estimate_of(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:
+    """A column's value over results of several seeds; None where there is none."""
+    found = [by_count[column.count] for by_count in cells if column.count in by_count]
+    values = {
+        i: value
+        for i, cell in enumerate(found)
+        if isinstance(value := cell.get(column.metric), float) and not math.isnan(value)
+    }
+    if not values:
+        return None
+    if len(values) > 1:
+        return over_seeds(list(values.values()))
+    ((index, value),) = values.items()
+    interval = found[index].get(f"{column.metric}_ci")
+    low, high = interval if isinstance(interval, tuple) else (math.nan, math.nan)
+    return Estimate(value, low, high, num_seeds=1)
+
+
+def _clash(results: Sequence[_Result], keys: Sequence[str]) -> tuple[_Result, _Result] | None:
+    """Two results that agree in the keys, and not in the numbers that both have."""
+    seen: dict[tuple[str | None, ...], list[_Result]] = {}
+    for result in results:
+        others = seen.setdefault(_values(result, keys), [])
+        for other in others:
+            if _differ(other.cells, result.cells):
+                return other, result
+        # One with the same metrics as another stands for both.
+        if not any(_metrics(other.cells) == _metrics(result.cells) for other in others):
+            others.append(result)
+    return None
+
+
+def _differ(one: Mapping[str, Cell], other: Mapping[str, Cell]) -> bool:
+    """Whether results are of other numbers of concepts, or a metric of both has two values."""
+    if one.keys() != other.keys():
+        return True
+    # As text, because NaN is not equal to itself.
+    return any(
+        repr(cell[metric]) != repr(other[count][metric])
+        for count, cell in one.items()
+        for metric in cell.keys() & other[count].keys()
+    )
+
+
+def _metrics(cells: Mapping[str, Cell]) -> dict[str, set[str]]:
+    return {count: set(cell) for count, cell in cells.items()}
+
+
+def _values(result: _Result, keys: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(result.settings.get(key) for key in keys)
+
+
+def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
+    return tuple((ORDER.get(v or "", len(ORDER)), v or "") for v in values)
+
+
+def _fewer_seeds(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Which cells are means of fewer seeds than their rows, as some had no value (NaN)."""
+    cells = [
+        f"{column.label} of {row.label}: {estimate.num_seeds} of {row.num_seeds}"
+        for row in rows
+        for column, estimate in zip(columns, row.estimates, strict=True)
+        if estimate is not None and estimate.num_seeds < row.num_seeds
+    ]
+    if not cells:
+        return ""
+    more = f"; and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return f"Seeds that have a value, where not all have: {'; '.join(cells[:3])}{more}."
+
+
+def _note(rows: Sequence[Row], *, has_best: bool) -> str:
+    estimates = [e for row in rows for e in row.estimates if e is not None and e.has_interval]
+    percent = f"{100 * CONFIDENCE:.0f} %"
+    parts = []
+    if any(e.num_seeds > 1 for e in estimates):
+        parts.append(f"±: {percent} confidence interval over seeds (Student's t).")
+    if any(e.num_seeds == 1 for e in estimates):
+        parts.append(f"[low, high]: one result; {percent} bootstrap interval over scenes.")
+    if has_best:
+        parts.append("Bold: the highest value of its column, which is not a test of significance.")
+    return " ".join(parts)

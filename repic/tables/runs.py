@@ -1,0 +1,158 @@
+"""Read what a run has left in its folder; say exactly what is wrong with a file that is not right.
+
+A run's folder holds ``summary.json`` (what was run and what came out), ``metrics.jsonl`` (numbers
+along the way) and ``predictions.jsonl`` (captions; see ``repic.data.predictions``).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repic.data.records import Record, is_number, parse_json, read_records, read_text, shown
+from repic.tables.configuration import FILE, config_of
+
+# metric -> value, and "<metric>_ci" -> (low, high)
+Cell = Mapping[str, float | tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's ``summary.json``.
+
+    Attributes:
+        choices: option by group of the configuration, for example ``{"reward": "combined"}``.
+        metrics: phase -> number of concepts (or "all") -> metric -> value. A value that could
+            not be had (null in the file) is NaN.
+        left_out: caption metric -> why it could not be computed.
+        phases: what each phase started from, and where its model lies.
+        test_set: which scenes were captioned, by ``repic.tables.test_set``; None in runs that
+            are older than it, or evaluated nothing.
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    overrides: tuple[str, ...]
+    choices: Mapping[str, str]
+    git_commit: str | None
+    time_s: float
+    phases: tuple[Mapping[str, Any], ...]
+    metrics: Mapping[str, Mapping[str, Cell]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    test_set: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of ``metrics.jsonl``."""
+
+    phase: str
+    iteration: int
+    values: Mapping[str, float]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's summary.
+
+    Raises:
+        ValueError: there is none, or it is malformed; the message names file and key.
+    """
+    path = folder / "summary.json"
+    mend = "did the run end? Start it again with the same command to complete it"
+    record = Record(parse_json(read_text(path, mend), path, str(path)), str(path))
+    return Run(
+        folder=folder,
+        name=record.get("name", str),
+        seed=record.get("seed", int),
+        overrides=tuple(str(item) for item in record.get("overrides", list)),
+        choices={k: str(v) for k, v in record.get("choices", dict).items()},
+        git_commit=record.get("git_commit", str, nullable=True),
+        time_s=float(record.get("time_s", (int, float))),
+        phases=tuple(record.get("phases", list)),
+        metrics=_metrics(record),
+        left_out={k: str(v) for k, v in record.get("left_out", dict, default={}).items()},
+        test_set=record.get("test_set", dict, nullable=True) if "test_set" in record else None,
+    )
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Read every run in or under a folder, ordered by path.
+
+    Raises:
+        ValueError: there is none, or one is malformed.
+    """
+    found = [read_run(path.parent) for path in sorted(root.rglob("summary.json"))]
+    if not found and not root.exists():
+        raise ValueError(f"{root}: no such folder")
+    if not found:
+        begun = find_unfinished([root])
+        more = f"; {begun[0]} has not ended: the same command goes on with it" if begun else ""
+        raise ValueError(f"{root}: holds no finished run (no summary.json at any depth){more}")
+    return found
+
+
+def find_unfinished(roots: Iterable[Path]) -> list[Path]:
+    """Folders in or under others of runs that were to evaluate something and have not ended."""
+    configs = {path for root in roots for path in root.rglob(FILE)}
+    return sorted(path.parent for path in configs if _is_unfinished(path.parent))
+
+
+def _is_unfinished(folder: Path) -> bool:
+    if (folder / "summary.json").exists():
+        return False
+    try:
+        return bool((config_of(folder) or {})["method"]["evaluated"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False  # another program's file of that name
+
+
+def read_metrics(folder: Path) -> list[MetricRow]:
+    """Read ``metrics.jsonl``; empty if the run logged nothing."""
+    return [
+        MetricRow(
+            phase=record.get("phase", str),
+            iteration=record.get("iteration", int),
+            values={
+                key: _number(value)
+                for key, value in record.items()
+                if key not in ("phase", "iteration") and is_number(value)
+            },
+        )
+        for record in read_records(folder / "metrics.jsonl")
+    ]
+
+
+def _metrics(record: Record) -> dict[str, dict[str, Cell]]:
+    table: dict[str, dict[str, Cell]] = {}
+    for phase, counts in record.get("metrics", dict).items():
+        counts = Record(counts, f"{record.place}: metrics.{phase}")
+        for count, _ in counts.items():
+            if count != "all" and not count.isdecimal():
+                raise ValueError(
+                    f"{counts.place}: {count!r} is neither a number of concepts nor all"
+                )
+        table[phase] = {
+            count: _cell(Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
+        }
+    return table
+
+
+def _cell(record: Record) -> Cell:
+    cell: dict[str, float | tuple[float, float]] = {}
+    for key, value in record.items():
+        is_interval = isinstance(value, list) and len(value) == 2
+        found: list[Any] = list(value) if is_interval else [value]
+        if not all(map(is_number, found)):
+            raise ValueError(f"{record.place}.{key}: {shown(value)} is not a number or interval")
+        numbers = [_number(item) for item in found]
+        if any(map(math.isinf, numbers)):
+            raise ValueError(f"{record.place}.{key}: {shown(value)} is not finite")
+        cell[key] = (numbers[0], numbers[1]) if is_interval else numbers[0]
+    return cell
+
+
+def _number(value: Any) -> float:
+    """JSON has no NaN: null stands for a number that could not be had."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,107 @@
+"""Runs as they lie in their folders, small enough to be counted by hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from repic.metrics.protocols import protocol_cells
+from repic.metrics.suite import MetricSuite, by_phase
+from repic.phases.summary import plain
+from repic.tables.paired import Comparison
+from repic.tables.runs import Run, read_run
+from repic.tables.test_set import describe_test_set
+from repic.types import Prediction
+
+# Which scenes two models of one run get right.
+WORSE, BETTER = [False] * 6 + [True] * 2, [True] * 6 + [True] * 2
+
+POOL = ("<momi>", "<tavo>", "<lidu>")
+SETTINGS = {
+    "phase.evaluate.split": "test",
+    "phase.evaluate.per_count": 4,
+    "metrics.tokenizer": "words",
+}
+RIGHT = {
+    name: f"{name} sits beside a {colour} box"
+    for name, colour in zip(POOL, ("red", "blue", "green"), strict=True)
+}
+
+
+def predictions(
+    phase: str,
+    right: Sequence[bool],
+    *,
+    count: int = 1,
+    pool: tuple[str, ...] = POOL,
+    rewards: Mapping[str, float | None] | None = None,
+    split: str = "test",
+) -> list[Prediction]:
+    """A caption a scene; a wrong one names nobody."""
+    found = []
+    for i, is_right in enumerate(right):
+        present = tuple(POOL[(i + k) % 3] for k in range(count))
+        kept = {"names": float(is_right), "cider": 0.5, "box": None}
+        answer = " and ".join(RIGHT[name] for name in present)
+        found.append(
+            Prediction(
+                id=f"{split}/{i}",
+                phase=phase,
+                task="caption",
+                num_concepts=count,
+                prompt="Who is it?",
+                images=(f"{split}/{count}/{i}/ref@1", f"{split}/{count}/{i}/scene@1"),
+                caption=answer if is_right else f"a toy number {i}",
+                answers=(answer,),
+                present=present,
+                pool=pool,
+                rewards=kept if rewards is None else rewards,
+            )
+        )
+    return found
+
+
+def save_run(
+    folder: Path,
+    captions: Sequence[Prediction],
+    *,
+    seed: int = 0,
+    choices: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] = SETTINGS,
+    older: bool = False,
+) -> Run:
+    """Write a run's summary and captions; ``older``: as it was before test sets were kept."""
+    suite = MetricSuite(
+        counts=[1], captions=[], tokenizer="words", scorers={}, bootstrap_samples=20,
+        confidence=0.95, seed=0,
+    )  # fmt: skip
+    metrics: dict[str, Any] = {}
+    for phase, found in by_phase(captions).items():
+        metrics[phase] = suite(found)
+        names = {} if older else protocol_cells(found, num_samples=20, confidence=0.95, seed=0)
+        for count, cell in names.items():
+            metrics[phase][count] |= cell
+    summary = {
+        "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
+        "overrides": [*overrides, f"seed={seed}"],
+        "choices": {"reward": "combined", **(choices or {})},
+        "metrics": plain(metrics),
+    }  # fmt: skip
+    if not older:
+        summary["test_set"] = describe_test_set(captions, settings)
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    lines = [json.dumps(asdict(p)) for p in captions]
+    (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    return read_run(folder)
+
+
+def compare(samples: int = 300, **options: Any) -> Comparison:
+    return Comparison(num_samples=samples, seed=0, **options)
+
+
+def run_of(folder: Path, *rights: tuple[str, Sequence[bool]], **options: Any) -> Run:
+    captions = [p for phase, right in rights for p in predictions(phase, right)]
+    return save_run(folder, captions, **options)

@@ -1,0 +1,150 @@
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rich.console
+
+from repic.metrics.protocols import protocol_metrics
+from repic.page.run_page import run_tables
+from repic.table import FORMS as ASKED_FOR
+from repic.tables import write as render
+from repic.tables.ablation import RETRIEVER
+from repic.tables.estimates import Estimate
+from repic.tables.layouts import CHOICES, FORMS, tables_of
+from repic.tables.name_tables import COLUMNS, NOTE, names_table, with_protocols
+from repic.tables.runs import Run
+from tests.unit.tables.saved import predictions, save_run
+
+RIGHT = [True, False, True, True]
+BOTH = [
+    p
+    for phase, right in (("sft", RIGHT), ("grpo", [True] * 4))
+    for count in (1, 2, 3)
+    for p in predictions(phase, right, count=count)
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return save_run(tmp_path / "run", BOTH)
+
+
+def test_forms_and_what_can_be_asked_for_are_the_same() -> None:
+    assert ASKED_FOR == CHOICES
+    assert list(COLUMNS) == list(protocol_metrics(np.zeros((1, 8))))
+
+
+@pytest.mark.parametrize(
+    ("form", "labels"),
+    [
+        ("accuracy", ["acc@1", "acc@2", "acc@3", "CIDEr"]),
+        ("founding", ["single concept", "multi concept (3)", "caption quality"]),
+        ("single", ["accuracy@1", "CIDEr@1", "overall"]),
+        ("multi", ["acc@2", "acc@3"]),
+    ],
+)
+def test_columns_of_the_forms(run: Run, form: str, labels: list[str]) -> None:
+    (table,) = tables_of(form, [run]).values()
+    assert [column.label for column in table.columns] == labels
+    sft, rl = table.rows
+    assert (sft.label, rl.label) == ("SFT only", "+ RL")
+    assert sft.estimates[0].mean == 75
+    assert rl.estimates[0].mean == 100
+
+
+def test_overall_is_the_mean_of_the_two(run: Run) -> None:
+    (table,) = tables_of("single", [run]).values()
+    accuracy, cider, overall = (e.mean for e in table.rows[0].estimates)
+    assert overall == pytest.approx((accuracy + cider) / 2)
+
+
+def test_names_have_a_table_for_each_number_of_concepts(run: Run) -> None:
+    tables = tables_of("names", [run])
+    assert list(tables) == ["names_1", "names_2", "names_3"]
+    assert "at 1 concept:" in tables["names_1"].title
+    assert [NOTE in table.note for table in tables.values()] == [True, False, False]
+    # 3 of 4 captions are right and the fourth names nobody.
+    means = [e.mean for e in tables["names_3"].rows[0].estimates]
+    assert means == pytest.approx([100, 75, 600 / 7, 100, 75, 600 / 7])
+    assert len(tables["names_1"].columns) == 6
+
+
+def test_all_is_every_form_and_each_once(run: Run) -> None:
+    names = list(tables_of("all", [run]))
+    assert names == [*list(FORMS)[:-1], "names_1", "names_2", "names_3", "cider"]
+
+
+def test_a_form_that_no_run_has_says_which_counts_there_are(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", predictions("sft", RIGHT, count=1))
+    with pytest.raises(ValueError, match=r"--form multi: no run has .*evaluated: 1\."):
+        tables_of("multi", [run])
+    assert "multi" not in tables_of("all", [run])
+
+
+def test_names_fit_into_eighty_characters(run: Run) -> None:
+    table = names_table([run], "2")
+    long = Estimate(99.0, 98.4, 100.0, num_seeds=1)  # no interval is written longer
+    label = "+ RL (kl=default, kl.coef=0.04)"
+    rows = [replace(row, label=label, estimates=(long,) * 6) for row in table.rows]
+    console = rich.console.Console(width=80, file=io.StringIO())
+    console.print(render.terminal(replace(table, rows=tuple(rows))))
+    text = console.file.getvalue()
+    assert text.count("[98–100]") == 12
+    assert text.count("robust") >= 3
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_runs_own_tables_have_names_once(run: Run) -> None:
+    titles = [table.title for table in run_tables(run)]
+    assert sum("precision" in title for title in titles) == 1
+
+
+def test_older_runs_are_counted_from_their_captions(tmp_path: Path) -> None:
+    new = save_run(tmp_path / "new", BOTH)
+    old = save_run(tmp_path / "old", BOTH, older=True)
+    draws = {"num_samples": 20, "confidence": 0.95, "seed": 0}
+    found = with_protocols(old, **draws)
+    for phase, cells in new.metrics.items():
+        for count, cell in cells.items():
+            for name in COLUMNS:
+                assert found.metrics[phase][count][name] == cell[name]
+                assert found.metrics[phase][count][f"{name}_ci"] == cell[f"{name}_ci"]
+    assert with_protocols(new, **draws) is new
+    (old.folder / "predictions.jsonl").unlink()
+    lost = with_protocols(old, **draws)
+    assert lost.metrics == old.metrics
+    with pytest.raises(ValueError, match="--form names"):
+        tables_of("names", [lost])
+
+
+def test_everybody_of_a_retriever_is_the_retriever(tmp_path: Path) -> None:
+    everybody = predictions("name_everybody", RIGHT)
+    runs = [
+        save_run(tmp_path / "skip", [*everybody, *predictions("sft", [False] * 4)]),
+        save_run(
+            tmp_path / "toybox", [*everybody, *predictions("sft", [True] * 4)],
+            choices={"retrieval": "toybox"},
+        ),
+    ]  # fmt: skip
+    (table, *_) = tables_of("names", runs).values()
+    assert [row.label for row in table.rows] == [
+        "names everybody (retrieval=skip)",
+        "SFT only (retrieval=skip)",
+        f"{RETRIEVER} (retrieval=toybox)",
+        "SFT only (retrieval=toybox)",
+    ]
+    # The best is sought within each setting: without a retriever others are best.
+    recall = [column.metric for column in table.columns].index("robust_recall")
+    assert [table.is_best(i, recall) for i in range(4)] == [True, False, False, True]
+    (alone, *_) = tables_of("names", runs[1:]).values()
+    assert alone.rows[0].label == RETRIEVER
+
+
+def test_a_score_that_is_no_number_is_absent(run: Run) -> None:
+    run.metrics["grpo"]["1"]["accuracy"] = math.nan
+    (table,) = tables_of("accuracy", [run]).values()
+    assert table.rows[1].estimates[0] is None
+    assert not table.is_best(1, 0)

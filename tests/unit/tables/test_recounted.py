@@ -1,0 +1,201 @@
+import random
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from repic.metrics.captions.bleu import Bleu
+from repic.metrics.captions.capscore import CapScore
+from repic.metrics.captions.cider_r import CiderR
+from repic.metrics.captions.copying import AgainstInfo, Copied
+from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
+from repic.metrics.captions.meteor import Meteor
+from repic.metrics.captions.metric import CaptionMetric, Captions, MetricFailed
+from repic.metrics.captions.rouge import RougeL
+from repic.metrics.cider import words
+from repic.metrics.paired import exchange_p_values
+from repic.metrics.suite import MetricSuite, by_phase
+from repic.tables.ablation import ablation
+from repic.tables.differences import differences
+from repic.tables.paired import Term
+from repic.tables.recounted import METRIC_OF, WHOLE
+from repic.tables.runs import Run
+from repic.tables.table import ALL, Column
+from repic.toybox.grammar import parse_caption, unread_clauses
+from repic.types import Prediction
+from tests.unit.tables.saved import compare, save_run
+
+ACC = Column("acc@1", "", "accuracy", "1")
+
+
+def suite(*chosen: str) -> MetricSuite:
+    scorers = {
+        "cider_r": CiderR(), "bleu": Bleu(), "rouge_l": RougeL(), "length": Length(),
+        "copied": Copied(), "copy_bleu": AgainstInfo(Bleu()), "self_bleu": SelfBleu(),
+        "distinct": Distinct(), "capscore": CapScore(parser=parse_caption, unread=unread_clauses),
+    }  # fmt: skip
+    return MetricSuite(
+        counts=[1, 2], captions=chosen or tuple(scorers), tokenizer="words", scorers=scorers,
+        bootstrap_samples=20, confidence=0.95, seed=0,
+    )  # fmt: skip
+
+
+WORDS = "a the red blue bear cat sits stands here there on at beach".split()
+
+
+def toys(phase: str, seed: int, number: int = 12, readable: bool = False) -> list[Prediction]:
+    """Captions at random, near their references, at one and at two concepts."""
+    rng = random.Random(seed)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in range(2 * number)]
+    found = []
+    for i, text in enumerate(texts):
+        other = random.Random(i)
+        answers = [" ".join(other.choices(WORDS, k=8)) for _ in range(2)]
+        if readable:
+            answers = ["A red bear is on the left."]
+        near = f"{answers[0][: rng.randint(0, 20)]} {text}"
+        count = 1 + i % 2
+        found.append(
+            Prediction(
+                id=f"test/{i}", phase=phase, task="caption", num_concepts=count, prompt="Who?",
+                images=(f"test/{count}/{i // 4}/scene",), caption=near, answers=tuple(answers),
+                present=(), pool=(), rewards={}, finished=True, infos=(f"it is a {answers[-1]}",),
+            )
+        )  # fmt: skip
+    return found
+
+
+def saved_toys(folder: Path, **more: int) -> tuple[Run, list[Prediction]]:
+    captions = [*toys("sft", 1, **more), *toys("grpo", 2, **more)]
+    run = save_run(folder, captions)
+    for phase, found in by_phase(captions).items():
+        for count, cell in suite().captions(found, [None] * len(found)).items():
+            cell = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.items()}
+            run.metrics[phase][count].update(cell)
+    return run, captions
+
+
+def total(name: str, metric: CaptionMetric, captions: Sequence[Prediction]) -> float:
+    """A metric of captions of one number of concepts, from nothing but the texts."""
+    read = Captions.read(
+        [p.caption for p in captions],
+        [p.answers for p in captions],
+        [p.infos for p in captions],
+        tokenize=words,
+    )
+    return metric.values(metric.statistics(read).sum(axis=0, keepdims=True))[name].item()
+
+
+PAIRED = ("cider_r", "bleu_1", "bleu_4", "rouge_l", "words", "copied", "copy_bleu_1")
+
+
+def test_caption_metrics_are_paired_and_differ_as_the_summaries_do(tmp_path: Path) -> None:
+    run, _ = saved_toys(tmp_path / "run")
+    comparison = compare()
+    sft, rl = ablation([run]).rows
+    for name in PAIRED:
+        then = [run.metrics[phase][ALL][name] for phase in ("grpo", "sft")]
+        found = comparison.difference(rl, sft, Column(name, "", name, ALL))
+        assert found.mean == pytest.approx(then[0] - then[1], abs=1e-9)
+        assert found.low <= found.mean <= found.high
+        assert 0 < found.p_value <= 1
+    assert comparison.unpaired == {}
+    sum_of = Term(1, rl, Column("", "", "bleu_1", ALL)), Term(-1, sft, Column("", "", "words", "1"))
+    expected = run.metrics["grpo"][ALL]["bleu_1"] - run.metrics["sft"]["1"]["words"]
+    assert comparison.contrast(sum_of).mean == pytest.approx(expected)
+
+
+def test_exchanged_captions_are_scored_as_if_they_had_been_the_models_own(tmp_path: Path) -> None:
+    """The p-value of BLEU from all exchanges of the four images' captions, each scored anew."""
+    run, captions = saved_toys(tmp_path / "run", number=8)
+    sft, rl = ablation([run]).rows
+    found = compare(16).difference(rl, sft, Column("B-4", "", "bleu_4", "1"))
+    pairs = [[p for p in captions if p.phase == x and p.num_concepts == 1] for x in ("sft", "grpo")]
+    images = sorted({p.images[-1] for p in pairs[0]})
+    assert len(images) == 4
+    values = []
+    for way in product([False, True], repeat=len(images)):
+        moves = dict(zip(images, way, strict=True))
+        ours, theirs = (
+            [(a, b)[moves[a.images[-1]]] for a, b in zip(x, y, strict=True)]
+            for x, y in (pairs, pairs[::-1])
+        )
+        values.append(total("bleu_4", Bleu(), theirs) - total("bleu_4", Bleu(), ours))
+    assert found.mean == pytest.approx(values[0])
+    assert found.p_value == sum(abs(v) >= abs(values[0]) - 1e-9 for v in values) / 16
+
+
+def test_claims_are_paired_where_the_grammar_reads_the_references(tmp_path: Path) -> None:
+    run, _ = saved_toys(tmp_path / "run", readable=True)
+    sft, rl = ablation([run]).rows
+    column = Column("", "", "b_capscore", ALL)
+    then = [run.metrics[phase][ALL]["b_capscore"] for phase in ("grpo", "sft")]
+    assert compare().difference(rl, sft, column).mean == pytest.approx(then[0] - then[1])
+
+
+def test_what_captions_do_not_tell_is_absent_and_the_note_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = saved_toys(tmp_path / "run")
+    for phase in ("sft", "grpo"):
+        # A model's, a program's that is not here, and by somebody's own rules.
+        run.metrics[phase][ALL].update(bert_score=90.0, meteor=20.0, rouge_l=20.0)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    names = ("bleu_1", "self_bleu", "distinct_1", "bert_score", "meteor", "rouge_l")
+    table = ablation([run], columns=[Column(name, "", name, ALL) for name in names])
+    found = differences(table, "SFT", compare())
+    assert [e is not None for e in found.rows[0].estimates] == [True, *[False] * 5]
+    assert found.note.endswith(
+        " Not paired: self_bleu, distinct_1 (depends on all captions of a model together; several"
+        " seeds tell); bert_score (captions alone do not tell it; several seeds do); meteor (it"
+        " needs Java, and there is none here (Debian: apt-get install default-jre-headless));"
+        " rouge_l (the summary's was made by another scorer than this)."
+    )
+    assert "Not paired" not in differences(ablation([run], columns=[ACC]), "SFT", compare()).note
+
+
+def test_a_program_that_fails_leaves_its_metric_out(tmp_path: Path, monkeypatch) -> None:
+    run, _ = saved_toys(tmp_path / "run")
+    for phase in ("sft", "grpo"):
+        run.metrics[phase][ALL]["meteor"] = 20.0
+
+    def statistics(self: Meteor, captions: Captions) -> None:
+        raise MetricFailed("its jar failed (no answer)")
+
+    monkeypatch.setattr(Meteor, "missing", lambda self: None)
+    monkeypatch.setattr(Meteor, "statistics", statistics)
+    sft, rl = ablation([run]).rows
+    comparison = compare()
+    assert comparison.difference(rl, sft, Column("", "", "meteor", ALL)) is None
+    assert comparison.unpaired == {"meteor": "its jar failed (no answer)"}
+
+
+def rejections(metric: CaptionMetric, name: str, *, trials: int, scenes: int) -> float:
+    """How often two models that are one differ at the 5 % level, if captions change hands."""
+    rng = random.Random(0)
+    vocabulary = [f"w{i}" for i in range(400)]
+    frequency = [1 / (i + 1) for i in range(400)]
+    found = 0
+    for _ in range(trials):
+        told = [
+            Captions.read(
+                [" ".join(rng.choices(vocabulary, frequency, k=12)) for _ in range(scenes)],
+                [["w0 w1 w2 w3 w4 w5 w6 w7 w8 w9"]] * scenes,
+                [[]] * scenes,
+                tokenize=words,
+            )
+            for _ in range(2)
+        ]
+        rows = [metric.statistics(captions) for captions in told]
+        p = exchange_p_values(*rows, metric.values, num_samples=200, seed=0)[name]
+        found += p <= 0.05
+    return found / trials
+
+
+def test_equal_models_would_differ_in_what_is_not_paired_and_do_not_in_what_is() -> None:
+    assert "self_bleu" in WHOLE
+    assert "bleu_1" in METRIC_OF
+    size = {"trials": 100, "scenes": 40}
+    assert rejections(SelfBleu(), "self_bleu", **size) > 0.12
+    assert rejections(Bleu(), "bleu_1", **size) < 0.11  # 5 of 100, and 2.6 standard errors
