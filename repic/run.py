@@ -71,8 +71,8 @@ def run(
     Returns:
         The run's folder.
     """
-    from repic import distributed
-    from repic.phases import store, summary
+    from repic import distributed, files
+    from repic.phases import summary
 
     distributed.start(cfg.trainer.options.accelerator)
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
@@ -91,7 +91,7 @@ def run(
             output_dir.rmdir()
             output_dir.parent.rmdir()
         return same
-    with store.only_one(folder / ".lock", wanted=is_main):
+    with files.only_one(folder / ".lock", wanted=is_main):
         # Who had to wait for another process finds what that one has done, or has begun.
         if distributed.from_main(is_main and is_done(folder, resolved)):
             return folder
@@ -120,11 +120,12 @@ def is_done(folder: Path, resolved: dict[Any, Any]) -> bool:
 
 def begin(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> None:
     """Write down what a run is, before it does anything."""
-    from repic.phases import store, summary
+    from repic import files
+    from repic.phases import summary
 
     keep_log(folder / "run.log")
-    store.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
-    store.write_json(folder / "environment.json", summary.environment(sys.argv))
+    files.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    files.write_json(folder / "environment.json", summary.environment(sys.argv))
 
 
 def run_phases(

@@ -17,12 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from repic import files
 from repic.bench import record, tables
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
 from repic.models.costs import as_markdown, paper_table
-from repic.phases import store
 from repic.run import guarded
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
     steps: list[Step] = []
     limits: dict[str, float] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    store.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
+    files.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     for value, setting in sweep(cfg):
         found = measure(setting, names, folder, started, value=value, overrides=" ".join(overrides))
         if not any(step.round for step in found):

@@ -10,11 +10,11 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from repic import files
 from repic.assembly import make, quieten
 from repic.bench import record
 from repic.bench.contenders import PEER, Contender, take_turns
 from repic.bench.figures import Step
-from repic.phases import store
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,10 @@ def engine_settings(name: str) -> Any:
 
 def random_model(cfg: DictConfig) -> Path:
     """Make the bench's model, unless an earlier bench has made the same."""
-    key = store.key_of(OmegaConf.to_container(cfg.scratch, resolve=True))
+    key = files.key_of(OmegaConf.to_container(cfg.scratch, resolve=True))
     folder = Path(cfg.outputs).absolute() / "cache" / "bench" / key
     if not folder.exists():
         quieten()
         build = make(cfg.scratch)
-        store.write_folder(folder, lambda part: build(folder=part))
+        files.write_folder(folder, lambda part: build(folder=part))
     return folder

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from repic import distributed
-from repic.phases import store
+from repic import distributed, files
 from repic.progress import ProgressLine
 from repic.types import Example
 
@@ -44,12 +43,12 @@ def kept_captions(
         label: what the progress line calls it.
     """
     is_main = distributed.rank() == 0
-    with store.only_one(path.with_suffix(".lock"), wanted=is_main):
+    with files.only_one(path.with_suffix(".lock"), wanted=is_main):
         answers = distributed.from_main(_read(path, examples, portion) if is_main else [])
         if len(answers) == len(examples):
             return answers
         if is_main:  # without what an interruption, or another version, has left behind
-            store.write_lines(path, _rows(examples, answers))
+            files.write_lines(path, _rows(examples, answers))
         if answers:
             log.info("%s: %d of %d are there already", label, len(answers), len(examples))
         progress = ProgressLine(label, len(examples), {})
@@ -62,7 +61,7 @@ def kept_captions(
                 answers += written
                 if is_main:
                     for row in _rows(batch, written):
-                        store.append_line(path, row)
+                        files.append_line(path, row)
                     progress.update({}, len(answers))
         finally:
             progress.stop()
@@ -80,7 +79,7 @@ def _rows(examples: Sequence[Example], answers: Sequence[Caption]) -> list[dict[
 def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Caption]:
     """Answers kept of the first examples, in whole portions; none if they are of other ones."""
     # Captions that were kept without their tokens are written anew.
-    rows = [row for row in store.read_lines(path) if "token_ids" in row]
+    rows = [row for row in files.read_lines(path) if "token_ids" in row]
     if [row["id"] for row in rows] != [example.id for example in examples[: len(rows)]]:
         return []
     if len(rows) < len(examples):

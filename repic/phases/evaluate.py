@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from repic import distributed
+from repic import distributed, files
 from repic.captioners.kept import Caption, Captioner, kept_captions
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.metrics.protocols import protocol_cells
-from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.types import Example, Prediction, Rollout
 
@@ -186,7 +185,7 @@ class Evaluation:
                 which.append(self.demonstrations)
             if self.retrieval is not None and examples:
                 which.append(self.chosen(context, count).version)
-            key = store.key_of([stage.fingerprint, settings, which])
+            key = files.key_of([stage.fingerprint, settings, which])
             answers = kept_captions(
                 context.cache / "captions" / f"{key}.jsonl",
                 examples,

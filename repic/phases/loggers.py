@@ -11,7 +11,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from repic.phases import store
+from repic import files
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ class JsonlLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # JSON has no NaN; null says that there was a number to be had and it was none.
         row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-        store.append_line(self.path, {"phase": self.phase, "iteration": step, **row})
+        files.append_line(self.path, {"phase": self.phase, "iteration": step, **row})
 
     def keep(self, last: int) -> None:
         """Drop this phase's lines after iteration ``last``, which are about to come again."""
-        rows = store.read_lines(self.path)
+        rows = files.read_lines(self.path)
         kept = [r for r in rows if r["phase"] != self.phase or r["iteration"] <= last]
         if self.path.exists():
-            store.write_lines(self.path, kept)
+            files.write_lines(self.path, kept)
 
 
 def has_wandb_account() -> bool:

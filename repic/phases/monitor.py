@@ -10,8 +10,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from repic import distributed
-from repic.phases import store
+from repic import distributed, files
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
 
@@ -126,7 +125,7 @@ class Monitor:
                 "optimizer": optimizer.state_dict(),
                 "extra": module.extra_state(),
             }
-            store.write_file(self.checkpoint, lambda part: torch.save(state, part))
+            files.write_file(self.checkpoint, lambda part: torch.save(state, part))
         self.saved = module.iteration
         distributed.barrier()
 

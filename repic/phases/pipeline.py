@@ -5,9 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repic import distributed
+from repic import distributed, files
 from repic.page.run_page import write_run_report
-from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import (
     WRITERS_WITHOUT_MODEL,
@@ -60,7 +59,7 @@ def run_method(
             rows, scores[name] = evaluation.evaluate(stages[name], context)
             predictions += rows
     if distributed.rank() == 0:
-        store.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
+        files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
         summary = {
             **record,
             "time_s": round(time.perf_counter() - begun, 1),
@@ -70,7 +69,7 @@ def run_method(
             "metrics": plain(scores),
             "left_out": evaluation.metrics.scorer.left_out,
         }
-        store.write_json(context.folder / "summary.json", summary)
+        files.write_json(context.folder / "summary.json", summary)
 
 
 def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, scale: float) -> None:
@@ -89,7 +88,7 @@ def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, sca
     ]
     write_run_report(context.folder, examples=examples, scenes_per_count=scenes_per_count)
     said: dict[str, list[str]] = {}
-    for row in store.read_lines(context.folder / "predictions.jsonl"):
+    for row in files.read_lines(context.folder / "predictions.jsonl"):
         said.setdefault(row["id"], []).append(f"{row['phase']}: {row['caption']}")
     shown = [example for example in examples if example.query is not None and example.id in said]
     for logger in context.loggers:

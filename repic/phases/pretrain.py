@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from repic import distributed
+from repic import distributed, files
 from repic.data.module import Examples
-from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import sample_texts
 from repic.phases.randomness import stream_seed
@@ -73,9 +72,9 @@ class VisionPhase(Pretraining):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         scratch = context.folder / "checkpoints" / "random"
         seed = stream_seed(context.seed, "random weights")
-        if distributed.rank() == 0 and not store.is_done(scratch):
-            store.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
-            store.mark_done(scratch, {"seed": seed})
+        if distributed.rank() == 0 and not files.is_done(scratch):
+            files.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
+            files.mark_done(scratch, {"seed": seed})
         distributed.barrier()
         random_weights = TrainedModel(
             phase="random",

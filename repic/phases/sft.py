@@ -14,9 +14,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from repic import distributed
+from repic import distributed, files
 from repic.data.module import Examples
-from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import clip_or_drop, set_learning_rate
@@ -214,11 +213,11 @@ class SftPhase(SupervisedPhase):
         seed = stream_seed(context.seed, "sft")
         parts = ("data", "model", "engine", "sft")
         settings = {part: context.settings[part] for part in parts}
-        key = store.key_of([settings, context.seed, start.fingerprint])
+        key = files.key_of([settings, context.seed, start.fingerprint])
         folder = context.cache / "sft" / key
         metrics = folder.with_name(f"{key}.metrics.jsonl")
         # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
-        with store.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
+        with files.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
             dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
             stage = self.fit(
                 "sft",
@@ -230,5 +229,5 @@ class SftPhase(SupervisedPhase):
                 validate=context.validate,
             )
         if distributed.rank() == 0:
-            store.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
+            files.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
         return stage

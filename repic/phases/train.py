@@ -8,9 +8,8 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
-from repic import distributed
+from repic import distributed, files
 from repic.data.module import ExampleModule, Examples, IterationBatches
-from repic.phases import store
 from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
@@ -58,9 +57,9 @@ def train(
         validate: scores the policy.
         show: numbers on the progress bar.
     """
-    if distributed.from_main(store.is_done(folder)):
+    if distributed.from_main(files.is_done(folder)):
         log.info("%s: already done, %s", phase, folder)
-        return TrainedModel(**store.read_done(folder))
+        return TrainedModel(**files.read_done(folder))
     jsonl = JsonlLogger(metrics, phase)
     monitor = Monitor(
         phase,
@@ -159,7 +158,7 @@ def export(
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     if distributed.rank() == 0:
-        store.write_folder(folder, policy.export)
+        files.write_folder(folder, policy.export)
         stage = TrainedModel(
             phase=phase,
             checkpoint=str(folder),
@@ -167,7 +166,7 @@ def export(
             started_from=start.fingerprint,
             time_s=round(monitor.time_s, 1),
         )
-        store.mark_done(folder, stage.record())
+        files.mark_done(folder, stage.record())
         monitor.checkpoint.unlink(missing_ok=True)
     distributed.barrier()
-    return TrainedModel(**store.read_done(folder))
+    return TrainedModel(**files.read_done(folder))

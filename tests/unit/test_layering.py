@@ -2,7 +2,8 @@
 
 bench -> {run, sweep, table, report} -> assembly -> commands -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
--> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress} -> types.
+-> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress}
+-> {types, files}.
 """
 
 import ast
@@ -16,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types",),
+    ("types", "files"),
     ("parsing", "distributed", "progress"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),

@@ -9,8 +9,8 @@ from hypothesis import example as example_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic import files
 from repic.captioners.kept import Caption, kept_captions
-from repic.phases import store
 from repic.types import Example
 
 
@@ -42,7 +42,7 @@ def test_an_interrupted_run_goes_on_with_the_portion_it_was_at(tmp_path: Path) -
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(5)]
     with pytest.raises(KeyboardInterrupt):
         ask(path, examples, Captioner(limit=1))
-    assert [row["id"] for row in store.read_lines(path)] == ["e0", "e1"]
+    assert [row["id"] for row in files.read_lines(path)] == ["e0", "e1"]
     later = Captioner()
     answers = ask(path, examples, later)
     assert later.asked == [["e2", "e3"], ["e4"]]
@@ -71,12 +71,12 @@ def test_it_comes_to_the_same_wherever_it_was_interrupted(
     # The batches are those of a run without interruption: a caption may depend on its batch.
     whole = [[e.id for e in examples[i : i + portion]] for i in range(0, size, portion)]
     assert later.asked == whole[len(whole) - len(later.asked) :]
-    assert [row["id"] for row in store.read_lines(path)] == [e.id for e in examples]
+    assert [row["id"] for row in files.read_lines(path)] == [e.id for e in examples]
 
 
 def test_what_was_kept_of_others_or_without_tokens_is_written_anew(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(3)]
-    store.write_lines(path, [{"id": "e0", "text": "old", "finished": True}])
+    files.write_lines(path, [{"id": "e0", "text": "old", "finished": True}])
     assert ask(path, examples, Captioner())[0].text == "this is e0"
     others = Captioner()
     ask(path, [example("x"), *examples], others)

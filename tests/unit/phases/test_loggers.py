@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from repic.phases import store
+from repic import files
 from repic.phases.loggers import JsonlLogger, close, has_wandb_account, log_settings, wandb_logger
 
 
 def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
     logger = JsonlLogger(tmp_path / "metrics.jsonl", "sft")
     logger.log_metrics({"sft/loss": 1.5, "val/cider": math.nan}, step=3)
-    assert store.read_lines(logger.path) == [
+    assert files.read_lines(logger.path) == [
         {"phase": "sft", "iteration": 3, "sft/loss": 1.5, "val/cider": None}
     ]
 
@@ -26,7 +26,7 @@ def test_keep_drops_what_will_come_again_of_this_phase_alone(tmp_path: Path) -> 
     with path.open("a") as file:
         file.write('{"phase": "grpo", "itera')  # the process was killed here
     grpo.keep(1)
-    rows = [(row["phase"], row["iteration"]) for row in store.read_lines(path)]
+    rows = [(row["phase"], row["iteration"]) for row in files.read_lines(path)]
     assert sorted(rows) == [("grpo", 1), ("sft", 1), ("sft", 2), ("sft", 3)]
 
 

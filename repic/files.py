@@ -1,0 +1,300 @@
+"""Files that survive interruptions, and files that people may have touched.
+
+What is written here is whole or absent, never half. Whatever is wrong with a file that is read
+here is a ``ValueError`` which says where: file, line or row, key; and how to mend it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+DONE = "done.json"
+FULL = 1 << 20  # bytes free at which a failed write is put down to the disk
+Shape = TypeVar("Shape")
+
+# The last word of what pydantic says of a value -> what we say.
+_NEEDS = {
+    "string": "text",
+    "array": "a list",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a JSON object",
+}
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``path`` and put it in place once it is complete.
+
+    A full disk leaves the earlier file as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with disk_errors(path):
+            write(part)
+            _flush(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say that the disk is full when a library reports it in its own words."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # torch raises RuntimeError here, safetensors its own
+        if "No space left" in str(error) or shutil.disk_usage(path.parent).free < FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON for people: indented, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a folder and put it in place of ``path`` once it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with disk_errors(path):
+        write(part)
+        for file in part.rglob("*"):
+            _flush(file)
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(part, path)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has a file, so that a crash cannot leave its name without its content."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a JSON Lines file, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def append_line(path: Path, row: Mapping[str, object]) -> None:
+    """Add one row to a JSON Lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the stage that writes this folder has finished."""
+    return (folder / DONE).exists()
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """What a finished stage left on record."""
+    return json.loads((folder / DONE).read_text(encoding="utf-8"))
+
+
+def mark_done(folder: Path, record: Mapping[str, object]) -> None:
+    """Declare a stage finished; written last, so that everything else is there."""
+    write_json(folder / DONE, dict(record))
+
+
+def key_of(value: object) -> str:
+    """Hash plain values: equal settings give equal keys, in every process.
+
+    Example:
+        >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+        True
+    """
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def adopt_lines(source: Path, target: Path, *, phase: str) -> None:
+    """Take a phase's rows over from a shared stage's file; doing it twice changes nothing."""
+    others = [row for row in read_lines(target) if row["phase"] != phase]
+    write_lines(target, [*read_lines(source), *others])
+
+
+@contextlib.contextmanager
+def only_one(path: Path, *, wanted: bool) -> Iterator[None]:
+    """Hold a lock that other jobs wait for; ``wanted=False`` goes on without it.
+
+    The operating system lets go of it when a process dies, so a lock is never left behind by
+    a crash. Who has to wait says so.
+    """
+    if not wanted:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process is at this: waiting for it (its lock is %s)", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_text(path: Path, *, mend: str = "put it there, or mend the path") -> str:
+    """Read a file in UTF-8; ``mend`` says what to do where there is none.
+
+    Raises:
+        ValueError: there is none, it cannot be opened, or it is in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; {mend}") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: {_other_encoding(error)}") from None
+
+
+def read_json(path: Path, *, mend: str = "put it there, or mend the path") -> Any:
+    """Read a JSON file in which no key stands twice.
+
+    Raises:
+        ValueError: as ``read_text``; or it is not JSON, or none that Python can hold.
+    """
+    return _parse(read_text(path, mend=mend), str(path), has_lines=True)
+
+
+def read_rows(path: Path, *, may_be_cut: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield the rows of a JSON Lines file, each with its place; none where there is no file.
+
+    No more is read than is asked for.
+
+    Args:
+        path: the file.
+        may_be_cut: leave out a last line that an interruption cut short.
+    """
+    if not path.exists():
+        return
+    try:
+        # newline: a caption may hold U+2028 or a lone carriage return.
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                place = f"{path}, line {number}"
+                try:
+                    if line.strip():
+                        yield place, _parse(line, place, has_lines=False)
+                except ValueError:
+                    if not may_be_cut or line.endswith("\n"):
+                        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: {_other_encoding(error)}") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the rows that ``append_line`` wrote; a last one that was cut short is left out."""
+    return [row for _, row in read_rows(path, may_be_cut=True)]
+
+
+def as_shape(
+    shape: Callable[..., Shape], value: object, place: str, *, is_closed: bool = False
+) -> Shape:
+    """Check that JSON has the fields and types that are declared, and make what declares them.
+
+    Numbers are not taken for text, nor true for 1.
+
+    Args:
+        shape: a dataclass, a TypedDict, or a type such as ``dict[str, list[str]]``.
+        value: what was parsed.
+        place: where it stands, for complaints.
+        is_closed: refuse keys that the shape does not have.
+
+    Example:
+        >>> as_shape(dict[str, tuple[int, ...]], {"a": [1, 2]}, "a.json")
+        {'a': (1, 2)}
+        >>> as_shape(dict[str, tuple[int, ...]], {"a": [1, True]}, "a.json")
+        Traceback (most recent call last):
+        ValueError: a.json, key 'a.1': is true, need a whole number
+    """
+    from pydantic import ValidationError  # takes longer to import than all else here
+
+    try:
+        # As text, because what is strict differs: in JSON a tuple is a list, too.
+        return _validator(shape).validate_json(
+            json.dumps(value), strict=True, extra="forbid" if is_closed else "ignore"
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+    *above, last = first["loc"] or ("",)
+    if first["type"] == "missing":
+        where = f"{place}, key {'.'.join(map(str, above))!r}" if above else place
+        raise ValueError(f"{where}: the key {last!r} is missing")
+    if first["type"] == "unexpected_keyword_argument":
+        raise ValueError(f"{place}: unknown key {last!r}")
+    where = f"{place}, key {'.'.join(map(str, first['loc']))!r}" if first["loc"] else place
+    need = _NEEDS.get(first["msg"].rpartition(" ")[2])
+    said = f"need {need}" if need else first["msg"]
+    raise ValueError(f"{where}: is {shown(first['input'])}, {said}")
+
+
+@cache
+def _validator(shape: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(shape)
+
+
+def shown(value: object) -> str:
+    """A value as JSON, cut where it would fill a complaint."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _parse(text: str, place: str, *, has_lines: bool) -> Any:
+    if not text.strip():
+        raise ValueError(f"{place}: is empty, need JSON")
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        if "\0" in text:
+            raise ValueError(f"{place}: not UTF-8, perhaps UTF-16; save it as UTF-8") from None
+        where = f"{place}, line {error.lineno}" if has_lines else place
+        raise ValueError(
+            f"{where}: not JSON ({error.msg}, column {error.colno}); mend or remove the line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
+        raise ValueError(f"{place}: not JSON that can be read ({error}); mend it") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python would keep the last of two equal keys, and lose the others without a word."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return table
+
+
+def _other_encoding(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8 text (byte {error.start}); save it as UTF-8"

@@ -1,0 +1,195 @@
+import errno
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from repic import files
+
+
+def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    files.write_text(path, "old")
+
+    def fail(part: Path) -> None:
+        part.write_text("half of the n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_file(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_in_a_library_s_words_is_a_full_disk(tmp_path: Path) -> None:
+    def fail(part: Path) -> None:
+        raise RuntimeError("writing file: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space") as caught:
+        files.write_file(tmp_path / "weights", fail)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "weights")
+
+    def other(part: Path) -> None:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        files.write_file(tmp_path / "weights", other)
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    files.write_folder(folder, lambda part: (part / "old").write_text("1"))
+    with pytest.raises(ZeroDivisionError):
+        files.write_folder(folder, lambda part: [(part / "new").write_text("2"), 1 / 0])
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    files.write_folder(folder, lambda part: (part / "new").write_text("2"))
+    assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_lines_survive_what_captions_hold(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.jsonl", [{"text": "one\u2028two\n\x85 é <bo>"}, {"text": ""}]
+    files.write_lines(path, rows)
+    files.append_line(path, {"text": "last"})
+    assert files.read_lines(path) == [*rows, {"text": "last"}]
+    assert files.read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_a_last_line_cut_short_is_left_out_and_a_malformed_one_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2')
+    assert files.read_lines(path) == [{"a": 1}]
+    path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2: not JSON"):
+        files.read_lines(path)
+
+
+def test_adopting_lines_twice_changes_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "shared", tmp_path / "own"
+    files.write_lines(source, [{"phase": "sft", "iteration": 1}])
+    files.write_lines(target, [{"phase": "grpo", "iteration": 1}])
+    for _ in range(2):
+        files.adopt_lines(source, target, phase="sft")
+    assert [row["phase"] for row in files.read_lines(target)] == ["sft", "grpo"]
+
+
+def test_keys_tell_settings_apart_whatever_their_order() -> None:
+    assert files.key_of({"a": 1, "b": [1, 2]}) == files.key_of({"b": [1, 2], "a": 1})
+    assert files.key_of({"a": 1}) != files.key_of({"a": 1.5})
+
+
+def test_only_one_job_is_inside_and_a_stale_file_does_not_matter(tmp_path: Path) -> None:
+    path, inside, most = tmp_path / "x.lock", [], []
+    path.touch()  # left behind by a job that was killed
+
+    def job() -> None:
+        with files.only_one(path, wanted=True):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+
+    threads = [threading.Thread(target=job) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+
+
+def test_who_has_to_wait_for_another_job_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, is_held, done = tmp_path / "x.lock", threading.Event(), []
+
+    def job() -> None:
+        with files.only_one(path, wanted=True):
+            is_held.set()
+            while "waiting for it" not in caplog.text:
+                time.sleep(0.01)
+            done.append("first")
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    is_held.wait()
+    with files.only_one(path, wanted=True):
+        assert done == ["first"]
+    thread.join()
+    assert caplog.text.count("another process is at this: waiting for it") == 1
+    assert str(path) in caplog.text
+
+
+@dataclass(frozen=True)
+class Being:
+    name: str
+    photos: tuple[str, ...]
+    weight: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ({"photos": []}, "place: the key 'name' is missing"),
+        ({"name": 3, "photos": []}, "place, key 'name': is 3, need text"),
+        ({"name": "bo", "photos": "a.jpg"}, "place, key 'photos': is \"a.jpg\", need a list"),
+        ({"name": "bo", "photos": ["a", 1]}, "place, key 'photos.1': is 1, need text"),
+        ({"name": "bo", "photos": [], "weight": True}, "key 'weight': is true, need a number"),
+        ({"name": "bo", "photos": [], "age": 1}, "place: unknown key 'age'"),
+        (["bo"], 'place: is ["bo"], need a JSON object'),
+    ],
+)
+def test_a_value_of_another_shape_is_told_with_its_key(value: object, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        files.as_shape(Being, value, "place", is_closed=True)
+
+
+def test_a_value_of_the_right_shape_becomes_what_declares_it() -> None:
+    value = {"name": "bo", "photos": ["a"], "age": 1}
+    assert files.as_shape(Being, value, "place") == Being("bo", ("a",))
+    assert files.as_shape(dict[str, Being], {"x": value}, "place")["x"].photos == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{\n "a": 1,\n "b": 2\n', "line 4: not JSON (Expecting ',' delimiter, column 1); mend"),
+        (b'{"a": 1, "a": 2}', ": not JSON that can be read (the key 'a' stands there twice)"),
+        (b'{"a": "\xff"}', ": not UTF-8 text (byte 7); save it as UTF-8"),
+        (b" \n", ": is empty, need JSON"),
+        ('{"a": "bö"}'.encode("utf-16"), "not UTF-8"),
+        ('{"a": "b"}'.encode("utf-16-le"), ": not UTF-8, perhaps UTF-16; save it as UTF-8"),
+        (b"1" * 5000, ": not JSON that can be read"),
+        (b"[" * 200_000, ": not JSON that can be read"),
+        (None, ": no such file; put it there, or mend the path"),
+        ("folder", ": cannot be read (Is a directory)"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(
+    tmp_path: Path, content: bytes | str | None, complaint: str
+) -> None:
+    path = tmp_path / "a.json"
+    if content == "folder":
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(complaint)) as raised:
+        files.read_json(path)
+    assert str(raised.value).startswith(str(path))
+
+
+def test_rows_know_their_places_and_are_read_as_far_as_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('\ufeff{"a": "\u2028\\r"}\n\n[2]\nnot JSON'.encode())
+    rows = files.read_rows(path)
+    assert [next(rows), next(rows)] == [
+        (f"{path}, line 1", {"a": "\u2028\r"}),
+        (f"{path}, line 3", [2]),
+    ]
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 4: not JSON .* mend or remove the line"):
+        next(rows)
+    path.write_bytes(b"{}\n\xff")
+    with pytest.raises(ValueError, match=r"a\.jsonl: not UTF-8 text"):
+        list(files.read_rows(path))
