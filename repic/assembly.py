@@ -64,6 +64,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
         fingerprint=fingerprint,
         engine=make(cfg.engine),
+        sampling=evaluation.sampling,
         prompt=make(cfg.data.prompt),
         dataset=dataset_maker(cfg.data),
         trainer=lambda **options: pl.Trainer(**trainer, **options),

@@ -208,6 +208,7 @@ def load(folder: Path, **changes: object) -> Policy:
         "attention": "auto",
         "lora": None,
         "train_vision": False,
+        "export": "merged",
         "gradient_checkpointing": False,
         "min_pixels": None,
         "max_pixels": None,

@@ -1,17 +1,40 @@
-"""Where a model's files are, whether they are complete, and what their weights hash to."""
+"""Where a model's files are, whether they are complete, and what they hash to."""
 
 import hashlib
 import json
 import mmap
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 _PACKAGE = "package://"
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
-_INDEX = "model.safetensors.index.json"
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# What lies beside weights and decides what a model reads and writes. Nothing else is copied from
+# a model's directory, which may be a trainer's checkpoint with gigabytes of optimizer state.
+SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 def find_model(path: str | Path, *, key: str = "model.path") -> Path:
@@ -46,14 +69,56 @@ def _folder(path: str | Path) -> Path:
     return Path(str(files(package))) / inside
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a directory holds adapters alone, to be added to the model that it names."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def find_base(folder: Path) -> Path:
+    """Return the directory of the weights that adapters belong to; see ``is_adapter``.
+
+    Raises:
+        ValueError: it is gone, or its weights are others than those that were trained with.
+    """
+    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path is missing")
+    base = find_model(name, key=f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path")
+    trained_with = read_header(folder / ADAPTER).metadata.get("base")
+    if trained_with not in (None, weights_fingerprint(base)):
+        raise ValueError(
+            f"{folder}: its adapters were trained with other weights than those that {base} holds"
+            " now; put those back, or train again"
+        )
+    return base
+
+
 def fingerprint(path: str | Path) -> str:
-    """Hash the weights of a model: names, shapes, precisions and values, however sharded."""
+    """Hash all that a model computes with: weights, tokenizer, template, processors, configs."""
+    folder = find_model(path)
+    digest = hashlib.sha256(weights_fingerprint(folder).encode())
+    for file in (folder / name for name in SIDE_FILES):
+        if file.is_file():
+            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Hash the weights alone: names, shapes, precisions and values, however sharded.
+
+    Adapters count with their own configuration and with the weights that they are added to.
+    """
     digest = hashlib.sha256()
+    files = _weight_files(folder)
+    if is_adapter(folder):
+        base = read_header(folder / ADAPTER).metadata.get("base")
+        digest.update((base or weights_fingerprint(find_base(folder))).encode())
+        digest.update((folder / ADAPTER_CONFIG).read_bytes())
     found = {
-        name: (file, start, entry)
-        for file in _weight_files(find_model(path))
-        for start, header in [_header(file)]
-        for name, entry in header.items()
+        name: (file, header.start, entry)
+        for file in files
+        for header in [read_header(file)]
+        for name, entry in header.tensors.items()
     }
     for name in sorted(found):
         file, start, entry = found[name]
@@ -86,7 +151,9 @@ def _check(folder: Path) -> None:
             )
         raise ValueError(f"{folder}: config.json is missing; this is not a model's directory")
     if not _weight_files(folder):
-        raise ValueError(f"{folder}: there are no weights (*.safetensors)")
+        raise ValueError(
+            f"{folder}: there are no weights ({_WEIGHTS}, or the files that {_INDEX} lists)"
+        )
     for group in (
         ("tokenizer.json", "vocab.json", "tokenizer.model"),
         ("preprocessor_config.json", "processor_config.json"),
@@ -96,29 +163,45 @@ def _check(folder: Path) -> None:
     for file in _weight_files(folder):
         if not file.is_file():
             raise ValueError(f"{folder}: {file.name} is missing, though {_INDEX} lists it")
-        _header(file)
+        read_header(file)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """List the files that hold weights, as the index says or as they lie there."""
-    if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
-    return sorted(folder.glob("model*.safetensors"))
+    """List the files that weights are read from: what the library prefers, where there are more."""
+    if is_adapter(folder):
+        return [folder / ADAPTER]
+    if (folder / _INDEX).is_file() and not (folder / _WEIGHTS).is_file():
+        return [
+            folder / name for name in sorted(set(read_json(folder / _INDEX)["weight_map"].values()))
+        ]
+    return [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else []
 
 
-def _header(file: Path) -> tuple[int, dict[str, dict]]:
-    """Read where a safetensors file's data begins, and what each tensor is."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a model's configurations."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Header(NamedTuple):
+    """What a safetensors file says of itself: where data begin, what each tensor is, and notes."""
+
+    start: int
+    tensors: dict[str, dict[str, Any]]
+    metadata: dict[str, str]
+
+
+def read_header(file: Path) -> Header:
+    """Read a safetensors file's header; refuse a file that is damaged."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = 8 + int.from_bytes(opened.read(8), "little")
         text = opened.read(start - 8) if start <= size else b""
     try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        end = start + max(entry["data_offsets"][1] for entry in header.values())
+        tensors = json.loads(text)
+        metadata = tensors.pop("__metadata__", {})
+        end = start + max(entry["data_offsets"][1] for entry in tensors.values())
     except (ValueError, KeyError, TypeError, AttributeError):
         end = -1
     if end != size:
         raise ValueError(f"{file} is damaged or cut short; copy it again")
-    return start, header
+    return Header(start, tensors, metadata)

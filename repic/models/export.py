@@ -1,119 +1,169 @@
 """Write a policy as a directory that the library's Auto classes load.
 
-Adapters are merged in float32: in half precision, merging alone was seen to cost several points
-of recall. The directory is read back and compared before it gets its name.
+Adapters are merged in float32 and rounded once: in half precision, merging alone was seen to cost
+several points of recall. What was written is loaded again and compared with the policy.
 """
 
-import json
-import os
-import shutil
-import tempfile
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from PIL import Image
-from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from repic.models.directory import ADAPTER, find_base, is_adapter, weights_fingerprint
 from repic.models.encoder import PromptBatch
+from repic.models.engine.sampling import Sampling
+from repic.models.loading import adapter_deltas, load_network
 from repic.models.policy import Policy
+from repic.models.side_files import (
+    copy_side_files,
+    set_dtype,
+    share,
+    spell_for_transformers_4,
+    write_generation_config,
+)
 
-# Difference of logits, root mean square, relative to their spread. The directory is compared in
-# float32: what a policy in half precision loses by its own rounding is part of the difference.
+log = logging.getLogger(__name__)
+
+# Difference of logits, root mean square, relative to their spread.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.1}
-_WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
 
 
-def export_policy(policy: Policy, folder: Path) -> None:
-    """Write ``folder``, replacing one that is there; an interrupted export leaves the old one.
+def export_policy(policy: Policy, folder: Path, *, sampling: Sampling) -> None:
+    """Fill an empty folder with the model, as ``policy.export`` says: see ``load_policy``.
 
-    With adapters the merged weights are float32, and the adapters themselves lie in ``adapter/``.
-    The directory is self-contained: tokenizer, chat template and image processor are those that
-    the policy was loaded with, and the processor's bounds those it was used with.
+    The directory has its own tokenizer, chat template and image processor: those that the policy
+    was loaded with, and the processor's bounds those it was used with. Adapters alone name the
+    model that they are added to, and hold those that the policy started from as well.
+
+    Args:
+        policy: the model.
+        folder: where; it exists.
+        sampling: how the model is evaluated, which ``generation_config.json`` says.
+
+    Raises:
+        ValueError: what was written is not the policy.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _copy_side_files(policy, scratch)
-        _save_weights(policy, scratch)
-        _check_parity(policy, scratch)
-        scratch.chmod(0o755)  # temporary folders are made private
-        _replace(folder, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    copy_side_files(policy.source, folder, policy.encoder.images.processor)
+    dtype = policy.network.dtype
+    if policy.has_adapters and policy.export == "adapter":
+        policy.network.config.save_pretrained(folder)
+        _save_adapters(policy, folder)
+    else:
+        if policy.has_adapters and policy.export == "merged_float32":
+            dtype = torch.float32
+        policy.network.save_pretrained(folder, state_dict=merged_weights(policy, dtype))
+        set_dtype(folder, str(dtype).removeprefix("torch."))
+    write_generation_config(folder, sampling, policy.stop_ids)
+    spell_for_transformers_4(folder)
+    share(folder)
+    _check_parity(policy, folder, dtype)
 
 
-def merged_weights(policy: Policy) -> dict[str, Tensor]:
-    """Return the network's weights under their own names, with adapters added in float32."""
+def merged_weights(policy: Policy, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the network's weights under their own names, with adapters added, each once.
+
+    Args:
+        policy: the model.
+        dtype: of the weights that are floating-point numbers, where there are adapters; sums are
+            made in float32.
+    """
     network = policy.network
-    deltas = _adapter_deltas(network)
+    deltas = adapter_deltas(network)
     merged = {}
     for name, value in network.state_dict().items():
-        if ".lora_" in name:
-            continue
         name = name.replace(".base_layer.", ".")
+        if ".lora_" in name or name in network.all_tied_weights_keys:
+            continue
         value = value.detach().cpu()
-        if policy.has_adapters and value.is_floating_point():
-            value = value.float()
-        merged[name] = value + deltas.pop(name) if name in deltas else value
+        if name in deltas:
+            value = value.float() + deltas.pop(name)
+        is_cast = policy.has_adapters and value.is_floating_point()
+        merged[name] = value.to(dtype) if is_cast else value
     assert not deltas, f"adapters without a weight: {sorted(deltas)}"
     return merged
 
 
-def _adapter_deltas(network: nn.Module) -> dict[str, Tensor]:
-    """Return what each adapter adds to its weight."""
-    deltas = {}
-    for name, module in network.named_modules():
-        if isinstance(module, LoraLayer):
-            layer: Any = module
-            for adapter in layer.active_adapters:
-                down = layer.lora_A[adapter].weight.detach().float().cpu()
-                up = layer.lora_B[adapter].weight.detach().float().cpu()
-                deltas[f"{name}.weight"] = up @ down * layer.scaling[adapter]
-    return deltas
+def _save_adapters(policy: Policy, folder: Path) -> None:
+    """Write the adapters, added to those that the policy started from: one pair a weight.
+
+    B₁A₁ + B₂A₂ is [B₁ B₂] times A₁ on A₂: the ranks add up, and the scale goes into B.
+    """
+    model: Any = policy.model
+    config: LoraConfig = model.peft_config["default"]
+    base = find_base(policy.source) if is_adapter(policy.source) else policy.source
+    tensors = _scaled(get_peft_model_state_dict(model), config)
+    if is_adapter(policy.source):
+        earlier = LoraConfig.from_pretrained(str(policy.source))
+        first = _scaled(load_file(policy.source / ADAPTER), earlier)
+        if first.keys() != tensors.keys():
+            raise ValueError(
+                f"model.export=adapter: the adapters of {policy.source}, which training started"
+                " from, are on other weights than the new ones; use model.export=merged"
+            )
+        tensors = {
+            name: torch.cat([first[name], value], dim=int(".lora_B." in name))
+            for name, value in tensors.items()
+        }
+    rank = next(len(value) for name, value in tensors.items() if ".lora_A." in name)
+    written = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=config.lora_dropout,
+        target_modules=config.target_modules,
+        base_model_name_or_path=config.base_model_name_or_path,
+        task_type=config.task_type,
+        inference_mode=True,
+    )
+    written.save_pretrained(str(folder))
+    notes = {"format": "pt", "base": weights_fingerprint(base)}
+    save_file(tensors, folder / ADAPTER, metadata=notes)
 
 
-def _save_weights(policy: Policy, folder: Path) -> None:
-    weights = merged_weights(policy)
-    policy.network.save_pretrained(folder, state_dict=weights)
-    dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
-    _edit_json(folder / "config.json", dtype=dtype)
-    if isinstance(policy.model, PeftModel):
-        policy.model.save_pretrained(str(folder / "adapter"))
+def _scaled(tensors: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    """Return adapters in float32 that are to be added as they are."""
+    scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
+    return {
+        name: (value.detach().float().cpu() * (scale if ".lora_B." in name else 1)).contiguous()
+        for name, value in tensors.items()
+    }
 
 
-def _copy_side_files(policy: Policy, folder: Path) -> None:
-    """Copy everything but weights, and note the image processor as it was used."""
-    for file in policy.source.iterdir():
-        if file.is_file() and not file.name.endswith(_WEIGHTS):
-            shutil.copy(file, folder / file.name)
-    policy.encoder.images.processor.save_pretrained(folder)
-
-
-def _check_parity(policy: Policy, folder: Path) -> None:
+def _check_parity(policy: Policy, folder: Path, dtype: torch.dtype) -> None:
     """Load the directory and compare logits with the policy's on a prompt with a picture."""
     prompts = _probe(policy)
     with policy.evaluating(), torch.no_grad():
         ours = _logits(policy, prompts.to(policy.device)).float().cpu()
-    network = policy.network
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        folder, dtype="auto", attn_implementation="sdpa"
-    )
+        before = ours
+        if isinstance(policy.model, PeftModel):
+            with policy.model.disable_adapter():
+                before = _logits(policy, prompts.to(policy.device)).float().cpu()
+    network = load_network(folder, dtype=dtype, attention="sdpa")
     twin = Policy(
-        loaded, policy.encoder, source=folder, fingerprint="", stop_ids=policy.stop_ids
+        network, policy.encoder, source=folder, stop_ids=policy.stop_ids, export=policy.export
     ).eval()
     with torch.no_grad():
         theirs = _logits(twin, prompts).float()
-    difference = ((ours - theirs).square().mean().sqrt() / ours.std()).item()
-    if not difference <= _TOLERANCE[network.dtype]:  # NaN is no parity
+    difference, change = _distance(ours, theirs), _distance(ours, before)
+    allowed = _TOLERANCE[policy.network.dtype]
+    told = f"on a test prompt, logits differ by {difference:.2g} of their spread"
+    if not difference <= allowed:  # NaN is no parity
         raise ValueError(
-            f"the exported model is not the trained one: on a test prompt, logits differ by"
-            f" {difference:.2g} of their spread (allowed: {_TOLERANCE[network.dtype]:g})"
+            f"the exported model is not the trained one: {told} (allowed: {allowed:g})"
         )
+    more = f"; adapters change them by {change:.2g}" if policy.has_adapters else ""
+    log.info("%s (%s) against the policy: %s%s", folder.name, policy.export, told, more)
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> float:
+    """Root mean square of a difference, relative to the spread of the first."""
+    return ((ours - theirs).square().mean().sqrt() / ours.std()).item()
 
 
 def _logits(policy: Policy, prompts: PromptBatch) -> Tensor:
@@ -141,19 +191,3 @@ def _probe(policy: Policy) -> PromptBatch:
     content = [{"type": "image", "image": _Gradient()}, {"type": "text", "text": "What is it?"}]
     prompt = policy.encoder.encode_messages([{"role": "user", "content": content}])
     return policy.encoder.pad([prompt])
-
-
-def _edit_json(path: Path, **values: object) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**content, **values}, indent=2) + "\n", encoding="utf-8")
-
-
-def _replace(folder: Path, scratch: Path) -> None:
-    """Give the finished directory its name."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-        os.replace(folder, old / folder.name)
-        os.replace(scratch, folder)
-        shutil.rmtree(old)
-    else:
-        os.replace(scratch, folder)

@@ -1,27 +1,36 @@
 """Load a policy from a directory in Hugging Face's layout, or from the hub."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-from peft import LoraConfig, get_peft_model
-from torch import nn
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from repic.models.directory import find_model, fingerprint
+from repic.models.directory import (
+    ADAPTER,
+    find_base,
+    find_model,
+    is_adapter,
+    is_on_hub,
+    read_header,
+)
 from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.policy import Policy, is_language
 from repic.models.vision import batch_vision_attention
-
-__all__ = ["disable_progress_bars", "fingerprint", "load_policy"]
 
 # Every projection of the language model's layers. Plain names would reach the vision tower too.
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
+_EXPORTS = ("adapter", "merged", "merged_float32")
 
 
 def load_policy(
@@ -31,6 +40,7 @@ def load_policy(
     attention: str,
     lora: Mapping[str, float | int] | None,
     train_vision: bool,
+    export: str,
     gradient_checkpointing: bool,
     min_pixels: int | None,
     max_pixels: int | None,
@@ -39,13 +49,17 @@ def load_policy(
     """Load a vision-language model, ready to train, on the CPU.
 
     Args:
-        path: a directory, ``package://<package>/<folder>``, or an id on the hub.
+        path: a directory, ``package://<package>/<folder>``, or an id on the hub. A directory of
+            adapters alone stands for the model that it names with the adapters merged.
         dtype: "float32", "bfloat16" or "float16".
         attention: "auto" takes flash attention where a GPU, half precision and the package are
             there, and SDPA otherwise; or "sdpa", "eager", "flash_attention_2".
         lora: ``r``, ``alpha`` and ``dropout`` of adapters on the language model; None trains its
             weights.
         train_vision: also train the vision tower and its projector.
+        export: what a trained model's directory holds: "adapter" for the adapters alone, "merged"
+            for all weights in the model's precision, "merged_float32" for the sum as it was made.
+            Without adapters the last two are the same.
         gradient_checkpointing: recompute activations in the backward pass.
         min_pixels: smaller pictures are enlarged to this area; None: as the directory says.
         max_pixels: larger pictures are shrunk to this area; None: as the directory says.
@@ -53,15 +67,22 @@ def load_policy(
     """
     if dtype not in _DTYPES:
         raise ValueError(f"model.dtype: {dtype!r} is not one of {', '.join(_DTYPES)}")
+    if export not in _EXPORTS:
+        raise ValueError(f"model.export: {export!r} is not one of {', '.join(_EXPORTS)}")
+    if export == "adapter" and (lora is None or train_vision):
+        raise ValueError(
+            "model.export=adapter leaves out weights that are trained themselves: it needs"
+            " model.lora and model.train_vision=false; or use model.export=merged"
+        )
     folder = find_model(path)
     encoder = PromptEncoder(
         str(folder), prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels
     )
-    model: Any = AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=_DTYPES[dtype],
-        attn_implementation=choose_attention(attention, _DTYPES[dtype]),
+    model = load_network(
+        folder, dtype=_DTYPES[dtype], attention=choose_attention(attention, _DTYPES[dtype])
     )
+    if not is_adapter(folder):
+        model.name_or_path = path if is_on_hub(path) else str(folder.absolute())
     batch_vision_attention(model)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -69,9 +90,74 @@ def load_policy(
         _make_trainable(model, lora=lora, train_vision=train_vision),
         encoder,
         source=folder,
-        fingerprint=fingerprint(folder),
         stop_ids=_stop_ids(model, encoder),
+        export=export,
     ).eval()
+
+
+def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
+    """Load the weights of a directory, with adapters merged in float32 if it holds such.
+
+    Raises:
+        ValueError: a weight is missing, and would be drawn at random; or is no number.
+    """
+    base = find_base(folder) if is_adapter(folder) else folder
+    # Pickled weights, which the library would take where there are no others, are not hashed.
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        base,
+        dtype=dtype,
+        attn_implementation=attention,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{base}: weights are missing ({_list(missing)}); copy the model again")
+    model.name_or_path = str(base)
+    if is_adapter(folder):
+        _merge_adapters(model, folder)
+    broken = [name for name, w in model.named_parameters() if w.numel() and not _is_finite(w)]
+    if broken:
+        raise ValueError(f"{folder}: weights are NaN or infinite ({_list(broken)})")
+    return model
+
+
+def adapter_deltas(network: nn.Module) -> dict[str, Tensor]:
+    """Return what each adapter adds to its weight, in float32."""
+    deltas = {}
+    for name, module in network.named_modules():
+        if isinstance(module, LoraLayer):
+            layer: Any = module
+            for adapter in layer.active_adapters:
+                down = layer.lora_A[adapter].weight.detach().float().cpu()
+                up = layer.lora_B[adapter].weight.detach().float().cpu()
+                deltas[f"{name}.weight"] = up @ down * layer.scaling[adapter]
+    return deltas
+
+
+def _merge_adapters(model: Any, folder: Path) -> None:
+    """Add a directory's adapters to the weights, rounding once."""
+    tensors = read_header(folder / ADAPTER).tensors
+    if others := sorted(t for t in tensors if not re.search(r"\.lora_[AB]\.weight$", t)):
+        raise ValueError(f"{folder}: holds more than low-rank adapters ({_list(others)})")
+    adapted = PeftModel.from_pretrained(model, str(folder))
+    deltas = adapter_deltas(model)
+    if 2 * len(deltas) != len(tensors):
+        raise ValueError(f"{folder}: its adapters are not those that its configuration lists")
+    adapted.unload()  # pyright: ignore[reportCallIssue]  # of LoraModel
+    with torch.no_grad():
+        for name, delta in deltas.items():
+            weight = model.get_parameter(name)
+            weight.copy_(weight.float() + delta)
+
+
+def _is_finite(weight: Tensor) -> bool:
+    return bool(torch.stack(weight.detach().aminmax()).isfinite().all())
+
+
+def _list(names: list[str]) -> str:
+    """Name the first few."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def disable_progress_bars() -> None:

@@ -29,8 +29,8 @@ class Policy(nn.Module):
         model: a Hugging Face model, with peft's adapters around it or not.
         encoder: makes its inputs.
         source: the directory that it was loaded from.
-        fingerprint: hash of the weights there.
         stop_ids: tokens that end a completion.
+        export: what ``repic.models.export`` writes: see ``load_policy``.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class Policy(nn.Module):
         encoder: PromptEncoder,
         *,
         source: Path,
-        fingerprint: str,
         stop_ids: tuple[int, ...],
+        export: str,
     ) -> None:
         super().__init__()
         self.model = model
         self.encoder = encoder
         self.source = source
-        self.fingerprint = fingerprint
         self.stop_ids = stop_ids
+        self.export = export
         # In tuples, so that they are no submodules: neither saved nor trained with the policy.
         self._acting: tuple[nn.Module, ...] = ()
         self._reference: tuple[nn.Module, ...] = ()
@@ -198,12 +198,6 @@ class Policy(nn.Module):
         finally:
             for module, mode in modes:
                 module.training = mode
-
-    def export(self, folder: str | Path) -> None:
-        """Write the model in Hugging Face's layout; see ``repic.models.export``."""
-        from repic.models.export import export_policy  # the module needs this class
-
-        export_policy(self, Path(folder))
 
     @property
     def _reference_is_copy(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from repic.data.module import Examples
+from repic.models.engine.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class TrainedModel:
     Attributes:
         phase: "base" or the phase that made it.
         checkpoint: its Hugging Face directory, or hub id.
-        fingerprint: a hash of its weights.
+        fingerprint: a hash of its weights and of all else that it reads and writes by.
         started_from: the fingerprint of the model that the phase began with; None for a base.
         time_s: how long the phase took, interruptions left out.
     """
@@ -44,8 +45,9 @@ class Context:
         cache: where stages that several runs share are kept.
         seed: decides everything random.
         load_policy: called with ``path=`` of a model's directory.
-        fingerprint: hashes the weights in a model's directory.
+        fingerprint: hashes what a model's directory holds.
         engine: samples, and computes log-probabilities.
+        sampling: how evaluations draw captions.
         prompt: writes a prompt down for people, ``prompt.text(example)``.
         dataset: called with ``split``, ``counts``, ``size``, ``seed``; a finite one may have fewer
             examples, or none with some of the counts.
@@ -63,6 +65,7 @@ class Context:
     load_policy: Callable[..., Any]
     fingerprint: Callable[[str], str]
     engine: Any
+    sampling: Sampling
     prompt: Any
     dataset: Callable[..., Examples]
     trainer: Callable[..., pl.Trainer]

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 
 from repic import distributed, files
 from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.models.export import export_policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
@@ -158,7 +159,9 @@ def export(
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     if distributed.rank() == 0:
-        files.write_folder(folder, policy.export)
+        files.write_folder(
+            folder, lambda part: export_policy(policy, part, sampling=context.sampling)
+        )
         stage = TrainedModel(
             phase=phase,
             checkpoint=str(folder),

@@ -98,11 +98,12 @@ def test_a_file_cut_short_is_named(copy: Path, size: int) -> None:
         find_model(copy)
 
 
-def test_the_fingerprint_is_of_the_weights_alone(copy: Path) -> None:
+def test_the_fingerprint_is_of_what_is_loaded_alone(copy: Path) -> None:
     before = fingerprint(copy)
     assert before == fingerprint(copy)
     assert len(before) == 64
     (copy / "README.md").write_text("words")
+    (copy / "optimizer.pt").touch()
     shard(copy)
     assert fingerprint(copy) == before
 
@@ -122,3 +123,28 @@ def test_the_fingerprint_notices_every_change(copy: Path, change: str) -> None:
     name, value = changed[change]
     save_file({**weights, name: value}, file, {"format": "pt"})
     assert fingerprint(copy) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tokenizer.json", "chat_template.jinja", "preprocessor_config.json", "generation_config.json"],
+)
+def test_the_fingerprint_is_of_all_that_a_model_reads_by(copy: Path, name: str) -> None:
+    before = fingerprint(copy)
+    content = (copy / name).read_bytes() if (copy / name).exists() else b""
+    (copy / name).write_bytes(content + b" ")
+    assert fingerprint(copy) != before
+
+
+def test_the_fingerprint_is_of_the_weights_that_the_library_prefers(copy: Path) -> None:
+    before = fingerprint(copy)
+    whole = (copy / "model.safetensors").read_bytes()
+    shard(copy)
+    (copy / "model-00001-of-00002.safetensors").write_bytes(b"not looked at")
+    (copy / "model.safetensors").write_bytes(whole)
+    assert fingerprint(copy) == before
+    (copy / "model.safetensors").rename(copy / "model-x.safetensors")
+    (copy / "model.safetensors.index.json").unlink()
+    (copy / "pytorch_model.bin").touch()
+    with pytest.raises(ValueError, match=r"there are no weights \(model.safetensors, or"):
+        find_model(copy)

@@ -1,21 +1,25 @@
 import copy
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from repic.models import export
+from repic.models.directory import fingerprint, weights_fingerprint
 from repic.models.engine.plain import PlainEngine
-from repic.models.loading import fingerprint
 from repic.models.policy import Policy
 from tests import tiny
 from tests.fakes import mixed_examples
 
 TARGETS = ["a red bear", "a green cat, <bo>", "right"]
 LORA = {"r": 4, "alpha": 8, "dropout": 0.1}
+GREEDY = tiny.sampling(temperature=0.0)
 
 
 def scores(policy: Policy) -> torch.Tensor:
@@ -30,90 +34,188 @@ def trained(folder: Path, **changes: object) -> Policy:
     return policy
 
 
+def write(policy: Policy, folder: Path) -> Path:
+    folder.mkdir()
+    export.export_policy(policy, folder, sampling=GREEDY)
+    return folder
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_an_export_is_the_policy(directory: Path, tmp_path: Path, lora: dict | None) -> None:
     policy = trained(directory, lora=lora, train_vision=True)
     expected = scores(policy)
     policy.train()
-    policy.export(tmp_path / "out")
+    out = write(policy, tmp_path / "out")
     assert policy.training
-    again = tiny.load(tmp_path / "out")
-    torch.testing.assert_close(scores(again), expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(scores(tiny.load(out)), expected, atol=2e-5, rtol=0)
     assert (scores(tiny.load(directory)) - expected).abs().max() > 1e-2
-    assert again.fingerprint == fingerprint(tmp_path / "out") != policy.fingerprint
-    assert {p.name for p in tmp_path.iterdir()} == {"out"}
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    assert fingerprint(out) != fingerprint(directory)
 
 
 def test_untouched_weights_export_to_the_same_fingerprint(directory: Path, tmp_path: Path) -> None:
-    tiny.load(directory).export(tmp_path / "out")
-    assert fingerprint(tmp_path / "out") == fingerprint(directory)
+    out = write(tiny.load(directory), tmp_path / "out")
+    assert weights_fingerprint(out) == weights_fingerprint(directory)
+    # What is written beside them is written the same again.
+    assert fingerprint(write(tiny.load(out), tmp_path / "again")) == fingerprint(out)
 
 
 def test_the_librarys_auto_classes_load_it(llava: Path, qwen: Path, tmp_path: Path) -> None:
-    tiny.load(llava).export(tmp_path / "llava")
-    processor = AutoProcessor.from_pretrained(tmp_path / "llava")
-    assert processor.chat_template == tiny.LLAVA_CHAT
-    tiny.load(qwen, max_pixels=1000).export(tmp_path / "qwen")
-    assert AutoTokenizer.from_pretrained(tmp_path / "qwen").chat_template == tiny.QWEN_CHAT
-    settings = json.loads((tmp_path / "qwen" / "preprocessor_config.json").read_text())
+    out = write(tiny.load(llava), tmp_path / "llava")
+    assert AutoProcessor.from_pretrained(out).chat_template == tiny.LLAVA_CHAT
+    out = write(tiny.load(qwen, max_pixels=1000), tmp_path / "qwen")
+    tokenizer, before = (AutoTokenizer.from_pretrained(folder) for folder in (out, qwen))
+    assert tokenizer.chat_template == tiny.QWEN_CHAT
+    assert tokenizer.all_special_tokens == before.all_special_tokens
+    assert tokenizer("<|im_end|> bo").input_ids == before("<|im_end|> bo").input_ids
+    settings = read(out / "preprocessor_config.json")
     assert settings["size"] == {"shortest_edge": 14 * 14, "longest_edge": 1000}
 
 
-def test_merging_is_done_in_float32(qwen: Path, tmp_path: Path) -> None:
-    policy = trained(qwen, lora=LORA, dtype="bfloat16")
-    policy.export(tmp_path / "out")
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["dtype"] == "float32"
+def test_a_nested_image_processor_is_written_as_it_was_used(qwen: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(qwen, tmp_path / "source"))
+    nested = {"image_processor": read(source / "preprocessor_config.json")}
+    (source / "processor_config.json").write_text(json.dumps(nested))
+    out = write(tiny.load(source, max_pixels=1000), tmp_path / "out")
+    assert tiny.load(out).encoder.images.processor.size["longest_edge"] == 1000
+
+
+def test_transformers_4_finds_what_it_reads(qwen: Path, tmp_path: Path) -> None:
+    out = write(tiny.load(qwen), tmp_path / "out")
+    text = read(out / "config.json")["text_config"]
+    assert text["rope_theta"] == 1e4
+    assert text["rope_scaling"] == {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    tokenizer = read(out / "tokenizer_config.json")
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert tokenizer["additional_special_tokens"] == tiny.QWEN_SPECIAL[1:]
+    ours, before = (AutoConfig.from_pretrained(folder).text_config for folder in (out, qwen))
+    assert ours.rope_parameters == before.rope_parameters
+
+
+def test_the_directory_says_how_it_was_evaluated(qwen: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(qwen, tmp_path / "source"))
+    tiny.rewrite_json(
+        source / "generation_config.json",
+        repetition_penalty=1.05,
+        temperature=1e-6,
+        do_sample=True,
+        eos_token_id=[2, 0],
+    )
+    out = write(tiny.load(source), tmp_path / "out")
+    said = read(out / "generation_config.json")
+    assert said.pop("pad_token_id") == said.pop("bos_token_id") == 0
+    greedy = {"repetition_penalty": 1.0, "do_sample": True, "top_k": 1}
+    assert said == {"eos_token_id": [0, 2], **greedy}
+
+
+def test_nothing_but_the_model_is_copied_and_all_may_read_it(qwen: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(qwen, tmp_path / "source"))
+    for name in ("optimizer.pt", "rng_state.pth", "trainer_state.json", "done.json"):
+        (source / name).write_text("{}")
+    for file in source.iterdir():
+        file.chmod(0o444)
+    umask = os.umask(0o027)
+    try:
+        out = write(tiny.load(source), tmp_path / "out")
+    finally:
+        os.umask(umask)
+    assert {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()} == {
+        name: 0o640
+        for name in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "chat_template.jinja",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        )
+    }
+
+
+def test_tied_embeddings_are_written_once(tmp_path: Path) -> None:
+    folder = tiny.build_qwen(tmp_path / "tied")
+    config = read(folder / "config.json")
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    policy = trained(folder, lora=LORA)
+    out = write(policy, tmp_path / "out")
+    assert load_file(out / "model.safetensors").keys() == weights.keys()
+    torch.testing.assert_close(scores(tiny.load(out)), scores(policy), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["merged", "merged_float32"])
+def test_merging_is_done_in_float32(
+    qwen: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    caplog.set_level("INFO", logger="repic")
+    policy = trained(qwen, lora=LORA, dtype="bfloat16", export=kind)
+    out = write(policy, tmp_path / "out")
+    dtype = torch.float32 if kind == "merged_float32" else torch.bfloat16
+    config = read(out / "config.json")
+    assert {config["dtype"], config["text_config"]["dtype"]} == {str(dtype).split(".")[1]}
     layer = policy.network.model.language_model.layers[0].mlp.up_proj
     delta = layer.lora_B["default"].weight.float() @ layer.lora_A["default"].weight.float() * 2
-    merged = tiny.load(tmp_path / "out").network.model.language_model.layers[0].mlp.up_proj.weight
-    expected = layer.base_layer.weight.float() + delta
+    network = AutoModelForImageTextToText.from_pretrained(out, dtype="auto")
+    merged = network.model.language_model.layers[0].mlp.up_proj.weight
+    expected = (layer.base_layer.weight.float() + delta).to(dtype)
     torch.testing.assert_close(merged, expected, atol=1e-7, rtol=0)
-    assert not torch.equal(merged, merged.bfloat16().float())
+    assert merged.dtype == dtype
+    assert f"out ({kind}) against the policy: on a test prompt, logits differ by" in caplog.text
+    assert "; adapters change them by" in caplog.text
 
 
-def test_adapters_are_kept_beside(qwen: Path, tmp_path: Path) -> None:
-    policy = trained(qwen, lora=LORA)
-    policy.export(tmp_path / "out")
+def test_adapters_alone_are_the_policy_to_us_and_to_peft(qwen: Path, tmp_path: Path) -> None:
+    policy = trained(qwen, lora=LORA, export="adapter")
+    out = write(policy, tmp_path / "out")
+    assert not (out / "model.safetensors").exists()
+    expected = scores(policy)
+    torch.testing.assert_close(scores(tiny.load(out)), expected, atol=2e-5, rtol=0)
     base = AutoModelForImageTextToText.from_pretrained(qwen)
-    adapted = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter").eval()
-    ours = dict(policy.model.named_parameters())
-    for name, parameter in adapted.named_parameters():
-        assert torch.equal(parameter, ours[name]), name
+    adapted = PeftModel.from_pretrained(base, str(out)).eval()
+    theirs = tiny.load(qwen)
+    theirs.model = adapted
+    torch.testing.assert_close(scores(theirs), expected, atol=2e-5, rtol=0)
 
 
-def test_an_export_replaces_an_older_one(qwen: Path, tmp_path: Path) -> None:
-    tiny.load(qwen).export(tmp_path / "out")
-    (tmp_path / "out" / "stale").touch()
-    policy = trained(qwen)
-    policy.export(tmp_path / "out")
-    assert not (tmp_path / "out" / "stale").exists()
-    torch.testing.assert_close(scores(tiny.load(tmp_path / "out")), scores(policy))
-    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+def test_later_adapters_hold_those_they_started_from(qwen: Path, tmp_path: Path) -> None:
+    first = write(trained(qwen, lora=LORA, export="adapter"), tmp_path / "first")
+    policy = trained(first, lora={**LORA, "r": 2}, export="adapter")
+    out = write(policy, tmp_path / "second")
+    config = read(out / "adapter_config.json")
+    assert (config["r"], config["base_model_name_or_path"]) == (6, str(qwen))
+    shutil.rmtree(first)
+    torch.testing.assert_close(scores(tiny.load(out)), scores(policy), atol=2e-5, rtol=0)
+    assert weights_fingerprint(out) != weights_fingerprint(qwen)
 
 
-def test_an_export_may_replace_its_own_source(tmp_path: Path) -> None:
-    folder = tiny.build_qwen(tmp_path / "model")
-    policy = trained(folder)
-    policy.export(folder)
-    torch.testing.assert_close(scores(tiny.load(folder)), scores(policy))
+def test_adapters_of_another_base_are_refused(tmp_path: Path) -> None:
+    base = tiny.build_qwen(tmp_path / "base")
+    out = write(trained(base, lora=LORA, export="adapter"), tmp_path / "out")
+    shutil.rmtree(base)
+    with pytest.raises(ValueError, match=r"base_model_name_or_path: there is no directory .*/base"):
+        tiny.load(out)
+    tiny.build_qwen(base, seed=1)
+    with pytest.raises(ValueError, match=r"trained with other weights than those that .*/base"):
+        tiny.load(out)
 
 
 def test_a_wrong_merge_is_not_let_through(
     qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = trained(qwen, lora=LORA)
-    original = export._adapter_deltas
+    original = export.adapter_deltas
     monkeypatch.setattr(
-        export, "_adapter_deltas", lambda network: {n: -d for n, d in original(network).items()}
+        export, "adapter_deltas", lambda network: {n: -d for n, d in original(network).items()}
     )
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious").touch()
     with pytest.raises(ValueError, match="the exported model is not the trained one"):
-        policy.export(tmp_path / "out")
-    # The older export is still there, and nothing else.
-    assert [p.name for p in tmp_path.rglob("*")] == ["out", "precious"]
+        write(policy, tmp_path / "out")
 
 
 def test_weights_that_are_no_numbers_are_not_let_through(qwen: Path, tmp_path: Path) -> None:
@@ -121,6 +223,5 @@ def test_weights_that_are_no_numbers_are_not_let_through(qwen: Path, tmp_path: P
     broken = copy.deepcopy(policy)
     with torch.no_grad():
         broken.trainable_parameters()[0].fill_(float("nan"))
-    with pytest.raises(ValueError, match="not the trained one"):
-        broken.export(tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"out: weights are NaN or infinite \(.*embed_tokens"):
+        write(broken, tmp_path / "out")

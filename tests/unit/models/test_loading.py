@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from repic.models import loading
 from repic.models.loading import choose_attention
@@ -13,7 +14,6 @@ def test_a_policy_is_loaded_as_asked(directory: Path) -> None:
     assert {p.dtype for p in policy.model.parameters()} == {torch.bfloat16}
     assert policy.network.config._attn_implementation == "eager"
     assert policy.source == directory
-    assert policy.fingerprint == loading.fingerprint(directory)
     assert policy.stop_ids == (policy.encoder.end_id,)
     assert not policy.training
 
@@ -35,12 +35,23 @@ def test_vision_attention_is_batched(qwen: Path) -> None:
         ({"dtype": "float8"}, "model.dtype: 'float8' is not one of float32, bfloat16, float16"),
         ({"attention": "fast"}, "model.attention: 'fast' is not one of auto"),
         ({"path": "/no/such/folder"}, "model.path: there is no directory /no/such/folder"),
+        ({"export": "lora"}, "model.export: 'lora' is not one of adapter, merged, merged_float32"),
+        ({"export": "adapter"}, "model.export=adapter leaves out weights that are trained"),
     ],
 )
 def test_a_wrong_setting_is_named(qwen: Path, changes: dict, said: str) -> None:
     path = changes.pop("path", qwen)
     with pytest.raises(ValueError, match=said):
         tiny.load(path, **changes)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> None:
+    folder = tiny.build_qwen(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("visual.merger.mlp.0.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"weights are missing \(model.visual.merger.mlp.0.weight"):
+        tiny.load(folder)
 
 
 def test_an_unknown_adapter_setting_is_refused(qwen: Path) -> None:
