@@ -100,7 +100,7 @@ def _save_adapters(policy: Policy, folder: Path) -> None:
     base = find_base(policy.source) if is_adapter(policy.source) else policy.source
     tensors = _scaled(get_peft_model_state_dict(model), config)
     if is_adapter(policy.source):
-        earlier = LoraConfig.from_pretrained(str(policy.source))
+        earlier: Any = LoraConfig.from_pretrained(str(policy.source))
         first = _scaled(load_file(policy.source / ADAPTER), earlier)
         if first.keys() != tensors.keys():
             raise ValueError(
@@ -157,8 +157,8 @@ def _check_parity(policy: Policy, folder: Path, dtype: torch.dtype) -> None:
         raise ValueError(
             f"the exported model is not the trained one: {told} (allowed: {allowed:g})"
         )
-    more = f"; adapters change them by {change:.2g}" if policy.has_adapters else ""
-    log.info("%s (%s) against the policy: %s%s", folder.name, policy.export, told, more)
+    if policy.has_adapters:
+        log.info("model.export=%s: %s; adapters change them by %.2g", policy.export, told, change)
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:

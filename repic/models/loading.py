@@ -103,7 +103,7 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     """
     base = find_base(folder) if is_adapter(folder) else folder
     # Pickled weights, which the library would take where there are no others, are not hashed.
-    model, report = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         base,
         dtype=dtype,
         attn_implementation=attention,
@@ -111,6 +111,7 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
         trust_remote_code=False,
         output_loading_info=True,
     )
+    model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{base}: weights are missing ({_list(missing)}); copy the model again")
     model.name_or_path = str(base)

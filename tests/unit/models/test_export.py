@@ -167,7 +167,7 @@ def test_merging_is_done_in_float32(
     expected = (layer.base_layer.weight.float() + delta).to(dtype)
     torch.testing.assert_close(merged, expected, atol=1e-7, rtol=0)
     assert merged.dtype == dtype
-    assert f"out ({kind}) against the policy: on a test prompt, logits differ by" in caplog.text
+    assert f"model.export={kind}: on a test prompt, logits differ by" in caplog.text
     assert "; adapters change them by" in caplog.text
 
 
