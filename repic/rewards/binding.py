@@ -13,7 +13,7 @@ surest one pays.
 from collections.abc import Callable, Collection
 
 from repic.parsing import find_names
-from repic.rewards.matching import num_agreeing
+from repic.rewards.assignment import num_agreeing
 from repic.types import Example, Mention, Scene
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from repic.parsing import find_names
+from repic.rewards.assignment import count_facts
 from repic.rewards.claims import Findings, Share
-from repic.rewards.matching import count_facts
 from repic.types import Example, Mention, Scene
 
 NAME = "name"

@@ -18,8 +18,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from repic.parsing import tokenize_caption
+from repic.rewards.assignment import num_agreeing
 from repic.rewards.language import LanguageScores
-from repic.rewards.matching import num_agreeing
 from repic.rewards.quality import Bigram, count_bigrams, fluency
 from repic.types import Example, Mention, Scene
 

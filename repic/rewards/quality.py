@@ -20,8 +20,8 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from repic.parsing import tokenize_caption
+from repic.rewards.assignment import count_facts
 from repic.rewards.cider import CiderD
-from repic.rewards.matching import count_facts
 from repic.types import Example, Scene
 
 NAN = float("nan")

@@ -14,9 +14,9 @@ from pathlib import Path
 from repic.judges.questions import Preference
 from repic.metrics.captions.baselines import read_baselines
 from repic.metrics.captions.judging import PERCENT, JudgedMetric, Outcome
-from repic.metrics.captions.matching import partners
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import CaptionPair, PairJudge
+from repic.metrics.captions.same_picture import partners
 
 KEY = "metrics.scorers.arena"
 REFERENCE = "reference"

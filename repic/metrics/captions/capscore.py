@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
 
 from repic.metrics.captions.grammar_facts import complete_truth
 from repic.metrics.captions.metric import Captions
@@ -128,17 +129,11 @@ def num_right(said: Scene, truth: Scene) -> int:
     >>> num_right(Scene((Mention({"colour": "blue"}), Mention({"colour": "red"}, "<mo>"))), bears)
     2
     """
-    beings = [_facts(mention) for mention in truth.mentions]
-    best = {0: 0}  # the most right facts, by the set of beings (as bits) that are taken
-    for mention in said.mentions:
-        facts = _facts(mention)
-        for taken, right in list(best.items()):
-            for i, being in enumerate(beings):
-                if not taken >> i & 1 and (agreeing := len(facts & being)):
-                    both = taken | 1 << i
-                    best[both] = max(best.get(both, 0), right + agreeing)
+    agreeing = [[len(_facts(m) & _facts(b)) for b in truth.mentions] for m in said.mentions]
+    shared = np.reshape(agreeing, (len(said.mentions), len(truth.mentions)))
+    right = int(shared[linear_sum_assignment(shared, maximize=True)].sum())
     is_setting_right = said.background is not None and said.background == truth.background
-    return max(best.values()) + is_setting_right
+    return right + is_setting_right
 
 
 def _facts(mention: Mention) -> frozenset[Fact]:

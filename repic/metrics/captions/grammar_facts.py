@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 from repic.parsing import find_names
 from repic.types import Mention, Scene
 
@@ -114,23 +117,12 @@ def assign(agreements: Sequence[Sequence[int]]) -> list[int | None]:
     wanted = [column for column in largest if column is not None]
     if len(set(wanted)) == len(wanted):
         return largest
-    # The best sum and its choices, by the set of columns (as bits) that are taken.
-    best: dict[int, tuple[int, tuple[int | None, ...]]] = {0: (0, ())}
-    for row in agreements:
-        found: dict[int, tuple[int, tuple[int | None, ...]]] = {}
-        for taken, (total, chosen) in best.items():
-            options = [(taken, 0, None)]
-            options += [
-                (taken | 1 << column, agreement, column)
-                for column, agreement in enumerate(row)
-                if agreement and not taken >> column & 1
-            ]
-            for after, more, column in options:
-                if after not in found or found[after][0] < total + more:
-                    found[after] = (total + more, (*chosen, column))
-        best = found
-    _, chosen = max(best.values(), key=lambda pair: pair[0])
-    return [repeat if own is None else own for own, repeat in zip(chosen, largest, strict=True)]
+    # Equally good choices are decided by lot, always the same, and not by the solver.
+    values = np.array(agreements)
+    lots = np.random.default_rng(0).random(values.shape) / (2 * values.shape[0])
+    rows, columns = linear_sum_assignment(values + lots, maximize=True)
+    chosen = {i: j for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if values[i, j]}
+    return [chosen.get(row, repeat) for row, repeat in enumerate(largest)]
 
 
 def _agreement(mention: set[tuple[str, str]], being: set[tuple[str, str]], most: int) -> int:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rewards.matching import FactCounts, best_assignment, count_facts
+from repic.rewards.assignment import FactCounts, count_facts, num_agreeing
 from repic.types import Mention, Scene
 
 
@@ -54,30 +54,34 @@ def test_a_being_that_two_mentions_fit_goes_where_it_helps_most() -> None:
     assert count_facts(scene("- bear -", "red bear -"), truth) == FactCounts(3, 3, 6)
 
 
-matrices = st.tuples(st.integers(0, 5), st.integers(0, 5)).flatmap(
-    lambda shape: st.lists(
-        st.lists(st.integers(0, 6), min_size=shape[1], max_size=shape[1]),
-        min_size=shape[0],
-        max_size=shape[0],
-    )
+slots = st.fixed_dictionaries(
+    {}, optional={slot: st.sampled_from("ab") for slot in ("colour", "species", "place")}
 )
+crowds = st.lists(slots, max_size=4).map(lambda some: Scene(tuple(map(Mention, some))))
 
 
-@given(matrices)
-def test_best_assignment_is_the_best_of_all(gains: list[list[int]]) -> None:
-    pairs = best_assignment(gains)
-    rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
-    assert len(set(rows)) == len(rows)
-    assert len(set(columns)) == len(columns)
-    assert all(gains[i][j] > 0 for i, j in pairs)
-    assert sum(gains[i][j] for i, j in pairs) == best_by_trying(gains)
+@given(crowds, crowds)
+def test_no_other_pairing_is_better_and_none_as_good_has_more_right(
+    said: Scene, truth: Scene
+) -> None:
+    counts = count_facts(said, truth)
+    assert counts.right == best_by_trying(said, truth)[1]
+    backwards = Scene(said.mentions[::-1]), Scene(truth.mentions[::-1])
+    assert count_facts(*backwards) == counts
 
 
-def best_by_trying(gains: list[list[int]]) -> int:
+def best_by_trying(said: Scene, truth: Scene) -> tuple[int, int]:
+    """The most agreements minus disagreements, and of those the most agreements."""
 
-    def best(i: int, free: frozenset[int]) -> int:
-        if i == len(gains):
-            return 0
-        return max([best(i + 1, free), *(gains[i][j] + best(i + 1, free - {j}) for j in free)])
+    def best(i: int, free: frozenset[int]) -> tuple[int, int]:
+        if i == len(said.mentions):
+            return 0, 0
+        options = [best(i + 1, free)]
+        for j in free:
+            agreeing = num_agreeing(said.mentions[i], truth.mentions[j])
+            gain = 2 * agreeing - len(said.mentions[i].attributes)
+            rest = best(i + 1, free - {j})
+            options += [(gain + rest[0], agreeing + rest[1])] if gain > 0 else []
+        return max(options)
 
-    return best(0, frozenset(range(len(gains[0]) if gains else 0)))
+    return best(0, frozenset(range(len(truth.mentions))))
