@@ -7,7 +7,8 @@ from scipy import ndimage
 
 def regions(mask: Bool[np.ndarray, "H W"], *, least: float) -> list[Bool[np.ndarray, "H W"]]:
     """Return each connected region of ``least`` pixels or more as a mask, from the top."""
-    labels, _ = ndimage.label(mask)
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, output=labels)
     areas = np.bincount(labels.ravel())
     return [labels == number for number in range(1, len(areas)) if areas[number] >= least]
 
