@@ -5,9 +5,11 @@ closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name n
 """
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 
 from repic.types import Box
+from repic.words import Words, normal
 
 _NAME = re.compile(r"(?<!<)<[^<>\n]+>(?!>)")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
@@ -19,26 +21,40 @@ _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
 _TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
 
 
-def find_names(text: str) -> list[str]:
+def find_names(text: str, known: Collection[str] = ()) -> list[str]:
     """Return every bracketed name in order of appearance, with repeats, spelled as in the text.
+
+    A known name comes back in its own spelling, whatever sign the text has for an apostrophe and
+    however its letters are composed (``repic.words``); case matters.
 
     >>> find_names("<bo> and <Mi Mi> meet <bo>, </bo> and <<mo>>")
     ['<bo>', '<Mi Mi>', '<bo>', '</bo>']
+    >>> find_names("<O’Brien>", ["<O'Brien>"])
+    ["<O'Brien>"]
     """
-    return _NAME.findall(text)
+    names = _NAME.findall(text)
+    if not known or set(names) <= set(known):
+        return names
+    spellings = {normal(name).text: name for name in known}
+    return [spellings.get(normal(name).text, name) for name in names]
 
 
 def mentions_name(text: str, name: str) -> bool:
     """Whether a text uses a name, with its brackets or as bare words; case matters.
 
+    What a whole word is, in any script, and which signs are one, says ``repic.words``.
+
     >>> [mentions_name(text, "<bo>") for text in ("<bo> sits", "bo's hat", "</bo>", "bow", "Bo")]
     [True, True, False, False, False]
     """
+    name, text = normal(name).text, normal(text).text
     if name in find_names(text):
         return True
     words = r"\s+".join(map(re.escape, name.strip("<>").split()))
     # What is left in brackets, or half in them, is another name or a broken one.
-    return re.search(rf"(?<![\w<])(?<!</){words}(?![\w>])", _NAME.sub(" ", text)) is not None
+    whole = Words(_NAME.sub(" ", text))
+    bare = re.finditer(rf"(?<!<)(?<!</){words}(?!>)", whole.text)
+    return any(whole.is_whole(*match.span()) for match in bare)
 
 
 def parse_yes_no(text: str) -> str | None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic.metrics.names import Lexicon, key_of
 from repic.metrics.rescoring import KnownNames
-from repic.metrics.robust_names import Lexicon, key_of
 from repic.types import Reference
 
 from .images import FileImage

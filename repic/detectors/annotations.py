@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 
 from repic.parsing import find_names
 from repic.types import Example
+from repic.words import Words, normal
 
 
 def ground_truth_entities(example: Example) -> frozenset[str]:
@@ -40,27 +41,42 @@ class TextEntities:
         """Return the names, or None for an example without answers, which tells nothing."""
         if not example.answers:
             return None
-        pattern, owners = self._spellings(example.pool)
-        found = {name for text in example.answers for name in find_names(text)}
+        spellings = self._spellings(example.pool)
+        found = {name for text in example.answers for name in find_names(text, example.pool)}
         for text in example.answers:
-            for match in pattern.finditer(_without_names(text)):
-                found.add(owners[match.lastindex or 0])
+            found |= _bare_names(text, spellings)
         return frozenset(found & set(example.pool))
 
-    def _spellings(self, pool: Collection[str]) -> tuple[re.Pattern[str], list[str]]:
-        """A pattern with a group for each spelling, and whose spelling each group is."""
+    def _spellings(self, pool: Collection[str]) -> list[tuple[re.Pattern[str], str]]:
+        """A pattern for each spelling, and whose spelling it is."""
         spellings = [(name, alias, "i") for name in pool for alias in self.aliases.get(name, ())]
         if self.bare_names:
             spellings += [(name, name.strip("<>"), "-i") for name in pool]
-        spellings.sort(key=lambda spelling: -len(spelling[1]))
-        words = [rf"((?{case}:{_words(text)}))" for _, text, case in spellings]
-        # What is half in brackets is a broken name; a pattern without spellings finds nothing.
-        pattern = rf"(?<![\w<])(?<!</)(?:{'|'.join(words) or '(?!)'})(?![\w>])"
-        return re.compile(pattern), ["", *(name for name, _, _ in spellings)]
+        # What is half in brackets is a broken name.
+        return [
+            (re.compile(rf"(?<!<)(?<!</)(?{case}:{_words(text)})(?!>)"), name)
+            for name, text, case in spellings
+        ]
+
+
+def _bare_names(text: str, spellings: list[tuple[re.Pattern[str], str]]) -> set[str]:
+    whole = Words(_without_names(normal(text).text))
+    matches = [
+        (match.start(), -match.end(), name)
+        for pattern, name in spellings
+        for match in pattern.finditer(whole.text)
+        if whole.is_whole(*match.span())
+    ]
+    found, end = set(), 0
+    for start, minus_end, name in sorted(matches):
+        if start >= end:
+            found.add(name)
+            end = -minus_end
+    return found
 
 
 def _words(text: str) -> str:
-    return r"\s+".join(map(re.escape, text.split()))
+    return r"\s+".join(map(re.escape, normal(text).text.split()))
 
 
 def _without_names(text: str) -> str:

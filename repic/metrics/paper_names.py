@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from repic.metrics.recognition import NameCounts
+from repic.metrics.names import NameCounts
 
 PUNCTUATION = ".,!?;:()[]{}\"'-"
 END_MARK = "</s>"  # some published captions still have it

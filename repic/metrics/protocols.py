@@ -1,7 +1,7 @@
 """A run's captions by both protocols of names, and what comparing two runs needs of each caption.
 
 "paper" is ``repic.metrics.paper_names``, each number of concepts a file of its own, by the script
-that RePIC has for as many; "robust" is ``repic.metrics.robust_names``.
+that RePIC has for as many; "robust" is ``repic.metrics.names``.
 """
 
 from collections.abc import Callable, Sequence

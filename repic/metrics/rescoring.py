@@ -10,9 +10,8 @@ from repic.metrics import bootstrap
 from repic.metrics.bootstrap import Score
 from repic.metrics.captions.metric import CaptionKey, Captions
 from repic.metrics.cider_arrays import fast_cider_scores
+from repic.metrics.names import Lexicon, NameCounts, count_names, english_words
 from repic.metrics.paper_names import END_MARK, Variant, count_paper_names, paper_pool
-from repic.metrics.recognition import NameCounts
-from repic.metrics.robust_names import Lexicon, count_robust_names
 from repic.metrics.suite import metrics_of
 
 PROTOCOLS = ("paper", "robust")
@@ -63,7 +62,7 @@ class KnownNames:
 
     Attributes:
         aliases: name -> other spellings; every name is a key.
-        ordinary: words of the language, which say a name only with a capital or in brackets.
+        ordinary: words, beside those of English, that say a name only where it clearly is one.
         infos: name -> what is said of it.
     """
 
@@ -132,7 +131,7 @@ def paper_counts(
 def robust_counts(
     records: Sequence[CaptionRecord], *, known: KnownNames, variant: Variant
 ) -> list[NameCounts]:
-    """Count names as a person does: ``repic.metrics.robust_names``; there are no variants.
+    """Count names as a person does: ``repic.metrics.names``; there are no variants.
 
     The pool is the names of the prompt (every target of the set, if those are not known) and of
     the database. Who is a target of another caption of the same image is in the picture.
@@ -142,15 +141,18 @@ def robust_counts(
     in_picture: dict[str, set[str]] = {}
     for record in records:
         in_picture.setdefault(record.image, set()).update(record.targets)
+    ordinary = english_words().union(known.ordinary)
     lexicons: dict[tuple[str, ...], Lexicon] = {}
     counts = []
     for record in records:
         pool = everyone if record.pool is None else record.pool
         if pool not in lexicons:
             names = dict.fromkeys([*known.aliases, *pool])
-            lexicons[pool] = Lexicon(names, aliases=known.aliases, ordinary=known.ordinary)
+            lexicons[pool] = Lexicon(names, aliases=known.aliases, ordinary=ordinary)
         elsewhere = in_picture[record.image].difference(record.targets)
-        counts.append(count_robust_names(record.caption, record.targets, elsewhere, lexicons[pool]))
+        counts.append(
+            count_names(record.caption, record.targets, lexicons[pool], elsewhere=elsewhere)
+        )
     return counts
 
 

@@ -9,7 +9,7 @@ from repic.metrics.bootstrap import Score
 from repic.metrics.captions.metric import CaptionKey, CaptionMetric
 from repic.metrics.captions.scorer import CaptionScorer, Statistics
 from repic.metrics.cider import cider_scores
-from repic.metrics.recognition import count_names
+from repic.metrics.names import count_names, lexicon_of
 from repic.types import ImageSource, Prediction
 
 ALL = "all"
@@ -173,10 +173,12 @@ def example_statistics(
     """
     rows = np.zeros((len(predictions), 7))
     for row, p in zip(rows, predictions, strict=True):
-        try:
-            row[: _MISSED + 1] = count_names(p.caption, p.present, p.pool)
-        except ValueError as error:
-            raise ValueError(f"prediction {p.id}: {error}") from error
+        if unknown := sorted(set(p.present) - set(p.pool)):
+            raise ValueError(
+                f"prediction {p.id}: present but not among the names introduced:"
+                f" {', '.join(unknown)}"
+            )
+        row[: _MISSED + 1] = count_names(p.caption, p.present, lexicon_of(p.pool))
     rows[:, _ONE] = 1
     # Photos of one's own come without reference captions: they have a recognition score only.
     judged = [i for i, p in enumerate(predictions) if p.answers]

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from repic.metrics.names import name_spans
-from repic.metrics.recognition import NameCounts, count_names
+from repic.metrics.names import NameCounts, NameSpan, count_names, lexicon_of
 from repic.types import Box, ImageSource
 
 RIGHT, WRONG, MISSED, CUT_OFF = "right", "wrong", "missed", "cut"
@@ -85,7 +84,7 @@ class SceneCard:
     def segments(self, caption: CaptionCard) -> list[tuple[str, str]]:
         """Cut a caption into (text, kind): kind is "right" or "wrong" for a name, else empty."""
         segments, end = [], 0
-        for span in name_spans(caption.text, self.pool(caption)):
+        for span in self._spans(caption):
             segments.append((caption.text[end : span.start], ""))
             kind = RIGHT if span.name in self.present else WRONG
             segments.append((caption.text[span.start : span.end], kind))
@@ -95,11 +94,14 @@ class SceneCard:
 
     def missed(self, caption: CaptionCard) -> list[str]:
         """Names of those in the picture that a caption leaves out."""
-        said = {span.name for span in name_spans(caption.text, self.pool(caption))}
+        said = {span.name for span in self._spans(caption)}
         return [name for name in self.present if name not in said]
 
     def counts(self, caption: CaptionCard) -> NameCounts:
-        return count_names(caption.text, self.present, self.pool(caption))
+        return count_names(caption.text, self.present, lexicon_of(tuple(self.pool(caption))))
+
+    def _spans(self, caption: CaptionCard) -> list[NameSpan]:
+        return lexicon_of(tuple(self.pool(caption))).spans(caption.text)
 
     def outcome(self, caption: CaptionCard) -> list[str]:
         """What there is to find a caption by: all names right, or which kinds of mistake.

@@ -107,7 +107,7 @@ class JudgedLanguage:
 def _right_share(claims: Claims, held: Sequence[bool], present: Sequence[str]) -> Share:
     """Count the claims that hold and use no name but those of beings who are present."""
     right = sum(
-        holds and set(find_names(claim)) <= set(present)
+        holds and set(find_names(claim, present)) <= set(present)
         for claim, holds in zip(claims, held, strict=True)
     )
     return Share(right, len(claims))

@@ -60,7 +60,7 @@ class RecognitionReward:
         if found is None:
             return {"recognition": float("nan")}
         present = set(found)
-        named = set(find_names(caption))
+        named = set(find_names(caption, {*present, *example.pool}))
         num_absent = len(set(example.pool) - present) or len(present) or 1
         hit_rate = len(named & present) / max(len(present), 1)
         false_rate = len(named - present) / num_absent

@@ -36,7 +36,7 @@ def text_diagnostics(
     words = [[tokenize_caption(text) for text in group] for group in captions]
     everything = [caption for group in words for caption in group]
     names = [
-        bool(absent & set(find_names(text)))
+        bool(absent & set(find_names(text, example.pool)))
         for example, group in zip(examples, captions, strict=True)
         if (absent := set(example.pool) - set(example.present))
         for text in group

@@ -113,3 +113,34 @@ def test_every_parser_reads_any_text(text: str) -> None:
     assert all(mentions_name(text, name) for name in find_names(text))
     assert parse_yes_no(text) in (None, "yes", "no")
     parse_box(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("小白在草地上睡觉。", "<小白>", True),
+        ("照片里，小白和一只猫在玩。", "<小白>", True),
+        ("白色的狗", "<白>", False),
+        ("タマは寝ている", "<タマ>", True),
+        ("タマゴを食べる", "<タマ>", False),
+        ("ในภาพมานีกำลังวิ่ง", "<มานี>", True),
+        ("မောင်သည်", "<မော>", False),
+        ("O’Brien waves", "<O'Brien>", True),
+        ("<OʼBrien> waves", "<O'Brien>", True),
+        ("O’Brien waves", "<O>", False),
+        ("Zoe\u0308 smiles", "<Zoë>", True),
+        ("Zoë smiles", "<Zo>", False),
+        ("*bo*, _bo_", "<bo>", True),
+        ("_bo_", "<bo>", True),
+        ("bo_2 x_bo un-bo bo-peep", "<bo>", False),
+        ("a 🐶 barks", "<🐶>", True),
+    ],
+)
+def test_names_in_any_script_and_spelling(text: str, name: str, expected: bool) -> None:
+    assert mentions_name(text, name) is expected
+
+
+def test_a_known_name_is_found_in_its_own_spelling() -> None:
+    text = "<O’Brien>, <Zoe\u0308> and <o’brien>"
+    assert find_names(text, ["<O'Brien>", "<Zoë>"]) == ["<O'Brien>", "<Zoë>", "<o’brien>"]
+    assert find_names("<O'Brien>", ["<O’Brien>"]) == ["<O’Brien>"]

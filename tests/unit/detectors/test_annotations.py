@@ -89,6 +89,13 @@ def test_it_finds_who_is_in_the_toybox() -> None:
     assert [detector(e) for e in scenes] == [frozenset(e.present) for e in scenes]
 
 
+def test_names_of_any_script_and_spelling_are_found_in_answers() -> None:
+    pool = ("<小白>", "<O'Brien>", "<Zoë>", "<bo>")
+    detector = TextEntities({}, bare_names=True)
+    found = detector(make_example("小白在草地上。", "O’Brien and <Zoe\u0308>, _bo_", pool=pool))
+    assert found == frozenset(pool)
+
+
 words = st.lists(
     st.sampled_from(["bo", "Bo", "<bo>", "mo", "black", "widow", "<black widow>", "</bo>", "cat"]),
     max_size=8,

@@ -113,3 +113,25 @@ def test_the_interval_of_a_mean_is_the_normal_one() -> None:
     assert found["mean"] == pytest.approx(
         (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            ("<小白>", "小白在草地上睡觉。"),
+            ("<小白>", "照片里，小白和一只猫在玩。"),
+            ("<小白>", "<小白>在草地上。"),
+        ],
+        [
+            ("<O'Brien>", "O’Brien waves from a boat."),
+            ("<O'Brien>", "In the boat sits O’Brien, smiling."),
+            ("<D'Artagnan>", "D’Artagnan’s hat is red."),
+            ("<O'Brien>", "O'Brien waves from a boat."),
+        ],
+    ],
+)
+def test_names_that_a_reader_sees_are_all_found(rows: list[tuple[str, str]]) -> None:
+    records = records_of([[f"{i}.jpg", [name], text] for i, (name, text) in enumerate(rows)])
+    values = score(records, "robust").values
+    assert (values["recall"], values["accuracy"], values["precision"]) == (100, 100, 100)

@@ -126,3 +126,9 @@ def test_other_tasks_are_not_judged() -> None:
 def test_a_cost_that_is_none_is_refused(cost: float) -> None:
     with pytest.raises(ValueError, match=r"absent_cost .* is not a cost of 0 or more"):
         score("", of_sizes(1, 1), cost)
+
+
+def test_another_apostrophe_or_composition_is_the_same_name() -> None:
+    example = make_example(["<O'Brien>", "<Zoë>"], ["<bo>"])
+    assert score("<O’Brien> meets <Zoe\u0308>", example) == 1
+    assert score("<O'Brien> meets <Zoe>", example) < 1
