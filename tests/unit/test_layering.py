@@ -1,16 +1,9 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-<<<<<<< HEAD
 bench -> {run, sweep, table, report} -> assembly -> commands -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress}
--> {types, files}.
-=======
-bench -> {run, sweep, table} -> assembly -> commands -> phases -> {models, data, report, retrieval}
--> {rewards, metrics, rl, toybox}
--> judges -> parsing -> {types, words}. A command of a lower part is a file of its own on top of
-them all.
->>>>>>> 1698fa3 (One matcher of names: ordinary words, every script, apostrophe and composition)
+-> {types, files, words}.
 """
 
 import ast
@@ -24,13 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-<<<<<<< HEAD
-    ("types", "files"),
+    ("types", "files", "words"),
     ("parsing", "distributed", "progress"),
-=======
-    ("types", "words"),
-    ("parsing",),
->>>>>>> 1698fa3 (One matcher of names: ordinary words, every script, apostrophe and composition)
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data"),
