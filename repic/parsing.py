@@ -32,7 +32,7 @@ def find_names(text: str, known: Collection[str] = ()) -> list[str]:
     >>> find_names("<O’Brien>", ["<O'Brien>"])
     ["<O'Brien>"]
     """
-    names = _NAME.findall(text)
+    names: list[str] = _NAME.findall(text)
     if not known or set(names) <= set(known):
         return names
     spellings = {normal(name).text: name for name in known}
