@@ -14,8 +14,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from annotated_types import MinLen
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 DONE = "done.json"
 FULL = 1 << 20  # bytes free at which a failed write is put down to the disk
 Shape = TypeVar("Shape")
+Texts = Annotated[tuple[str, ...], MinLen(1)]  # as a field: a list with a text or more
 
 # The last word of what pydantic says of a value -> what we say.
 _NEEDS = {
@@ -32,6 +34,7 @@ _NEEDS = {
     "number": "a number",
     "boolean": "true or false",
     "object": "a JSON object",
+    "0": "one or more",
 }
 
 
@@ -217,7 +220,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def as_shape(
-    shape: Callable[..., Shape], value: object, place: str, *, is_closed: bool = False
+    shape: Callable[..., Shape],
+    value: object,
+    place: str,
+    *,
+    need: str = "",
+    is_closed: bool = False,
 ) -> Shape:
     """Check that JSON has the fields and types that are declared, and make what declares them.
 
@@ -227,6 +235,7 @@ def as_shape(
         shape: a dataclass, a TypedDict, or a type such as ``dict[str, list[str]]``.
         value: what was parsed.
         place: where it stands, for complaints.
+        need: what has to stand there, where that is more than a type.
         is_closed: refuse keys that the shape does not have.
 
     Example:
@@ -245,16 +254,17 @@ def as_shape(
         )
     except ValidationError as error:
         first = error.errors()[0]
-    *above, last = first["loc"] or ("",)
+    keys = list(first["loc"])
     if first["type"] == "missing":
-        where = f"{place}, key {'.'.join(map(str, above))!r}" if above else place
-        raise ValueError(f"{where}: the key {last!r} is missing")
-    if first["type"] == "unexpected_keyword_argument":
-        raise ValueError(f"{place}: unknown key {last!r}")
-    where = f"{place}, key {'.'.join(map(str, first['loc']))!r}" if first["loc"] else place
-    need = _NEEDS.get(first["msg"].rpartition(" ")[2])
-    said = f"need {need}" if need else first["msg"]
-    raise ValueError(f"{where}: is {shown(first['input'])}, {said}")
+        complaint = f"the key {keys.pop()!r} is missing"
+        complaint += f"; need {need}" if need else ""
+    elif first["type"] == "unexpected_keyword_argument":
+        complaint = f"unknown key {keys.pop()!r}"
+    else:
+        need = need or _NEEDS.get(first["msg"].rpartition(" ")[2]) or f"other: {first['msg']}"
+        complaint = f"is {shown(first['input'])}, need {need}"
+    key = f", key {'.'.join(map(str, keys))!r}" if keys else ""
+    raise ValueError(f"{place}{key}: {complaint}")
 
 
 @cache

@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from repic.data.predictions import read_prediction_file
+from repic.files import Texts, as_shape, read_json, shown
 from repic.metrics.rescoring import CaptionRecord
 
 log = logging.getLogger(__name__)
 
+NO_FILE = "need a file or folder of captions"
 FORM = '["image.jpg", ["<name>", ...], "caption", "prompt"]'
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The first fields of a published row."""
+
+    image: str
+    names: Texts
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -82,40 +93,18 @@ def with_references(found: CaptionSet, references: Mapping[str, Sequence[str]]) 
 
 def read_references(file: Path) -> dict[str, tuple[str, ...]]:
     """Read reference captions: a JSON object ``{"image.jpg": ["caption", ...], ...}``."""
-    table = read_json(file)
-    if not isinstance(table, dict):
-        raise ValueError(f'{file}: needs an object {{"image.jpg": ["caption", ...]}}')
+    form = '{"image.jpg": ["caption", ...]}'
+    table = as_shape(dict[str, tuple[str, ...]], read_json(file), str(file), need=form)
     for image, captions in table.items():
-        if not _is_texts(captions) or not _has_words(captions):
-            raise ValueError(
-                f"{file}, key {image!r}: needs a list of captions, not {_shown(captions)}"
-            )
-    return {image: tuple(captions) for image, captions in table.items()}
-
-
-def read_json(file: Path) -> Any:
-    """Parse a JSON file; complaints name it."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-        return json.loads(text) if text.strip() else []
-    except FileNotFoundError:
-        raise ValueError(f"{file}: no such file or folder") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except json.JSONDecodeError as error:
-        if "\0" in error.doc:
-            raise ValueError(f"{file}: not UTF-8 but perhaps UTF-16; save it as UTF-8") from None
-        raise ValueError(
-            f"{file}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}); mend it"
-        ) from None
-    except (ValueError, RecursionError) as error:  # a number of 4,301 digits, too many brackets
-        raise ValueError(f"{file}: not JSON that can be read ({error}); mend it") from None
+        if not _has_words(captions):
+            raise ValueError(f"{file}, key {image!r}: is {shown(captions)}, need captions")
+    return table
 
 
 def _published(file: Path, label: str) -> CaptionSet:
-    rows = read_json(file)
+    rows = read_json(file, mend=NO_FILE)
     if not isinstance(rows, list):
-        raise ValueError(f"{file}: needs a list of rows {FORM}, not {_shown(rows)}")
+        raise ValueError(f"{file}: needs a list of rows {FORM}, not {shown(rows)}")
     records, first_place = [], {}
     for number, row in enumerate(rows, start=1):
         place = f"{file}, row {number}"
@@ -132,31 +121,23 @@ def _published(file: Path, label: str) -> CaptionSet:
 
 def _record(place: str, row: Any) -> CaptionRecord:
     if not isinstance(row, list):
-        raise ValueError(f"{place}: is {_shown(row)}, need {FORM}")
-    for index, key in enumerate(("image", "names", "caption")):
-        if len(row) <= index:
-            raise ValueError(f"{place}: field {index + 1} ({key}) is missing; need {FORM}")
-    image, names, caption = row[:3]
-    for key, value in (("1 (image)", image), ("3 (caption)", caption)):
-        if not isinstance(value, str):
-            raise ValueError(f"{place}, field {key}: is {_shown(value)}, need text")
+        raise ValueError(f"{place}: is {shown(row)}, need {FORM}")
+    fields = dict(zip(("image", "names", "caption"), row, strict=False))
+    found = as_shape(_Row, fields, place, need=FORM)
+    image, names = found.image, found.names
     if not image.strip():
-        raise ValueError(f"{place}, field 1 (image): is empty, need the picture's file name")
-    if not _is_texts(names) or not all(name.strip("<> ") for name in names):
-        raise ValueError(
-            f'{place}, field 2 (names): is {_shown(names)}, need a list such as ["<bo>"]'
-        )
-    if len(set(names)) != len(names):
-        raise ValueError(f"{place}, field 2 (names): a name stands there twice: {_shown(names)}")
+        raise ValueError(f"{place}: 'image' is empty, need the picture's file name")
+    if not all(name.strip("<> ") for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{place}: 'names' are {shown(names)}, need such as <bo>, each once")
     prompt = row[3] if len(row) > 3 and isinstance(row[3], str) else None
-    return CaptionRecord(place, image, tuple(names), caption, prompt=prompt)
+    return CaptionRecord(place, image, names, found.caption, prompt=prompt)
 
 
 def _predictions(file: Path, label: str) -> list[CaptionSet]:
     groups: dict[tuple[str, int], list[CaptionRecord]] = {}
     first_place: dict[Any, str] = {}
     if not file.exists():
-        raise ValueError(f"{file}: no such file or folder")
+        raise ValueError(f"{file}: no such file; {NO_FILE}")
     for place, p in read_prediction_file(file):
         _refuse_twice(first_place, (p.phase, p.id), place)
         for key, value in p.rewards.items():
@@ -204,12 +185,3 @@ def _refuse_twice(first_place: dict[Any, str], key: Any, place: str) -> None:
 
 def _has_words(texts: Sequence[str]) -> bool:
     return any(character.isalnum() for text in texts for character in text)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and value != [] and all(isinstance(v, str) for v in value)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:39]}…"

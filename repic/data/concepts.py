@@ -9,13 +9,13 @@ Source: https://github.com/Hoar012/RAP-MLLM and https://github.com/oyt9306/RePIC
 """
 
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic.files import as_shape, read_json
 from repic.metrics.names import Lexicon, key_of
 from repic.metrics.rescoring import KnownNames
 from repic.types import Reference
@@ -55,6 +55,25 @@ def data_root(root: str | Path | None, how_to_get: str) -> Path:
         problem = f"there is no folder {root}" if root else "no folder is set"
         raise ValueError(f"data.root: {problem}. {how_to_get}")
     return Path(root)
+
+
+@dataclass(frozen=True)
+class _Introduction:
+    """What the database must say to introduce a concept."""
+
+    image: str
+    info: str
+    category: str
+
+
+@dataclass(frozen=True)
+class _Naming:
+    """What the database may say about a concept's names."""
+
+    name: str = ""
+    info: str = ""
+    category: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,14 +135,11 @@ def read_queries(file: Path, folders: Folders, concepts: Mapping[str, Concept]) 
 
 def _prompts(place: str, value: Any) -> tuple[list[list[str]], bool]:
     """Return the name lists of a photo's prompts, and whether they were a list of lists."""
-    needed = 'needs a list of names, such as ["<bo>"], or a list of such lists'
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{place}: {needed}, not {value!r}")
-    is_nested = isinstance(value[0], list)
-    prompts = value if is_nested else [value]
-    for names in prompts:
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"{place}: {needed}, and not both; found {names!r}")
+    need = 'a list of names, such as ["<bo>"], or a list of such lists'
+    is_nested = isinstance(value, list) and any(isinstance(names, list) for names in value)
+    prompts = as_shape(list[list[str]], value if is_nested else [value], place, need=need)
+    if not all(prompts):
+        raise ValueError(f"{place}: holds [], need {need}")
     asked = [frozenset(names) for names in prompts]
     for number, names in enumerate(asked):
         if names in asked[:number]:
@@ -157,19 +173,13 @@ def read_known_names(file: Path) -> KnownNames:
     infos: dict[str, str] = {}
     for row, (name, record) in enumerate(_concept_dict(file).items(), start=1):
         place = f"{file}: row {row} ({name})"
-        if not isinstance(record, dict):
-            raise ValueError(f"{place}: needs an object with name, info and category")
-        texts = {key: record.get(key, "") for key in ("name", "info", "category")}
-        more = record.get("aliases", [])
-        if not isinstance(more, list) or not all(
-            isinstance(t, str) for t in [*more, *texts.values()]
-        ):
-            raise ValueError(f"{place}: name, info and category need text, aliases a list of texts")
-        aliases[name] = tuple(alias for alias in (texts["name"], *more) if alias.strip())
-        info = re.sub(r"<[^<>]*>", " ", texts["info"])
-        ordinary |= {key_of(w) for w in re.findall(r"[^\W_]+", info) if w.islower()}
-        ordinary.add(key_of(texts["category"]))
-        infos[name] = texts["info"]
+        said = as_shape(_Naming, record, place)
+        called = (said.name, *said.aliases)
+        aliases[name] = tuple(alias for alias in called if alias.strip())
+        infos[name] = said.info
+        words = re.findall(r"[^\W_]+", re.sub(r"<[^<>]*>", " ", said.info))
+        ordinary |= {key_of(word) for word in words if word.islower()}
+        ordinary.add(key_of(said.category))
     try:
         Lexicon(aliases, aliases=aliases)
     except ValueError as error:
@@ -184,20 +194,19 @@ def _concept_dict(file: Path) -> dict[str, Any]:
     return table
 
 
+def _read_object(file: Path) -> dict[str, Any]:
+    return as_shape(dict[str, Any], read_json(file), str(file))
+
+
 def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
     if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
         raise ValueError(f"{place}: a concept's name is written in brackets: <{name.strip('<>')}>")
-    if not isinstance(record, dict):
-        raise ValueError(f"{place}: needs an object with image, info and category, not {record!r}")
-    for key in ("image", "info", "category"):
-        if not isinstance(record.get(key), str):
-            found = repr(record[key]) if key in record else "nothing"
-            raise ValueError(f"{place}, key '{key}': needs text, found {found}")
+    said = as_shape(_Introduction, record, place)
     return Concept(
         name=name,
-        info=record["info"].strip() or None,
-        category=record["category"],
-        image=_image(f"{place}, key 'image'", record["image"], folders),
+        info=said.info.strip() or None,
+        category=said.category,
+        image=_image(f"{place}, key 'image'", said.image, folders),
     )
 
 
@@ -207,34 +216,3 @@ def _image(place: str, published: str, folders: Folders) -> FileImage:
         return FileImage(folders.locate(published))
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """Parse a JSON object in which no key stands twice."""
-    try:
-        content = json.loads(
-            file.read_text(encoding="utf-8"), object_pairs_hook=lambda p: _unique(file, p)
-        )
-    except FileNotFoundError:
-        raise ValueError(f"{file}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: is not UTF-8 text ({error})") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}"
-        ) from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: must hold a JSON object, not {type(content).__name__}")
-    return content
-
-
-def _unique(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        # Python would keep the last of them and lose the others without a word.
-        if key in content:
-            raise ValueError(f"{file}: key {key!r} stands there twice; remove one")
-        content[key] = value
-    return content

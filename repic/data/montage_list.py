@@ -23,7 +23,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from repic.files import Texts, as_shape, read_json
 
 FILE = Path(__file__).with_name("montages.json")
 COUNTS = (2, 3, 4, 5)
@@ -74,6 +75,26 @@ class MontageList:
     per_count: int
     subjects: Mapping[str, Subject]
     montages: tuple[Montage, ...]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A subject as the file has it, by key."""
+
+    name: str
+    kind: str
+    reference: str
+    photos: Texts
+
+
+@dataclass(frozen=True)
+class _List:
+    """The file as it is written."""
+
+    seed: int
+    per_count: int
+    subjects: dict[str, _Subject]
+    montages: list[Montage]
 
 
 def subject_of(photo: str) -> str:
@@ -137,74 +158,47 @@ def _least_used(photos: Sequence[str], used: Counter[str], rng: random.Random) -
 
 def read_montages(file: Path) -> MontageList:
     """Read the list; ``ValueError`` names the file, the place and what is wrong there."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{file}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file}: is not JSON in UTF-8: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: must hold a JSON object")
-    for key, kind in {"seed": int, "per_count": int, "subjects": dict, "montages": list}.items():
-        if type(content.get(key)) is not kind:
-            raise ValueError(f"{file}: key '{key}' needs a value of type {kind.__name__}")
+    content = as_shape(_List, read_json(file), str(file))
     subjects = {
-        key: _subject(f"{file}: subject {key!r}", key, record)
-        for key, record in content["subjects"].items()
+        key: _subject(f"{file}: subject {key!r}", key, entry)
+        for key, entry in content.subjects.items()
     }
     _refuse_twice(f"{file}: subjects' names", [subject.name for subject in subjects.values()])
-    montages = tuple(
-        _montage(f"{file}: montage {number}", record, subjects)
-        for number, record in enumerate(content["montages"], start=1)
-    )
-    return MontageList(content["seed"], content["per_count"], subjects, montages)
+    for number, montage in enumerate(content.montages, start=1):
+        _check_montage(f"{file}: montage {number}", montage, subjects)
+    montages = tuple(content.montages)
+    return MontageList(content.seed, content.per_count, subjects, montages)
 
 
-def _subject(place: str, key: str, record: Any) -> Subject:
-    if not isinstance(record, dict):
-        raise ValueError(f"{place}: needs an object with name, kind, reference and photos")
-    for field in ("name", "kind", "reference"):
-        if not isinstance(record.get(field), str):
-            raise ValueError(f"{place}: {field} needs text")
-    photos = _texts(f"{place}: photos", record.get("photos"))
-    name, reference = record["name"], record["reference"]
+def _subject(place: str, key: str, entry: _Subject) -> Subject:
+    subject = Subject(key, entry.name, entry.kind, entry.reference, entry.photos)
+    name, reference, photos = subject.name, subject.reference, subject.photos
     if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
         raise ValueError(f"{place}: a name is written in brackets, such as <bo>, not {name!r}")
+    _refuse_twice(f"{place}: photos", photos)
     if reference in photos:
         raise ValueError(f"{place}: {reference} introduces it and cannot be asked about")
     for photo in (reference, *photos):
         if subject_of(photo) != key:
             raise ValueError(f"{place}: {photo} is not in its folder")
-    return Subject(key, name, record["kind"], reference, photos)
+    return subject
 
 
-def _montage(place: str, record: Any, subjects: Mapping[str, Subject]) -> Montage:
-    if not isinstance(record, dict):
-        raise ValueError(f"{place}: needs an object with photos and introduced")
-    photos = _texts(f"{place}: photos", record.get("photos"))
-    introduced = _texts(f"{place}: introduced", record.get("introduced"))
+def _check_montage(place: str, montage: Montage, subjects: Mapping[str, Subject]) -> None:
+    photos, introduced = montage.photos, montage.introduced
+    _refuse_twice(f"{place}: photos", photos)
+    _refuse_twice(f"{place}: introduced", introduced)
     if len(photos) not in COUNTS:
         raise ValueError(f"{place}: has {len(photos)} photos; there may be {COUNTS}")
-    for key in (*introduced, *map(subject_of, photos)):
+    for key in (*introduced, *montage.present):
         if key not in subjects:
             raise ValueError(f"{place}: {key!r} is none of the subjects")
     for photo in photos:
         if photo not in subjects[subject_of(photo)].photos:
             raise ValueError(f"{place}: {photo} is none of its subject's photos to ask about")
-    montage = Montage(photos, introduced)
     _refuse_twice(f"{place}: kinds", [subjects[key].kind for key in montage.present])
     if gone := set(montage.present) - set(introduced):
         raise ValueError(f"{place}: {', '.join(sorted(gone))} is in it, and not introduced")
-    return montage
-
-
-def _texts(place: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-        raise ValueError(f"{place}: needs a list of texts, not {value!r}")
-    _refuse_twice(place, value)
-    return tuple(value)
 
 
 def _refuse_twice(place: str, values: Sequence[str]) -> None:

@@ -17,9 +17,9 @@ Boxes are pixels of the picture in the file. A picture that the model's processo
 (``model.max_pixels``) is answered in other pixels than its solution is measured in.
 """
 
-import json
 import random
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from repic.data.inventory import (
     settle_missing,
     tell_left_out,
 )
+from repic.files import Texts, as_shape, read_json
 from repic.parsing import find_names
 from repic.types import Example, Reference
 
@@ -43,6 +44,21 @@ TASKS = {
     "yes_no_name": "caption",
     "yes_no_name_multi": "caption",
 }
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A record as the file has it; what a ``solution`` is depends on the method."""
+
+    image: Any
+    problem: str
+    solution: Any
+    accu_reward_method: str
+
+
+@dataclass(frozen=True)
+class _Paths:
+    image: Texts
 
 
 class Sample(NamedTuple):
@@ -136,16 +152,9 @@ class RepicTrainDataset:
 
 def read_samples(file: Path, images: Path) -> list[Sample]:
     """Read the file; a record that makes no sense is a ``ValueError`` with its row and key."""
-    try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{file}: there is no such file") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file}: is not JSON in UTF-8: {error}") from None
-    if not isinstance(records, list) or not records:
-        raise ValueError(f"{file}: must hold a list with a sample or more")
+    records = as_shape(list[Any], read_json(file), str(file))
+    if not records:
+        raise ValueError(f"{file}: holds no samples")
     return [_sample(f"{file}: row {row}", row, r, images) for row, r in enumerate(records, start=1)]
 
 
@@ -162,23 +171,22 @@ def _inventory(samples: Sequence[Sample], how_to_get: str) -> Inventory:
     )
 
 
-def _sample(place: str, row: int, record: Any, images: Path) -> Sample:
-    if not isinstance(record, dict):
-        raise ValueError(f"{place}: needs an object with image, problem, solution, not {record!r}")
-    method = record.get("accu_reward_method")
+def _sample(place: str, row: int, value: object, images: Path) -> Sample:
+    record = as_shape(_Record, value, place)
+    method, problem = record.accu_reward_method, record.problem.strip()
     if method not in TASKS:
         raise ValueError(
             f"{place}, key 'accu_reward_method': {method!r} is not one of {', '.join(TASKS)}"
         )
-    problem, paths = record.get("problem"), record.get("image")
-    if not isinstance(problem, str) or not problem.strip():
-        raise ValueError(f"{place}, key 'problem': needs a question, found {problem!r}")
-    paths = [paths] if isinstance(paths, str) else paths
-    if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
-        raise ValueError(f"{place}, key 'image': needs a path or a list of paths, found {paths!r}")
-    target, names = _solution(f"{place}, key 'solution'", method, record.get("solution"))
-    pictures = tuple(FileImage(images / path) for path in paths)
-    return Sample(row, method, pictures, problem.strip(), target, names)
+    if not problem:
+        raise ValueError(f"{place}, key 'problem': is empty, need a question")
+    image = record.image
+    paths = {"image": [image] if isinstance(image, str) else image}
+    need = "a path or a list of paths"
+    target, names = _solution(f"{place}, key 'solution'", method, record.solution)
+    shown = as_shape(_Paths, paths, place, need=need).image
+    pictures = tuple(FileImage(images / path) for path in shown)
+    return Sample(row, method, pictures, problem, target, names)
 
 
 def _solution(place: str, method: str, solution: Any) -> tuple[str, tuple[str, ...]]:

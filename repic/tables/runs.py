@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repic.data.records import Record, is_number, parse_json, read_records, read_text, shown
+from repic.files import as_shape, read_json, read_rows, shown
 from repic.tables.configuration import FILE, config_of
 
 # metric -> value, and "<metric>_ci" -> (low, high)
@@ -53,6 +53,26 @@ class MetricRow:
     values: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Summary:
+    name: str
+    seed: int
+    overrides: list[Any]
+    choices: dict[str, Any]
+    git_commit: str | None
+    time_s: float
+    phases: list[dict[str, Any]]
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    left_out: dict[str, Any] = field(default_factory=dict)
+    test_set: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    phase: str
+    iteration: int
+
+
 def read_run(folder: Path) -> Run:
     """Read a run's summary.
 
@@ -61,19 +81,19 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "summary.json"
     mend = "did the run end? Start it again with the same command to complete it"
-    record = Record(parse_json(read_text(path, mend), path, str(path)), str(path))
+    found = as_shape(_Summary, read_json(path, mend=mend), str(path))
     return Run(
         folder=folder,
-        name=record.get("name", str),
-        seed=record.get("seed", int),
-        overrides=tuple(str(item) for item in record.get("overrides", list)),
-        choices={k: str(v) for k, v in record.get("choices", dict).items()},
-        git_commit=record.get("git_commit", str, nullable=True),
-        time_s=float(record.get("time_s", (int, float))),
-        phases=tuple(record.get("phases", list)),
-        metrics=_metrics(record),
-        left_out={k: str(v) for k, v in record.get("left_out", dict, default={}).items()},
-        test_set=record.get("test_set", dict, nullable=True) if "test_set" in record else None,
+        name=found.name,
+        seed=found.seed,
+        overrides=tuple(map(str, found.overrides)),
+        choices={group: str(option) for group, option in found.choices.items()},
+        git_commit=found.git_commit,
+        time_s=found.time_s,
+        phases=tuple(found.phases),
+        metrics=_metrics(f"{path}: metrics", found.metrics),
+        left_out={metric: str(why) for metric, why in found.left_out.items()},
+        test_set=found.test_set,
     )
 
 
@@ -110,47 +130,46 @@ def _is_unfinished(folder: Path) -> bool:
 
 def read_metrics(folder: Path) -> list[MetricRow]:
     """Read ``metrics.jsonl``; empty if the run logged nothing."""
-    return [
-        MetricRow(
-            phase=record.get("phase", str),
-            iteration=record.get("iteration", int),
-            values={
-                key: _number(value)
-                for key, value in record.items()
-                if key not in ("phase", "iteration") and is_number(value)
-            },
-        )
-        for record in read_records(folder / "metrics.jsonl")
-    ]
+    rows = []
+    for place, row in read_rows(folder / "metrics.jsonl"):
+        head = as_shape(_Step, row, place)
+        numbers = {k: _number(v) for k, v in row.items() if _is_number(v)}
+        values = {k: v for k, v in numbers.items() if k not in ("phase", "iteration")}
+        rows.append(MetricRow(head.phase, head.iteration, values))
+    return rows
 
 
-def _metrics(record: Record) -> dict[str, dict[str, Cell]]:
-    table: dict[str, dict[str, Cell]] = {}
-    for phase, counts in record.get("metrics", dict).items():
-        counts = Record(counts, f"{record.place}: metrics.{phase}")
-        for count, _ in counts.items():
+def _metrics(
+    place: str, phases: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, dict[str, Cell]]:
+    for phase, counts in phases.items():
+        for count in counts:
             if count != "all" and not count.isdecimal():
                 raise ValueError(
-                    f"{counts.place}: {count!r} is neither a number of concepts nor all"
+                    f"{place}.{phase}: {count!r} is neither a number of concepts nor all"
                 )
-        table[phase] = {
-            count: _cell(Record(cell, f"{counts.place}.{count}")) for count, cell in counts.items()
-        }
-    return table
+    return {
+        phase: {count: _cell(f"{place}.{phase}.{count}", cell) for count, cell in counts.items()}
+        for phase, counts in phases.items()
+    }
 
 
-def _cell(record: Record) -> Cell:
+def _cell(place: str, values: Mapping[str, Any]) -> Cell:
     cell: dict[str, float | tuple[float, float]] = {}
-    for key, value in record.items():
+    for key, value in values.items():
         is_interval = isinstance(value, list) and len(value) == 2
         found: list[Any] = list(value) if is_interval else [value]
-        if not all(map(is_number, found)):
-            raise ValueError(f"{record.place}.{key}: {shown(value)} is not a number or interval")
+        if not all(map(_is_number, found)):
+            raise ValueError(f"{place}.{key}: {shown(value)} is not a number or interval")
         numbers = [_number(item) for item in found]
         if any(map(math.isinf, numbers)):
-            raise ValueError(f"{record.place}.{key}: {shown(value)} is not finite")
+            raise ValueError(f"{place}.{key}: {shown(value)} is not finite")
         cell[key] = (numbers[0], numbers[1]) if is_interval else numbers[0]
     return cell
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _number(value: Any) -> float:

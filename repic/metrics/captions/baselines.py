@@ -4,13 +4,30 @@ A small reader for metrics; ``repic.data.caption_files`` reads the same files fo
 complains of more.
 """
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repic.files import Texts, as_shape, read_json, read_rows
 from repic.metrics.captions.metric import CaptionKey
 
 FORMS = '["image.jpg", ["<name>", ...], "caption", "prompt"] in .json, or predictions.jsonl'
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    images: Texts
+    present: tuple[str, ...]
+    prompt: str
+    phase: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Published:
+    image: str
+    names: tuple[str, ...]
+    caption: str
 
 
 def read_baselines(file: Path) -> dict[str, dict[CaptionKey, str]]:
@@ -19,48 +36,31 @@ def read_baselines(file: Path) -> dict[str, dict[CaptionKey, str]]:
     Raises:
         ValueError: the file cannot be read, or a row is not right; the message names it.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows = _lines(text) if file.suffix == ".jsonl" else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"metrics.scorers.arena.baselines: {file}: {error}") from None
-    if not isinstance(rows, list) or not rows:
-        raise ValueError(f"metrics.scorers.arena.baselines: {file}: needs rows {FORMS}")
+    mend = "mend metrics.scorers.arena.baselines"
+    if file.suffix == ".jsonl" and file.exists():
+        rows = list(read_rows(file))
+    else:
+        table = as_shape(list[Any], read_json(file, mend=mend), str(file), need=f"rows {FORMS}")
+        rows = [(f"{file}, row {number}", row) for number, row in enumerate(table, start=1)]
+    if not rows:
+        raise ValueError(f"{file}: is empty, need rows {FORMS}")
     systems: dict[str, dict[CaptionKey, str]] = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            system, key, caption = _prediction(row) if isinstance(row, dict) else _published(row)
-        except (TypeError, ValueError, KeyError, IndexError):
-            raise ValueError(f"{file}, row {number}: need {FORMS}") from None
+    for place, row in rows:
+        system, key, caption = _caption(place, row)
         captions = systems.setdefault(f"{file} {system}".strip(), {})
         if key in captions:
-            raise ValueError(f"{file}, row {number}: a second caption of {key.image!r}; remove one")
+            raise ValueError(f"{place}: a second caption of {key.image!r}; remove one")
         captions[key] = caption
     return systems
 
 
-def _lines(text: str) -> list[Any]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
-
-
-def _prediction(row: dict[str, Any]) -> tuple[str, CaptionKey, str]:
-    key = CaptionKey(_text(row["images"][-1]), _texts(row["present"]), _text(row["prompt"]))
-    return _text(row["phase"]), key, _text(row["caption"])
-
-
-def _published(row: list[Any]) -> tuple[str, CaptionKey, str]:
-    image, names, caption, *rest = row
-    prompt = rest[0] if rest and isinstance(rest[0], str) else None
-    return "", CaptionKey(_text(image), _texts(names), prompt), _text(caption)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        raise TypeError(values)
-    return tuple(map(_text, values))
+def _caption(place: str, row: object) -> tuple[str, CaptionKey, str]:
+    if isinstance(row, dict):
+        line = as_shape(_Prediction, row, place, need=FORMS)
+        key = CaptionKey(line.images[-1], line.present, line.prompt)
+        return line.phase, key, line.caption
+    image, names, caption, prompt, *_ = [*as_shape(list[Any], row, place, need=FORMS), *[None] * 4]
+    fields = {"image": image, "names": names, "caption": caption}
+    found = as_shape(_Published, fields, place, need=FORMS)
+    prompt = prompt if isinstance(prompt, str) else None
+    return "", CaptionKey(found.image, found.names, prompt), found.caption

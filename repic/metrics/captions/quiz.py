@@ -8,14 +8,13 @@ A file is a JSON object from images, named as the captions name them, to lists o
 The answer is one of the choices, as it is written there.
 """
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
+from repic.files import as_shape, read_json
 from repic.metrics.captions.grammar_facts import (
     NAME,
     SETTING,
@@ -29,7 +28,6 @@ MOST_CHOICES = 25  # with "cannot answer" there are letters for all
 NO_NAME = "no name"
 NUM_DISTRACTORS = 3
 
-_FORM = '{"question": "...", "choices": ["...", "..."], "answer": "..."}'
 _NOUNS = {"accessory_colour": "colour of the accessory", "position": "place"}
 
 
@@ -63,6 +61,15 @@ class Quiz:
     @property
     def is_yes_no(self) -> bool:
         return {choice.strip(" .").lower() for choice in self.choices} == {"yes", "no"}
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question as a file has it."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: str
 
 
 class SceneQuizzes:
@@ -153,34 +160,26 @@ def read_quizzes(file: Path) -> dict[str, tuple[Quiz, ...]]:
     Raises:
         ValueError: it cannot be read, or a row is not right; the message names it.
     """
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"metrics.scorers.caption_qa.questions: {file}: {error}") from None
-    if not isinstance(table, dict):
-        raise ValueError(f'{file}: needs an object {{"image.jpg": [{_FORM}]}}')
-    found = {}
-    for image, rows in table.items():
-        if not isinstance(rows, list):
-            raise ValueError(f"{file}, image {image!r}: needs a list of {_FORM}")
-        places = (f"{file}, image {image!r}, question {n}" for n in range(1, len(rows) + 1))
-        found[image] = tuple(map(_read_quiz, places, rows))
-    return found
+    mend = "mend metrics.scorers.caption_qa.questions"
+    table = as_shape(dict[str, list[_Question]], read_json(file, mend=mend), str(file))
+    return {
+        image: tuple(
+            _quiz(f"{file}, image {image!r}, question {number}", row)
+            for number, row in enumerate(rows, start=1)
+        )
+        for image, rows in table.items()
+    }
 
 
-def _read_quiz(place: str, row: Any) -> Quiz:
-    if not isinstance(row, dict) or set(row) < {"question", "choices", "answer"}:
-        raise ValueError(f"{place}: need {_FORM}, not {json.dumps(row)[:60]}")
-    question, choices, answer = (row[key] for key in ("question", "choices", "answer"))
-    if not isinstance(question, str) or not question.strip():
-        raise ValueError(f"{place}: 'question' is {question!r}, need text")
-    if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
-        raise ValueError(f"{place}: 'choices' is {choices!r}, need a list of texts")
+def _quiz(place: str, row: _Question) -> Quiz:
+    question, choices, answer = row.question, row.choices, row.answer
+    if not question.strip():
+        raise ValueError(f"{place}: 'question' is empty, need text")
     if not 2 <= len(set(choices)) == len(choices) <= MOST_CHOICES:
         raise ValueError(f"{place}: 'choices' need 2 to {MOST_CHOICES} different ones")
     if answer not in choices:
         raise ValueError(f"{place}: 'answer' is {answer!r}, which is none of the choices")
-    return Quiz(question, tuple(choices), choices.index(answer))
+    return Quiz(question, choices, choices.index(answer))
 
 
 def _noun(slot: str) -> str:

@@ -88,16 +88,16 @@ def test_a_folder_is_searched_at_any_depth(tmp_path: Path) -> None:
         ([], "is empty; it needs a caption or more"),
         ({"a": 1}, "needs a list of rows"),
         ([ROW, {"image": "b.jpg"}], 'row 2: is {"image": "b.jpg"}, need ["image.jpg", ['),
-        ([[]], "row 1: field 1 (image) is missing"),
-        ([["a.jpg", ["<bo>"]]], "row 1: field 3 (caption) is missing; need"),
-        ([[1, ["<bo>"], "x"]], "row 1, field 1 (image): is 1, need text"),
-        ([[" ", ["<bo>"], "x"]], "row 1, field 1 (image): is empty, need the picture's file name"),
-        ([["a.jpg", "<bo>", "x"]], 'row 1, field 2 (names): is "<bo>", need a list such as'),
-        ([["a.jpg", [], "x"]], "row 1, field 2 (names): is [], need a list"),
-        ([["a.jpg", ["<>"], "x"]], "row 1, field 2 (names)"),
-        ([["a.jpg", ["<bo>", "<bo>"], "x"]], "a name stands there twice"),
-        ([["a.jpg", ["<bo>"], None]], "row 1, field 3 (caption): is null, need text"),
-        ([["a.jpg", ["<bo>"], float("nan")]], "row 1, field 3 (caption): is NaN, need text"),
+        ([[]], "row 1: the key 'image' is missing"),
+        ([["a.jpg", ["<bo>"]]], "row 1: the key 'caption' is missing; need ["),
+        ([[1, ["<bo>"], "x"]], "row 1, key 'image': is 1, need ["),
+        ([[" ", ["<bo>"], "x"]], "row 1: 'image' is empty, need the picture's file name"),
+        ([["a.jpg", "<bo>", "x"]], "row 1, key 'names': is \"<bo>\", need ["),
+        ([["a.jpg", [], "x"]], "row 1, key 'names': is [], need ["),
+        ([["a.jpg", ["<>"], "x"]], "row 1: 'names' are [\"<>\"], need such as <bo>, each once"),
+        ([["a.jpg", ["<bo>", "<bo>"], "x"]], 'row 1: \'names\' are ["<bo>", "<bo>"], need'),
+        ([["a.jpg", ["<bo>"], None]], "row 1, key 'caption': is null, need ["),
+        ([["a.jpg", ["<bo>"], float("nan")]], "row 1, key 'caption': is NaN, need ["),
         ([ROW, [*ROW[:2], "other", "Who?"]], "row 2: the same as"),
         ([ROW[:3], ROW[:3]], "row 2: the same as"),
     ],
@@ -117,7 +117,7 @@ def test_other_prompts_and_other_captions_are_not_the_same(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"caption": 3}, "line 2: 'caption' is 3, need str"),
+        ({"caption": 3}, "line 2, key 'caption': is 3, need text"),
         ({"capton": "x"}, "line 2: unknown key 'capton'"),
         ({"present": ["<zaza>"]}, "line 2: 'present' holds '<zaza>', which is not in 'pool'"),
         ({"rewards": {"cider": float("nan")}}, "line 2: rewards.cider is nan; write null"),
@@ -164,9 +164,7 @@ def test_what_is_wrong_with_a_file_is_said(
 
 def test_utf_16_without_a_mark_is_told_from_broken_json(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([ROW]), encoding="utf-16-le")
-    with pytest.raises(
-        ValueError, match=r"a\.json: not UTF-8 but perhaps UTF-16; save it as UTF-8"
-    ):
+    with pytest.raises(ValueError, match=r"a\.json: not UTF-8, perhaps UTF-16; save it as UTF-8"):
         read_caption_sets(tmp_path / "a.json")
 
 
@@ -194,7 +192,7 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no caption file"):
         read_caption_sets(tmp_path)
     for name in ("none.json", "none.jsonl", "none"):
-        with pytest.raises(ValueError, match=rf"{name}: no such file or folder"):
+        with pytest.raises(ValueError, match=rf"{name}: no such file; need a file or folder"):
             read_caption_sets(tmp_path / name)
 
 
@@ -217,5 +215,5 @@ def test_references_are_given_by_image(tmp_path: Path) -> None:
     "table", [[], {"a.jpg": "text"}, {"a.jpg": []}, {"a.jpg": [1]}, {"a.jpg": ["."]}]
 )
 def test_references_of_another_form_are_refused(tmp_path: Path, table: object) -> None:
-    with pytest.raises(ValueError, match=r"references\.json.*needs"):
+    with pytest.raises(ValueError, match=r"references\.json.* need "):
         read_references(write(tmp_path / "references.json", table))

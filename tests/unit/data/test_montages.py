@@ -179,7 +179,7 @@ def test_what_is_missing_is_refused_or_skipped(tmp_path: Path) -> None:
         ({"questions": []}, "questions: needs a question or more"),
         ({"gap": -1}, "a gap of -1 leave no room"),
         ({"width": 33}, "a width of 33"),
-        ({"queries": "no.json"}, "no.json: there is no such file"),
+        ({"queries": "no.json"}, "no.json: no such file"),
         ({"size": 0}, "size: 0 is not possible"),
     ],
 )

@@ -96,9 +96,9 @@ def test_a_reference_that_nobody_names_has_a_number(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": []}, "row 2, key 'image': needs a path"),
-        ({"image": [1]}, "row 2, key 'image': needs a path"),
-        ({"problem": " "}, "row 2, key 'problem': needs a question"),
+        ({"image": []}, r"row 2, key 'image': is \[\], need a path or a list"),
+        ({"image": [1]}, "row 2, key 'image.0': is 1, need a path or a list"),
+        ({"problem": " "}, "row 2, key 'problem': is empty, need a question"),
         ({"accu_reward_method": "iuo"}, "row 2, key 'accu_reward_method': 'iuo' is not one of"),
         ({"solution": "maybe"}, "row 2, key 'solution': needs yes or no, found 'maybe'"),
         ({"accu_reward_method": "iou"}, r"needs four numbers \[x0, y0, x1, y1\], found 'Yes'"),
@@ -129,15 +129,15 @@ def test_missing_pictures_are_refused_together_or_skipped(root: Path) -> None:
 def test_bad_files(root: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.root: no folder is set\. Get it\."):
         load(None)
-    with pytest.raises(ValueError, match=r"needs an object"):
+    with pytest.raises(ValueError, match=r"row 1: is .yes., need a JSON object"):
         load(root, ["yes"])
-    for content in ([], {}):
-        with pytest.raises(ValueError, match="must hold a list"):
+    for content, complaint in (([], "holds no samples"), ({}, "is {}, need a list")):
+        with pytest.raises(ValueError, match=complaint):
             load(root, content)
-    with pytest.raises(ValueError, match="there is no such file"):
+    with pytest.raises(ValueError, match="no such file"):
         load(root, samples="other.json")
     with pytest.raises(ValueError, match=r"data\.train\.suffixes"):
         load(root, suffixes={"iou": [""]})
     (root / "broken.json").write_text("[{")
-    with pytest.raises(ValueError, match="is not JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         load(root, samples="broken.json")

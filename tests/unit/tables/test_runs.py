@@ -60,11 +60,11 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
     ("changes", "complaint"),
     [
         ({"seed": "absent"}, "'seed' is missing"),
-        ({"seed": "1"}, "'seed' is \"1\", need int"),
-        ({"seed": True}, "'seed' is true, need int"),
-        ({"choices": ["reward"]}, "'choices' is .* need dict"),
-        ({"time_s": None}, "'time_s' is null, need int or float"),
-        ({"metrics": {"sft": 3}}, r"metrics\.sft: need a JSON object, not 3"),
+        ({"seed": "1"}, "key 'seed': is \"1\", need a whole number"),
+        ({"seed": True}, "key 'seed': is true, need a whole number"),
+        ({"choices": ["reward"]}, "key 'choices': is .* need a JSON object"),
+        ({"time_s": None}, "key 'time_s': is null, need a number"),
+        ({"metrics": {"sft": 3}}, r"key 'metrics\.sft': is 3, need a JSON object"),
         ({"metrics": {"sft": {"many": {}}}}, "metrics.sft: 'many' is neither a number of concepts"),
         (
             {"metrics": {"sft": {"3": {"f1": math.inf}}}},
@@ -140,7 +140,7 @@ def test_a_bad_line_of_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: the key 'iteration' is missing"):
         read_metrics(tmp_path)
     path.write_text("[1]\n")
-    with pytest.raises(ValueError, match=r"line 1: need a JSON object"):
+    with pytest.raises(ValueError, match=r"line 1: is \[1\], need a JSON object"):
         read_metrics(tmp_path)
 
 
@@ -154,16 +154,19 @@ def test_predictions_survive_writing_and_reading(tmp_path: Path, ensure_ascii: b
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"caption": 3}, "'caption' is 3, need str"),
-        ({"pool": [None]}, "'pool' holds null, need text"),
-        ({"rewards": {"recognition": "high"}}, 'rewards.recognition is "high", need a number'),
-        ({"finished": 1}, "'finished' is 1, need bool"),
-        ({"captoin": "x"}, "unknown key 'captoin'"),
+        ({"caption": 3}, ", key 'caption': is 3, need text"),
+        ({"pool": [None]}, ", key 'pool.0': is null, need text"),
+        (
+            {"rewards": {"recognition": "high"}},
+            '.*recognition.: is "high", need a number',
+        ),
+        ({"finished": 1}, ", key 'finished': is 1, need true or false"),
+        ({"captoin": "x"}, ": unknown key 'captoin'"),
     ],
 )
 def test_a_bad_prediction_is_named(tmp_path: Path, changes: dict, complaint: str) -> None:
     good = json.dumps(asdict(PREDICTION))
     bad = json.dumps({**asdict(PREDICTION), **changes})
     (tmp_path / "predictions.jsonl").write_text(f"{good}\n{bad}\n")
-    with pytest.raises(ValueError, match=rf"predictions\.jsonl, line 2: {complaint}"):
+    with pytest.raises(ValueError, match=rf"predictions\.jsonl, line 2{complaint}"):
         read_predictions(tmp_path)

@@ -162,14 +162,14 @@ def test_a_baseline_has_to_have_every_picture(files: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", "{", "baselines: .*a.json"),
-        ("a.json", "[]", "needs rows"),
-        ("a.json", '[["a.jpg", ["<bo>"]]]', "a.json, row 1: need"),
-        ("a.json", '[["a.jpg", "<bo>", "A bear."]]', "a.json, row 1: need"),
-        ("a.json", '[["a.jpg", ["<bo>"], 3]]', "a.json, row 1: need"),
+        ("a.json", "{", "a.json, line 1: not JSON"),
+        ("a.json", "[]", "a.json: is empty, need rows"),
+        ("a.json", '[["a.jpg", ["<bo>"]]]', "a.json, row 1, key 'caption': is null, need"),
+        ("a.json", '[["a.jpg", "<bo>", "A bear."]]', "a.json, row 1, key 'names': .* need"),
+        ("a.json", '[["a.jpg", ["<bo>"], 3]]', "a.json, row 1, key 'caption': is 3, need"),
         ("a.json", '[["a", [], "x"], ["a", [], "y"]]', "a.json, row 2: a second caption of 'a'"),
-        ("a.jsonl", '{"images": []}', "a.jsonl, row 1: need"),
-        ("a.jsonl", '{"images": ["a"], "present": []}', "a.jsonl, row 1: need"),
+        ("a.jsonl", '{"images": []}', "a.jsonl, line 1, key 'images': .* need"),
+        ("a.jsonl", '{"images": ["a"], "present": []}', "a.jsonl, line 1: the key 'prompt' .*need"),
     ],
 )
 def test_a_bad_file_is_named_at_the_start(
@@ -178,7 +178,7 @@ def test_a_bad_file_is_named_at_the_start(
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=said):
         arena(str(tmp_path / name)).missing()
-    with pytest.raises(ValueError, match=r"no\.json"):
+    with pytest.raises(ValueError, match=r"no\.json: no such file; mend .*arena\.baselines"):
         arena(str(tmp_path / "no.json")).missing()
 
 
