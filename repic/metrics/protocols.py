@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics import bootstrap
-from repic.metrics.cider_arrays import fast_cider_scores
 from repic.metrics.paper_names import variant_for
 from repic.metrics.rescoring import (
     PROTOCOLS,
@@ -19,6 +17,7 @@ from repic.metrics.rescoring import (
     paper_counts,
     robust_counts,
 )
+from repic.metrics.statistics import bootstrap_intervals, cluster_sums
 from repic.metrics.suite import ALL, Cell, example_statistics, metrics_of
 from repic.types import Prediction
 
@@ -74,9 +73,9 @@ def protocol_cells(
     groups[ALL] = list(range(len(predictions)))
     cells: dict[str, Cell] = {}
     for name, places in groups.items():
-        sums = bootstrap.cluster_sums(rows[places], [cluster_of(predictions[i]) for i in places])
+        sums = cluster_sums(rows[places], [cluster_of(predictions[i]) for i in places])
         values = protocol_metrics(sums.sum(axis=0, keepdims=True))
-        ends = bootstrap.intervals(
+        ends = bootstrap_intervals(
             sums, protocol_metrics, num_samples=num_samples, confidence=confidence, seed=seed
         )
         cells[name] = {metric: value.item() for metric, value in values.items()}
@@ -95,9 +94,7 @@ def caption_statistics(
     for count in {prediction.num_concepts for prediction in predictions}:
         places = [i for i, p in enumerate(predictions) if p.num_concepts == count]
         group = [predictions[i] for i in places]
-        rows[places, :SUITE_WIDTH] = example_statistics(
-            group, tokenizer=tokenizer, cider=_fast_cider
-        )
+        rows[places, :SUITE_WIDTH] = example_statistics(group, tokenizer=tokenizer)
     rows[:, SUITE_WIDTH:] = protocol_counts(predictions)
     return rows
 
@@ -116,19 +113,4 @@ def _record(prediction: Prediction) -> CaptionRecord:
         targets=prediction.present,
         caption=prediction.caption,
         pool=pool,
-    )
-
-
-def _fast_cider(
-    preds: Sequence[str],
-    targets: Sequence[Sequence[str]],
-    *,
-    tokenizer: Callable[[Sequence[str]], list[str]],
-) -> Float[np.ndarray, " N"]:
-    """CIDEr of ``repic.metrics.cider`` to 1e-9, fast enough for all runs of a sweep."""
-    if len(preds) < 2:
-        return np.full(len(preds), np.nan)
-    tokens = iter(tokenizer([*preds, *(text for group in targets for text in group)]))
-    return fast_cider_scores(
-        [next(tokens) for _ in preds], [[next(tokens) for _ in group] for group in targets]
     )

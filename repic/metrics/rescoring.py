@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics import bootstrap
-from repic.metrics.bootstrap import Score
 from repic.metrics.captions.metric import CaptionKey, Captions
-from repic.metrics.cider_arrays import fast_cider_scores
+from repic.metrics.cider import cider_scores
 from repic.metrics.names import Lexicon, NameCounts, count_names, english_words
 from repic.metrics.paper_names import END_MARK, Variant, count_paper_names, paper_pool
+from repic.metrics.statistics import Score, bootstrap_intervals, cluster_sums
 from repic.metrics.suite import metrics_of
 
 PROTOCOLS = ("paper", "robust")
@@ -104,9 +103,9 @@ def score_captions(
     rows[:, _CIDER], rows[:, _HAS_CIDER] = np.nan_to_num(cider), ~np.isnan(cider)
     rows[:, _ONE] = 1
     rows[:, _WORDS] = [len(record.text.split()) for record in records]
-    sums = bootstrap.cluster_sums(rows, [record.image for record in records])
+    sums = cluster_sums(rows, [record.image for record in records])
     values = _metrics(sums.sum(axis=0, keepdims=True))
-    found = bootstrap.intervals(
+    found = bootstrap_intervals(
         sums, _metrics, num_samples=num_samples, confidence=confidence, seed=seed
     )
     return Score({name: value.item() for name, value in values.items()}, found)
@@ -114,9 +113,9 @@ def score_captions(
 
 def record_cider(captions: Captions) -> Float[np.ndarray, " N"]:
     """CIDEr of every caption; NaN without references, and for a single caption."""
-    if len(captions.texts) < 2 or not all(captions.references):
+    if not all(captions.references):
         return np.full(len(captions.texts), np.nan)
-    return fast_cider_scores(captions.words, captions.reference_words, captions.cosines)
+    return cider_scores(captions.words, captions.reference_words, captions.cosines)
 
 
 def paper_counts(

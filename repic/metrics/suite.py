@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.bootstrap import Score
 from repic.metrics.captions.metric import CaptionKey, CaptionMetric
 from repic.metrics.captions.scorer import CaptionScorer, Statistics
 from repic.metrics.cider import cider_scores
 from repic.metrics.names import count_names, lexicon_of
+from repic.metrics.statistics import Score
 from repic.types import ImageSource, Prediction
 
 ALL = "all"
@@ -162,14 +162,12 @@ def example_statistics(
     predictions: Sequence[Prediction],
     *,
     tokenizer: Callable[[Sequence[str]], list[str]],
-    cider: Callable[..., Sequence[float] | np.ndarray] = cider_scores,
 ) -> Float[np.ndarray, "N 7"]:
     """One row an example; sums of rows are all that ``metrics_of`` needs.
 
     Args:
         predictions: captions of one number of concepts.
         tokenizer: of CIDEr.
-        cider: scores captions against references; the judge, or what is as good and faster.
     """
     rows = np.zeros((len(predictions), 7))
     for row, p in zip(rows, predictions, strict=True):
@@ -181,15 +179,10 @@ def example_statistics(
         row[: _MISSED + 1] = count_names(p.caption, p.present, lexicon_of(p.pool))
     rows[:, _ONE] = 1
     # Photos of one's own come without reference captions: they have a recognition score only.
-    judged = [i for i, p in enumerate(predictions) if p.answers]
-    scores = cider(
-        [predictions[i].caption for i in judged],
-        [predictions[i].answers for i in judged],
-        tokenizer=tokenizer,
-    )
-    for i, score in zip(judged, scores, strict=True):
-        if not np.isnan(score):
-            rows[i, [_CIDER, _HAS_CIDER]] = score, 1
+    tokens = iter(tokenizer([t for p in predictions for t in (p.caption, *p.answers)]))
+    words = [(next(tokens), [next(tokens) for _ in p.answers]) for p in predictions]
+    scores = cider_scores([caption for caption, _ in words], [group for _, group in words])
+    rows[:, _CIDER], rows[:, _HAS_CIDER] = np.nan_to_num(scores), ~np.isnan(scores)
     return rows
 
 

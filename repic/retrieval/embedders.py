@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from repic.detectors.open_vocabulary import choose_device
+from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
-from repic.models.local import lacking
 from repic.models.policy import is_language
 from repic.models.vision import batch_vision_attention
 

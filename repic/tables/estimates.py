@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repic.metrics.student import student_t
+from repic.metrics.statistics import mean_interval
 
 CONFIDENCE = 0.95
 
@@ -46,9 +46,4 @@ def over_seeds(values: Sequence[float]) -> Estimate:
         '66.0 ± 4.97'
     """
     values = sorted(values)  # so that the order of runs cannot reach the last digit
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(mean, math.nan, math.nan, len(values))
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = student_t(CONFIDENCE, len(values) - 1) * error
-    return Estimate(mean, mean - half, mean + half, len(values))
+    return Estimate(float(np.mean(values)), *mean_interval(values, CONFIDENCE), len(values))

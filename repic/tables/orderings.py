@@ -14,7 +14,7 @@ from pathlib import Path
 import rich.table
 from rich.text import Text
 
-from repic.metrics.paired import Verdict, joint_verdict, verdict
+from repic.metrics.statistics import Verdict, joint_verdict, verdict
 from repic.tables.ablation import ablation, estimate_of
 from repic.tables.estimates import Estimate
 from repic.tables.paired import Comparison, Term

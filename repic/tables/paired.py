@@ -1,7 +1,7 @@
 """Differences between rows of a table, never bare: each with its interval and p-value.
 
 Several seeds of both: per seed, by Student's t. One run of each: their captions, paired by scene,
-by ``repic.metrics.paired``.
+by ``repic.metrics.statistics``.
 """
 
 import math
@@ -12,18 +12,18 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.data.predictions import read_predictions
-from repic.metrics import bootstrap
 from repic.metrics.captions.metric import CaptionMetric, MetricFailed
 from repic.metrics.captions.metric import Captions as ReadCaptions
 from repic.metrics.captions.tokens import TOKENIZERS
-from repic.metrics.paired import (
+from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
+from repic.metrics.statistics import (
     Difference,
     MetricsOf,
+    cluster_sums,
     contrast_interval,
     mean_difference,
     paired_differences,
 )
-from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
 from repic.tables import recounted
 from repic.tables.ablation import estimate_of
 from repic.tables.estimates import CONFIDENCE, Estimate
@@ -153,8 +153,8 @@ class Comparison:
             mask = _of_count(first, column.count)
             clusters = [c for c, chosen in zip(first.clusters, mask, strict=True) if chosen]
             self._pairs[key] = paired_differences(
-                bootstrap.cluster_sums(first.rows[mask], clusters),
-                bootstrap.cluster_sums(second.rows[mask], clusters),
+                cluster_sums(first.rows[mask], clusters),
+                cluster_sums(second.rows[mask], clusters),
                 _values_of(column.metric),
                 num_samples=self.num_samples,
                 confidence=CONFIDENCE,
@@ -178,7 +178,7 @@ class Comparison:
             return np.sum(values, axis=0)
 
         return contrast_interval(
-            bootstrap.cluster_sums(np.hstack(blocks), captions[0].clusters),
+            cluster_sums(np.hstack(blocks), captions[0].clusters),
             value_of,
             num_samples=self.num_samples,
             confidence=CONFIDENCE,

@@ -12,8 +12,8 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
-from repic.metrics.bootstrap import FEW_CLUSTERS, Score
 from repic.metrics.rescoring import METRICS
+from repic.metrics.statistics import FEW_CLUSTERS, Score
 from repic.tables.caption_tables import grouped, left_out_note
 from repic.tables.estimates import Estimate
 from repic.tables.table import ALL, Column, Row, Table

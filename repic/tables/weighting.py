@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.data.predictions import read_predictions
-from repic.metrics import bootstrap
 from repic.metrics.protocols import cluster_of
+from repic.metrics.statistics import bootstrap_intervals, cluster_sums
 from repic.metrics.suite import by_phase
 from repic.tables.configuration import config_of
 from repic.tables.runs import Cell, Run
@@ -200,8 +200,8 @@ def _cells(
         groups.setdefault(str(prediction.num_concepts), []).append(i)
     cells: dict[str, Cell] = {}
     for count, places in groups.items():
-        sums = bootstrap.cluster_sums(rows[places], [cluster_of(predictions[i]) for i in places])
-        ends = bootstrap.intervals(
+        sums = cluster_sums(rows[places], [cluster_of(predictions[i]) for i in places])
+        ends = bootstrap_intervals(
             sums, reward_metrics, num_samples=num_samples, confidence=confidence, seed=seed
         )
         value = reward_metrics(sums.sum(axis=0, keepdims=True))[METRIC].item()

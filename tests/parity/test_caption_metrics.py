@@ -18,8 +18,7 @@ from repic.metrics.captions.meteor import Meteor
 from repic.metrics.captions.metric import CaptionMetric, Captions
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.tokens import one_line, ptb
-from repic.metrics.cider import words
-from repic.metrics.cider_arrays import fast_cider_scores
+from repic.metrics.cider import cider_scores, words
 
 WORDS = (
     "a the dog dogs cat red big runs running sofa couch <bo> <Miss Bo> </bo> 🐶 naïve don't it's"
@@ -147,7 +146,7 @@ def test_cider_bleu_rouge_with_the_penn_treebank_tokenizer() -> None:
     answers = {i: [next(tokens)] for i in range(len(texts))}
     targets = {i: [next(tokens) for _ in group] for i, group in enumerate(references)}
     judged_cider = CiderJudge().compute_score(targets, answers)[1]
-    found = fast_cider_scores(captions.words, captions.reference_words)
+    found = cider_scores(captions.words, captions.reference_words)
     np.testing.assert_allclose(found, 100 * judged_cider, atol=1e-6)
     bleus = BleuJudge(4).compute_score(targets, answers, verbose=0)[0]
     ours = [value.item() for value in scores(Bleu(), captions)[0].values()]

@@ -8,7 +8,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider as Judge
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from repic.metrics.cider import cider_scores, tokenize
+from repic.metrics.cider import cider_scores, tokenize, words
 
 SCENES = [
     (
@@ -54,4 +54,5 @@ def test_scores_agree_on_plain_captions() -> None:
     preds = [" ".join(rng.choices(WORDS, k=rng.randint(3, 12))) for _ in refs]
     _, theirs = Judge().compute_score(ptb(refs), ptb([[pred] for pred in preds]))
     assert np.ptp(theirs) > 0
-    np.testing.assert_allclose(cider_scores(preds, refs), 100 * theirs, rtol=1e-9)
+    ours = cider_scores(words(preds), [words(group) for group in refs])
+    np.testing.assert_allclose(ours, 100 * theirs, rtol=1e-9)

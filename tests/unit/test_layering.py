@@ -3,7 +3,7 @@
 bench -> {run, sweep, table, report} -> assembly -> commands -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress}
--> {types, files, words}.
+-> {types, files, local, words}.
 """
 
 import ast
@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types", "files", "words"),
+    ("types", "files", "local", "words"),
     ("parsing", "distributed", "progress"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
@@ -41,6 +41,8 @@ HOMES = {
     "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.assembly", "repic.bench.own"),
     "transformers": (
         "repic.models",
+        "repic.metrics.captions.bert_score",
+        "repic.metrics.captions.clip_score",
         "repic.detectors.open_vocabulary",
         "repic.retrieval.embedders",
         "repic.bench.peer",

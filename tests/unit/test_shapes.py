@@ -4,7 +4,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from repic.metrics.bootstrap import cluster_sums
+from repic.metrics.statistics import cluster_sums
 from repic.models.positions import num_tokens, plain_positions
 from repic.rl.advantages import rloo_advantages
 

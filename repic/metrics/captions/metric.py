@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.cider_arrays import cosines
+from repic.metrics.cider import cosines
 from repic.types import ImageSource
 
 Tokenizer = Callable[[Sequence[str]], list[str]]

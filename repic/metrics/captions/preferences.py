@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.judges.questions import Preference
-from repic.metrics import bootstrap
 from repic.metrics.captions.metric import ratio
-from repic.metrics.sign_test import sign_test
+from repic.metrics.statistics import bootstrap_intervals, cluster_sums, sign_test
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def count_preferences(
         raise ValueError(f"the judge has judged none of {len(verdicts)} pairs; the log says why")
     scores = [verdict.score for verdict, _ in told]
     rows = np.array([[score, 1.0] for score in scores])
-    sums = bootstrap.cluster_sums(rows, [image for _, image in told])
-    found = bootstrap.intervals(
+    sums = cluster_sums(rows, [image for _, image in told])
+    found = bootstrap_intervals(
         sums, _metrics, num_samples=num_samples, confidence=confidence, seed=seed
     )
     wins, losses = scores.count(1.0), scores.count(0.0)

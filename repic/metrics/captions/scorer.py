@@ -6,10 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics import bootstrap
-from repic.metrics.bootstrap import Score
 from repic.metrics.captions.metric import CaptionKey, CaptionMetric, Captions, MetricFailed
 from repic.metrics.captions.tokens import NO_JAVA, TOKENIZERS, has_java
+from repic.metrics.statistics import Score, bootstrap_intervals, cluster_sums
 from repic.types import ImageSource
 
 log = logging.getLogger(__name__)
@@ -115,13 +114,13 @@ class CaptionScorer:
             scores = [self._metrics[name].values(part) for name, part in parts]
             return {name: values for found in scores for name, values in found.items()}
 
-        sums = bootstrap.cluster_sums(np.hstack(list(statistics.values())), clusters)
+        sums = cluster_sums(np.hstack(list(statistics.values())), clusters)
         values = {
             name: value.item()
             for name, value in values_of(sums.sum(axis=0, keepdims=True)).items()
             if not np.isnan(value).any()
         }
-        intervals = bootstrap.intervals(
+        intervals = bootstrap_intervals(
             sums, values_of, num_samples=num_samples, confidence=confidence, seed=seed
         )
         return Score(values, {name: intervals[name] for name in values if name in intervals})

@@ -3,17 +3,23 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.metrics.cider import Cider, cider, cider_scores, tokenize
+from repic.metrics import cider
+from repic.metrics.cider import tokenize
 
 REFS = [
     ["a red bear sits on the left", "on the left there is a red bear"],
     ["a blue cat, <momi>, stands on a beach", "<momi> the blue cat is on a beach"],
     ["two grey owls sleep", "here two grey owls are asleep"],
 ]
+
+
+def cider_scores(preds: list[str], targets: list[list[str]]) -> np.ndarray:
+    return cider.cider_scores(cider.words(preds), [cider.words(group) for group in targets])
+
+
 PREDS = ["a red bear on the left", "a blue cat stands on a beach", "a red bear sits"]
 
 
@@ -114,28 +120,12 @@ def test_a_better_caption_scores_higher() -> None:
     assert scores[0] > cider_scores(PREDS, REFS)[0] > cider_scores(["owls", *PREDS[1:]], REFS)[0]
 
 
-def test_one_picture_gives_nan_and_says_why() -> None:
-    with pytest.warns(UserWarning, match="single picture"):
-        assert math.isnan(cider(["a red bear"], [["a red bear"]]))
-    assert math.isnan(cider([], []))
-
-
-def test_bad_input_is_named() -> None:
+def test_what_cannot_be_computed_is_nan() -> None:
+    """The document frequencies of one picture tell nothing, and no picture's nothing at all."""
+    assert np.isnan(cider_scores(["a red bear"], [["a red bear"]])).all()
+    assert len(cider_scores([], [])) == 0
+    scores = cider_scores([*PREDS, "a red bear"], [*REFS, []])
+    np.testing.assert_array_equal(scores[:3], cider_scores(PREDS, REFS))
+    assert np.isnan(scores[3])
     with pytest.raises(ValueError, match="2 captions, but references for 1"):
-        cider_scores(["x", "y"], [["x"]])
-    with pytest.raises(ValueError, match="2 captions, but references for 1"):
-        Cider().update(["x", "y"], [["x"]])
-    with pytest.raises(ValueError, match="caption 1 has no reference"):
-        cider_scores(["x", "y"], [["x"], []])
-    with pytest.raises(ValueError, match="caption 0 has no reference"):
-        cider_scores(["x", "y"], [["", "..."], ["y"]])
-
-
-def test_batches_and_processes_add_up_to_the_whole() -> None:
-    whole = cider(PREDS, REFS)
-    metric = Cider()
-    metric.update(PREDS[:2], REFS[:2])
-    metric.update(["a red\nbear sits"], REFS[2:])  # a line break is not the end of a record
-    torch.testing.assert_close(metric.compute(), whole)
-    metric.records = torch.cat(metric.records)  # what an exchange between processes leaves
-    torch.testing.assert_close(metric.compute(), whole)
+        cider.cider_scores(["x", "y"], [["x"]])

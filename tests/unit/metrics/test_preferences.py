@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from repic.judges.questions import Preference
 from repic.metrics.captions.preferences import Preferences, count_preferences
-from repic.metrics.sign_test import sign_test
+from repic.metrics.statistics import sign_test
 
 WIN, TIE, LOSS = (Preference(score, is_consistent=True) for score in (1.0, 0.5, 0.0))
 TURN = Preference(0.5, is_consistent=False)

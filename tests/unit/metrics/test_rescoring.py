@@ -4,9 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from repic.metrics.bootstrap import cluster_sums, intervals
 from repic.metrics.captions.metric import Captions
-from repic.metrics.cider import cider, words
+from repic.metrics.cider import cider_scores, words
 from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import (
     CaptionRecord,
@@ -16,6 +15,7 @@ from repic.metrics.rescoring import (
     robust_counts,
     score_captions,
 )
+from repic.metrics.statistics import bootstrap_intervals, cluster_sums
 from tests.unit.metrics.hand import FILES, PAPER, ROBUST
 
 
@@ -76,7 +76,8 @@ def test_cider_is_that_of_the_judge_and_nan_where_there_is_none() -> None:
         CaptionRecord(f"row {i}", f"{i}.jpg", ("<bo>",), f"{text}</s>", references=refs)
         for i, (text, refs) in enumerate(zip(texts, references, strict=True))
     ]
-    assert score(records, "paper").values["cider"] == pytest.approx(float(cider(texts, references)))
+    expected = cider_scores(words(texts), [words(group) for group in references])
+    assert score(records, "paper").values["cider"] == pytest.approx(expected.mean())
     assert np.isnan(record_cider(read(records[:1]))).all()
     lacking = [replace(records[0], references=()), *records[1:]]
     assert np.isnan(record_cider(read(lacking))).all()
@@ -106,7 +107,7 @@ def test_the_interval_of_a_mean_is_the_normal_one() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(400, 1))
     sums = cluster_sums(np.hstack([values, np.ones((400, 1))]), range(400))
-    found = intervals(
+    found = bootstrap_intervals(
         sums, lambda s: {"mean": s[:, 0] / s[:, 1]}, num_samples=2000, confidence=0.95, seed=1
     )
     error = values.std() / 20

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import rich.console
 
-from repic.metrics.bootstrap import Score
+from repic.metrics.statistics import Score
 from repic.page.run_page import run_tables
 from repic.tables import write as render
 from repic.tables.caption_tables import GROUPS, caption_tables, grouped

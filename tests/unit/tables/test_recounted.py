@@ -14,7 +14,7 @@ from repic.metrics.captions.meteor import Meteor
 from repic.metrics.captions.metric import CaptionMetric, Captions, MetricFailed
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.cider import words
-from repic.metrics.paired import exchange_p_values
+from repic.metrics.statistics import exchange_p_values
 from repic.metrics.suite import MetricSuite, by_phase
 from repic.tables.ablation import ablation
 from repic.tables.differences import differences

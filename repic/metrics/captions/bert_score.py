@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repic.local import lacking
 from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
-from repic.models.local import lacking
 
 SCALE = 100.0
 

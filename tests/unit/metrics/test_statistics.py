@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.metrics import bootstrap
-from repic.metrics.paired import (
+from repic.metrics.statistics import (
+    FEW_CLUSTERS,
     Difference,
+    bootstrap_intervals,
     contrast_interval,
     exchange_p_values,
     joint_verdict,
     mean_difference,
+    mean_interval,
     paired_differences,
     seed_difference,
     verdict,
@@ -148,7 +150,7 @@ def test_of_correlated_captions_the_paired_interval_is_narrower() -> None:
     found = pair(list(a), list(b))["mean"]
     lows, highs = zip(
         *(
-            bootstrap.intervals(rows(list(v)), metrics_of, **DRAWS)["mean"]
+            bootstrap_intervals(rows(list(v)), metrics_of, **DRAWS)["mean"]
             for v in (a, b)
         ),
         strict=True,
@@ -233,3 +235,71 @@ def test_a_claim_is_as_good_as_its_weakest_statement() -> None:
     assert joint_verdict(["holds", "undecided"]) == "undecided"
     assert joint_verdict(["undecided", "does not hold", "holds"]) == "does not hold"
     assert joint_verdict([]) == "undecided"
+
+
+def coverage(number: int, *, trials: int = 500) -> float:
+    """How often the 95 % interval of a mean of so many clusters holds the true mean, which is 0."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for trial in range(trials):
+        sums = np.stack([rng.normal(size=number), np.ones(number)], axis=1)
+        found = bootstrap_intervals(
+            sums,
+            lambda totals: {"mean": totals[:, 0] / totals[:, 1]},
+            num_samples=1000,  # as tables have it; the ends of 200 lie too near
+            confidence=0.95,
+            seed=trial,
+        )
+        low, high = found["mean"]
+        held += low <= 0 <= high
+    return held / trials
+
+
+@pytest.mark.parametrize(("number", "share"), [(2, 0.5), (4, 0.8), (10, 0.9)])
+def test_intervals_over_few_clusters_are_too_narrow_by_as_much_as_tables_say(
+    number: int, share: float
+) -> None:
+    found = coverage(number)
+    assert found == pytest.approx(share, abs=0.05)
+    if number < FEW_CLUSTERS:
+        assert found < 0.85
+
+
+def test_intervals_over_many_clusters_are_right() -> None:
+    assert coverage(100) == pytest.approx(0.95, abs=0.03)
+
+
+# From the usual printed table, two-sided.
+TABLE = [
+    (0.95, 1, 12.706),
+    (0.95, 2, 4.303),
+    (0.95, 3, 3.182),
+    (0.95, 4, 2.776),
+    (0.95, 5, 2.571),
+    (0.95, 9, 2.262),
+    (0.95, 30, 2.042),
+    (0.99, 1, 63.657),
+    (0.99, 2, 9.925),
+    (0.99, 7, 3.499),
+    (0.90, 4, 2.132),
+    (0.95, 1000, 1.962),
+]
+
+
+@pytest.mark.parametrize(("confidence", "degrees", "quantile"), TABLE)
+def test_student_s_quantiles_and_probabilities_are_those_of_the_printed_table(
+    confidence: float, degrees: int, quantile: float
+) -> None:
+    values = np.arange(degrees + 1.0)
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    low, high = mean_interval(values.tolist(), confidence)
+    assert (high - low) / 2 / error == pytest.approx(quantile, abs=6e-4)
+    # Moved so that its mean lies as many errors above 0.
+    moved = mean_difference((values - values.mean() + quantile * error).tolist(), confidence)
+    assert moved.p_value == pytest.approx(1 - confidence, abs=5e-5)
+    assert moved.low == pytest.approx(0, abs=6e-4 * error)
+
+
+def test_one_number_has_no_interval() -> None:
+    assert np.isnan(mean_interval([1.0], 0.95)).all()
+    assert np.isnan(mean_interval([], 0.95)).all()

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repic.local import lacking
 from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
-from repic.models.local import lacking
 from repic.types import ImageSource
 
 SCALE = 100.0

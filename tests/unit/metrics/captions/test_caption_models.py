@@ -18,10 +18,10 @@ from transformers import (
     CLIPTokenizerFast,
 )
 
+from repic.metrics.captions.bert_score import BertScore
+from repic.metrics.captions.clip_score import ClipScore
 from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.cider import words
-from repic.models.bert_score import BertScore
-from repic.models.clip_score import ClipScore
 from tests.fakes import Noise
 
 SMALL = {

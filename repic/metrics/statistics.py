@@ -1,9 +1,12 @@
-"""Paired comparison of two methods on the same scenes, or of their runs with the same seeds.
+"""How sure a number is: intervals, and paired comparisons of two methods.
 
-One run of each: a bootstrap over images in which both methods get the same draws (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13), and a randomization test in which
-the two captions of an image change hands (Noreen, Computer Intensive Methods for Testing
-Hypotheses, 1989, section 2.4; for F1, Yeh, COLING 2000). For a mean over images that is the
+Percentile bootstrap over clusters (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapter 13): what belongs to one image is drawn, or left out, together, as in section 8.3's "the
+unit that is drawn must be the unit that is independent".
+
+One run of each of two methods: a bootstrap in which both get the same draws, and a randomization
+test in which the two captions of an image change hands (Noreen, Computer Intensive Methods for
+Testing Hypotheses, 1989, section 2.4; for F1, Yeh, COLING 2000). For a mean over images that is the
 sign-flip test. Several runs of each: Student's t over the differences of runs with one seed.
 
 The two answer different questions. The first speaks of these two models on other scenes, the
@@ -11,24 +14,86 @@ second of other training runs on these scenes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtr, stdtrit
 
-from repic.metrics import bootstrap
-from repic.metrics.bootstrap import Metrics
-from repic.metrics.student import student_p, student_t
+_DRAWN_AT_ONCE = 100  # resamplings; a million draws or so are kept, however many there are
 
-# From sums of statistics to metrics, as ``repic.metrics.bootstrap`` has it.
+# With fewer, an interval is plainly too narrow: of 95 % intervals of a mean some 50 in 100 hold the
+# truth with 2 clusters, 80 with 4, 90 with 10 (simulated in the tests).
+FEW_CLUSTERS = 10
+
+_TIE = 1e-9  # relative; differences that are equal in exact arithmetic
+
+Metrics = Mapping[str, Float[np.ndarray, " S"]]
+
+# From sums of statistics, a row for each resampling, to metrics.
 MetricsOf = Callable[[Float[np.ndarray, "S K"]], Metrics]
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
-_DRAWN_AT_ONCE = 100
-_TIE = 1e-9  # relative; differences that are equal in exact arithmetic
+
+@dataclass(frozen=True)
+class Score:
+    """A verdict on a set of captions: the metrics, and their intervals if any."""
+
+    values: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def cluster_sums(
+    statistics: Float[np.ndarray, "N K"], clusters: Sequence[Hashable]
+) -> Float[np.ndarray, "M K"]:
+    """Add up the rows of each cluster, in the order in which clusters first occur.
+
+    Example:
+        >>> cluster_sums(np.array([[1.0], [2.0], [4.0]]), ["a", "b", "a"]).tolist()
+        [[5.0], [2.0]]
+    """
+    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
+    sums = np.zeros((len(index), statistics.shape[1]))
+    np.add.at(sums, [index[cluster] for cluster in clusters], statistics)
+    return sums
+
+
+def bootstrap_intervals(
+    sums: Float[np.ndarray, "M K"],
+    metrics_of: MetricsOf,
+    *,
+    num_samples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, tuple[float, float]]:
+    """Return the interval of every metric.
+
+    Args:
+        sums: the statistics of each cluster.
+        metrics_of: turns rows of statistics, summed over all clusters, into metrics.
+        num_samples: how often the clusters are drawn; with 0, or with a single cluster, there is
+            no interval.
+        confidence: between 0 and 1.
+        seed: of the drawing. The same clusters and seed give the same draws.
+    """
+    num_clusters = len(sums)
+    if num_samples < 1 or num_clusters < 2:
+        return {}
+    rng = np.random.default_rng(seed)
+    shares = np.full(num_clusters, 1 / num_clusters)
+    totals = []
+    for first in range(0, num_samples, _DRAWN_AT_ONCE):
+        size = min(_DRAWN_AT_ONCE, num_samples - first)
+        totals.append(rng.multinomial(num_clusters, shares, size=size) @ sums)
+    tail = (1 - confidence) / 2
+    found = {}
+    for name, values in metrics_of(np.concatenate(totals)).items():
+        low, high = np.quantile(values, [tail, 1 - tail]).tolist()
+        found[name] = (low, high)
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,7 +141,7 @@ def paired_differences(
 
     pairs = np.hstack([first, second])
     found = differences(pairs.sum(axis=0, keepdims=True))
-    ends = bootstrap.intervals(
+    ends = bootstrap_intervals(
         pairs, differences, num_samples=num_samples, confidence=confidence, seed=seed
     )
     p_values = exchange_p_values(first, second, metrics_of, num_samples=num_samples, seed=seed)
@@ -145,9 +210,42 @@ def mean_difference(differences: Sequence[float], confidence: float) -> Differen
     if number < 2:
         return Difference(mean, math.nan, math.nan, math.nan, number)
     error = float(np.std(values, ddof=1)) / math.sqrt(number)
-    half = student_t(confidence, number - 1) * error
+    low, high = mean_interval(values, confidence)
     t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
-    return Difference(mean, mean - half, mean + half, student_p(t, number - 1), number)
+    return Difference(mean, low, high, float(2 * stdtr(number - 1, -abs(t))), number)
+
+
+def mean_interval(
+    values: Sequence[float] | Float[np.ndarray, " N"], confidence: float
+) -> tuple[float, float]:
+    """Student's t interval of the mean of independent numbers; NaN of fewer than two.
+
+    Example:
+        >>> low, high = mean_interval([64.0, 66.0, 68.0], 0.95)
+        >>> f"{low:.2f} {high:.2f}"  # 66 ± 4.303 · 2 / sqrt(3)
+        '61.03 70.97'
+    """
+    number = len(values)
+    if number < 2:
+        return math.nan, math.nan
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / math.sqrt(number)
+    half = float(stdtrit(number - 1, (1 + confidence) / 2)) * error
+    return mean - half, mean + half
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Return the two-sided p-value of wins and losses that are equally likely, exactly.
+
+    Dixon and Mood 1946, https://doi.org/10.1080/01621459.1946.10501898. Ties are left out before.
+
+    Example:
+        >>> sign_test(5, 0)  # 2 / 2⁵
+        0.0625
+    """
+    from scipy.stats import binomtest  # seconds, and only who compares systems waits
+
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def verdict(low: float, high: float) -> Verdict:
@@ -177,7 +275,7 @@ def contrast_interval(
         value_of: from summed rows to the number, for example a difference of two gains.
         num_samples: as in ``paired_differences``, as are the others.
     """
-    found = bootstrap.intervals(
+    found = bootstrap_intervals(
         sums,
         lambda totals: {"contrast": value_of(totals)},
         num_samples=num_samples,
