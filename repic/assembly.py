@@ -8,6 +8,8 @@ something to make.
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
 
     from repic import distributed
     from repic.models.directory import fingerprint
+    from repic.phases import store
     from repic.phases.context import Context, TrainedModel
 
     torch.set_num_threads(cfg.trainer.threads)
@@ -55,13 +58,17 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     accelerator = cfg.trainer.options.accelerator
     device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
     trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
-    plain = {part: resolved[part] for part in ("data", "model", "engine")}
-    sampling, sft = (resolved["phase"]["evaluate"]["sampling"], resolved["phase"]["sft"])
+
+    def settings_key(*parts: str) -> str:
+        values = {part: reduce(getitem, part.split("."), resolved) for part in parts}
+        return store.key_of(values)
+
     context = Context(
         folder=folder,
         cache=Path(cfg.outputs).absolute() / "cache",
         seed=cfg.seed,
         load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
+        trains_adapters_alone=bool(cfg.model.lora) and not cfg.model.train_vision,
         fingerprint=fingerprint,
         engine=make(cfg.engine),
         sampling=evaluation.sampling,
@@ -72,7 +79,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         device=device,
         num_workers=cfg.trainer.num_workers,
         validate=lambda policy: validation.validate(policy, context),
-        settings={**plain, "sampling": sampling, "sft": sft},
+        settings_key=settings_key,
     )
     # What a run starts from is its base model; what it only judges may be anybody's.
     called = "model" if "model" in cfg.method.evaluated else "base"

@@ -10,9 +10,11 @@ import pytorch_lightning as pl
 import torch
 
 from repic.data.module import ExampleModule, IterationBatches
+from repic.models.engine.base import Engine
 from repic.models.engine.plain import PlainEngine
-from repic.phases.grpo import GrpoModule
+from repic.phases.grpo import GrpoModule, GrpoSettings
 from repic.phases.guards import GUARD_SPECS, Guards
+from repic.phases.resampling import ReplacementPrompts
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
 from repic.rl.kl_control import KlControl
@@ -81,13 +83,16 @@ def fit(module: pl.LightningModule, *, micro_batch: int, iterations: int, accumu
     ).fit(module, ExampleModule(data, batches=batches, num_workers=0))
 
 
-def grpo(folder: Path, **changes: Any) -> GrpoModule:
+def grpo(
+    folder: Path,
+    *,
+    engine: Engine | None = None,
+    replacements: ReplacementPrompts | None = None,
+    monitor: Recorder | None = None,
+    **changes: Any,
+) -> GrpoModule:
     """Reinforce vowels on a random model, two iterations of 4 prompts × 3 captions of 8 tokens."""
-    policy = load(folder)
-    policy.freeze_reference()
     given: dict[str, Any] = {
-        "policy": policy,
-        "engine": PlainEngine(),
         "rubric": Rubric({"vowels": Vowels()}, {"vowels": 1.0}),
         "advantages": partial(group_advantages, normalize_std=True, eps=1e-4),
         "objective": partial(grpo_loss, clip_eps_low=0.2, clip_eps_high=0.2),
@@ -97,7 +102,6 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
         "kl_coef": 0.1,
         "kl_control": FIXED_KL,
         "guards": NO_GUARDS,
-        "spare": None,
         "optimizer": SGD,
         "schedule": constant,
         "sampling": tiny.sampling(max_new_tokens=8),
@@ -106,10 +110,16 @@ def grpo(folder: Path, **changes: Any) -> GrpoModule:
         "num_updates": 1,
         "micro_batch_tokens": 4096,
         "grad_clip": 1e9,
-        "seed": 0,
-        "monitor": Recorder(),
         **changes,
     }
-    module = GrpoModule(**given)
-    fit(module, micro_batch=4, iterations=given["iterations"], accumulate=1)
+    settings = GrpoSettings(**given)
+    module = GrpoModule(
+        settings,
+        policy=load(folder),
+        engine=engine or PlainEngine(),
+        replacements=replacements,
+        seed=0,
+        monitor=monitor or Recorder(),
+    )
+    fit(module, micro_batch=4, iterations=settings.iterations, accumulate=1)
     return module

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from repic.assembly import make
 from repic.bench.turns import MarkingRubric, Turns
 from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.phases.grpo import GrpoModule
 from repic.phases.grpo_phase import GrpoPhase
 from repic.phases.train import fit
 
@@ -32,8 +33,14 @@ def take_part(
     policy = make(cfg.model)(path=model)
     policy.stop_ids = ()  # every caption is as long as allowed
     first = policy.encoder.encode([dataset[i] for i in range(phase.prompts)])
-    build = phase.module(engine=make(cfg.engine), seed=cfg.seed, spare=None)
-    module = build(policy=policy, monitor=Reporter(turns))
+    module = GrpoModule(
+        phase,
+        policy=policy,
+        engine=make(cfg.engine),
+        replacements=None,
+        seed=cfg.seed,
+        monitor=Reporter(turns),
+    )
     batches = IterationBatches(
         len(dataset),
         seed=cfg.seed,

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
 from repic.data.module import Examples
+from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
+from repic.models.policy import Policy
+from repic.types import Example
 
 
 @dataclass(frozen=True)
@@ -36,41 +39,83 @@ class TrainedModel:
         return asdict(self)
 
 
+class DatasetMaker(Protocol):
+    """Gives the examples of a split; a finite one may have fewer, or none with some counts."""
+
+    def __call__(
+        self,
+        *,
+        split: str,
+        counts: Mapping[int, float] | Sequence[int],
+        size: int,
+        seed: int,
+        **changes: Any,
+    ) -> Examples:
+        """Make a dataset.
+
+        Args:
+            split: "train", "val" or "test".
+            counts: numbers of concepts, a list or weights by count.
+            size, seed: how many examples, and which; read where the split leaves them open.
+            changes: keys of the split that shall have other values, such as a ``scale``.
+        """
+        ...
+
+
+class PromptText(Protocol):
+    """Writes a prompt down for people."""
+
+    def text(self, example: Example) -> str: ...
+
+
+class PolicyLoader(Protocol):
+    """Loads the model in a directory."""
+
+    def __call__(self, *, path: str) -> Policy: ...
+
+
+class SettingsKey(Protocol):
+    """Hashes parts of the run's configuration, such as "model" or "phase.sft"."""
+
+    def __call__(self, *parts: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class Context:
     """The run that a phase is part of.
 
     Attributes:
         folder: the run's folder.
-        cache: where stages that several runs share are kept.
+        cache: where models and captions that several runs share are kept.
         seed: decides everything random.
-        load_policy: called with ``path=`` of a model's directory.
+        load_policy: loads a model's directory.
+        trains_adapters_alone: no weight of the base model is trained, only what is added to it.
         fingerprint: hashes what a model's directory holds.
         engine: samples, and computes log-probabilities.
         sampling: how evaluations draw captions.
-        prompt: writes a prompt down for people, ``prompt.text(example)``.
-        dataset: called with ``split``, ``counts``, ``size``, ``seed``; a finite one may have fewer
-            examples, or none with some of the counts.
+        prompt: words prompts.
+        dataset: the run's data.
         trainer: makes a Lightning trainer from a phase's own options.
         loggers: beside metrics.jsonl; none on ranks other than 0.
         device: where this rank computes.
         num_workers: processes that make examples ahead of time.
         validate: scores a policy on the validation split, or None.
-        settings: plain values of the configuration by group, for keys of shared stages.
+        settings_key: tells runs with other settings apart, for what runs share.
     """
 
     folder: Path
     cache: Path
     seed: int
-    load_policy: Callable[..., Any]
+    load_policy: PolicyLoader
+    trains_adapters_alone: bool
     fingerprint: Callable[[str], str]
-    engine: Any
+    engine: Engine
     sampling: Sampling
-    prompt: Any
-    dataset: Callable[..., Examples]
+    prompt: PromptText
+    dataset: DatasetMaker
     trainer: Callable[..., pl.Trainer]
     loggers: Sequence[Logger]
     device: torch.device
     num_workers: int
-    validate: Callable[[Any], Mapping[str, float]] | None
-    settings: Mapping[str, Any]
+    validate: Callable[[Policy], Mapping[str, float]] | None
+    settings_key: SettingsKey

@@ -1,15 +1,16 @@
 """From an iteration's rewards to the advantages of its rollouts."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from repic import distributed
-from repic.rl.components import advantage_components, component_diagnostics
+from repic.rewards.rubric import Rubric
+from repic.rl.advantages import AdvantageFunction, Advantages, compute_advantages
+from repic.rl.components import component_diagnostics
 from repic.rl.conditions import condition_diagnostics, conditioned_rewards, read_conditions
 from repic.rl.kl import ESTIMATORS
 from repic.types import Rollout
@@ -19,20 +20,24 @@ KL = "kl"  # what the KL is called as a component of the reward
 
 @dataclass(frozen=True)
 class Credit:
-    """What advantages are made of: components with their names and weights."""
+    """What advantages are made of: components with their names and weights.
+
+    Attributes:
+        numbers: to log of the conditions under which components count.
+    """
 
     names: tuple[str, ...]
     rewards: Float[Tensor, "B G K"]
     weights: Float[Tensor, " K"]
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
-    def conditioned(
-        self, settings: Mapping[str, Mapping[str, Any]]
-    ) -> tuple["Credit", dict[str, float]]:
-        """Apply conditions; return also what to log of them. See ``repic.rl.conditions``."""
-        conditions = read_conditions(settings, self.names)
-        rewards = conditioned_rewards(self.rewards, self.names, conditions)
-        numbers = condition_diagnostics(self.rewards, self.names, conditions)
-        return Credit(self.names, rewards, self.weights), numbers
+    @classmethod
+    def under_conditions(cls, rubric: Rubric, rewards: Float[Tensor, "B G K"]) -> "Credit":
+        """Apply a rubric's conditions to its raw components; see ``repic.rl.conditions``."""
+        conditions = read_conditions(rubric.conditions, rubric.names)
+        counted = conditioned_rewards(rewards, rubric.names, conditions)
+        numbers = condition_diagnostics(rewards, rubric.names, conditions)
+        return cls(rubric.names, counted, rubric.weights, numbers)
 
     def with_kl(self, kl: Float[Tensor, " N"], coef: float) -> "Credit":
         """Add the KL of each rollout as one more component, whose weight is -coef.
@@ -42,41 +47,34 @@ class Credit:
         """
         rewards = torch.cat([self.rewards, kl.view(*self.rewards.shape[:2], 1)], dim=2)
         weights = torch.cat([self.weights, self.weights.new_tensor([-coef])])
-        return Credit((*self.names, KL), rewards, weights)
+        return Credit((*self.names, KL), rewards, weights, self.numbers)
 
-    def advantages(self, function: Callable[[Tensor, Tensor], Tensor]) -> Float[Tensor, "B G"]:
+    def advantages(self, function: AdvantageFunction) -> Advantages:
         """Compute this rank's advantages from the prompts of all ranks."""
-        return self._with_all_ranks(function)
-
-    def _with_all_ranks(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Apply a function to the prompts of all ranks, and return the rows of this rank's."""
         groups = torch.stack(distributed.gather(list(self.rewards)))
-        everyone = function(groups, self.weights)
-        return everyone[distributed.rank() :: distributed.world_size()]
+        everyone = compute_advantages(function, groups, self.weights)
+        mine = slice(distributed.rank(), None, distributed.world_size())
+        parts = everyone.components
+        return Advantages(everyone.values[mine], None if parts is None else parts[mine])
 
-    def diagnostics(
-        self, function: Callable[[Tensor, Tensor], Tensor], advantages: Float[Tensor, "B G"]
-    ) -> dict[str, float]:
-        """Say what each component did; see ``repic.rl.components``."""
-        return component_diagnostics(
-            self.rewards,
-            self.weights,
-            self.names,
-            advantages=advantages,
-            parts=self._with_all_ranks(advantage_components(function)),
+    def diagnostics(self, advantages: Advantages) -> dict[str, float]:
+        """Say what conditions and components did; see ``repic.rl.components``."""
+        numbers = component_diagnostics(
+            self.rewards, self.weights, self.names, advantages=advantages
         )
+        return {**numbers, **self.numbers}
 
 
 def rollout_kl(
-    rollouts: Sequence[Rollout], ref_logprobs: Float[Tensor, "N T"], *, estimator: str
+    rollouts: Sequence[Rollout], ref_logprobs: Sequence[Float[Tensor, " _"]], *, estimator: str
 ) -> Float[Tensor, " N"]:
     """Sum each rollout's KL estimates over its tokens, with the sampler's log-probabilities.
 
     Args:
-        ref_logprobs: of the rollouts' tokens under the reference, padded on the right.
+        ref_logprobs: of each rollout's tokens under the reference.
     """
     sums = []
-    for rollout, reference in zip(rollouts, ref_logprobs.cpu(), strict=True):
+    for rollout, reference in zip(rollouts, ref_logprobs, strict=True):
         sampled = rollout.logprobs.detach().cpu()[None]
-        sums.append(ESTIMATORS[estimator](sampled, reference[None, : sampled.shape[1]]).sum())
+        sums.append(ESTIMATORS[estimator](sampled, reference.cpu()[None]).sum())
     return torch.stack(sums).float()

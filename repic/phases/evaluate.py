@@ -176,7 +176,7 @@ class Evaluation:
         a model caption with it once, and an interrupted evaluation goes on where it was.
         """
         predictions, images = [], []
-        settings = {p: context.settings[p] for p in ("data", "model", "engine", "sampling")}
+        settings = context.settings_key("data", "model", "engine", "phase.evaluate.sampling")
         write = self.writer(stage, context)
         for count in self.metrics.counts:
             examples = self.scenes(context, count)

@@ -13,9 +13,10 @@ prompts. Deviations:
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -23,40 +24,36 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repic import distributed
+from repic.models.engine.base import Engine
 from repic.models.engine.checks import check_engine
+from repic.models.engine.logprobs import TokenLogprobs
+from repic.models.engine.sampling import Sampling
+from repic.models.policy import Policy
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.guards import Guards, GuardState, RunStopped
 from repic.phases.monitor import IterationListener
-from repic.phases.optimization import clip_or_drop, set_learning_rate
+from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
 from repic.phases.randomness import stream_seed
 from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.phases.work import enough_memory, work_done
+from repic.rewards.rubric import Rubric
+from repic.rl.advantages import AdvantageFunction, Advantages, has_signal
 from repic.rl.aggregation import token_weights
-from repic.rl.diagnostics import group_diagnostics, has_signal
+from repic.rl.diagnostics import group_diagnostics
 from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
+from repic.rl.losses import PolicyLoss
 from repic.rl.text_diagnostics import text_diagnostics
 from repic.types import Example, Rollout
 
 
-@dataclass
-class MicroBatch:
-    """Rollouts that go through the model together, with what later updates need again."""
+@dataclass(frozen=True, kw_only=True)
+class GrpoSettings:
+    """What an iteration does.
 
-    rollouts: list[Rollout]
-    advantages: Tensor | None = None  # [N]; None until they are known
-    old_logprobs: Tensor | None = None  # [N, T]; None until the first update has seen them
-    ref_logprobs: Tensor | None = None  # [N, T]; None without a KL term
-
-
-class GrpoModule(pl.LightningModule):
-    """Sample groups, score them, credit each rollout against its siblings, update.
-
-    Args:
-        policy: what is trained; it knows its frozen reference.
-        engine: samples, and computes log-probabilities.
+    Attributes:
         rubric: raw reward components of rollouts, and their weights.
-        advantages: (rewards [B, G, K], weights [K]) to advantages [B, G].
+        advantages: from raw components and weights to advantages; see ``repic.rl.advantages``.
         objective: the policy loss; see ``repic.rl.losses``.
         aggregation: how tokens are weighed; see ``repic.rl.aggregation``.
         mask_truncated: rollouts that did not end by themselves are compared with their siblings,
@@ -64,7 +61,6 @@ class GrpoModule(pl.LightningModule):
         kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.
         kl_control: where the KL counts, and what becomes of coefficient and reference.
         guards: what stops or cools a run that goes wrong.
-        spare: prompts in place of those without signal; None keeps them.
         optimizer: a function of the parameters.
         schedule: (iteration, total) to the factor of the learning rate.
         sampling: temperature and the like.
@@ -74,164 +70,150 @@ class GrpoModule(pl.LightningModule):
         micro_batch_tokens: most tokens that go through the model together in an update; the
             engine says what a rollout takes. Any number gives the same gradient.
         grad_clip: largest norm of the gradient.
+    """
+
+    rubric: Rubric
+    advantages: AdvantageFunction
+    objective: Callable[..., PolicyLoss]
+    aggregation: str
+    mask_truncated: bool
+    kl_estimator: str
+    kl_coef: float
+    kl_control: KlControl
+    guards: Guards
+    optimizer: MakeOptimizer
+    schedule: Schedule
+    sampling: Sampling
+    group_size: int
+    iterations: int
+    num_updates: int
+    micro_batch_tokens: int
+    grad_clip: float
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether anything asks what the frozen reference makes of rollouts."""
+        return self.kl_coef > 0 or self.rubric.needs_reference
+
+
+@dataclass
+class MicroBatch:
+    """Rollouts that go through the model together, with what later updates need again."""
+
+    rollouts: list[Rollout]
+    advantages: Tensor  # [N]
+    ref_logprobs: Tensor | None  # [N, T]; None without a reference
+    old_logprobs: Tensor | None = None  # [N, T]; None until the first update has seen them
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(rollout.completion_ids) for rollout in self.rollouts)
+
+
+class Denominators(NamedTuple):
+    """Counts of all micro-batches and ranks, with which they add up to one batch.
+
+    ``tokens`` and ``sequences`` are those trained on; ``sampled`` tokens are all.
+    """
+
+    tokens: int
+    sequences: int
+    sampled: int
+
+
+class GrpoModule(pl.LightningModule):
+    """Sample groups, score them, credit each rollout against its siblings, update.
+
+    With a KL term the policy is held to what it is when the module is made.
+
+    Args:
+        settings: what an iteration does.
+        policy: what is trained; it knows its frozen reference.
+        engine: samples, and computes log-probabilities.
+        replacements: prompts in place of those without signal; None keeps them.
         seed: decides all randomness.
         monitor: is told about every iteration.
     """
 
     def __init__(
         self,
+        settings: GrpoSettings,
         *,
-        policy: Any,
-        engine: Any,
-        rubric: Any,
-        advantages: Callable[[Tensor, Tensor], Tensor],
-        objective: Callable[..., Any],
-        aggregation: str,
-        mask_truncated: bool,
-        kl_estimator: str,
-        kl_coef: float,
-        kl_control: KlControl,
-        guards: Guards,
-        spare: ReplacementPrompts | None,
-        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
-        schedule: Callable[[int, int], float],
-        sampling: Any,
-        group_size: int,
-        iterations: int,
-        num_updates: int,
-        micro_batch_tokens: int,
-        grad_clip: float,
+        policy: Policy,
+        engine: Engine,
+        replacements: ReplacementPrompts | None,
         seed: int,
         monitor: IterationListener,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.policy, self.engine, self.rubric, self.monitor = policy, engine, rubric, monitor
-        self.advantages, self.objective, self.aggregation = advantages, objective, aggregation
-        self.mask_truncated, self.spare = mask_truncated, spare
-        self.kl_estimator, self.kl_coef, self.kl_control = kl_estimator, kl_coef, kl_control
-        self.watch = GuardState(guards)
-        self.make_optimizer, self.schedule, self.grad_clip = optimizer, schedule, grad_clip
-        self.sampling, self.group_size, self.seed = sampling, group_size, seed
-        self.iterations, self.num_updates = iterations, num_updates
-        self.micro_batch_tokens = micro_batch_tokens
+        self.settings, self.iterations = settings, settings.iterations
+        self.policy, self.engine, self.monitor = policy, engine, monitor
+        self.replacements, self.seed = replacements, seed
+        self.kl_coef, self.guard_state = settings.kl_coef, GuardState(settings.guards)
         self.iteration, self.num_skipped, self.is_checked = 0, 0, False
+        self.seconds = defaultdict[str, float](float)  # of the iteration's parts
         self.metrics: dict[str, float] = {}
+        if settings.has_reference:
+            policy.freeze_reference()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.policy.trainable_parameters())
+        return self.settings.optimizer(self.policy.trainable_parameters())
 
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
-        self.engine.meter.take()  # forget what a validation took
-        self.renew_reference()
-        draw, resampled = self.draw(examples)
-        drawn = time.perf_counter()
-        portions = self.portions(draw.rollouts, draw.ref_logprobs)
-        credit, conditions = self.credit(draw, portions)
-        referred = time.perf_counter()
-        advantages = credit.advantages(self.advantages)
-        scatter_advantages(advantages.flatten().to(self.device), portions)
-        credited = time.perf_counter()
-        if not self.is_checked:  # once in a process: a resumed run is checked again
-            check_engine(self.engine, self.policy, draw.groups)
-            self.is_checked = True
-        updating = time.perf_counter()
-        numbers = self.update(portions)
-        took = time.perf_counter() - updating + referred - drawn + draw.reference_s
-        entropy = torch.tensor(numbers.pop("entropy"))
-        self.metrics = {
-            **group_diagnostics(
-                credit.rewards,
-                credit.weights,
-                credit.names,
-                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in draw.groups]),
-                is_finished=torch.tensor([[r.finished for r in g] for g in draw.groups]),
-                entropy=entropy,
-            ),
-            **credit.diagnostics(self.advantages, advantages),
-            **text_diagnostics(
-                [group[0].example for group in draw.groups],
-                [[rollout.text for rollout in group] for group in draw.groups],
-            ),
-            **conditions,
-            **{f"grpo/failed_frac/{name}": share for name, share in draw.failures.items()},
-            # Sums over ranks, which the monitor averages.
-            **{
-                f"judge/{name}": distributed.world_size() * count
-                for name, count in self.rubric.take_counts().items()
-            },
-            **resampled,
-            **numbers,
-            **work_done(
-                self.policy,
-                self.engine,
-                draw.groups,
-                {
-                    "rollout": draw.rollout_s,
-                    "reward": draw.reward_s + credited - referred,
-                    "update": took,
-                },
-                has_reference=self.kl_coef > 0 or self.rubric.needs_reference,
-                num_updates=self.num_updates,
-            ),
-        }
-        kl = distributed.total(numbers["kl"], self.device) / distributed.world_size()
-        self.kl_coef = self.kl_control.next_coef(self.kl_coef, kl)
+        scored = self.sample_groups(examples)
+        reference = self.reference_logprobs(scored)
+        credit = self.credit(scored, reference)
+        advantages = credit.advantages(self.settings.advantages)
+        micro_batches = self.micro_batches(scored.rollouts, advantages, reference)
+        self.check_engine(scored)
+        numbers = self.update(micro_batches)
+        self.metrics = self.diagnostics(scored, credit, advantages, numbers)
+        self.steer_kl(numbers["kl"])
 
-    def renew_reference(self) -> None:
-        """Let the present policy be the reference, where it is time to."""
-        every = self.kl_control.refresh_every
+    def on_train_batch_start(self, batch: list[Example], batch_idx: int) -> None:
+        self.engine.meter.take()  # forget what a validation took
+        self.seconds.clear()
+        every = self.settings.kl_control.refresh_every
         if every and self.iteration and self.iteration % every == 0:
             self.policy.freeze_reference()
 
-    def draw(self, examples: list[Example]) -> tuple[ScoredGroups, dict[str, float]]:
+    def sample_groups(self, examples: list[Example]) -> ScoredGroups:
         """Sample and score groups, with others in place of those without signal if so asked."""
-        draw = self.sample(examples)
-        if self.spare is None:
-            return draw, {}
+        scored = self.sample(examples)
+        if self.replacements is None:
+            return scored
 
-        def is_lively(rewards: Tensor) -> Tensor:
-            credit = Credit(self.rubric.names, rewards, self.rubric.weights)
-            return has_signal(credit.conditioned(self.rubric.conditions)[0].rewards, credit.weights)
+        def signal(rewards: Tensor) -> Tensor:
+            credit = Credit.under_conditions(self.settings.rubric, rewards)
+            return has_signal(credit.advantages(self.settings.advantages).values)
 
-        return dynamic_sampling(draw, self.sample, is_lively, self.spare, self.iteration)
+        return dynamic_sampling(scored, self.sample, signal, self.replacements, self.iteration)
 
     def sample(self, examples: list[Example], attempt: int = 0) -> ScoredGroups:
         """Sample a group for each prompt, and score it."""
-        begun = time.perf_counter()
-        with enough_memory("sampling", "lower phase.grpo.prompts", self.monitor):
+        group_size, rubric = self.settings.group_size, self.settings.rubric
+        with (
+            self.timed("rollout"),
+            enough_memory("sampling", "lower phase.grpo.prompts", self.monitor),
+        ):
             rollouts = self.engine.sample(
                 self.policy,
                 examples,
-                group_size=self.group_size,
-                sampling=self.sampling,
+                group_size=group_size,
+                sampling=self.settings.sampling,
                 seed=self.rollout_seed(*([attempt] if attempt else [])),
             )
-        groups = as_groups(rollouts, self.group_size)
-        sampled = time.perf_counter()
-        reference = self.reference_of(rollouts) if self.rubric.needs_reference else None
-        referred = time.perf_counter()
-        scored = self.rubric.score(rollouts, reference)
+        reference = self.score_reference(rollouts) if rubric.needs_reference else None
+        with self.timed("reward"):
+            scores = rubric.score(rollouts, reference)
         return ScoredGroups(
-            groups,
-            scored.values.view(len(groups), self.group_size, -1),
-            rollout_s=sampled - begun,
-            reference_s=referred - sampled,
-            reward_s=time.perf_counter() - referred,
-            failures=scored.failures(),
-            ref_logprobs=reference,
+            as_groups(rollouts, group_size),
+            scores.values.view(len(examples), group_size, -1),
+            reference,
+            {f"grpo/failed_frac/{name}": share for name, share in scores.failures().items()},
         )
-
-    def credit(
-        self, draw: ScoredGroups, portions: list[MicroBatch]
-    ) -> tuple[Credit, dict[str, float]]:
-        """Return what the advantages are made of, and what to log of its conditions."""
-        credit = Credit(self.rubric.names, draw.rewards, self.rubric.weights)
-        credit, numbers = credit.conditioned(self.rubric.conditions)
-        if self.kl_control.in_reward:
-            credit = credit.with_kl(self.rollout_kls(portions), self.kl_coef)
-        return credit, numbers
 
     def rollout_seed(self, *again: int) -> int:
         """Seed everything random in this iteration, and return the sampler's seed."""
@@ -239,91 +221,88 @@ class GrpoModule(pl.LightningModule):
         torch.manual_seed(seed)
         return seed
 
-    def portions(
-        self, rollouts: Sequence[Rollout], ref_logprobs: Sequence[Tensor] | None = None
-    ) -> list[MicroBatch]:
-        """Cut an iteration into what fits through the model at once.
+    def reference_logprobs(self, scored: ScoredGroups) -> tuple[Tensor, ...] | None:
+        """The reference's log-probabilities of each rollout's tokens [T]; None without a KL."""
+        if scored.ref_logprobs is not None or not self.kl_coef:
+            return scored.ref_logprobs
+        return self.score_reference(scored.rollouts)
 
-        Args:
-            ref_logprobs: of each rollout's tokens [T], where they are known already.
-        """
-        spans = self.engine.split(self.policy, rollouts, max_tokens=self.micro_batch_tokens)
-        portions = [MicroBatch(list(rollouts[span])) for span in spans]
-        for span, portion in zip(spans, portions, strict=True):
-            if ref_logprobs is not None:
-                rows = list(ref_logprobs[span])
-                portion.ref_logprobs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return portions
-
-    def reference_of(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, ...]:
-        """The reference's log-probabilities of each rollout's tokens [T]."""
-        rows = []
-        for portion in self.portions(rollouts):
-            with self.enough_memory(portion, "the reference's part"):
-                reference = self.reference_logprobs(portion)
-            pairs = zip(reference, portion.rollouts, strict=True)
-            rows += [row[: len(rollout.completion_ids)] for row, rollout in pairs]
+    def score_reference(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, ...]:
+        """Score each rollout's tokens under the reference."""
+        rows: list[Tensor] = []
+        for span in self.spans(rollouts):
+            part = rollouts[span]
+            with self.timed("update"), self.enough_memory(part, "the reference's part"):
+                logprobs = self.engine.reference_logprobs(self.policy, part)
+            rows += [row[: len(r.completion_ids)] for row, r in zip(logprobs, part, strict=True)]
         return tuple(rows)
 
-    def rollout_kls(self, portions: Sequence[MicroBatch]) -> Tensor:
-        """Each rollout's KL from the reference, whose log-probabilities the portions keep."""
-        kls = []
-        for portion in portions:
-            with self.enough_memory(portion, "the reference's part"):
-                reference = self.reference_logprobs(portion)
-            kls.append(rollout_kl(portion.rollouts, reference, estimator=self.kl_estimator))
-        return torch.cat(kls)
+    def credit(self, scored: ScoredGroups, reference: Sequence[Tensor] | None) -> Credit:
+        """Return what the advantages are made of."""
+        credit = Credit.under_conditions(self.settings.rubric, scored.rewards)
+        if not self.settings.kl_control.in_reward:
+            return credit
+        assert reference is not None, "a KL in the reward needs a coefficient above 0"
+        estimator = self.settings.kl_estimator
+        return credit.with_kl(
+            rollout_kl(scored.rollouts, reference, estimator=estimator), self.kl_coef
+        )
 
-    def reference_logprobs(self, portion: MicroBatch) -> Tensor:
-        """The reference's log-probabilities of a portion [N, T], computed once."""
-        reference = portion.ref_logprobs
-        if reference is None:
-            reference = self.engine.reference_logprobs(self.policy, portion.rollouts)
-            portion.ref_logprobs = reference
-        return reference
+    def micro_batches(
+        self,
+        rollouts: Sequence[Rollout],
+        advantages: Advantages,
+        reference: Sequence[Tensor] | None,
+    ) -> list[MicroBatch]:
+        """Cut an iteration into what fits through the model at once."""
+        values = advantages.values.flatten().to(self.device)
+        return [
+            MicroBatch(
+                list(rollouts[span]),
+                values[span],
+                None if reference is None else pad(reference[span]),
+            )
+            for span in self.spans(rollouts)
+        ]
+
+    def spans(self, rollouts: Sequence[Rollout]) -> list[slice]:
+        max_tokens = self.settings.micro_batch_tokens
+        return self.engine.split(self.policy, rollouts, max_tokens=max_tokens)
+
+    def check_engine(self, scored: ScoredGroups) -> None:
+        """Check the engine once in a process: a resumed run is checked again."""
+        if not self.is_checked:
+            check_engine(self.engine, self.policy, scored.groups)
+            self.is_checked = True
 
     def is_trained(self, rollout: Rollout) -> bool:
         """Whether a rollout is part of the loss."""
-        return rollout.finished or not self.mask_truncated
+        return rollout.finished or not self.settings.mask_truncated
 
-    def update(self, portions: list[MicroBatch]) -> dict[str, float]:
+    def update(self, micro_batches: list[MicroBatch]) -> dict[str, float]:
         """Take ``num_updates`` optimizer steps on one iteration's rollouts.
 
         Returns:
             Numbers of the last step; ``sampler_gap`` and ``entropy`` of the first one.
         """
         optimizer: Any = self.optimizers()
-        factor = self.schedule(self.iteration, self.iterations) * self.watch.lr_factor
-        set_learning_rate(optimizer, factor)
-        rollouts = [rollout for portion in portions for rollout in portion.rollouts]
-        lengths = [len(r.completion_ids) for r in rollouts if self.is_trained(r)]
-        # Of all micro-batches and ranks: the denominators with which they add up to one batch.
-        num_tokens = max(int(distributed.total(sum(lengths), self.device)), 1)
-        num_sequences = max(int(distributed.total(len(lengths), self.device)), 1)
-        sampled = sum(len(rollout.completion_ids) for rollout in rollouts)
-        num_sampled = int(distributed.total(sampled, self.device))
+        factor = self.settings.schedule(self.iteration, self.iterations)
+        set_learning_rate(optimizer, factor * self.guard_state.lr_factor)
+        denominators = self.denominators(micro_batches)
         first: dict[str, float] = {}
         sums: dict[str, float] = {}
         norm, skipped_before = 0.0, self.num_skipped
-        for _ in range(self.num_updates):
-            sums = dict.fromkeys(("loss", "kl", "clip_frac", "entropy", "sampler_gap"), 0.0)
-            optimizer.zero_grad()
-            for number, portion in enumerate(portions, start=1):
-                with (
-                    self.enough_memory(portion, f"micro-batch {number} of {len(portions)}"),
-                    self.gradient_exchange(is_last=number == len(portions)),
-                ):
-                    loss, parts = self.loss(portion, num_tokens, num_sequences, num_sampled)
-                    # Lightning averages the ranks' gradients; the losses are shares of a sum.
-                    self.manual_backward(loss * distributed.world_size())
-                sums = {key: sums[key] + parts[key] for key in sums}
-            norm, is_dropped = clip_or_drop(
-                list(self.policy.trainable_parameters()),
-                self.grad_clip,
-                loss=distributed.total(sums["loss"], self.device),
-            )
-            self.num_skipped += is_dropped
-            optimizer.step()
+        for _ in range(self.settings.num_updates):
+            with self.timed("update"):
+                optimizer.zero_grad()
+                sums = self.accumulate_gradients(micro_batches, denominators)
+                norm, is_dropped = clip_or_drop(
+                    list(self.policy.trainable_parameters()),
+                    self.settings.grad_clip,
+                    loss=distributed.total(sums["loss"], self.device),
+                )
+                self.num_skipped += is_dropped
+                optimizer.step()
             first = first or sums
         ranks = distributed.world_size()  # the monitor averages over ranks what is a sum here
         return {
@@ -333,61 +312,146 @@ class GrpoModule(pl.LightningModule):
             "lr": optimizer.param_groups[0]["lr"],
             "kl_coef": self.kl_coef,
             "skipped": float(self.num_skipped),
-            "skipped_frac": (self.num_skipped - skipped_before) / self.num_updates,
-            **self.watch.numbers(),
+            "skipped_frac": (self.num_skipped - skipped_before) / self.settings.num_updates,
+            **self.guard_state.numbers(),
         }
 
-    def loss(
-        self, portion: MicroBatch, num_tokens: int, num_sequences: int, num_sampled: int
-    ) -> tuple[Tensor, dict[str, float]]:
-        """A portion's share of the iteration's loss, and of the numbers to log."""
-        tokens = self.engine.logprobs(self.policy, portion.rollouts, entropy=True)
-        is_trained = torch.tensor([self.is_trained(r) for r in portion.rollouts])
-        weights = token_weights(
-            tokens.mask & is_trained.to(tokens.mask.device)[:, None],
-            aggregation=self.aggregation,
-            num_sequences=num_sequences,
-            num_tokens=num_tokens,
-            max_tokens=self.sampling.max_new_tokens,
+    def denominators(self, micro_batches: Sequence[MicroBatch]) -> Denominators:
+        """Count the iteration's tokens and sequences over all ranks."""
+        rollouts = [rollout for micro_batch in micro_batches for rollout in micro_batch.rollouts]
+        lengths = [len(r.completion_ids) for r in rollouts if self.is_trained(r)]
+        sampled = sum(micro_batch.num_tokens for micro_batch in micro_batches)
+        return Denominators(
+            tokens=max(int(distributed.total(sum(lengths), self.device)), 1),
+            sequences=max(int(distributed.total(len(lengths), self.device)), 1),
+            sampled=int(distributed.total(sampled, self.device)),
         )
-        policy_loss = self.objective(
-            tokens.logprobs, portion.old_logprobs, portion.advantages, weights
+
+    def accumulate_gradients(
+        self, micro_batches: Sequence[MicroBatch], denominators: Denominators
+    ) -> dict[str, float]:
+        """Add up the gradients of all micro-batches, and their numbers to log."""
+        sums = defaultdict[str, float](float)
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            part = f"micro-batch {number} of {len(micro_batches)}"
+            with (
+                self.enough_memory(micro_batch.rollouts, part),
+                self.gradient_exchange(is_last=number == len(micro_batches)),
+            ):
+                loss, numbers = self.loss(micro_batch, denominators)
+                # Lightning averages the ranks' gradients; the losses are shares of a sum.
+                self.manual_backward(loss * distributed.world_size())
+            for key, share in numbers.items():
+                sums[key] += share
+        return sums
+
+    def loss(
+        self, micro_batch: MicroBatch, denominators: Denominators
+    ) -> tuple[Tensor, dict[str, float]]:
+        """A micro-batch's share of the iteration's loss, and of the numbers to log."""
+        settings, rollouts = self.settings, micro_batch.rollouts
+        tokens = self.engine.logprobs(self.policy, rollouts, entropy=True)
+        is_trained = torch.tensor([self.is_trained(r) for r in rollouts], device=self.device)
+        weights = token_weights(
+            tokens.mask & is_trained[:, None],
+            aggregation=settings.aggregation,
+            num_sequences=denominators.sequences,
+            num_tokens=denominators.tokens,
+            max_tokens=settings.sampling.max_new_tokens,
+        )
+        policy_loss = settings.objective(
+            tokens.logprobs, micro_batch.old_logprobs, micro_batch.advantages, weights
         )
         loss, kl_sum = policy_loss.loss, torch.zeros(())
         if self.kl_coef:
-            reference = self.reference_logprobs(portion)
-            kl = kl_penalty(tokens.logprobs, reference, weights, estimator=self.kl_estimator)
+            assert micro_batch.ref_logprobs is not None
+            kl = kl_penalty(
+                tokens.logprobs,
+                micro_batch.ref_logprobs,
+                weights,
+                estimator=settings.kl_estimator,
+            )
             kl_sum = kl.token_sum
-            if not self.kl_control.in_reward:
+            if not settings.kl_control.in_reward:
                 loss = loss + self.kl_coef * kl.penalty
-        if portion.old_logprobs is None:
-            portion.old_logprobs = tokens.logprobs.detach()
+        if micro_batch.old_logprobs is None:
+            micro_batch.old_logprobs = tokens.logprobs.detach()
+        assert tokens.entropy is not None
         entropy = tokens.entropy.detach().masked_fill(~tokens.mask, 0.0).sum()
-        parts = {
+        return loss, {
             "loss": loss.item(),
-            "kl": kl_sum.item() / num_tokens,
-            "clip_frac": policy_loss.num_clipped.item() / num_tokens,
-            "entropy": entropy.item() / num_sampled,
-            "sampler_gap": sampler_gap(tokens, portion.rollouts) / num_sampled,
+            "kl": kl_sum.item() / denominators.tokens,
+            "clip_frac": policy_loss.num_clipped.item() / denominators.tokens,
+            "entropy": entropy.item() / denominators.sampled,
+            "sampler_gap": sampler_gap(tokens, rollouts) / denominators.sampled,
         }
-        return loss, parts
+
+    def diagnostics(
+        self,
+        scored: ScoredGroups,
+        credit: Credit,
+        advantages: Advantages,
+        numbers: dict[str, float],
+    ) -> dict[str, float]:
+        """Gather what to log of an iteration; ``numbers`` are the update's."""
+        groups = scored.groups
+        # Sums over ranks, which the monitor averages.
+        judge = self.settings.rubric.take_counts()
+        return {
+            **group_diagnostics(
+                credit.rewards,
+                credit.weights,
+                credit.names,
+                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in groups]),
+                is_finished=torch.tensor([[r.finished for r in g] for g in groups]),
+                entropy=torch.tensor(numbers["entropy"]),
+            ),
+            **credit.diagnostics(advantages),
+            **text_diagnostics(
+                [group[0].example for group in groups],
+                [[rollout.text for rollout in group] for group in groups],
+            ),
+            **scored.numbers,
+            **{f"judge/{k}": distributed.world_size() * count for k, count in judge.items()},
+            **{key: value for key, value in numbers.items() if key != "entropy"},
+            **work_done(
+                self.policy,
+                self.engine,
+                groups,
+                self.seconds,
+                has_reference=self.settings.has_reference,
+                num_updates=self.settings.num_updates,
+            ),
+        }
+
+    def steer_kl(self, kl: float) -> None:
+        """Set the next iteration's coefficient by this one's KL per token."""
+        mean = distributed.total(kl, self.device) / distributed.world_size()
+        self.kl_coef = self.settings.kl_control.next_coef(self.kl_coef, mean)
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds that the block takes to a part of the iteration."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - begun
 
     def enough_memory(
-        self, portion: MicroBatch, name: str
+        self, rollouts: Sequence[Rollout], part: str
     ) -> contextlib.AbstractContextManager[None]:
-        """Explain what to lower if a portion's update does not fit into memory."""
-        tokens = sum(len(rollout.completion_ids) for rollout in portion.rollouts)
+        """Explain what to lower if a part of the update does not fit into memory."""
+        tokens = sum(len(rollout.completion_ids) for rollout in rollouts)
         return enough_memory(
-            f"{name} of the update ({len(portion.rollouts)} captions of {tokens} tokens in all,"
+            f"{part} of the update ({len(rollouts)} captions of {tokens} tokens in all,"
             " behind their prompts)",
-            f"lower phase.grpo.micro_batch_tokens from {self.micro_batch_tokens}, or set"
+            f"lower phase.grpo.micro_batch_tokens from {self.settings.micro_batch_tokens}, or set"
             " model.gradient_checkpointing=true",
             self.monitor,
         )
 
     @contextlib.contextmanager
     def gradient_exchange(self, *, is_last: bool) -> Iterator[None]:
-        """Let ranks exchange gradients once, after the last portion."""
+        """Let ranks exchange gradients once, after the last micro-batch."""
         model = self.trainer.strategy.model
         if isinstance(model, DistributedDataParallel) and not is_last:
             with model.no_sync():
@@ -398,7 +462,7 @@ class GrpoModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         self.iteration += 1
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        kl_factor, why_stop = self.watch.look(self.metrics)
+        kl_factor, why_stop = self.guard_state.look(self.metrics)
         self.kl_coef *= kl_factor
         self.monitor.iteration_end(self, self.metrics, optimizer)
         if why_stop:  # the trainer's callback saves
@@ -408,16 +472,16 @@ class GrpoModule(pl.LightningModule):
             )
 
     def extra_state(self) -> dict[str, Any]:
-        state = {"num_skipped": self.num_skipped, "watch": self.watch.state()}
-        if self.kl_control.target is not None or self.watch.num_cooled:
+        state = {"num_skipped": self.num_skipped, "guards": self.guard_state.state()}
+        if self.settings.kl_control.target is not None or self.guard_state.num_cooled:
             state["kl_coef"] = self.kl_coef
-        if self.kl_control.refresh_every:
+        if self.settings.kl_control.refresh_every:
             state["reference"] = self.policy.reference_weights()
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.num_skipped = state["num_skipped"]
-        self.watch.load_state(state.get("watch", self.watch.state()))
+        self.guard_state.load_state(state["guards"])
         self.kl_coef = state.get("kl_coef", self.kl_coef)
         reference = self.policy.reference_weights()
         for name, value in state.get("reference", {}).items():
@@ -435,14 +499,12 @@ def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout
     return groups
 
 
-def scatter_advantages(advantages: Tensor, portions: Sequence[MicroBatch]) -> None:
-    """Give every portion its rollouts' advantages [N]."""
-    sizes = [len(portion.rollouts) for portion in portions]
-    for portion, part in zip(portions, advantages.split(sizes), strict=True):
-        portion.advantages = part
+def pad(rows: Sequence[Tensor]) -> Tensor:
+    """Put rows [T] of several lengths into one tensor [N, T], with zeros behind them."""
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
-def sampler_gap(tokens: Any, rollouts: Sequence[Rollout]) -> float:
+def sampler_gap(tokens: TokenLogprobs, rollouts: Sequence[Rollout]) -> float:
     """Sum over tokens of how much the sampler's log-probabilities differ from the update's."""
     gap = 0.0
     for row, rollout in zip(tokens.logprobs.detach(), rollouts, strict=True):

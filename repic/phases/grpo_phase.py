@@ -1,29 +1,30 @@
-"""The phase of reinforcement learning: its prompts, its checkpoints, and how it is told."""
+"""The phase of reinforcement learning: its prompts, its checkpoints, what it refuses."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from repic import distributed
 from repic.phases.context import Context, TrainedModel
 from repic.phases.credit import KL
-from repic.phases.grpo import GrpoModule
-from repic.phases.guards import Guards
+from repic.phases.grpo import GrpoModule, GrpoSettings
+from repic.phases.phase import VALIDATION_CURVES, Curve, Phase
 from repic.phases.randomness import stream_seed
 from repic.phases.resampling import ReplacementPrompts
 from repic.phases.train import train
+from repic.rl.advantages import compute_advantages
 from repic.rl.aggregation import token_weights
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
-from repic.rl.kl_control import KlControl
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrpoPhase:
+class GrpoPhase(GrpoSettings, Phase):
     """Reinforce captions that the rubric likes.
 
     Attributes:
@@ -32,30 +33,25 @@ class GrpoPhase:
         checkpoint_every: iterations between checkpoints.
         val_every: iterations between validations; 0 has none.
         resample_attempts: how often an iteration's groups without signal are replaced by others.
-        others: see ``GrpoModule``.
+        others: see ``GrpoSettings``.
     """
+
+    name = "grpo"
+    label = "+ RL"
+    short = "RL"
+    curves = (
+        Curve("Reward", r"grpo/reward/(.+)"),
+        *VALIDATION_CURVES,
+        Curve("KL to the reference", r"grpo/(kl)"),
+        Curve("Caption length, tokens", r"grpo/(length)"),
+        Curve("Entropy, nats per token", r"grpo/(entropy)"),
+        Curve("Share of clipped tokens", r"grpo/(clip_frac)"),
+    )
 
     counts: Mapping[int, float] | Sequence[int]
     prompts: int
-    iterations: int
-    group_size: int
-    num_updates: int
-    micro_batch_tokens: int
-    grad_clip: float
     checkpoint_every: int
     val_every: int
-    sampling: Any
-    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int, int], float]
-    rubric: Any
-    advantages: Callable[[Tensor, Tensor], Tensor]
-    objective: Callable[..., Any]
-    aggregation: str
-    mask_truncated: bool
-    kl_estimator: str
-    kl_coef: float
-    kl_control: KlControl
-    guards: Guards
     resample_attempts: int
 
     def check(self, context: Context) -> None:
@@ -63,7 +59,13 @@ class GrpoPhase:
         context.dataset(split="train", counts=self.counts, size=1, seed=0)
         names = self.rubric.names
         # They refuse groups and batches that are too small for them.
-        self.advantages(torch.zeros(self.prompts, self.group_size, len(names)), self.rubric.weights)
+        rewards = torch.zeros(self.prompts, self.group_size, len(names))
+        advantages = compute_advantages(self.advantages, rewards, self.rubric.weights)
+        if advantages.components is None:
+            log.info(
+                "advantage: the function does not say what each component adds; there will be no"
+                " grpo/advantage_share"
+            )
         read_conditions(self.rubric.conditions, names)
         if self.resample_attempts < 0:
             raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
@@ -71,8 +73,7 @@ class GrpoPhase:
         self.guards.check(self.kl_coef)
         if self.kl_control.in_reward and KL in names:
             raise ValueError("kl.in_reward: a reward already yields a component called 'kl'")
-        model = context.settings["model"]
-        if self.kl_control.refresh_every and model["lora"] and not model["train_vision"]:
+        if self.kl_control.refresh_every and context.trains_adapters_alone:
             raise ValueError(
                 "kl.refresh_every: with adapters the reference is the model without them, which"
                 " never changes; use refresh_every=0 or model.lora=null"
@@ -88,46 +89,17 @@ class GrpoPhase:
         later = weights if self.num_updates > 1 else None
         self.objective(weights, later, torch.ones(1), weights)
 
-    def spare(self, context: Context) -> ReplacementPrompts | None:
+    def replacements(self, context: Context) -> ReplacementPrompts | None:
         """Prompts in place of those that teach nothing, apart from the iterations' own."""
         if not self.resample_attempts:
             return None
         size = self.iterations * self.prompts * self.resample_attempts
         seed = stream_seed(context.seed, "grpo", "spare")
-        examples = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
         return ReplacementPrompts(
-            examples=examples,
+            examples=context.dataset(split="train", counts=self.counts, size=size, seed=seed),
             prompts=self.prompts,
             attempts=self.resample_attempts,
             seed=context.seed,
-        )
-
-    def module(
-        self, *, engine: Any, seed: int, spare: ReplacementPrompts | None
-    ) -> Callable[..., GrpoModule]:
-        """Return what builds the phase's module from ``policy`` and ``monitor``."""
-        return partial(
-            with_reference if self.kl_coef or self.rubric.needs_reference else GrpoModule,
-            engine=engine,
-            rubric=self.rubric,
-            advantages=self.advantages,
-            objective=self.objective,
-            aggregation=self.aggregation,
-            mask_truncated=self.mask_truncated,
-            kl_estimator=self.kl_estimator,
-            kl_coef=self.kl_coef,
-            kl_control=self.kl_control,
-            guards=self.guards,
-            spare=spare,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            sampling=self.sampling,
-            group_size=self.group_size,
-            iterations=self.iterations,
-            num_updates=self.num_updates,
-            micro_batch_tokens=self.micro_batch_tokens,
-            grad_clip=self.grad_clip,
-            seed=seed,
         )
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
@@ -139,14 +111,18 @@ class GrpoPhase:
             seed=stream_seed(context.seed, "grpo"),
         )
         return train(
-            "grpo",
+            self.name,
             context=context,
             start=start,
-            folder=context.folder / "checkpoints" / "grpo",
+            folder=context.folder / "checkpoints" / self.name,
             metrics=context.folder / "metrics.jsonl",
             dataset=dataset,
-            make_module=self.module(
-                engine=context.engine, seed=context.seed, spare=self.spare(context)
+            make_module=partial(
+                GrpoModule,
+                self,
+                engine=context.engine,
+                replacements=self.replacements(context),
+                seed=context.seed,
             ),
             iterations=self.iterations,
             batch_size=self.prompts,
@@ -163,9 +139,3 @@ class GrpoPhase:
                 "update s": "time/update_s",
             },
         )
-
-
-def with_reference(*, policy: Any, **arguments: Any) -> GrpoModule:
-    """Hold the policy to what it is now, before a checkpoint moves it on."""
-    policy.freeze_reference()
-    return GrpoModule(policy=policy, **arguments)

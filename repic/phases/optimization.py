@@ -1,9 +1,14 @@
 """What both phases do to gradients and learning rates."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import nn
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Schedule = Callable[[int, int], float]  # (iteration, how many there are) to the rate's factor
 
 
 def set_learning_rate(optimizer: Any, factor: float) -> None:

@@ -4,15 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from repic import distributed, files
 from repic.data.module import Examples
+from repic.models.engine.sampling import Sampling
+from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import sample_texts
+from repic.phases.phase import Curve
 from repic.phases.randomness import stream_seed
-from repic.phases.sft import SupervisedPhase
+from repic.phases.sft import SftModule, SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
 
@@ -34,19 +36,23 @@ class Pretraining(SupervisedPhase):
         self.dataset(split="train", size=1, seed=0)
 
     def train_on(
-        self, phase: str, context: Context, start: TrainedModel, *, validate: Any, **options: Any
+        self,
+        context: Context,
+        start: TrainedModel,
+        *,
+        validate: Callable[[Policy], Mapping[str, float]],
+        module: Callable[..., SftModule] = SftModule,
     ) -> TrainedModel:
         """Run ``fit`` on as many examples as there are to see."""
-        seed = stream_seed(context.seed, phase)
+        seed = stream_seed(context.seed, self.name)
         return self.fit(
-            phase,
             context,
             start,
-            context.folder / "checkpoints" / phase,
-            metrics=Path(context.folder / "metrics.jsonl"),
+            context.folder / "checkpoints" / self.name,
+            metrics=context.folder / "metrics.jsonl",
             dataset=self.dataset(split="train", size=self.iterations * self.batch_size, seed=seed),
             validate=validate,
-            **options,
+            module=module,
         )
 
     def val_examples(self) -> list[Example]:
@@ -63,6 +69,12 @@ class VisionPhase(Pretraining):
         build: writes the model into ``folder``, from ``seed``.
         labels, slots, unspoken: see ``VisionModule``.
     """
+
+    name = "pretrain_vision"
+    label = "vision pre-trained"
+    short = "vision"
+    needs_model = False
+    curves = (Curve("Loss of the vision tower, a square", r"pretrain_vision/(loss)"),)
 
     build: Callable[..., Any]
     labels: Labels
@@ -91,7 +103,6 @@ class VisionPhase(Pretraining):
             return made[0]
 
         return self.train_on(
-            "pretrain_vision",
             context,
             random_weights,
             module=module,
@@ -119,14 +130,19 @@ class PracticePhase(Pretraining):
         sampling: how validation answers; greedily, as a rule.
     """
 
+    name = "pretrain"
+    label = "pre-trained"
+    short = "pre-training"
+    curves = (Curve("Pre-training loss", r"pretrain/(loss)"),)
+
     grade: Callable[[Example, str], Mapping[str, float]]
-    sampling: Any
+    sampling: Sampling
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         validate = partial(self.validate, context=context)
-        return self.train_on("pretrain", context, start, validate=validate)
+        return self.train_on(context, start, validate=validate)
 
-    def validate(self, policy: Any, context: Context) -> dict[str, float]:
+    def validate(self, policy: Policy, context: Context) -> dict[str, float]:
         """Grades by task and part, in percent."""
         examples = self.val_examples()
         texts = sample_texts(

@@ -2,15 +2,17 @@
 
 DAPO, https://arxiv.org/abs/2503.14476, section 3.2. Deviations:
 
-1. A group teaches nothing where no weighted component differs. Equal totals are not enough:
-   component-wise normalization still learns from their parts.
-2. What is still dull after the last attempt stays, with advantages of 0.
+1. A group teaches nothing where its advantages are 0, whatever the algorithm makes of its rewards.
+   With equal totals component-wise normalization still learns from the parts, unless they cancel.
+   The KL is left out of this where it is part of the reward: it differs within every group.
+2. What still has no signal after the last attempt stays, with advantages of 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repic import distributed
@@ -20,14 +22,14 @@ from repic.types import Example, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ReplacementPrompts:
-    """Prompts to fall back on.
+    """Prompts in place of those without signal.
 
     Which ones an iteration is given follows from its number, so a resumed run has the same.
 
     Attributes:
         examples: apart from those of the iterations.
         prompts: of an iteration, over all ranks.
-        attempts: how often an iteration's dull groups are replaced, at most.
+        attempts: how often an iteration's groups without signal are replaced, at most.
         seed: orders the epochs after the first.
     """
 
@@ -46,26 +48,19 @@ class ReplacementPrompts:
 
 @dataclass(frozen=True)
 class ScoredGroups:
-    """Groups of rollouts with their raw components, and how long they took.
+    """Groups of rollouts with their raw reward components.
 
     Attributes:
         groups: of one prompt each.
-        rewards: [B, G, K].
-        rollout_s, reference_s, reward_s: seconds of sampling, of the reference's scores that
-            rewards ask for, and of scoring.
-        failures: share of rollouts for which a component could not be had, by component.
+        rewards: NaN where a component does not apply.
         ref_logprobs: of each rollout's tokens under the reference [T], if a reward asked for them.
-        num_replaced: groups that were dropped for others on the way.
+        numbers: to log of how they were sampled and scored.
     """
 
-    groups: list[list[Rollout]]
-    rewards: Tensor
-    rollout_s: float
-    reward_s: float
-    reference_s: float = 0.0
-    failures: Mapping[str, float] = field(default_factory=dict)
+    groups: Sequence[Sequence[Rollout]]
+    rewards: Float[Tensor, "B G K"]
     ref_logprobs: tuple[Tensor, ...] | None = None
-    num_replaced: int = 0
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rollouts(self) -> list[Rollout]:
@@ -74,54 +69,59 @@ class ScoredGroups:
     def replaced(self, places: Sequence[int], fresh: "ScoredGroups") -> "ScoredGroups":
         """Put other groups in some places."""
         groups, rewards = list(self.groups), self.rewards.clone()
-        scores = list(self.ref_logprobs or ())
+        reference = list(self.ref_logprobs or ())
         size = len(groups[0])
         for number, place in enumerate(places):
             groups[place], rewards[place] = fresh.groups[number], fresh.rewards[number]
             if fresh.ref_logprobs is not None:
                 new = fresh.ref_logprobs[number * size : (number + 1) * size]
-                scores[place * size : (place + 1) * size] = new
+                reference[place * size : (place + 1) * size] = new
         return ScoredGroups(
             groups,
             rewards,
-            self.rollout_s + fresh.rollout_s,
-            self.reward_s + fresh.reward_s,
-            self.reference_s + fresh.reference_s,
-            {**self.failures, **fresh.failures},
-            tuple(scores) if self.ref_logprobs is not None else None,
-            self.num_replaced + len(places),
+            tuple(reference) if self.ref_logprobs is not None else None,
+            {**self.numbers, **fresh.numbers},
         )
 
 
 def dynamic_sampling(
-    draw: ScoredGroups,
-    again: Callable[[list[Example], int], ScoredGroups],
-    has_signal: Callable[[Tensor], Tensor],
-    spare: ReplacementPrompts,
+    scored: ScoredGroups,
+    sample: Callable[[list[Example], int], ScoredGroups],
+    has_signal: Callable[[Tensor], Bool[Tensor, " B"]],
+    prompts: ReplacementPrompts,
     iteration: int,
-) -> tuple[ScoredGroups, dict[str, float]]:
+) -> ScoredGroups:
     """Replace the groups that teach nothing, as often as allowed.
 
+    All ranks go round together, since advantages may depend on the prompts of all.
+
     Args:
-        draw: of the iteration's own prompts.
-        again: samples and scores (examples, attempt).
-        has_signal: (rewards [B, G, K]) to which groups teach something [B].
+        scored: the iteration's own prompts.
+        sample: samples and scores (examples, attempt).
+        has_signal: (rewards [B, G, K]) to which groups teach something.
+        prompts: those to take instead.
+        iteration: its number.
 
     Returns:
-        The draw, and numbers to log: ``grpo/resampled_groups``, groups dropped for others, per
-        prompt of the iteration (above 1 where several attempts failed);
+        The groups, with these numbers to log: ``grpo/resampled_groups``, groups dropped for others,
+        per prompt of the iteration (above 1 where several attempts failed);
         ``grpo/resample_attempts``, rounds of sampling beside the first;
-        ``grpo/dull_frac``, share of groups that have no signal in the end.
+        ``grpo/zero_signal_frac``, share of groups that have no signal in the end.
     """
-    attempts = 0
-    dull = torch.nonzero(~has_signal(draw.rewards)).flatten().tolist()
-    while dull and attempts < spare.attempts:
+    attempts = num_replaced = 0
+    while True:
+        zero_signal = torch.nonzero(~has_signal(scored.rewards)).flatten().tolist()
+        is_over = not any(distributed.gather([bool(zero_signal)]))
+        if is_over or attempts == prompts.attempts:
+            break
         attempts += 1
-        examples = spare.take(iteration, attempts, len(dull))
-        draw = draw.replaced(dull, again(examples, attempts))
-        dull = torch.nonzero(~has_signal(draw.rewards)).flatten().tolist()
-    return draw, {
-        "grpo/resampled_groups": draw.num_replaced / len(draw.groups),
+        if zero_signal:
+            examples = prompts.take(iteration, attempts, len(zero_signal))
+            scored = scored.replaced(zero_signal, sample(examples, attempts))
+            num_replaced += len(zero_signal)
+    numbers = {
+        "grpo/resampled_groups": num_replaced / len(scored.groups),
         "grpo/resample_attempts": float(attempts),
-        "grpo/dull_frac": len(dull) / len(draw.groups),
+        "grpo/zero_signal_frac": len(zero_signal) / len(scored.groups),
     }
+    return replace(scored, numbers={**scored.numbers, **numbers})

@@ -3,8 +3,7 @@
 Also what pre-training does; only the examples differ.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from repic import distributed, files
 from repic.data.module import Examples
+from repic.models.engine.base import Engine
+from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.monitor import IterationListener
-from repic.phases.optimization import clip_or_drop, set_learning_rate
+from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
+from repic.phases.phase import VALIDATION_CURVES, Curve, Phase
 from repic.phases.randomness import stream_seed
 from repic.phases.train import train
 from repic.types import Example
@@ -46,10 +47,10 @@ class SftModule(pl.LightningModule):
     def __init__(
         self,
         *,
-        policy: Any,
-        engine: Any,
-        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
-        schedule: Callable[[int, int], float],
+        policy: Policy,
+        engine: Engine,
+        optimizer: MakeOptimizer,
+        schedule: Schedule,
         iterations: int,
         micro_batches: int,
         grad_clip: float,
@@ -120,7 +121,7 @@ class SftModule(pl.LightningModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedPhase(ABC):
+class SupervisedPhase(Phase):
     """What the supervised phases have in common.
 
     Attributes:
@@ -139,27 +140,18 @@ class SupervisedPhase(ABC):
     grad_clip: float
     checkpoint_every: int
     val_every: int
-    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
-    schedule: Callable[[int, int], float]
-
-    @abstractmethod
-    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
-        """Train from ``start``; what is finished already is not done again."""
-
-    @abstractmethod
-    def check(self, context: Context) -> None:
-        """Refuse impossible settings before anything is computed."""
+    optimizer: MakeOptimizer
+    schedule: Schedule
 
     def fit(
         self,
-        phase: str,
         context: Context,
         start: TrainedModel,
         folder: Path,
         *,
         metrics: Path,
         dataset: Examples,
-        validate: Callable[[Any], Mapping[str, float]] | None,
+        validate: Callable[[Policy], Mapping[str, float]] | None,
         module: Callable[..., SftModule] = SftModule,
     ) -> TrainedModel:
         """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
@@ -177,7 +169,7 @@ class SupervisedPhase(ABC):
             seed=context.seed,
         )
         return train(
-            phase,
+            self.name,
             context=context,
             start=start,
             folder=folder,
@@ -191,7 +183,7 @@ class SupervisedPhase(ABC):
             val_every=self.val_every,
             validate=validate,
             trainer={"accumulate_grad_batches": micro_batches},
-            show={"loss": f"{phase}/loss"},
+            show={"loss": f"{self.name}/loss"},
         )
 
 
@@ -203,6 +195,12 @@ class SftPhase(SupervisedPhase):
         counts: numbers of concepts in the training captions, a list or weights by count.
     """
 
+    name = "sft"
+    label = "SFT only"
+    short = "SFT"
+    is_shared = True
+    curves = (*VALIDATION_CURVES, Curve("SFT loss", r"sft/(loss)"))
+
     counts: Mapping[int, float] | Sequence[int]
 
     def check(self, context: Context) -> None:
@@ -211,16 +209,14 @@ class SftPhase(SupervisedPhase):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         size = self.iterations * self.batch_size
         seed = stream_seed(context.seed, "sft")
-        parts = ("data", "model", "engine", "sft")
-        settings = {part: context.settings[part] for part in parts}
+        settings = context.settings_key("data", "model", "engine", "phase.sft")
         key = files.key_of([settings, context.seed, start.fingerprint])
         folder = context.cache / "sft" / key
         metrics = folder.with_name(f"{key}.metrics.jsonl")
         # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
         with files.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
             dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
-            stage = self.fit(
-                "sft",
+            trained = self.fit(
                 context,
                 start,
                 folder,
@@ -229,5 +225,5 @@ class SftPhase(SupervisedPhase):
                 validate=context.validate,
             )
         if distributed.rank() == 0:
-            files.adopt_lines(metrics, context.folder / "metrics.jsonl", phase="sft")
-        return stage
+            files.adopt_lines(metrics, context.folder / "metrics.jsonl", phase=self.name)
+        return trained

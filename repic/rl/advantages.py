@@ -4,13 +4,75 @@
 takes part only where it is a number: its mean is taken over those rollouts of the group, and a
 rollout without it gains and loses nothing by that. For components that apply to a whole group or
 to none of it, this is the same as centring the weighted sum.
+
+A function of (rewards, weights) returns ``Advantages``, or a plain tensor [B, G].
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 # Rewards are float32 numbers of order one; a smaller spread within a group is rounding.
 NO_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """One number for each rollout, and what it is the sum of.
+
+    Attributes:
+        values: the advantages; a group without signal is exactly zero.
+        components: what each reward component adds: their sum over K is ``values``, but for
+            rounding. None where the function does not say.
+    """
+
+    values: Float[Tensor, "B G"]
+    components: Float64[Tensor, "B G K"] | None = None
+
+    @classmethod
+    def sum_of(cls, components: Float64[Tensor, "B G K"], dtype: torch.dtype) -> "Advantages":
+        """Add components up."""
+        return cls(components.sum(dim=2).to(dtype), components)
+
+
+AdvantageFunction = Callable[[Tensor, Tensor], Advantages | Tensor]
+
+
+def compute_advantages(
+    function: AdvantageFunction, rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]
+) -> Advantages:
+    """Call an advantage function; of one that returns a plain tensor no components are known.
+
+    Raises:
+        ValueError: the advantages are not [B, G], or their components do not add up to them.
+    """
+    result = function(rewards, weights)
+    advantages = result if isinstance(result, Advantages) else Advantages(result)
+    values, components = advantages.values, advantages.components
+    if values.shape != rewards.shape[:2]:
+        raise ValueError(
+            f"advantage: the function returns {list(values.shape)} for rewards"
+            f" {list(rewards.shape)}; return one number for each rollout, [B, G]"
+        )
+    if components is not None:
+        gap = (components.sum(dim=2) - values).abs().amax()
+        if components.shape != rewards.shape or gap > 1e-4 * (1 + values.abs().amax()):
+            raise ValueError(
+                "advantage: the function's components do not add up to its values; return what"
+                " each component adds, [B, G, K], or the values alone"
+            )
+    return advantages
+
+
+def has_signal(advantages: Float[Tensor, "B G"]) -> Bool[Tensor, " B"]:
+    """Which groups teach something: an advantage in them is not 0.
+
+    Equal rewards of order one leave less than ``NO_SPREAD`` / 2 when they are centred in float32.
+    """
+    return advantages.abs().amax(dim=1) >= NO_SPREAD / 2
 
 
 def group_advantages(
@@ -19,7 +81,7 @@ def group_advantages(
     *,
     normalize_std: bool,
     eps: float,
-) -> Float[Tensor, "B G"]:
+) -> Advantages:
     """Centre (and optionally scale) the weighted rewards within each group.
 
     GRPO, https://arxiv.org/abs/2402.03300, section 4.1.2, with ``normalize_std``; without it
@@ -40,20 +102,18 @@ def group_advantages(
     Example:
         >>> import torch
         >>> rewards = torch.tensor([[[0.0], [1.0]]])
-        >>> group_advantages(rewards, torch.ones(1), normalize_std=False, eps=1e-4)
+        >>> group_advantages(rewards, torch.ones(1), normalize_std=False, eps=1e-4).values
         tensor([[-0.5000,  0.5000]])
     """
-    centred, is_scored = _centre(rewards, weights)
+    components, is_scored = _centre(rewards, weights)
     if normalize_std:
         num_scored = is_scored.sum(dim=1, keepdim=True).clamp(min=1)
-        std = (centred.square().sum(dim=1, keepdim=True) / num_scored).sqrt()
-        centred = centred / (std + eps)
-    return centred.to(rewards.dtype)
+        std = (components.sum(dim=2).square().sum(dim=1, keepdim=True) / num_scored).sqrt()
+        components = components / (std + eps)[..., None]
+    return Advantages.sum_of(components, rewards.dtype)
 
 
-def rloo_advantages(
-    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]
-) -> Float[Tensor, "B G"]:
+def rloo_advantages(rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]) -> Advantages:
     """Each rollout's weighted reward minus the mean of the others' in its group.
 
     RLOO, https://arxiv.org/abs/2402.14740. It equals G / (G - 1) times the centred
@@ -68,21 +128,29 @@ def rloo_advantages(
 
     Example:
         >>> import torch
-        >>> rloo_advantages(torch.tensor([[[0.0], [1.0], [2.0]]]), torch.ones(1))
+        >>> rloo_advantages(torch.tensor([[[0.0], [1.0], [2.0]]]), torch.ones(1)).values
         tensor([[-1.5000,  0.0000,  1.5000]])
     """
-    centred, is_scored = _centre(rewards, weights)
-    num_scored = is_scored.sum(dim=1, keepdim=True)
-    return (centred * num_scored / (num_scored - 1).clamp(min=1)).to(rewards.dtype)
+    components, is_scored = _centre(rewards, weights)
+    num_scored = is_scored.sum(dim=1)[:, None, None]
+    components = components * num_scored / (num_scored - 1).clamp(min=1)
+    return Advantages.sum_of(components, rewards.dtype)
 
 
-def _centre(rewards: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted rewards minus the group's mean [B, G], and which rollouts have any."""
+def _centre(
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]
+) -> tuple[Float64[Tensor, "B G K"], Bool[Tensor, "B G"]]:
+    """Weighted components minus their group's mean, and which rollouts have any."""
     refuse_lone(rewards)
-    parts, applies = deviations(rewards, weights, over=(1,))
-    centred = parts @ weights.double()
-    spread = centred.amax(dim=1, keepdim=True) - centred.amin(dim=1, keepdim=True)
-    return centred.masked_fill(spread < NO_SPREAD, 0.0), applies.any(dim=2)
+    centred, applies = deviations(rewards, weights, over=(1,))
+    components = centred * weights
+    is_constant = spread(components.sum(dim=2)) < NO_SPREAD
+    return components.masked_fill(is_constant[..., None], 0.0), applies.any(dim=2)
+
+
+def spread(values: Float[Tensor, "B G *K"]) -> Float[Tensor, "B 1 *K"]:
+    """Largest minus smallest value of every group."""
+    return values.amax(dim=1, keepdim=True) - values.amin(dim=1, keepdim=True)
 
 
 def refuse_lone(rewards: Float[Tensor, "B G K"]) -> None:

@@ -14,12 +14,12 @@ The caller passes the prompts of ALL ranks, so that a batch's statistics are the
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from repic.rl.advantages import NO_SPREAD, deviations, refuse_lone
+from repic.rl.advantages import NO_SPREAD, Advantages, deviations, refuse_lone, spread
 
 
 def reinforce_pp_advantages(
     rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: float
-) -> Float[Tensor, "B G"]:
+) -> Advantages:
     """Whiten the weighted rewards over the batch, whoever is whose sibling.
 
     REINFORCE++, https://arxiv.org/abs/2501.03262. A group of one is allowed.
@@ -36,7 +36,7 @@ def reinforce_pp_advantages(
     Example:
         >>> import torch
         >>> rewards = torch.tensor([[[0.0]], [[2.0]]])
-        >>> reinforce_pp_advantages(rewards, torch.ones(1), eps=0.0)
+        >>> reinforce_pp_advantages(rewards, torch.ones(1), eps=0.0).values
         tensor([[-1.],
                 [ 1.]])
     """
@@ -45,14 +45,14 @@ def reinforce_pp_advantages(
             "phase.grpo.group_size: a batch of one rollout has nothing to be compared with, its"
             " advantage would be 0 and nothing would be learned; use more prompts or a larger group"
         )
-    parts, applies = deviations(rewards, weights, over=(0, 1))
-    totals = parts @ weights.double()
-    return whiten(totals, applies.any(dim=2), eps=eps).to(rewards.dtype)
+    centred, applies = deviations(rewards, weights, over=(0, 1))
+    components = _whitened(centred * weights, applies.any(dim=2), eps=eps)
+    return Advantages.sum_of(components, rewards.dtype)
 
 
 def reinforce_pp_baseline_advantages(
     rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: float
-) -> Float[Tensor, "B G"]:
+) -> Advantages:
     """Centre the weighted rewards within each group, then scale by the batch's std.
 
     REINFORCE++-baseline, https://arxiv.org/abs/2501.03262. Unlike GRPO's, an almost
@@ -69,15 +69,17 @@ def reinforce_pp_baseline_advantages(
     Example:
         >>> import torch
         >>> rewards = torch.tensor([[[0.0], [2.0]], [[3.0], [3.0]]])
-        >>> reinforce_pp_baseline_advantages(rewards, torch.ones(1), eps=0.0)
+        >>> reinforce_pp_baseline_advantages(rewards, torch.ones(1), eps=0.0).values
         tensor([[-1.4142,  1.4142],
                 [ 0.0000,  0.0000]])
     """
     refuse_lone(rewards)
-    parts, applies = deviations(rewards, weights, over=(1,))
-    totals = parts @ weights.double()
-    totals = totals.masked_fill(_spread(totals) < NO_SPREAD, 0.0)
-    return whiten(totals, applies.any(dim=2), eps=eps).to(rewards.dtype)
+    centred, applies = deviations(rewards, weights, over=(1,))
+    components = centred * weights
+    is_constant = spread(components.sum(dim=2)) < NO_SPREAD
+    components = components.masked_fill(is_constant[..., None], 0.0)
+    components = _whitened(components, applies.any(dim=2), eps=eps)
+    return Advantages.sum_of(components, rewards.dtype)
 
 
 def gdpo_advantages(
@@ -87,7 +89,7 @@ def gdpo_advantages(
     is_whitened: bool,
     min_std: float,
     eps: float,
-) -> Float[Tensor, "B G"]:
+) -> Advantages:
     """Normalize each component within its group, then add them up with their weights.
 
     GDPO, https://arxiv.org/abs/2601.05242, equations 4, 5 and 7, and 6 with ``is_whitened``. The
@@ -104,55 +106,46 @@ def gdpo_advantages(
         eps: added to every std that is divided by.
 
     Returns:
-        Advantages. Each row sums to zero; a group in which no weighted component differs is
-        exactly zero. One with equal totals and different parts is not.
+        Advantages. Each row sums to zero; a group in which no weighted component differs, or in
+        which the normalized ones cancel, is exactly zero. One with equal totals and different
+        parts is not.
 
     Example:
         >>> import torch
+        >>> from functools import partial
         >>> rewards = torch.tensor([[[0.0, 0.0], [1.0, 100.0]]])
-        >>> gdpo_advantages(rewards, torch.ones(2), is_whitened=False, min_std=0.0, eps=0.0)
+        >>> plain = partial(gdpo_advantages, is_whitened=False, min_std=0.0, eps=0.0)
+        >>> plain(rewards, torch.ones(2)).values
         tensor([[-2.,  2.]])
     """
     refuse_lone(rewards)
-    totals = gdpo_parts(rewards, weights, min_std=min_std, eps=eps).sum(dim=2)
+    centred, applies = deviations(rewards, weights, over=(1,))
+    std = _std(centred, applies, over=(1,)).clamp(min=min_std) + eps
+    is_constant = spread(centred) < NO_SPREAD
+    components = (centred / std).masked_fill(is_constant, 0.0) * weights
+    # Components that cancel leave the rounding of the raw ones, which was scaled as they were.
+    rounding = (NO_SPREAD * weights.abs() / std).masked_fill(is_constant, 0.0).sum(dim=2)
+    cancels = spread(components.sum(dim=2)) < rounding
+    components = components.masked_fill(cancels[..., None], 0.0)
     if is_whitened:
-        is_scored = (~rewards.isnan() & (weights != 0)).any(dim=2)
-        totals = whiten(totals, is_scored, eps=eps)
-    return totals.to(rewards.dtype)
+        components = _whitened(components, applies.any(dim=2), eps=eps)
+    return Advantages.sum_of(components, rewards.dtype)
 
 
-def gdpo_parts(
-    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, min_std: float, eps: float
+def _whitened(
+    components: Float64[Tensor, "B G K"], is_scored: Bool[Tensor, "B G"], *, eps: float
 ) -> Float64[Tensor, "B G K"]:
-    """Normalize each component within its group and multiply it by its weight.
-
-    See ``gdpo_advantages`` for the arguments. 0 where a component takes no part.
-    """
-    parts, applies = deviations(rewards, weights, over=(1,))
-    std = _std(parts, applies, over=(1,)).clamp(min=min_std)
-    normalized = (parts / (std + eps)).masked_fill(_spread(parts) < NO_SPREAD, 0.0)
-    return normalized * weights
-
-
-def whiten(
-    centred: Float[Tensor, "B G"], is_scored: Bool[Tensor, "B G"], *, eps: float
-) -> Float[Tensor, "B G"]:
-    """Divide values whose mean is zero by their std over the batch, plus ``eps``.
+    """Divide components by the std of their sums over the batch, plus ``eps``.
 
     Args:
-        centred: 0 where nothing was scored.
+        components: with sums whose mean is zero; 0 where nothing was scored.
         is_scored: which rollouts count.
     """
-    std = _std(centred, is_scored, over=(0, 1))
-    return (centred / (std + eps)).masked_fill(std < NO_SPREAD, 0.0)
+    std = _std(components.sum(dim=2), is_scored, over=(0, 1))[..., None]
+    return (components / (std + eps)).masked_fill(std < NO_SPREAD, 0.0)
 
 
 def _std(centred: Tensor, counts: Tensor, *, over: tuple[int, ...]) -> Tensor:
     """Population std, along some axes, of values whose mean is zero; kept as axes of size 1."""
     number = counts.sum(dim=over, keepdim=True).clamp(min=1)
     return (centred.square().sum(dim=over, keepdim=True) / number).sqrt()
-
-
-def _spread(centred: Tensor) -> Tensor:
-    """Largest minus smallest value of every group."""
-    return centred.amax(dim=1, keepdim=True) - centred.amin(dim=1, keepdim=True)

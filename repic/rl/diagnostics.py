@@ -46,17 +46,16 @@ def group_diagnostics(
         if not values.isnan().all():
             numbers |= _spread_numbers(name, values)
     return numbers | {
-        "grpo/zero_variance_frac/vector": (~has_signal(rewards, weights)).float().mean().item(),
+        "grpo/zero_variance_frac/vector": _is_constant(rewards, weights).float().mean().item(),
         "grpo/length": lengths.float().mean().item(),
         "grpo/finished_frac": is_finished.float().mean().item(),
         "grpo/entropy": entropy.item(),
     }
 
 
-def has_signal(rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"]) -> Bool[Tensor, " B"]:
-    """Which groups differ in at least one weighted component."""
-    is_constant = (_ranges(rewards) < NO_SPREAD) | (weights == 0)
-    return ~is_constant.all(dim=1)
+def _is_constant(rewards: Tensor, weights: Tensor) -> Tensor:
+    """Which groups [B] differ in no weighted component."""
+    return ((_ranges(rewards) < NO_SPREAD) | (weights == 0)).all(dim=1)
 
 
 def _spread_numbers(name: str, values: Tensor) -> dict[str, float]:

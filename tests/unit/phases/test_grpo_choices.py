@@ -14,8 +14,9 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.grpo import GrpoModule
-from repic.phases.resampling import ReplacementPrompts, ScoredGroups
+from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.rewards.rubric import RewardBatch, Rubric
+from repic.rl.advantages import AdvantageFunction, group_advantages
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
@@ -99,7 +100,7 @@ def test_the_kl_of_a_rollout_by_hand() -> None:
         return Rollout(examples()[0], "", ids, torch.tensor(logprobs), True)
 
     rollouts = [rollout(-1.0, -2.0), rollout(-3.0)]
-    reference = torch.tensor([[-1.5, -2.25], [-2.0, 99.0]])  # the last is padding
+    reference = [torch.tensor([-1.5, -2.25]), torch.tensor([-2.0])]
     found = rollout_kl(rollouts, reference, estimator="k1")
     assert found.tolist() == pytest.approx([0.75, -1.0])
 
@@ -174,19 +175,19 @@ def test_the_reference_is_restored(folder: Path) -> None:
 def test_without_refreshes_no_reference_is_kept(folder: Path) -> None:
     policy = load(folder)
     assert policy.reference_weights() == {}
-    assert grpo(folder).extra_state().keys() == {"num_skipped", "watch"}
+    assert grpo(folder).extra_state().keys() == {"num_skipped", "guards"}
 
 
 class Numbered:
-    """Depends on the prompt alone for all but the spare ones: no group of those has a signal."""
+    """Depends on the prompt alone for ids with a prefix: no group of those has a signal."""
 
     components = ("number", "vowels")
 
-    def __init__(self, dull: str) -> None:
-        self.dull = dull
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
 
     def __call__(self, caption: str, example: Any) -> dict[str, float]:
-        if example.id.startswith(self.dull):
+        if example.id.startswith(self.prefix):
             return {"number": float(len(example.id)), "vowels": 0.0}
         return {"number": 0.0, **Vowels()(caption, example)}
 
@@ -200,45 +201,60 @@ def test_groups_without_signal_are_replaced(folder: Path) -> None:
     rubric = Rubric({"numbered": Numbered("e")}, {"number": 1.0, "vowels": 1.0})
     drawn: list[list[str]] = []
 
-    class GuardSpec(PlainEngine):
+    class Listed(PlainEngine):
         def sample(self, policy: Any, given: Any, **options: Any) -> Any:
             drawn.append([e.id for e in given])
             return super().sample(policy, given, **options)
 
-    rows = grpo(folder, rubric=rubric, engine=GuardSpec(), spare=spare(3)).monitor.rows
-    # Four of the iteration's own are dull, and the spare ones almost never.
+    rows = grpo(folder, rubric=rubric, engine=Listed(), replacements=spare(3)).monitor.rows
+    # All four of the iteration's own are without signal, the spare ones almost never.
     assert drawn[0] == ["e0", "e1", "e2", "e3"]
     assert drawn[1] == ["spare0", "spare1", "spare2", "spare3"]
     assert ["spare12", "spare13", "spare14", "spare15"] in drawn  # the second iteration's
     for row in rows:
         assert row["grpo/resampled_groups"] >= 1
         assert row["grpo/resample_attempts"] >= 1
-        assert row["grpo/dull_frac"] == row["grpo/zero_variance_frac/vector"]
+        assert row["grpo/zero_signal_frac"] == row["grpo/zero_variance_frac/vector"]
         assert row["grpo/reward/vowels"] > 0
     without = grpo(folder, rubric=rubric).monitor.rows[0]
     assert without["grpo/zero_variance_frac/vector"] == 1
-    assert "grpo/dull_frac" not in without
+    assert "grpo/zero_signal_frac" not in without
 
 
-def test_replacing_groups_leaves_the_first_draw_as_it_was() -> None:
-    first = ScoredGroups([[], [], []], torch.zeros(3, 2, 1), rollout_s=1.0, reward_s=2.0)
-    fresh = ScoredGroups([[]], torch.ones(1, 2, 1), rollout_s=0.5, reward_s=0.25)
-    found = first.replaced([1], fresh)
+def test_replacing_groups_leaves_the_first_ones_as_they_were() -> None:
+    first = ScoredGroups([[], [], []], torch.zeros(3, 2, 1), numbers={"a": 1.0, "b": 2.0})
+    found = first.replaced([1], ScoredGroups([[]], torch.ones(1, 2, 1), numbers={"b": 3.0}))
     assert found.rewards.sum(dim=(1, 2)).tolist() == [0, 2, 0]
-    assert (found.rollout_s, found.reward_s, found.num_replaced) == (1.5, 2.25, 1)
+    assert found.numbers == {"a": 1.0, "b": 3.0}
     assert first.rewards.eq(0).all()
 
 
 def test_attempts_are_limited(folder: Path) -> None:
     rubric = Rubric({"numbered": Numbered("")}, {"number": 1.0, "vowels": 1.0})
-    rows = grpo(folder, rubric=rubric, spare=spare(2)).monitor.rows
+    rows = grpo(folder, rubric=rubric, replacements=spare(2)).monitor.rows
     for row in rows:
         assert row["grpo/resample_attempts"] == 2
         assert row["grpo/resampled_groups"] == 2
-        assert row["grpo/dull_frac"] == 1
+        assert row["grpo/zero_signal_frac"] == 1
 
 
-def test_equal_totals_are_not_without_signal(folder: Path) -> None:
+GRPO = partial(group_advantages, normalize_std=True, eps=1e-4)
+GDPO = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("advantages", "weight", "has_signal"),
+    [
+        (GRPO, 1.0, False),  # equal totals
+        (GRPO, 2.0, True),
+        (GDPO, 1.0, False),  # what one gains the other loses
+        (GDPO, 2.0, True),
+        (lambda rewards, weights: rewards[..., 0] * 0, 2.0, False),  # somebody's own
+    ],
+)
+def test_the_advantages_say_which_groups_have_a_signal(
+    folder: Path, advantages: AdvantageFunction, weight: float, has_signal: bool
+) -> None:
     class Opposed:
         components = ("vowels", "others")
 
@@ -246,9 +262,24 @@ def test_equal_totals_are_not_without_signal(folder: Path) -> None:
             share = Vowels()(caption, example)["vowels"]
             return {"vowels": share, "others": 1 - share}
 
-    rubric = Rubric({"opposed": Opposed()}, {"vowels": 1.0, "others": 1.0})
-    row = grpo(folder, rubric=rubric, spare=spare(1)).monitor.rows[0]
-    assert row["grpo/zero_variance_frac/total"] > row["grpo/dull_frac"]
+    rubric = Rubric({"opposed": Opposed()}, {"vowels": 1.0, "others": weight})
+    changes = {"advantages": advantages, "rubric": rubric, "iterations": 1}
+    row = grpo(folder, replacements=spare(1), **changes).monitor.rows[0]
+    assert row["grpo/zero_variance_frac/vector"] < 0.5
+    assert (row["grpo/zero_signal_frac"] < 0.5) == has_signal
+    assert (row["grpo/resampled_groups"] < 0.5) == has_signal
+
+
+def test_ranks_resample_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose groups all have a signal goes round with the others, and samples nothing."""
+    others = [[False, True], [False, True], [False, False]]
+    monkeypatch.setattr(distributed, "gather", lambda mine: others.pop(0))
+    scored = ScoredGroups([[], []], torch.ones(2, 2, 1))
+    found = dynamic_sampling(
+        scored, pytest.fail, lambda rewards: torch.ones(2, dtype=torch.bool), spare(3), 0
+    )
+    assert found.numbers["grpo/resample_attempts"] == 2
+    assert found.numbers["grpo/resampled_groups"] == 0
 
 
 def test_spare_prompts_follow_from_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,14 +308,15 @@ def test_a_condition_reaches_the_advantages(folder: Path) -> None:
 def test_batch_statistics_are_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     rewards = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([1.0, 0.5])
-    function = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
-    whole = function(rewards, weights)
+    whole = GDPO(rewards, weights)
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed, "gather", lambda mine: list(rewards))
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         credit = Credit(("a", "b"), rewards[rank::2], weights)
-        torch.testing.assert_close(credit.advantages(function), whole[rank::2])
+        mine = credit.advantages(GDPO)
+        torch.testing.assert_close(mine.values, whole.values[rank::2])
+        torch.testing.assert_close(mine.components, whole.components[rank::2])
 
 
 class Surprise:

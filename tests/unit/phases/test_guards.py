@@ -280,11 +280,11 @@ def test_cooling_slows_the_run_from_the_next_iteration_on(folder: Path) -> None:
     other = grpo(folder, guards=cool, iterations=1)
     other.load_extra_state(module.extra_state())
     assert other.kl_coef == pytest.approx(0.9)
-    assert other.watch.numbers() == {"cooled": 2.0, "lr_factor": 0.25}
+    assert other.guard_state.numbers() == {"cooled": 2.0, "lr_factor": 0.25}
 
 
 def test_a_nan_of_the_kl_does_not_reach_an_adaptive_coefficient(folder: Path) -> None:
-    control = replace(grpo(folder, iterations=1).kl_control, target=0.05)
+    control = replace(grpo(folder, iterations=1).settings.kl_control, target=0.05)
     assert control.next_coef(0.1, float("nan")) == 0.1
     assert control.next_coef(0.1, float("inf")) == pytest.approx(0.102)
 

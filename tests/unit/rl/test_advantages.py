@@ -1,14 +1,25 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rl.advantages import group_advantages, rloo_advantages
+from repic.rl import advantages as rl
+from repic.rl.advantages import Advantages, compute_advantages, has_signal
 
 NAN = float("nan")
 ONE = torch.ones(1)
+
+
+def values_of(function: Callable[..., Advantages]) -> Callable[..., torch.Tensor]:
+    """A function that returns the advantages alone."""
+    return lambda *args, **options: function(*args, **options).values
+
+
+group_advantages = values_of(rl.group_advantages)
+rloo_advantages = values_of(rl.rloo_advantages)
 
 
 def grpo(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -148,3 +159,21 @@ def test_scaling_every_reward_changes_only_what_is_not_normalized() -> None:
     rescaled = group_advantages(3 * rewards, ONE, normalize_std=True, eps=0.0)
     torch.testing.assert_close(rescaled, normalized)
     torch.testing.assert_close(dr_grpo(3 * rewards, ONE), 3 * dr_grpo(rewards, ONE))
+
+
+def test_a_group_has_a_signal_where_an_advantage_is_not_zero() -> None:
+    advantages = torch.tensor([[0.0, 0.0], [-0.5, 0.5], [0.5, 0.5], [1e-8, -1e-8]])
+    assert has_signal(advantages).tolist() == [False, True, True, False]
+
+
+def test_a_function_of_one_s_own_says_what_it_likes() -> None:
+    rewards, weights = torch.tensor([[[0.0, 2.0], [4.0, 0.0]]]), torch.ones(2)
+    plain = compute_advantages(lambda r, w: (r - 1) @ w, rewards, weights)
+    assert plain.values.tolist() == [[0.0, 2.0]]
+    assert plain.components is None
+    whole = compute_advantages(lambda r, w: Advantages(r @ w, r.double() * w), rewards, weights)
+    assert whole.components is not None
+    with pytest.raises(ValueError, match=r"returns \[2\] for rewards \[1, 2, 2\]"):
+        compute_advantages(lambda r, w: (r @ w).flatten(), rewards, weights)
+    with pytest.raises(ValueError, match="components do not add up to its values"):
+        compute_advantages(lambda r, w: Advantages(r @ w, r.double()), rewards, 2 * weights)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.rl.advantages import group_advantages
+from repic.rl.advantages import Advantages, group_advantages
 from repic.rl.aggregation import token_weights
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
@@ -25,10 +25,10 @@ gdpo = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
 c_gdpo = partial(gdpo_advantages, is_whitened=False, min_std=0.0, eps=1e-4)
 floored = partial(gdpo_advantages, is_whitened=True, min_std=1.0, eps=1e-4)
 
-Advantages = Callable[[Tensor, Tensor], Tensor]
+Function = Callable[[Tensor, Tensor], Advantages]
 
 
-def learn(advantages: Advantages, seed: int) -> Tensor:
+def learn(advantages: Function, seed: int) -> Tensor:
     """Probability of each switch to be on, after some steps from a half."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.zeros(3, requires_grad=True)
@@ -41,7 +41,7 @@ def learn(advantages: Advantages, seed: int) -> Tensor:
         noise = NOISE * torch.randn(len(mask), 3, generator=generator)
         rewards = (SCALES * is_on + noise).view(PROMPTS, GROUP, 3)
         logprobs = torch.where(is_on, logits, -logits).sigmoid().log()
-        credit = advantages(rewards, torch.ones(3)).flatten()
+        credit = advantages(rewards, torch.ones(3)).values.flatten()
         loss = grpo_loss(logprobs, None, credit, weights, clip_eps_low=0.2, clip_eps_high=0.2).loss
         optimizer.zero_grad()
         loss.backward()

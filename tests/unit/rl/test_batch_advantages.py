@@ -6,15 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.rl.batch_advantages import (
-    gdpo_advantages,
-    reinforce_pp_advantages,
-    reinforce_pp_baseline_advantages,
-)
-from tests.unit.rl.test_advantages import batches
+from repic.rl import batch_advantages as rl
+from repic.rl.advantages import has_signal
+from tests.unit.rl.test_advantages import batches, values_of
 
 NAN = float("nan")
 ONE = torch.ones(1)
+
+gdpo_advantages = values_of(rl.gdpo_advantages)
+reinforce_pp_advantages = values_of(rl.reinforce_pp_advantages)
+reinforce_pp_baseline_advantages = values_of(rl.reinforce_pp_baseline_advantages)
 
 reinforce = partial(reinforce_pp_advantages, eps=1e-4)
 baseline = partial(reinforce_pp_baseline_advantages, eps=1e-4)
@@ -75,6 +76,16 @@ def test_gdpo_tells_apart_what_a_sum_confuses() -> None:
 def test_gdpo_learns_from_equal_totals() -> None:
     rewards = torch.tensor([[[0.0, 3.0], [1.0, 2.0], [3.0, 0.0], [3.0, 0.0]]])
     assert gdpo(rewards, torch.tensor([1.0, 2.0])).abs().min() > 0.1
+
+
+@pytest.mark.parametrize("advantages", [gdpo, c_gdpo, bare])
+def test_components_that_cancel_exactly_are_no_signal(advantages) -> None:
+    # Equal weights and a constant sum: what one gains the other loses, but for float32's rounding.
+    first = torch.tensor([0.1, 0.3, 0.35, 0.7])
+    rewards = torch.stack([torch.stack([first, 1 - first], dim=1), torch.rand(4, 2)])
+    got = advantages(rewards, torch.ones(2))
+    assert got[0].eq(0).all()
+    assert has_signal(got).tolist() == [False, True]
 
 
 def test_the_floor_keeps_noise_small() -> None:

@@ -7,14 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.rl.advantages import group_advantages
+from repic.rl.advantages import Advantages, compute_advantages, group_advantages
 from repic.rl.batch_advantages import gdpo_advantages
-from repic.rl.components import (
-    advantage_components,
-    advantage_shares,
-    component_diagnostics,
-    reward_correlations,
-)
+from repic.rl.components import advantage_shares, component_diagnostics, reward_correlations
 from tests.unit.rl.test_advantages import batches
 from tests.unit.rl.test_config import load, options
 
@@ -35,8 +30,7 @@ def diagnose(function: Any, rewards: torch.Tensor, weights: torch.Tensor) -> dic
         rewards,
         weights,
         [f"c{k}" for k in range(len(weights))],
-        advantages=function(rewards, weights),
-        parts=advantage_components(function)(rewards, weights),
+        advantages=compute_advantages(function, rewards, weights),
     )
 
 
@@ -69,17 +63,27 @@ def test_scale_matters_to_a_sum_and_not_where_each_is_normalized() -> None:
 @every
 @few
 @given(batch=batches())
-def test_what_is_added_up_explains_the_advantages_of_every_group(option: str, batch: Any) -> None:
-    """Up to one factor a group; or ``advantage_components`` does not know the function."""
-    rewards, weights = batch
-    function = FUNCTIONS[option]
-    advantages = function(rewards, weights).double()
-    sums = advantage_components(function)(rewards, weights).sum(dim=2)
-    for whole, added in zip(advantages, sums, strict=True):
-        # 1e-4: what `eps` leaves of components that cancel is neither zero nor worth explaining.
-        if whole.norm() > 1e-4 and added.norm() > 1e-4:
-            cosine = torch.dot(whole, added) / whole.norm() / added.norm()
-            assert cosine.item() == pytest.approx(1, abs=1e-4)
+def test_components_add_up_to_the_advantages(option: str, batch: Any) -> None:
+    advantages = FUNCTIONS[option](*batch)
+    sums = advantages.components.sum(dim=2).float()
+    torch.testing.assert_close(sums, advantages.values, atol=1e-6, rtol=1e-5)
+
+
+def test_shares_of_a_function_of_one_s_own_are_its_own() -> None:
+    rewards = torch.tensor([[[0.0, 5.0], [1.0, 9.0], [2.0, 1.0]]])
+    weights = torch.ones(2)
+
+    def ranks(rewards: torch.Tensor, weights: torch.Tensor) -> Advantages:
+        """Each component by its rank in the group: -1, 0, 1."""
+        places = rewards.argsort(dim=1).argsort(dim=1).double() - 1
+        return Advantages.sum_of(places * weights, rewards.dtype)
+
+    # Ranks -1, 0, 1 and 0, 1, -1; A = -1, 1, 0. Cov with A: 1 and 1 of Var 2.
+    numbers = diagnose(ranks, rewards, weights)
+    assert numbers["grpo/advantage_share/c0"] == numbers["grpo/advantage_share/c1"] == 0.5
+    # Nothing is said of what is not known; correlations are the rewards'.
+    unknown = diagnose(lambda r, w: ranks(r, w).values, rewards, weights)
+    assert unknown == {key: numbers[key] for key in ["grpo/reward_corr/c0/c1"]}
 
 
 @every
@@ -91,10 +95,9 @@ def test_shares_add_up_to_one(option: str, batch: Any, factor: float, shift: flo
     numbers = diagnose(function, rewards, weights)
     shares = {key: value for key, value in numbers.items() if "share" in key}
     assert not shares or sum(shares.values()) == pytest.approx(1, abs=1e-6)
-    assert shares or function(rewards, weights).abs().max() < 1e-3
+    assert shares or function(rewards, weights).values.abs().max() < 1e-3
     # Neither a shift of all rewards nor a scale of all advantages changes them.
-    parts = advantage_components(function)(rewards + shift, weights)
-    again = advantage_shares(parts, function(rewards, weights) * factor).tolist()
+    again = advantage_shares(function(rewards + shift, weights).components * factor).tolist()
     for key, value in shares.items():
         assert again[int(key[-1])] == pytest.approx(value, abs=1e-3)
 

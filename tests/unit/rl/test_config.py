@@ -26,7 +26,7 @@ def options(group: str) -> list[str]:
 def test_advantages(option: str) -> None:
     # Two groups: (0, 2) and (0, 0) of the first component, nothing else.
     advantages = load("advantage", option)
-    got = advantages(torch.tensor([[[0.0], [2.0]], [[0.0], [0.0]]]), torch.ones(1))
+    got = advantages(torch.tensor([[[0.0], [2.0]], [[0.0], [0.0]]]), torch.ones(1)).values
     half, root = 0.5**0.5, 2**0.5
     expected = {
         "grpo": [[-1.0, 1.0], [0.0, 0.0]],

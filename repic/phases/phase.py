@@ -1,0 +1,64 @@
+"""What a phase declares of itself, so that whoever runs or shows it needs to know no name."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from repic.phases.context import Context, TrainedModel
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A chart that the page draws of what a phase logs.
+
+    Attributes:
+        title: what stands above it.
+        keys: a regular expression; each key that it matches whole is a line, called by what the
+            expression's group holds.
+    """
+
+    title: str
+    keys: str
+
+
+# Of every phase that validates.
+VALIDATION_CURVES = (
+    Curve("Recognition accuracy (%) on validation", r"val/(\d)/accuracy"),
+    Curve("CIDEr on validation", r"val/(\d)/cider"),
+)
+
+
+class Phase(ABC):
+    """A step of a method from one model to the next: a file, and conf/phase/<name>.yaml.
+
+    A key of that file with the value ``???`` is the run's own part of this name: ``rubric``. A
+    phase that asks for the rubric has nothing to learn from a reward without weights, and is left
+    out then.
+
+    Attributes:
+        name: the file's, and what its numbers, checkpoint and captions are filed under.
+        label: what tables call captions of its model.
+        short: the same beside other words, in a chart's title.
+        is_shared: several runs may have the same result of it, which tables show once.
+        needs_model: it begins with a model, the run's base or the phase before's.
+        curves: what the page draws of its numbers.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    short: ClassVar[str]
+    is_shared: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = True
+    curves: ClassVar[tuple[Curve, ...]] = ()
+
+    @abstractmethod
+    def check(self, context: Context) -> None:
+        """Refuse impossible settings before anything is computed."""
+
+    @abstractmethod
+    def run(self, context: Context, start: TrainedModel) -> TrainedModel:
+        """Train from ``start``; what is finished already is not done again."""
+
+    def describe(self) -> dict[str, Any]:
+        """What ``summary.json`` says of it beside the model that it made."""
+        return {"curves": [asdict(curve) for curve in self.curves]}
