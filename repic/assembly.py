@@ -37,9 +37,8 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     import pytorch_lightning as pl
     import torch
 
-    from repic import distributed
+    from repic import distributed, files
     from repic.models.directory import fingerprint
-    from repic.phases import store
     from repic.phases.context import Context, TrainedModel
 
     torch.set_num_threads(cfg.trainer.threads)
@@ -61,7 +60,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
 
     def settings_key(*parts: str) -> str:
         values = {part: reduce(getitem, part.split("."), resolved) for part in parts}
-        return store.key_of(values)
+        return files.key_of(values)
 
     context = Context(
         folder=folder,
