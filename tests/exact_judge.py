@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repic.judges.questions import CaptionPair
 from repic.metrics.captions.caption_qa import CANNOT
 from repic.metrics.captions.grammar_facts import (
     REMARK,
@@ -18,7 +19,7 @@ from repic.metrics.captions.grammar_facts import (
     judge_facts,
     scene_facts,
 )
-from repic.metrics.captions.pairs import CaptionPair, GrammarPairs
+from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar
 from repic.toybox.grammar import parse_caption, unread_clauses
 from tests.judge_server import Act

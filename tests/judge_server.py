@@ -14,7 +14,6 @@ from repic.judges.client import Judge
 from repic.judges.endpoint import Endpoint
 from repic.judges.pictures import PictureEncoder
 from repic.judges.prompts import Prompts
-from repic.judges.retries import Retries
 
 
 @dataclass(frozen=True)
@@ -107,16 +106,22 @@ def judge_server(play: Play | Sequence[Act]) -> Iterator[Server]:
         thread.join()
 
 
-def make_judge(base_url: str, cache: Path | None = None, **changes: Any) -> Judge:
+def make_judge(
+    base_url: str, cache: Path | None = None, *, first_wait: float = 0.01, **changes: Any
+) -> Judge:
     """A judge that waits hundredths of seconds where a real one waits seconds."""
+    from openai import _base_client
+
+    _base_client.INITIAL_RETRY_DELAY = first_wait
     endpoint = {
         "base_url": base_url,
         "model": "judge",
         "key_variable": None,
         "request": {"temperature": 0.0, "max_tokens": 64},
         "timeout": 5.0,
+        "attempts": 3,
+        "schemas": True,
     }
-    retries = {"attempts": 3, "first_delay": 0.01, "longest_delay": 1.0}
     rest = {
         "cache": None if cache is None else str(cache),
         "concurrency": 4,
@@ -127,10 +132,10 @@ def make_judge(base_url: str, cache: Path | None = None, **changes: Any) -> Judg
         "pictures": PictureEncoder(max_side=64, format="png"),
         "prompts": Prompts(**{name: f"{name}.jinja" for name in PROMPTS}),
     }
-    for part in (endpoint, retries, rest):
+    for part in (endpoint, rest):
         part.update({name: changes.pop(name) for name in list(changes) if name in part})
     assert not changes, changes
-    return Judge(endpoint=Endpoint(**endpoint), retries=Retries(**retries), **rest)
+    return Judge(endpoint=Endpoint(**endpoint), **rest)
 
 
 PROMPTS = (

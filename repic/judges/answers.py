@@ -1,17 +1,31 @@
-"""What a judge's words say: pure functions from text to a value, None where there is none.
+"""What a judge's words say: from text to a value, None where there is none.
 
-None of them raises, whatever the text. They are strict where a guess could be wrong: a judge that
-contradicts itself has not answered.
+Nothing here raises, whatever the text. It is strict where a guess could be wrong: a judge that
+contradicts itself has not answered. Answers in JSON are found in any dress, in a fence, an object
+or prose, since many servers take no schema.
 """
 
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 T = TypeVar("T")
 Choice = Literal["A", "B", "tie"]
+
+LOWEST, HIGHEST = 1, 5  # of marks
 
 _YES_NO = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 # Six digits hold every scale; thousands of them do not become an integer.
@@ -71,60 +85,8 @@ def parse_score(text: str, low: int, high: int) -> float | None:
     """
     end = rf"\s*(?:/|out of)\s*{re.escape(f'{high:g}')}(?![\w/]|[.,][0-9])"
     found = {float(number) for number in _NUMBER.findall(re.sub(end, " ", text))}
-    value = found.pop() if len(found) == 1 else None
-    return None if value is None else _share(value, low, high)
-
-
-def parse_scores(text: str, names: Sequence[str], low: int, high: int) -> dict[str, float] | None:
-    """Return the named numbers of a JSON object, each as a share of the scale; all, or None.
-
-    >>> parse_scores('So: {"clarity": 5, "fluency": 3, "why": "-"}', ["clarity", "fluency"], 1, 5)
-    {'clarity': 1.0, 'fluency': 0.5}
-    """
-
-    def read(value: Any) -> dict[str, float] | None:
-        if not isinstance(value, dict):
-            return None
-        shares = {name: _share(value.get(name), low, high) for name in names}
-        whole = {name: share for name, share in shares.items() if share is not None}
-        return whole if len(whole) == len(shares) else None
-
-    return _first_json(text, "{", read)
-
-
-def parse_list(text: str) -> tuple[str, ...] | None:
-    r"""Return the first JSON list of strings, without blank ones.
-
-    It may stand in a fence or an object, and prose around it. An empty list is an answer.
-
-    >>> parse_list('Sure!\n```json\n["A cat.", "It sits."]\n```\nThat is all [2 claims].')
-    ('A cat.', 'It sits.')
-    """
-
-    def read(value: Any) -> tuple[str, ...] | None:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            return None
-        return tuple(item.strip() for item in value if item.strip())
-
-    return _first_json(text, "[", read)
-
-
-def parse_verdicts(text: str, count: int) -> tuple[bool, ...] | None:
-    """Return the first JSON list of ``count`` verdicts: yes or no, or JSON's true or false.
-
-    >>> parse_verdicts('["yes", "No.", true]', 3)
-    (True, False, True)
-    >>> parse_verdicts('["yes", "no"]', 3)  # None
-    """
-
-    def read(value: Any) -> tuple[bool, ...] | None:
-        if not isinstance(value, list):
-            return None
-        verdicts = [_verdict(item) for item in value]
-        whole = tuple(verdict for verdict in verdicts if verdict is not None)
-        return whole if len(whole) == len(value) == count else None
-
-    return _first_json(text, "[", read)
+    value = found.pop() if len(found) == 1 else -1.0
+    return (value - low) / (high - low) if low <= value <= high else None
 
 
 def parse_choice(text: str) -> Choice | None:
@@ -140,40 +102,6 @@ def parse_choice(text: str) -> Choice | None:
     if first is None or last is None:
         return first or last
     return first if first == last else None
-
-
-def parse_facts(text: str) -> tuple[tuple[str, bool], ...] | None:
-    """Return the first JSON list of pairs of a fact and its relevance (1 or 0).
-
-    >>> parse_facts('[["A cat.", 1], ["It is cosy.", 0]]')
-    (('A cat.', True), ('It is cosy.', False))
-    """
-
-    def read(value: Any) -> tuple[tuple[str, bool], ...] | None:
-        if not isinstance(value, list):
-            return None
-        facts = [_fact(item) for item in value]
-        whole = tuple(fact for fact in facts if fact is not None)
-        return whole if len(whole) == len(value) else None
-
-    return _first_json(text, "[", read)
-
-
-def parse_matches(text: str, count: int, most: int) -> tuple[int | None, ...] | None:
-    """Return the first JSON list of ``count`` numbers from 0 to ``most``, less 1; None for 0.
-
-    >>> parse_matches("[2, 0, 2]", 3, 2), parse_matches("[3]", 1, 2)
-    ((1, None, 1), None)
-    """
-
-    def read(value: Any) -> tuple[int | None, ...] | None:
-        if not isinstance(value, list) or len(value) != count:
-            return None
-        if not all(type(item) is int and 0 <= item <= most for item in value):
-            return None
-        return tuple(item - 1 if item else None for item in value)
-
-    return _first_json(text, "[", read)
 
 
 def parse_letter(text: str, count: int) -> int | None:
@@ -196,14 +124,6 @@ def _letter(line: str, count: int) -> int | None:
     return place if 0 <= place < count else None
 
 
-def _fact(item: Any) -> tuple[str, bool] | None:
-    if not isinstance(item, list) or len(item) != 2:
-        return None
-    text, relevance = item
-    is_fact = isinstance(text, str) and text.strip() and relevance in (0, 1)
-    return (text.strip(), bool(relevance)) if is_fact else None
-
-
 def _choice(line: str) -> Choice | None:
     plain = re.sub(r"[*_`\"'\[\]]", "", line).strip(_MARKUP)
     found = _CHOICE.fullmatch(plain)
@@ -214,28 +134,104 @@ def _choice(line: str) -> Choice | None:
     return "A" if found["letter"] in "aA" else "B"
 
 
-def _share(value: Any, low: int, high: int) -> float | None:
-    """Where a number lies on a scale, as a share; None off the scale, or for no number."""
-    if isinstance(value, str):
-        return parse_score(value, low, high)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+class JsonForm(Generic[T]):
+    """The shape of an answer in JSON: a schema for who writes it, and a parser of what comes.
+
+    Args:
+        shape: a type, as pydantic takes it.
+        opening: the bracket that such a value begins with.
+
+    Attributes:
+        schema: of a JSON object; where the shape is a list, the object's only field holds it.
+    """
+
+    def __init__(self, shape: Any, opening: Literal["[", "{"]) -> None:
+        self._shape: TypeAdapter[T] = TypeAdapter(shape)
+        self._opening = opening
+        schema = self._shape.json_schema()
+        if opening == "[":
+            schema = {"type": "object", "properties": {"answer": schema}, "required": ["answer"]}
+        schema.pop("description", None)  # is for readers of our code
+        self.schema: Mapping[str, Any] = {**schema, "additionalProperties": False}
+
+    def __call__(self, text: str) -> T | None:
+        """Return the first value of this shape, those in fences before those in prose."""
+        for part in (*_FENCE.findall(text), text):
+            for value in _json_values(part, self._opening):
+                with contextlib.suppress(ValidationError):
+                    return self._shape.validate_python(value)
         return None
-    return (value - low) / (high - low)
 
 
-def _verdict(item: Any) -> bool | None:
-    if isinstance(item, bool):
-        return item
-    return parse_verdict(item) if isinstance(item, str) else None
+def _without_blank(items: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(item.strip() for item in items if item.strip())
 
 
-def _first_json(text: str, opening: str, read: Callable[[Any], T | None]) -> T | None:
-    """Return the first JSON value that ``read`` takes, those in fences before those in prose."""
-    for part in (*_FENCE.findall(text), text):
-        for value in _json_values(part, opening):
-            if (found := read(value)) is not None:
-                return found
-    return None
+def _verdict(item: Any) -> bool:
+    verdict = parse_verdict(item) if isinstance(item, str) else item
+    if not isinstance(verdict, bool):
+        raise ValueError("neither yes nor no")
+    return verdict
+
+
+def _share(value: Any) -> float:
+    """A mark, also within a text, as a share of the scale."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:g}"
+    share = parse_score(value, LOWEST, HIGHEST) if isinstance(value, str) else None
+    if share is None:
+        raise ValueError("off the scale, or no number")
+    return share
+
+
+Mark = Annotated[
+    float,
+    BeforeValidator(_share),
+    WithJsonSchema({"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}),
+]
+Verdict = Annotated[
+    bool, BeforeValidator(_verdict), WithJsonSchema({"type": "string", "enum": ["yes", "no"]})
+]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+TaggedFact = tuple[str, bool]  # a short sentence, and whether it tells what is to be seen
+_PAIR = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "string"}, {"type": "integer", "enum": [0, 1]}]},
+    "minItems": 2,
+    "maxItems": 2,
+}
+
+# A list of texts, without blank ones. An empty list is an answer.
+TEXTS: JsonForm[tuple[str, ...]] = JsonForm(
+    Annotated[tuple[str, ...], AfterValidator(_without_blank)], "["
+)
+# A list of pairs of a fact and its relevance, 1 or 0.
+FACTS: JsonForm[tuple[TaggedFact, ...]] = JsonForm(
+    tuple[Annotated[tuple[Text, bool], WithJsonSchema(_PAIR)], ...], "["
+)
+
+
+@lru_cache
+def verdicts(count: int) -> JsonForm[tuple[bool, ...]]:
+    """A list of ``count`` verdicts: yes or no, or JSON's true or false.
+
+    >>> verdicts(3)('["yes", "No.", true]')
+    (True, False, True)
+    >>> verdicts(3)('["yes", "no"]')  # None
+    """
+    return JsonForm(Annotated[tuple[Verdict, ...], Field(min_length=count, max_length=count)], "[")
+
+
+@lru_cache
+def matches(count: int, most: int) -> JsonForm[tuple[int | None, ...]]:
+    """A list of ``count`` numbers from 0 to ``most``, less 1; None for 0.
+
+    >>> matches(3, 2)("[2, 0, 2]"), matches(1, 2)("[3]")
+    ((1, None, 1), None)
+    """
+    number = Annotated[int, Field(strict=True, ge=0, le=most)]
+    place = Annotated[number, AfterValidator(lambda item: item - 1 if item else None)]
+    return JsonForm(Annotated[tuple[place, ...], Field(min_length=count, max_length=count)], "[")
 
 
 def _json_values(text: str, opening: str) -> Iterator[Any]:

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from repic.judges.answers import parse_facts, parse_letter, parse_matches, parse_verdicts
+from repic.judges.answers import FACTS, TaggedFact, matches, parse_letter, verdicts
 from repic.judges.client import Judge, Picture, Question
 from repic.judges.questions import ask_some
-
-TaggedFact = tuple[str, bool]  # a short sentence, and whether it tells what is to be seen
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ def extract_facts(
 ) -> list[tuple[TaggedFact, ...] | None]:
     """Take texts apart into facts, each with its relevance; a blank text has none."""
     asked = {
-        i: Question(judge.prompts.render("facts", caption=text), parse_facts, trial=trial)
+        i: Question(judge.prompts.render("facts", caption=text), FACTS, trial=trial)
         for i, text in enumerate(texts)
         if text.strip()
     }
@@ -53,7 +51,7 @@ def match_facts(
     asked = {
         i: Question(
             judge.prompts.render("match", facts=list(some), oracle=list(oracle)),
-            partial(parse_matches, count=len(some), most=len(oracle)),
+            matches(len(some), len(oracle)),
             trial=trial,
         )
         for i, (some, oracle) in enumerate(zip(facts, oracles, strict=True))
@@ -74,7 +72,7 @@ def check_facts(
     asked = {
         i: Question(
             judge.prompts.render("check", facts=list(some), known=list(names)),
-            partial(parse_verdicts, count=len(some)),
+            verdicts(len(some)),
             (picture,),
             trial,
         )

@@ -16,12 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from repic.judges.asking import NOT_ASKED, Batch, Task
+from repic.judges.answers import JsonForm
 from repic.judges.cache import AnswerCache, OpenCache
-from repic.judges.endpoint import Endpoint, Failure
+from repic.judges.endpoint import NOT_ASKED, Endpoint, Failure, Task
 from repic.judges.pictures import PictureEncoder
 from repic.judges.prompts import Prompts
-from repic.judges.retries import Retries
 from repic.judges.tally import Prices, Tally
 from repic.types import ImageSource
 
@@ -39,7 +38,8 @@ class Question(Generic[T]):
 
     Attributes:
         text: the whole prompt.
-        parse: from the answer's text to its value, None if it has none; must not raise.
+        parse: from the answer's text to its value, None if it has none; must not raise. The
+            schema of a ``JsonForm`` goes along with the question.
         pictures: shown before the text.
         trial: 0, 1, ... for the same question asked several times, each with seeds of its own.
     """
@@ -63,12 +63,12 @@ class Judge:
 
     Args:
         endpoint: where it is.
-        retries: of requests that failed for a reason that may pass.
         pictures: how they are encoded.
         prompts: the words of the questions in ``questions``.
         cache: file of answers, see ``AnswerCache``; None keeps none. An answer is found again by
             the content of its request: model, words, pictures, seed and every field; not by the
-            endpoint's address. Nonsense is not kept, and so asked anew by a later batch.
+            endpoint's address, nor by whether a schema went along. Nonsense is not kept, and so
+            asked anew by a later batch.
         concurrency: requests at a time.
         attempts_unparsable: how often a question is asked until the answer can be read; the seed
             grows by one each time.
@@ -82,7 +82,6 @@ class Judge:
         self,
         *,
         endpoint: Endpoint,
-        retries: Retries,
         pictures: PictureEncoder,
         prompts: Prompts,
         cache: str | None,
@@ -100,8 +99,7 @@ class Judge:
         for name, count in self._limits.items():
             if count < 1:
                 raise ValueError(f"judge.{name}: {count} is below 1")
-        self.endpoint, self.retries = endpoint, retries
-        self.pictures, self.prompts = pictures, prompts
+        self.endpoint, self.pictures, self.prompts = endpoint, pictures, prompts
         self.cache = None if cache is None else AnswerCache(cache)
         self.seed, self.prices = seed, Prices(**prices)
         self._tally = Tally()
@@ -155,28 +153,36 @@ class Judge:
             if id(picture) not in urls:  # the questions keep them alive, so ids stay theirs
                 urls[id(picture)] = self.pictures.data_url(picture)
         shown = [urls[id(picture)] for picture in question.pictures]
+        schema = question.parse.schema if isinstance(question.parse, JsonForm) else None
 
-        def body(attempt: int) -> bytes:
+        def body(attempt: int, with_schema: bool) -> bytes:
             first = question.trial * _SEEDS_OF_A_TRIAL
             seed = None if self.seed is None else self.seed + first + attempt
-            return self.endpoint.body(question.text, shown, seed)
+            return self.endpoint.body(question.text, shown, seed, schema if with_schema else None)
 
         # Without a seed the trials' requests are the same, and still are different questions.
         trial = f"/{question.trial}".encode() if question.trial else b""
-        return Task(hashlib.sha256(body(0) + trial).hexdigest(), question.parse, body)
+        key = hashlib.sha256(body(0, False) + trial).hexdigest()
+        return Task(key, question.parse, body, has_schema=schema is not None)
 
     def _ask(self, tasks: Sequence[Task], cache: OpenCache | None) -> dict[str, str | Failure]:
         """Ask what the cache does not know; its cost is counted even if it is interrupted."""
+        from repic.judges.batch import Batch
+
+        tally = Tally()
 
         def keep(key: str, text: str) -> None:
             if cache is not None:
                 cache.put(key, self.endpoint.model, text)
 
-        batch = Batch(endpoint=self.endpoint, retries=self.retries, keep=keep, **self._limits)
+        async def ask() -> dict[str, str | Failure]:
+            batch = Batch(endpoint=self.endpoint, keep=keep, tally=tally, **self._limits)
+            return await batch.ask(tasks)
+
         try:
-            return _run(batch.ask(tasks))
+            return _run(ask())
         finally:
-            self._add(batch.tally)
+            self._add(tally)
 
     def _tell(self, tally: Tally, failures: Sequence[Failure]) -> None:
         """Say once a batch how many questions have no answer, and why."""
@@ -187,7 +193,7 @@ class Judge:
         example = min(failures, key=lambda failure: failure is NOT_ASKED)
         log.warning(
             "judge %s: %d of %d questions have no answer (%s); for example: %s",
-            self.endpoint.url,
+            self.endpoint.base_url,
             sum(failed.values()),
             tally["questions"],
             ", ".join(f"{n} {name.removeprefix('failed_')}" for name, n in failed.items()),

@@ -1,34 +1,19 @@
-"""One request to a chat endpoint, and what can become of it.
+"""A model behind a chat endpoint: its address, its key, and what a request and a reply hold.
 
-By httpx and not by the ``openai`` package, since a single POST needs none of it, and retries and
-failures are to be counted here anyway.
+The requests are sent by ``batch``.
 """
 
-import asyncio
-import functools
 import json
-import logging
 import math
 import os
 import re
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import httpx
-
-from repic.judges.retries import parse_retry_after
-
-# A line a request is too much for a run's log, and headers have no place in it.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+from urllib.parse import urlsplit
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# Worth another attempt: request timeout, conflict, too early, too many; and the server's errors.
-_PASSING = (408, 409, 425, 429)
-_MOST_SHOWN = 200  # characters of a server's words in the log
+_RESERVED = {"model", "messages", "response_format", "seed", "n", "stream"}
 
 
 @dataclass(frozen=True)
@@ -53,21 +38,34 @@ class Failure:
     """Why there is no reply.
 
     Attributes:
-        kind: "unreachable", "timeout", "http_<status>" or "malformed" (no chat completion).
+        kind: "unreachable", "timeout", "http_<status>", "malformed" (no chat completion),
+            "unparsable" (nonsense) or "not_asked".
         detail: for people; holds no key.
-        is_final: another attempt would end the same.
-        asked_delay: seconds after which the server wants to be asked again, if it says so.
     """
 
     kind: str
     detail: str
-    is_final: bool = False
-    asked_delay: float | None = None
 
-    @property
-    def is_silence(self) -> bool:
-        """Whether nothing came back at all."""
-        return self.kind in ("unreachable", "timeout")
+
+@dataclass(frozen=True)
+class Task:
+    """A question as a request.
+
+    Attributes:
+        key: what the question is known by.
+        parse: gives None for an answer that cannot be read.
+        body: the request, by how often nonsense has come back, from 0, and with the answer's
+            schema or without.
+        has_schema: whether there is one.
+    """
+
+    key: str
+    parse: Callable[[str], object]
+    body: Callable[[int, bool], bytes]
+    has_schema: bool
+
+
+NOT_ASKED = Failure("not_asked", "the endpoint had been given up for this batch")
 
 
 class Endpoint:
@@ -80,6 +78,11 @@ class Endpoint:
             asked for. The key itself is read when it is sent, and kept nowhere.
         request: fields of every request, such as ``temperature``; None leaves a field out.
         timeout: seconds for a whole request.
+        attempts: how often a request is sent, at most, that fails for a reason that may pass.
+        schemas: whether a question whose answer is JSON goes with a JSON schema.
+
+    Attributes:
+        takes_schemas: false from when the endpoint has refused one.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Endpoint:
         key_variable: str | None,
         request: Mapping[str, Any],
         timeout: float,
+        attempts: int,
+        schemas: bool,
     ) -> None:
         _check_url(base_url)
         if not model:
@@ -98,60 +103,38 @@ class Endpoint:
             )
         if not 0 < timeout < math.inf:
             raise ValueError(f"judge.endpoint.timeout: {timeout} is not a number of seconds")
-        if reserved := sorted({"model", "messages", "seed", "n", "stream"} & set(request)):
+        if attempts < 1:
+            raise ValueError(f"judge.endpoint.attempts: {attempts} is below 1")
+        if reserved := sorted(_RESERVED & set(request)):
             raise ValueError(f"judge.endpoint.request.{reserved[0]}: is not for you to set here")
         if key_variable is not None:
             read_key(key_variable)
-        self.url = base_url.rstrip("/") + "/chat/completions"
-        self.model, self.timeout, self.key_variable = model, timeout, key_variable
+        self.base_url = base_url.rstrip("/")
+        self.model, self.key_variable = model, key_variable
+        self.timeout, self.attempts, self.takes_schemas = timeout, attempts, schemas
         self.request = {name: value for name, value in request.items() if value is not None}
 
-    def body(self, text: str, pictures: Sequence[str], seed: int | None) -> bytes:
+    def body(
+        self,
+        text: str,
+        pictures: Sequence[str],
+        seed: int | None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> bytes:
         """Return a request as JSON: pictures (data URLs) first, then the text.
 
-        The same question gives the same bytes.
+        The same question gives the same bytes. A ``schema`` is that of the answer.
         """
         shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
         # Endpoints of text models know no parts.
         content = [*shown, {"type": "text", "text": text}] if shown else text
         request = {"model": self.model, "messages": [{"role": "user", "content": content}]}
         request |= self.request | ({} if seed is None else {"seed": seed})
+        if schema is not None:
+            named = {"name": "answer", "strict": True, "schema": schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": named}
         # Escaped to ASCII: half a surrogate pair, which a sampled caption may hold, has no UTF-8.
         return json.dumps(request, sort_keys=True).encode("ascii")
-
-    def connect(self, num_connections: int) -> httpx.AsyncClient:
-        """Return a client for one event loop."""
-        headers = {"Content-Type": "application/json"}
-        if self.key_variable is not None:
-            headers["Authorization"] = f"Bearer {read_key(self.key_variable)}"
-        return httpx.AsyncClient(
-            headers=headers,
-            verify=_tls_context(),
-            timeout=None,  # httpx counts from byte to byte; `post` counts all of it
-            limits=httpx.Limits(max_connections=num_connections),
-            # A proxy of the environment does not reach this machine's own ports.
-            trust_env=httpx.URL(self.url).host not in _LOOPBACK,
-        )
-
-    async def post(self, client: httpx.AsyncClient, body: bytes) -> Reply | Failure:
-        """Send a request once. Never raises for what the network or the server does."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                response = await client.post(self.url, content=body)
-        except TimeoutError:
-            return Failure("timeout", f"no answer within {self.timeout:g} s")
-        except (httpx.HTTPError, OSError) as error:
-            return Failure("unreachable", _shown(f"{type(error).__name__}: {error}", client))
-        status = response.status_code
-        if not response.is_success:
-            return Failure(
-                f"http_{status}",
-                _shown(f"HTTP {status}: {response.text}", client),
-                is_final=status < 500 and status not in _PASSING,
-                asked_delay=parse_retry_after(response.headers.get("Retry-After")),
-            )
-        reply = read_reply(response.content)
-        return reply or Failure("malformed", _shown(f"no completion: {response.text}", client))
 
 
 def read_reply(content: bytes) -> Reply | None:
@@ -193,34 +176,22 @@ def read_key(variable: str) -> str:
     return key
 
 
-def _shown(words: str, client: httpx.AsyncClient) -> str:
-    """Shorten what goes to the log, and take out the key, which some servers repeat."""
-    key = client.headers.get("Authorization", "").removeprefix("Bearer ")
-    words = words.replace(key, "***") if key else words
-    return " ".join(words.split())[:_MOST_SHOWN]
-
-
 def _check_url(base_url: str) -> None:
     try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
+        url = urlsplit(base_url)
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # of the port, or of a bracket
+        url, is_address = urlsplit(""), False
+    if not is_address:
         raise ValueError(
             "judge.endpoint.base_url: need an address like http://127.0.0.1:8000/v1"
             + ("" if "@" in base_url else f", not {base_url!r}")  # it may hold a password
         )
-    if url.userinfo or url.query:
+    if url.username or url.password or url.query:
         raise ValueError(
             "judge.endpoint.base_url: holds a user, password or query; secrets belong into the"
             " environment variable that judge.endpoint.key_variable names"
         )
-
-
-@functools.cache
-def _tls_context() -> ssl.SSLContext:
-    """The certificates that are trusted; reading them takes longer than many a request."""
-    return httpx.create_ssl_context()
 
 
 def _count(value: Any) -> int | None:

@@ -51,23 +51,11 @@ class Prompts:
     one that it is given, is a ``ValueError`` naming the file.
     """
 
-    def __init__(
-        self,
-        *,
-        claims: str,
-        verify: str,
-        coverage: str,
-        language: str,
-        prefer: str,
-        personal: str,
-        facts: str,
-        match: str,
-        check: str,
-        quiz: str,
-    ) -> None:
-        files = {"claims": claims, "verify": verify, "coverage": coverage}
-        files |= {"language": language, "prefer": prefer, "personal": personal}
-        files |= {"facts": facts, "match": match, "check": check, "quiz": quiz}
+    def __init__(self, **files: str) -> None:
+        if set(files) != set(VARIABLES):
+            wrong = sorted(set(files) ^ set(VARIABLES))[0]
+            what = "is missing" if wrong in VARIABLES else "is no prompt"
+            raise ValueError(f"judge.prompts.{wrong}: {what}; there are {', '.join(VARIABLES)}")
         self._files = files
         self._templates = {name: _load(name, file) for name, file in files.items()}
 

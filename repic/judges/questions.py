@@ -10,15 +10,23 @@ words in ``conf/judge/`` are ours.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
-from repic.judges.answers import Choice, parse_choice, parse_list, parse_scores, parse_verdicts
+from repic.judges.answers import (
+    HIGHEST,
+    LOWEST,
+    TEXTS,
+    Choice,
+    JsonForm,
+    Mark,
+    parse_choice,
+    verdicts,
+)
 from repic.judges.client import Judge, Picture, Question
 
 T = TypeVar("T")
 
-_SCALE = {"low": 1, "high": 5}  # of the three marks for language
+_SCALE = {"low": LOWEST, "high": HIGHEST}  # of the three marks for language
 _CREDIT = {"A": 1.0, "tie": 0.5, "B": 0.0}
 
 
@@ -26,34 +34,37 @@ _CREDIT = {"A": 1.0, "tie": 0.5, "B": 0.0}
 class LanguageScores:
     """How a caption reads, each from 0 (worst) to 1."""
 
-    clarity: float
-    fluency: float
-    coherence: float
+    clarity: Mark
+    fluency: Mark
+    coherence: Mark
 
     @property
     def mean(self) -> float:
         return (self.clarity + self.fluency + self.coherence) / 3
 
 
+LANGUAGE: JsonForm[LanguageScores] = JsonForm(LanguageScores, "{")
+
+
 @dataclass(frozen=True)
-class Pair:
-    """Two captions of one picture.
+class CaptionPair:
+    """Two captions of a picture, with what a judge may know of it.
 
     Attributes:
-        picture: what both describe.
-        names: of the beings in it that a caption may name, as captions write them.
         first: a caption.
         second: another.
         references: what people say of the picture; may be empty.
-        infos: what is known of those with these names; may be empty.
+        names: of those whom a caption should name, as captions write them.
+        infos: what the prompt says of those whom it introduces; may be empty.
+        picture: None where it is not at hand.
     """
 
-    picture: Picture
-    names: tuple[str, ...]
     first: str
     second: str
     references: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Preference:
 def extract_claims(judge: Judge, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
     """Take captions apart into atomic claims; a blank caption claims nothing."""
     asked = {
-        i: Question(judge.prompts.render("claims", caption=caption), parse_list)
+        i: Question(judge.prompts.render("claims", caption=caption), TEXTS)
         for i, caption in enumerate(captions)
         if caption.strip()
     }
@@ -90,7 +101,7 @@ def verify_claims(
     asked = {
         i: Question(
             judge.prompts.render("verify", claims=list(some)),
-            partial(parse_verdicts, count=len(some)),
+            verdicts(len(some)),
             (picture,),
         )
         for i, (picture, some) in enumerate(zip(pictures, claims, strict=True))
@@ -106,7 +117,7 @@ def covered_units(
     asked = {
         i: Question(
             judge.prompts.render("coverage", caption=caption, units=list(some)),
-            partial(parse_verdicts, count=len(some)),
+            verdicts(len(some)),
         )
         for i, (caption, some) in enumerate(zip(captions, units, strict=True))
         if some and caption.strip()
@@ -117,7 +128,7 @@ def covered_units(
 def language_scores(judge: Judge, captions: Sequence[str]) -> list[LanguageScores | None]:
     """Score clarity, fluency and coherence; a blank caption has the lowest."""
     asked = {
-        i: Question(judge.prompts.render("language", caption=caption, **_SCALE), _parse_language)
+        i: Question(judge.prompts.render("language", caption=caption, **_SCALE), LANGUAGE)
         for i, caption in enumerate(captions)
         if caption.strip()
     }
@@ -125,7 +136,7 @@ def language_scores(judge: Judge, captions: Sequence[str]) -> list[LanguageScore
 
 
 def prefer(
-    judge: Judge, pairs: Sequence[Pair], *, prompt: str = "prefer"
+    judge: Judge, pairs: Sequence[CaptionPair], *, prompt: str = "prefer"
 ) -> list[Preference | None]:
     """Choose between captions, each pair in both orders; a choice that changes is a tie.
 
@@ -146,13 +157,12 @@ def prefer(
     return preferences
 
 
-def _both_orders(judge: Judge, pair: Pair, prompt: str) -> list[Question[Choice]]:
+def _both_orders(judge: Judge, pair: CaptionPair, prompt: str) -> list[Question[Choice]]:
     lists = {"names": pair.names, "references": pair.references, "infos": pair.infos}
     given = {name: list(texts) for name, texts in lists.items()}
+    pictures = () if pair.picture is None else (pair.picture,)
     return [
-        Question(
-            judge.prompts.render(prompt, first=a, second=b, **given), parse_choice, (pair.picture,)
-        )
+        Question(judge.prompts.render(prompt, first=a, second=b, **given), parse_choice, pictures)
         for a, b in ((pair.first, pair.second), (pair.second, pair.first))
     ]
 
@@ -167,11 +177,6 @@ def agree(as_given: Choice | None, swapped: Choice | None) -> Preference | None:
         return None
     credit, other = _CREDIT[as_given], 1.0 - _CREDIT[swapped]
     return Preference(credit if credit == other else 0.5, credit == other)
-
-
-def _parse_language(text: str) -> LanguageScores | None:
-    scores = parse_scores(text, ("clarity", "fluency", "coherence"), **_SCALE)
-    return None if scores is None else LanguageScores(**scores)
 
 
 def ask_some(judge: Judge, asked: Mapping[int, Question[T]], told: Sequence[T]) -> list[T | None]:

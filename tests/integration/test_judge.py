@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from hydra.utils import instantiate
 from PIL import Image
 
 from repic.judges import questions
-from repic.judges.answers import parse_list
+from repic.judges.answers import TEXTS
 from repic.judges.client import Judge, Question
 from tests.integration.small import compose_run
 
@@ -72,9 +72,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(url, trust_env=False).is_success:
+            if httpx2.get(url, trust_env=False).is_success:
                 return
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             time.sleep(0.2)
     pytest.fail(f"the server did not start:\n{log.read_text()[-3000:]}")
 
@@ -131,7 +131,7 @@ def test_nonsense_is_none_counted_and_asked_again(judge: Judge) -> None:
         counts = judge.take_counts()
         assert counts["failed_unparsable"] == 2
         assert counts["requests"] == 4  # each twice, with two seeds
-    assert judge.ask_all([Question("Name them.", parse_list)]) == [None]
+    assert judge.ask_all([Question("Name them.", TEXTS)]) == [None]
 
 
 @pytest.mark.slow

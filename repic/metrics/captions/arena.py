@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from repic.judges.questions import Preference
+from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.baselines import read_baselines
 from repic.metrics.captions.judging import PERCENT, JudgedMetric, Outcome
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
-from repic.metrics.captions.pairs import CaptionPair, PairJudge
+from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.same_picture import partners
 
 KEY = "metrics.scorers.arena"

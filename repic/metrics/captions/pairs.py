@@ -1,11 +1,10 @@
 """Which of two captions of one picture is better: an exact judge, and a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from repic.judges.client import Judge
-from repic.judges.questions import Pair, Preference, prefer
+from repic.judges.questions import CaptionPair, Preference, prefer
 from repic.metrics.captions.grammar_facts import (
     NAME,
     NEEDS,
@@ -18,28 +17,6 @@ from repic.metrics.captions.grammar_facts import (
     scene_facts,
 )
 from repic.metrics.captions.judging import NO_JUDGE, Source, refuse_silence
-from repic.types import ImageSource
-
-
-@dataclass(frozen=True)
-class CaptionPair:
-    """Two captions of a picture, with what a judge may know of it.
-
-    Attributes:
-        first: a caption.
-        second: another.
-        references: what people say of the picture; may be empty.
-        names: of those whom a caption should name.
-        infos: what the prompt says of those whom it introduces; may be empty.
-        picture: None where it is not at hand.
-    """
-
-    first: str
-    second: str
-    references: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    infos: tuple[str, ...] = ()
-    picture: ImageSource | None = None
 
 
 @runtime_checkable
@@ -121,13 +98,7 @@ class JudgedPairs:
 
     def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
         assert self.judge is not None, "missing() has said so"
-        asked = [
-            Pair(pair.picture, pair.names, pair.first, pair.second, pair.references, pair.infos)
-            for pair in pairs
-            if pair.picture is not None
-        ]
-        assert len(asked) == len(pairs), "applies() has said so"
-        found = prefer(self.judge, asked, prompt=self.prompt)
+        found = prefer(self.judge, pairs, prompt=self.prompt)
         # Two equal captions are a tie that nobody is asked about.
         refuse_silence(
             [p for p, pair in zip(found, pairs, strict=True) if pair.first != pair.second]

@@ -5,15 +5,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from repic.judges import answers
+from repic.judges.answers import FACTS, TEXTS, matches, verdicts
+from repic.judges.questions import LANGUAGE, LanguageScores
 
 # Text that looks like answers, and any other.
 LOOKALIKES = """yes no A B tie 4 /5 [ ] { } " , ``` ```json <think> </think> true NaN 1e999 ٣"""
 PIECES = st.sampled_from([*LOOKALIKES.split(), "\n", " ", "\ud800", "9" * 5000])
-TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join))
+ANY = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join))
 BROKEN = ["[" * 100_000, '{"a":' * 50_000, '["' * 50_000, "[" + "9" * 5000 + "]"]
 
 
-@given(TEXTS)
+@given(ANY)
 @example(BROKEN[0])
 @example(BROKEN[1])
 @example(BROKEN[2])
@@ -23,11 +25,14 @@ def test_no_text_makes_a_parser_raise_or_leave_its_range(text: str) -> None:
     assert answers.parse_choice(text) in ("A", "B", "tie", None)
     score = answers.parse_score(text, 1, 5)
     assert score is None or 0 <= score <= 1
-    scores = answers.parse_scores(text, ["a"], 1, 5)
-    assert scores is None or 0 <= scores["a"] <= 1
-    strings = answers.parse_list(text)
+    scores = LANGUAGE(text)
+    assert scores is None or 0 <= scores.mean <= 1
+    pairs = FACTS(text)
+    assert pairs is None or all(fact.strip() for fact, _ in pairs)
+    assert len(matches(2, 2)(text) or "..") == 2
+    strings = TEXTS(text)
     assert strings is None or all(s.strip() for s in strings)
-    assert len(answers.parse_verdicts(text, 3) or "...") == 3
+    assert len(verdicts(3)(text) or "...") == 3
     assert "</think>" not in answers.without_reasoning(text)
 
 
@@ -38,7 +43,7 @@ FENCES = st.sampled_from(["{}", "```json\n{}\n```", "```\n{}\n```"])
 @given(st.lists(st.text().filter(str.strip)), PROSE, PROSE, FENCES)
 def test_a_list_is_found_in_any_dress(said: list[str], before: str, after: str, fence: str) -> None:
     text = before + fence.replace("{}", json.dumps(said)) + after
-    assert answers.parse_list(text) == tuple(s.strip() for s in said)
+    assert TEXTS(text) == tuple(s.strip() for s in said)
 
 
 @given(st.lists(st.booleans(), min_size=1), PROSE, PROSE, FENCES)
@@ -47,9 +52,9 @@ def test_verdicts_are_found_in_any_dress(
 ) -> None:
     words = json.dumps(["yes" if verdict else "No." for verdict in said])
     text = before + fence.replace("{}", words) + after
-    assert answers.parse_verdicts(text, len(said)) == tuple(said)
-    assert answers.parse_verdicts(text, len(said) + 1) is None
-    assert answers.parse_verdicts(json.dumps(said), len(said)) == tuple(said)
+    assert verdicts(len(said))(text) == tuple(said)
+    assert verdicts(len(said) + 1)(text) is None
+    assert verdicts(len(said))(json.dumps(said)) == tuple(said)
 
 
 @given(st.integers(0, 5), st.integers(1, 5), st.integers(0, 5))
@@ -58,7 +63,6 @@ def test_a_score_is_its_share_of_the_scale(low: int, width: int, above: int) -> 
     share = (value - low) / width
     for text in (f"{value}", f"**{value}**.", f"Score: {value}/{high}", f"{value} out of {high}!"):
         assert answers.parse_score(text, low, high) == share
-    assert answers.parse_scores(json.dumps({"a": value}), ["a"], low, high) == {"a": share}
     assert answers.parse_score(f"{high + 1}", low, high) is None
 
 
@@ -135,34 +139,49 @@ def test_choice(text: str, value: str | None) -> None:
     ],
 )
 def test_list(text: str, value: tuple[str, ...] | None) -> None:
-    assert answers.parse_list(text) == value
+    assert TEXTS(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ['["yes", "no", "perhaps"]', '["yes", "no"]', '["yes", "no", 1]', "yes, no, yes", "[]"]
 )
 def test_verdicts_that_do_not_match_the_items_are_none(text: str) -> None:
-    assert answers.parse_verdicts(text, 3) is None
+    assert verdicts(3)(text) is None
 
 
 def test_an_unclear_verdict_does_not_make_the_number_right() -> None:
-    assert answers.parse_verdicts('["yes", "perhaps"]', 1) is None
+    assert verdicts(1)('["yes", "perhaps"]') is None
 
 
 @pytest.mark.parametrize(
     "text",
-    ['{"clarity": 4}', '{"clarity": 4, "fluency": 6}', '{"clarity": true, "fluency": 3}', "5"],
+    [
+        '{"clarity": 4, "fluency": 3}',
+        '{"clarity": 4, "fluency": 6, "coherence": 1}',
+        '{"clarity": true, "fluency": 3, "coherence": 1}',
+        '{"clarity": 4, "fluency": NaN, "coherence": 1}',
+        '{"clarity": 4, "fluency": null, "coherence": 1}',
+        "5",
+    ],
 )
 def test_marks_that_are_not_all_there_are_none(text: str) -> None:
-    assert answers.parse_scores(text, ["clarity", "fluency"], 1, 5) is None
+    assert LANGUAGE(text) is None
 
 
 def test_marks_as_words_of_json() -> None:
-    text = 'Well: {"clarity": "4/5", "fluency": 1, "note": "short"} as you see'
-    assert answers.parse_scores(text, ["clarity", "fluency"], 1, 5) == {
-        "clarity": 0.75,
-        "fluency": 0.0,
-    }
+    text = 'Well: {"clarity": "4/5", "fluency": 1, "coherence": 2.5, "note": "short"} as you see'
+    assert LANGUAGE(text) == LanguageScores(0.75, 0.0, 0.375)
+
+
+def test_schemas_are_such_as_strict_servers_take() -> None:
+    for form in (TEXTS, FACTS, verdicts(2), matches(2, 3), LANGUAGE):
+        assert form.schema["type"] == "object"
+        assert form.schema["additionalProperties"] is False
+        assert set(form.schema["required"]) == set(form.schema["properties"])
+        assert "prefixItems" not in json.dumps(form.schema)
+    said = {"enum": ["yes", "no"], "type": "string"}
+    wanted = {"type": "array", "items": said, "minItems": 2, "maxItems": 2}
+    assert verdicts(2).schema["properties"] == {"answer": wanted}
 
 
 @pytest.mark.parametrize(

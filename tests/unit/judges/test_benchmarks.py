@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges import benchmarks
-from repic.judges.answers import parse_facts, parse_letter, parse_matches, parse_verdict
+from repic.judges.answers import FACTS, matches, parse_letter, parse_verdict
 from repic.judges.benchmarks import Choice
 from repic.judges.client import Judge, Question
 from tests.fakes import Noise
@@ -37,11 +37,11 @@ def with_judge(answer: Callable[[str], str], use: Callable[[Judge], Any]) -> Any
     ],
 )
 def test_facts_that_a_judge_lists(text: str, facts: Any) -> None:
-    assert parse_facts(text) == facts
+    assert FACTS(text) == facts
 
 
 @pytest.mark.parametrize(
-    ("text", "matches"),
+    ("text", "found"),
     [
         ("```json\n[2, 0]\n```", (1, None)),
         ("[3, 0]", None),
@@ -51,8 +51,8 @@ def test_facts_that_a_judge_lists(text: str, facts: Any) -> None:
         ('["1", 0]', None),
     ],
 )
-def test_matches_have_to_be_as_many_and_on_the_list(text: str, matches: Any) -> None:
-    assert parse_matches(text, 2, 2) == matches
+def test_matches_have_to_be_as_many_and_on_the_list(text: str, found: Any) -> None:
+    assert matches(2, 2)(text) == found
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_letter_stands_alone_or_before_its_option(text: str, place: int | None
 def test_no_text_makes_a_parser_fail(text: str, count: int) -> None:
     place = parse_letter(text, count)
     assert place is None or 0 <= place < count
-    parse_facts(text)
-    parse_matches(text, count, count)
+    FACTS(text)
+    matches(count, count)(text)
 
 
 def test_each_caption_has_its_own_questions() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from repic.judges.answers import parse_list, parse_verdict
+from repic.judges.answers import TEXTS, parse_verdict
 from repic.judges.client import Answer, Question
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
@@ -175,9 +175,7 @@ def test_a_judge_that_is_down_is_given_up_for_the_batch_and_tried_in_the_next(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Were they all asked, or the delays of 1, 2, 4 … s waited for, this would take minutes.
-    judge = make_judge(
-        unused_url(), give_up_after=5, attempts=9, first_delay=1.0, longest_delay=60.0
-    )
+    judge = make_judge(unused_url(), give_up_after=5, attempts=9, first_wait=1.0)
     with caplog.at_level(logging.WARNING):
         started = time.monotonic()
         assert judge.ask_all([ask(str(n)) for n in range(500)]) == [None] * 500
@@ -200,10 +198,10 @@ def test_it_is_given_up_after_exactly_so_many_silences() -> None:
 
 
 def test_who_waits_for_another_attempt_is_told_that_there_is_none() -> None:
-    judge = make_judge(unused_url(), give_up_after=4, first_delay=60.0, longest_delay=60.0)
+    judge = make_judge(unused_url(), give_up_after=4, first_wait=8.0)
     started = time.monotonic()
     judge.ask_all([ask(str(n)) for n in range(4)])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 5
     assert judge.counts()["requests"] == 4
 
 
@@ -292,7 +290,7 @@ def test_a_kept_text_that_can_no_longer_be_read_is_asked_for_again(tmp_path: Pat
         judge = make_judge(server.base_url, path)
         judge.ask_all([ask("?")])
         for _ in range(2):
-            (answer,) = judge.ask_all([Question("?", parse_list)])
+            (answer,) = judge.ask_all([Question("?", TEXTS)])
             assert answer is not None
             assert answer.value == ("yes",)
     assert len(server.bodies) == 2
@@ -348,8 +346,76 @@ def test_a_cut_off_answer_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with judge_server([Act('["yes", "no', finish="length")]) as server:
         judge = make_judge(server.base_url)
         with caplog.at_level(logging.WARNING):
-            assert judge.ask_all([Question("?", parse_list)]) == [None]
+            assert judge.ask_all([Question("?", TEXTS)]) == [None]
     assert "limit of tokens" in caplog.text
+
+
+def with_schema(body: dict[str, Any]) -> bool:
+    return "response_format" in body
+
+
+def test_an_answer_in_json_is_asked_for_by_its_schema() -> None:
+    with judge_server([Act('{"answer": ["A cat."]}'), Act("yes")]) as server:
+        judge = make_judge(server.base_url)
+        (answer,) = judge.ask_all([Question("?", TEXTS)])
+        assert answer is not None
+        assert answer.value == ("A cat.",)
+        judge.ask_all([ask("?")])
+        make_judge(server.base_url, schemas=False).ask_all([Question("?", TEXTS)])
+    first, *others = server.bodies
+    assert first["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": TEXTS.schema},
+    }
+    assert not any(map(with_schema, others))
+
+
+@pytest.mark.parametrize("status", [400, 422, 501, 500])
+def test_a_server_that_refuses_schemas_is_asked_plainly_from_then_on_and_that_is_said_once(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def play(body: dict[str, Any], index: int) -> Act:
+        refusal = b'{"error": "response_format is not supported"}'
+        return Act(status=status, raw=refusal) if with_schema(body) else Act('["A cat."]')
+
+    with judge_server(play) as server, caplog.at_level(logging.WARNING):
+        judge = make_judge(server.base_url, attempts=1)
+        for batch in (["a", "b", "c"], ["d", "e"]):
+            assert None not in judge.ask_all([Question(text, TEXTS) for text in batch])
+    assert not any(map(with_schema, server.bodies[-2:]))
+    (message,) = caplog.messages
+    assert "refuses JSON schemas" in message
+    assert "response_format is not supported" in message
+
+
+def test_a_request_that_is_refused_without_a_schema_too_says_nothing_of_schemas(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with judge_server([Act(status=400, raw=b"too long")]) as server:
+        judge = make_judge(server.base_url)
+        assert judge.ask_all([Question("?", TEXTS)]) == [None]
+        judge.ask_all([Question("!", TEXTS)])
+    assert [with_schema(body) for body in server.bodies] == [True, False, True, False]
+    assert "schemas" not in caplog.text
+    assert "HTTP 400: too long" in caplog.text
+
+
+def test_nonsense_by_a_schema_is_asked_again_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "judge.sqlite"
+    with judge_server([Act('{"answer": ["A', finish="length"), Act('["A cat."]')]) as server:
+        judge = make_judge(server.base_url, path)
+        assert None not in judge.ask_all([Question("?", TEXTS)])
+        # With a schema or without, it is the same question.
+        make_judge(server.base_url, path, schemas=False).ask_all([Question("?", TEXTS)])
+    assert [with_schema(body) for body in server.bodies] == [True, False]
+
+
+def test_the_environment_s_account_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
+        monkeypatch.setenv(name, "mine")
+    with judge_server([Act("yes")]) as server:
+        assert values(make_judge(server.base_url).ask_all([ask("?")])) == [True]
+    assert "mine" not in str(server.headers)
 
 
 WORDS = [Act("yes"), Act("no"), Act("perhaps"), Act(content=None)]
@@ -360,7 +426,7 @@ ACTS = st.sampled_from([*WORDS, Act(status=500), Act(status=400), Act(cut=True),
 @given(st.lists(ACTS, min_size=1, max_size=6), st.lists(st.sampled_from("abc"), max_size=8))
 def test_every_question_is_counted_once_whatever_happens(acts: list[Act], texts: list[str]) -> None:
     with judge_server(acts) as server:
-        judge = make_judge(server.base_url, give_up_after=2, first_delay=0.0)
+        judge = make_judge(server.base_url, give_up_after=2)
         answers = judge.ask_all([ask(text) for text in texts])
     counts = judge.counts()
     failed = sum(count for name, count in counts.items() if name.startswith("failed_"))
@@ -376,7 +442,9 @@ def test_every_question_is_counted_once_whatever_happens(acts: list[Act], texts:
         ({"base_url": ""}, r"judge\.endpoint\.base_url: need an address"),
         ({"model": None}, r"judge\.endpoint\.model: need the name"),
         ({"timeout": 0.0}, r"judge\.endpoint\.timeout: 0\.0"),
+        ({"attempts": 0}, r"judge\.endpoint\.attempts: 0"),
         ({"request": {"seed": 3}}, r"judge\.endpoint\.request\.seed"),
+        ({"request": {"response_format": {}}}, r"judge\.endpoint\.request\.response_format"),
         ({"request": {"messages": []}}, r"judge\.endpoint\.request\.messages"),
         ({"concurrency": 0}, r"judge\.concurrency: 0"),
         ({"attempts_unparsable": 0}, r"judge\.attempts_unparsable: 0"),

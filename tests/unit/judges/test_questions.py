@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from repic.judges import questions
 from repic.judges.client import Judge
-from repic.judges.questions import LanguageScores, Pair, Preference
+from repic.judges.questions import CaptionPair, LanguageScores, Preference
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
 
@@ -129,7 +129,7 @@ def choose(rule: str) -> Callable[[str], str | None]:
     ],
 )
 def test_preference_by_hand(rule: str, expected: Preference | None) -> None:
-    pair = Pair(Noise(0), ("<bo>",), "good", "bad")
+    pair = CaptionPair("good", "bad", names=("<bo>",), picture=Noise(0))
     (preference,), counts, bodies = with_judge(choose(rule), lambda j: questions.prefer(j, [pair]))
     assert preference == expected
     assert counts["inconsistent"] == (expected is not None and not expected.is_consistent)
@@ -148,7 +148,7 @@ def test_swapping_the_captions_mirrors_the_score(pairs: list[tuple[str, str]], r
         with_judge(
             choose(rule),
             lambda j, turn=turn: questions.prefer(
-                j, [Pair(Noise(0), (), *captions[::turn]) for captions in pairs]
+                j, [CaptionPair(*captions[::turn], picture=Noise(0)) for captions in pairs]
             ),
         )[0]
         for turn in (1, -1)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.judges.questions import Preference
+from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.arena import Arena
 from repic.metrics.captions.baselines import read_baselines
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
-from repic.metrics.captions.pairs import CaptionPair, GrammarPairs
+from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses
