@@ -26,8 +26,8 @@ def count_facts(said: Scene, truth: Scene) -> FactCounts:
     """Compare what a caption states with what is there.
 
     A mention is about at most one being and a being has at most one mention, chosen so that
-    agreements minus disagreements are the most in all; of choices that are equal in that, those
-    with the most agreements. A mention that agrees with its being in no more facts than it
+    agreements minus disagreements are the most in all; of choices that are equal in that, one
+    with the fewest disagreements. A mention that agrees with its being in no more facts than it
     disagrees is about no one. So a being that is described a second time, and one that is not
     there, count as stated, and not as right.
 
@@ -38,8 +38,8 @@ def count_facts(said: Scene, truth: Scene) -> FactCounts:
     agreeing = agreeing.reshape(shape)
     stated = np.array([len(mention.attributes) for mention in said.mentions], dtype=int)
     gains = np.maximum(2 * agreeing - stated[:, None], 0)
-    # All agreements together weigh less than one unit of gain; who gains nothing is no one.
-    worth = np.where(gains > 0, gains * (1 + stated.sum()) + agreeing, 0)
+    # All disagreements together weigh less than one unit of gain; who gains nothing is no one.
+    worth = np.where(gains > 0, gains * (1 + stated.sum()) - (stated[:, None] - agreeing), 0)
     pairs = linear_sum_assignment(worth, maximize=True)
     right = int(agreeing[pairs][gains[pairs] > 0].sum())
     is_setting_right = said.background is not None and said.background == truth.background
