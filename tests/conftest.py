@@ -1,5 +1,6 @@
 """One thread, one seed, no network: what every test may count on."""
 
+import gc
 import os
 import random
 import shutil
@@ -41,6 +42,12 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays to the end: modules, and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -44,10 +47,12 @@ LLAVA_CHAT = (
     "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] + ' ' }}{% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+_LOADED: dict[str, Policy] = {}
 CORPUS = ["a red striped bear with a blue hat, <momi>, sits on the left", "Who is in the picture?"]
 CORPUS += ["Name: <bo>. Info: a green cat. yes no left right middle and on the right"]
 
 
+@dataclass(frozen=True)
 class Prompt:
     """References as pictures with names, then the picture asked about and the question."""
 
@@ -201,20 +206,30 @@ def rewrite_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2))
 
 
-def load(folder: Path, **changes: object) -> Policy:
-    """Load a policy with all weights of the language model trained, unless told otherwise."""
+def load(folder: Path, **changes: Any) -> Policy:
+    """Load a policy with all weights of the language model trained, unless told otherwise.
+
+    What was loaded before, in the same way and from the same files, is copied.
+    """
     settings = {
         "dtype": "float32",
         "attention": "auto",
         "lora": None,
         "train_vision": False,
-        "export": "merged",
         "gradient_checkpointing": False,
         "min_pixels": None,
         "max_pixels": None,
+        "export": "merged",
         "prompt": Prompt(),
+        **changes,
     }
-    return load_policy(str(folder), **{**settings, **changes})
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.glob("*"))]
+    key = repr((folder, files, sorted(settings.items())))
+    if key not in _LOADED:
+        with torch.random.fork_rng():  # adapters are the same whenever a test asks for them
+            torch.manual_seed(0)
+            _LOADED[key] = load_policy(str(folder), **settings)
+    return deepcopy(_LOADED[key])
 
 
 def packed_engine() -> PackedEngine:
