@@ -35,6 +35,14 @@ def constant(iteration: int, total: int) -> float:
     return 1.0
 
 
+def guard(limit: float, patience: int = 1, action: str = "stop") -> dict[str, Any]:
+    return {"limit": limit, "patience": patience, "action": action}
+
+
+def guards(**changes: Any) -> Guards:
+    return replace(NO_GUARDS, **changes)
+
+
 class Recorder:
     """Stands for the monitor."""
 

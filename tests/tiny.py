@@ -223,7 +223,9 @@ def load(folder: Path, **changes: Any) -> Policy:
         "prompt": Prompt(),
         **changes,
     }
-    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(Path(folder).glob("*"))]
+    files = [
+        (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(Path(folder).glob("*"))
+    ]
     key = repr((folder, files, sorted(settings.items())))
     if key not in _LOADED:
         with torch.random.fork_rng():  # adapters are the same whenever a test asks for them
