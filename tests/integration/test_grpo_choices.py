@@ -12,7 +12,6 @@ from torch import Tensor
 from repic import distributed
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.phases.credit import Credit, rollout_kl
 from repic.phases.grpo import GrpoModule
 from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.rewards.rubric import RewardBatch, Rubric
@@ -92,25 +91,6 @@ def test_the_kl_can_stand_in_the_reward(folder: Path) -> None:
     assert alone.monitor.rows[1]["loss"] == pytest.approx(0, abs=1e-5)
     assert alone.monitor.rows[1]["kl"] > 0
     assert grpo(folder, kl_coef=0.5).monitor.rows[1]["loss"] > 1e-3
-
-
-def test_the_kl_of_a_rollout_by_hand() -> None:
-    def rollout(*logprobs: float) -> Rollout:
-        ids = torch.zeros(len(logprobs), dtype=torch.long)
-        return Rollout(examples()[0], "", ids, torch.tensor(logprobs), True)
-
-    rollouts = [rollout(-1.0, -2.0), rollout(-3.0)]
-    reference = [torch.tensor([-1.5, -2.25]), torch.tensor([-2.0])]
-    found = rollout_kl(rollouts, reference, estimator="k1")
-    assert found.tolist() == pytest.approx([0.75, -1.0])
-
-
-def test_the_kl_is_one_more_component() -> None:
-    credit = Credit(("a",), torch.tensor([[[1.0], [2.0]]]), torch.tensor([2.0]))
-    with_kl = credit.with_kl(torch.tensor([0.5, 0.25]), coef=0.1)
-    assert with_kl.names == ("a", "kl")
-    assert with_kl.rewards.tolist() == [[[1.0, 0.5], [2.0, 0.25]]]
-    assert with_kl.weights.tolist() == pytest.approx([2.0, -0.1])
 
 
 def test_the_coefficient_is_steered_to_its_target(folder: Path) -> None:
@@ -303,20 +283,6 @@ def test_a_condition_reaches_the_advantages(folder: Path) -> None:
     row = module.monitor.rows[0]
     assert row["grpo/condition_met_frac/vowels"] == 0
     assert row["grpo/raw_reward/vowels"] > row["grpo/reward/vowels"] == 0
-
-
-def test_batch_statistics_are_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    rewards = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
-    weights = torch.tensor([1.0, 0.5])
-    whole = GDPO(rewards, weights)
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "gather", lambda mine: list(rewards))
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        credit = Credit(("a", "b"), rewards[rank::2], weights)
-        mine = credit.advantages(GDPO)
-        torch.testing.assert_close(mine.values, whole.values[rank::2])
-        torch.testing.assert_close(mine.components, whole.components[rank::2])
 
 
 class Surprise:
