@@ -1,6 +1,6 @@
-"""Commands that need no model: each prints its table, and keeps it in the run's folder.
+"""Commands that need no model: each prints its tables, and keeps them in the run's folder.
 
-Rendering is imported when there is something to show, so that --help answers at once.
+What makes tables is imported when there is something to show, so that --help answers at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +10,16 @@ from typing import Any
 
 def rescore(phase: Callable[[], Any], folder: Path) -> None:
     """Score caption files."""
-    from rich.console import Console
+    from repic.tables.rescoring_table import rescoring_tables
 
-    from repic.tables import write as render
-    from repic.tables.rescoring_table import caption_tables, terminal, write_rescored
+    show(folder, "rescored", rescoring_tables(phase()))
 
-    rows = phase()
-    paths = write_rescored(folder, rows)
-    Console().print(terminal(rows))
-    for table in caption_tables(rows):
-        Console().print(render.terminal(table))
-    print(f"written to {paths[0]}, .csv and .json")
+
+def compare(phase: Callable[[], Any], folder: Path) -> None:
+    """Let a judge choose between two systems' captions."""
+    from repic.tables.preferences_table import preferences_table
+
+    show(folder, "compared", [preferences_table(phase())])
 
 
 def check_data(
@@ -41,28 +40,27 @@ def check_data(
     Raises:
         ValueError: something is missing or corrupt.
     """
-    from rich.console import Console
-
-    from repic.tables.data_table import notes, terminal, write_check
+    from repic.tables.data_table import data_table
 
     check = phase(open_split, splits)
-    paths = write_check(folder, check)
-    console = Console()
-    console.print(terminal(check))
-    for title, items in notes(check):
-        console.print(title, *items, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
-    print(f"written to {paths[0]} and .json")
+    show(folder, "check", [data_table(check)], forms=(".md", ".json"))
     if (complaint := check.complaint()) is not None:
-        raise ValueError(f"data: {complaint}; {paths[0]} lists them")
+        raise ValueError(f"data: {complaint}; {folder / 'check.md'} lists them")
 
 
-def compare(phase: Callable[[], Any], folder: Path) -> None:
-    """Let a judge choose between two systems' captions."""
+def show(
+    folder: Path,
+    stem: str,
+    tables: Sequence[Any],
+    *,
+    forms: Sequence[str] = (".md", ".csv", ".json"),
+) -> None:
+    """Write tables into a folder, and print them."""
     from rich.console import Console
 
-    from repic.tables.preferences_table import terminal, write_compared
+    from repic.tables.write import terminal, write_tables
 
-    found = phase()
-    paths = write_compared(folder, found)
-    Console().print(terminal(found))
-    print(f"written to {paths[0]}, .csv and .json")
+    first, *others = write_tables(folder, stem, *tables, forms=forms)
+    for table in tables:
+        Console().print(terminal(table))
+    print(f"written to {first} and {', '.join(path.suffix for path in others)}")

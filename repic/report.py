@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from repic.assembly import saved_examples
-from repic.page.runs_page import collect_runs, write_compared
+from repic.page.runs_page import collect_runs, write_runs_page
 from repic.tables.runs import find_unfinished
 
 # Toybox's scenes are then 320 pixels wide, as the page shows them.
@@ -48,7 +48,7 @@ def write(arguments: argparse.Namespace) -> str:
     runs = collect_runs(arguments.runs)
     for folder in find_unfinished(arguments.runs):
         print(f"passed over, as it has not ended: {folder}", file=sys.stderr)
-    holds = write_compared(arguments.out, runs, remake=remake, num_items=arguments.items)
+    holds = write_runs_page(arguments.out, runs, remake=remake, num_items=arguments.items)
     size = arguments.out.stat().st_size / 1e6
     return (
         f"{arguments.out}: {_number(holds.num_runs, 'run')}, {_number(holds.num_methods, 'model')},"

@@ -30,6 +30,8 @@ class AblationTable(Callback):
         self.form = ""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from repic.tables.layouts import refuse_unknown
+
         study = config.hydra.runtime.choices.get("study")
         if study:  # whose experiments have names of their own
             group = Path("studies") / study
@@ -37,7 +39,8 @@ class AblationTable(Callback):
             label = settings.slug(list(config.hydra.overrides.task), str(config.name))
             group = Path(str(config.name)) / "sweeps" / label
         self.folder = Path(config.outputs) / group
-        self.form = check_form(config.table.form)
+        self.form = config.table.form
+        refuse_unknown(self.form, "table.form")
         # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
         os.environ["REPIC_SWEEP"] = str(group).replace("/sweeps/", "/")
         self._jobs.unlink(missing_ok=True)
@@ -74,7 +77,7 @@ class AblationTable(Callback):
         Runs that cannot stand in one table get one for each test set, and runs that contradict
         each other none: the log says so, and the sweep goes on.
         """
-        from repic.tables.layouts import has_values, summary_tables
+        from repic.tables.layouts import summary_tables
         from repic.tables.runs import read_run
         from repic.tables.test_set import apart, told_apart
         from repic.tables.write import write_tables
@@ -94,8 +97,7 @@ class AblationTable(Callback):
                 log.warning("no table: %s", error)
                 continue
             for name, table in tables.items():
-                if has_values(table):
-                    write_tables(self.folder, f"{name}{suffix}", table)
+                write_tables(self.folder, f"{name}{suffix}", table)
             asked = self._asked(tables, group)
             for name, table in asked.items():
                 write_tables(self.folder, f"{name}{suffix}", table)
@@ -106,25 +108,12 @@ class AblationTable(Callback):
 
     def _asked(self, tables: Mapping[str, Any], runs: Sequence[Any]) -> dict[str, Any]:
         """The tables to show, by the names of their files."""
-        from repic.tables.layouts import has_values, tables_of
+        from repic.tables.layouts import tables_of
 
         if self.form == "accuracy":
-            return {n: tables[n] for n in ("table", "names") if has_values(tables[n])}
+            return {n: tables[n] for n in ("table", "names") if n in tables}
         try:
             return tables_of(self.form, runs)
         except ValueError as error:
             log.warning("no table: %s", error)
             return {}
-
-
-def check_form(form: str) -> str:
-    """Return a form that there is.
-
-    Raises:
-        ValueError: it is none.
-    """
-    from repic.tables.layouts import CHOICES
-
-    if form not in CHOICES:
-        raise ValueError(f"table.form: {form!r} is not one of {', '.join(CHOICES)}")
-    return form

@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FORMS = ("accuracy", "founding", "single", "multi", "names", "all")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
@@ -35,7 +33,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--form",
-        choices=FORMS,
         default="accuracy",
         help="accuracy: by number of concepts, and CIDEr (default); founding: single concept,"
         " several (3), caption quality; single: accuracy, CIDEr and their mean at 1 concept; multi:"
@@ -74,8 +71,10 @@ def make_tables(options: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from repic.tables import test_set as comparable
+    from repic.tables import test_set
+    from repic.tables.layouts import refuse_unknown
 
+    refuse_unknown(options.form, "--form")
     if options.samples < 1:
         raise ValueError(f"--samples: {options.samples} is below 1")
     if options.out and options.out.exists() and not options.out.is_dir():
@@ -83,15 +82,15 @@ def make_tables(options: argparse.Namespace) -> None:
     console = Console()
     runs = read_runs(options.runs, console)
     if options.apart:
-        groups = comparable.apart(runs)
+        groups = test_set.apart(runs)
     else:
-        comparable.refuse_other_test_sets(runs)
+        test_set.refuse_other_test_sets(runs)
         groups = [runs]
     for number, group in enumerate(groups, start=1):
         folder = options.out
         if len(groups) > 1:
             console.print(
-                f"test set {number} of {len(groups)}: {comparable.told_apart(groups, number - 1)}"
+                f"test set {number} of {len(groups)}: {test_set.told_apart(groups, number - 1)}"
             )
             folder = folder and folder / f"test_set_{number}"
         show(group, options, console, folder)
@@ -99,20 +98,17 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.tables import write as render
+    from repic.tables.write import terminal, write_tables
 
     tables, compare = tables_of(runs, options)
     if options.orderings:
-        from repic.tables import orderings
+        from repic.tables.orderings import founding_orderings, orderings_table
 
-        found = orderings.founding_orderings(runs, compare())
-        console.print(orderings.terminal(found))
-        if folder:
-            orderings.write(folder, found)
+        tables = {"orderings": orderings_table(founding_orderings(runs, compare())), **tables}
     for name, table in tables.items():
-        console.print(render.terminal(table))
+        console.print(terminal(table))
         if folder:
-            render.write_tables(folder, name, table)
+            write_tables(folder, name, table)
     if folder:
         print(f"written to {folder}")
 
@@ -121,13 +117,10 @@ def tables_of(
     runs: list[Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any], Callable[[], Any]]:
     """Tables by the names of their files, and what gives a ``Comparison``, which is heavy."""
-    from repic.tables import layouts as forms
+    from repic.tables import layouts
     from repic.tables.estimates import CONFIDENCE
-    from repic.tables.name_tables import with_protocols
 
     drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
-    if options.form in ("names", forms.EVERY):
-        runs = [with_protocols(run, **drawn) for run in runs]
     weights: dict[str, float] = {}
     conditions: Any = ()
     if options.weights is not None:
@@ -136,11 +129,11 @@ def tables_of(
         weights = weighting.parse_weights(options.weights)
         conditions = weighting.shared_conditions(runs)
         runs = weighting.with_weighted_rewards(runs, weights, **drawn)
-    tables = forms.tables_of(options.form, runs)
+    tables = layouts.tables_of(options.form, runs)
     if weights:
         first = next(iter(tables))
         column, note = weighting.column(weights), weighting.note(weights, conditions)
-        tables[first] = forms.with_column(tables[first], column, note)
+        tables[first] = layouts.with_column(tables[first], column, note)
 
     @cache
     def compare() -> Any:
@@ -155,7 +148,7 @@ def tables_of(
 
         for name, table in list(tables.items()):
             found = differences(table, options.against, compare())
-            if forms.has_values(found):
+            if found.has_values:
                 tables[f"{name}_against"] = found
     return tables, compare
 

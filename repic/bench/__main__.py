@@ -24,6 +24,7 @@ from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
 from repic.models.costs import as_markdown, paper_table
 from repic.run import guarded
+from repic.tables.write import terminal
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
             continue  # nobody lived to be measured, and the log says why
         limits[value] = limit_of(setting, found)
         at = f", {cfg.sweep.key}={value}" if value else ""
-        Console().print(tables.cost_table(f"bench {cfg.name}{at}: a step", found))
-        Console().print(tables.parts_table(found, limits[value]))
+        costs = tables.cost_table(f"bench {cfg.name}{at}: a step", found)
+        for table in (costs, tables.parts_table(found, limits[value])):
+            Console().print(terminal(table))
         steps += found
         if value:
             draw(folder, steps, cfg.sweep.key, limits)

@@ -8,8 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from repic.bench.figures import Step, median_ratio, summary_of
+from repic.files import write_text
 from repic.page.charts import HEIGHT, NUM_STYLES, WIDTH, Chart, Line
-from repic.tables.write import write_text
 
 # The page's, for a file of its own.
 _COLOURS = ("#0072b2", "#d55e00", "#00896a", "#b0558c", "#8a6d00", "#4b4e57")

@@ -3,39 +3,43 @@
 import math
 from collections.abc import Sequence
 
-import rich.box
-import rich.table
-from rich.text import Text
-
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, Summary, median_ratio, summary_of
+from repic.tables.estimates import Estimate
+from repic.tables.table import Column, Row, Table
+
+CONTENDER = Column("contender", kind="text")
 
 
-def cost_table(title: str, steps: Sequence[Step]) -> rich.table.Table:
-    """What a step takes: medians, with least and greatest below them.
+def cost_table(title: str, steps: Sequence[Step]) -> Table:
+    """What a step takes: medians, with least and greatest.
 
     Args:
         title: of the table.
         steps: of one value of the swept key; the first contender is what others are compared with.
     """
     names = list(dict.fromkeys(step.contender for step in steps))
-    load = max(step.load for step in steps)
-    table = _table(
-        title, f"Median [least–greatest]; highest load average of the machine {load:.1f}."
-    )
-    columns = ("steps", "CPU s", "wall s", "peak MiB")
-    for column in (*columns, f"CPU\n÷ {names[0]}", f"wall\n÷ {names[0]}"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for name in names:
         count = sum(step.contender == name and step.round > 0 for step in steps)
-        times = [_cell(summary_of(steps, name, quantity)) for quantity in ("cpu_s", "wall_s")]
-        peak = _number(summary_of(steps, name, "peak_mib").high)
+        times = [_estimate(summary_of(steps, name, quantity)) for quantity in ("cpu_s", "wall_s")]
+        peak = summary_of(steps, name, "peak_mib").high
         ratios = [median_ratio(steps, name, names[0], key) for key in ("cpu_s", "wall_s")]
-        table.add_row(name, str(count), *times, peak, *map(_number, ratios))
-    return table
+        rows.append(Row(name, (count, *times, peak, *ratios)))
+    columns = (
+        Column("steps", kind="number"),
+        Column("CPU s", digits=None),
+        Column("wall s", digits=None),
+        Column("peak MiB", kind="number", digits=None),
+        Column(f"CPU ÷ {names[0]}", kind="number", digits=None),
+        Column(f"wall ÷ {names[0]}", kind="number", digits=None),
+    )
+    load = max(step.load for step in steps)
+    note = f"Median [least–greatest]; highest load average of the machine {load:.1f}."
+    return Table(title, columns, rows, note, row_column=CONTENDER)
 
 
-def parts_table(steps: Sequence[Step], limit: float) -> rich.table.Table:
+def parts_table(steps: Sequence[Step], limit: float) -> Table:
     """Rollout and update by themselves, and how near the update comes to the limit.
 
     Args:
@@ -43,46 +47,22 @@ def parts_table(steps: Sequence[Step], limit: float) -> rich.table.Table:
         limit: see ``repic.bench.figures.token_limit``.
     """
     names = list(dict.fromkeys(step.contender for step in steps))
-    note = f"Sharing each prompt makes the update's tokens {limit:.2f} times fewer."
-    table = _table("its parts, CPU s", note)
-    for column in ("rollout", "update", f"{names[0]}'s\n÷ update", "share\nof limit"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for name in names:
-        cells = [_cell(summary_of(steps, name, f"{part}_cpu_s")) for part in ("rollout", "update")]
+        parts = [summary_of(steps, name, f"{part}_cpu_s") for part in ("rollout", "update")]
         gain = median_ratio(steps, names[0], name, "update_cpu_s")
         is_compared = name not in (names[0], PEER) and not math.isnan(gain)
         reached = f"{100 * gain / limit:.0f} %" if is_compared else ""
-        table.add_row(name, *cells, _number(gain), reached)
-    return table
-
-
-def _table(title: str, note: str) -> rich.table.Table:
-    table = rich.table.Table(
-        title=Text(title),
-        caption=Text(note, "dim"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        rows.append(Row(name, (*map(_estimate, parts), gain, reached)))
+    columns = (
+        Column("rollout", digits=None),
+        Column("update", digits=None),
+        Column(f"{names[0]}'s ÷ update", kind="number", digits=None),
+        Column("share of limit", kind="number"),
     )
-    table.add_column("contender")
-    return table
+    note = f"Sharing each prompt makes the update's tokens {limit:.2f} times fewer."
+    return Table("its parts, CPU s", columns, rows, note, row_column=CONTENDER)
 
 
-def _cell(summary: Summary) -> Text:
-    if math.isnan(summary.median):
-        return Text("–")
-    spread = f"\n[{_number(summary.low)}–{_number(summary.high)}]"
-    return Text(_number(summary.median)).append(spread, "dim")
-
-
-def _number(value: float) -> str:
-    """Three digits, and no fraction from a hundred on.
-
-    Example:
-        >>> [_number(x) for x in (0.0123, 1.234, 56.78, 1234.5)]
-        ['0.012', '1.23', '56.8', '1234']
-    """
-    if math.isnan(value):
-        return "–"
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:.{digits}f}"
+def _estimate(summary: Summary) -> Estimate:
+    return Estimate(summary.median, summary.low, summary.high, num_seeds=1)

@@ -12,16 +12,6 @@ def read_predictions(folder: Path) -> list[Prediction]:
     return [prediction for _, prediction in read_prediction_file(folder / "predictions.jsonl")]
 
 
-def read_first_phase(folder: Path) -> list[Prediction]:
-    """Read the predictions of the phase that comes first in the file, and no further."""
-    found: list[Prediction] = []
-    for _, prediction in read_prediction_file(folder / "predictions.jsonl"):
-        if found and prediction.phase != found[0].phase:
-            break
-        found.append(prediction)
-    return found
-
-
 def read_prediction_file(path: Path) -> Iterator[tuple[str, Prediction]]:
     """Yield predictions, each with its place (file and line) for complaints."""
     for place, row in read_rows(path):

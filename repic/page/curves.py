@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from repic.page.charts import Chart, Line, smooth
-from repic.tables.ablation import ablation
+from repic.tables.ablation import Configuration, ablation
+from repic.tables.columns import count_columns
 from repic.tables.runs import MetricRow, Run, read_metrics
-from repic.tables.table import Row, count_columns
 
 SHORT = {"base": "base model", "model": "model", "sft": "SFT", "grpo": "RL"}
 
@@ -49,7 +49,7 @@ def compared_curves(runs: Sequence[Run]) -> list[Chart]:
     A phase that only one configuration has is drawn as in ``learning_curves``.
     """
     logged = {run.folder: read_metrics(run.folder) for run in runs}
-    rows = _drawn(ablation(runs, columns=()).rows)
+    rows = _drawn(ablation(runs).rows)
     phases: dict[str, dict[str, Series]] = {}
     for row in rows:
         found = [_series(logged[run.folder], row.phase) for run in row.runs.values()]
@@ -71,10 +71,10 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart | None:
     if len(columns) < 2:
         return None
     counts = [float(column.count) for column in columns]
-    lines = [_accuracy_line(row, counts) for row in _drawn(ablation(runs, columns=columns).rows)]
+    lines = [_accuracy_line(row, counts) for row in _drawn(ablation(runs, columns).rows)]
     if retrieving := [run for run in runs if run.choices.get("retrieval", SKIP) != SKIP]:
         # By themselves: naming everybody without a retriever is another thing.
-        rows = ablation(retrieving, columns=columns).rows
+        rows = ablation(retrieving, columns).rows
         lines += [_accuracy_line(row, counts) for row in rows if row.phase == RETRIEVER]
     title = "Recognition accuracy (%) by number of concepts"
     return Chart(title, "concepts", tuple(lines), tuple(counts)) if lines else None
@@ -90,14 +90,14 @@ def concepts(count: int) -> str:
     return f"{count} concept{'' if count == 1 else 's'}"
 
 
-def _drawn(rows: Sequence[Row]) -> list[Row]:
+def _drawn(rows: Sequence[Configuration]) -> list[Configuration]:
     """The rows that are models; their places are their styles in every chart of a page."""
     return [row for row in rows if row.phase != RETRIEVER]
 
 
-def _accuracy_line(row: Row, counts: Sequence[float]) -> Line:
+def _accuracy_line(row: Configuration, counts: Sequence[float]) -> Line:
     """Intervals end at 0 and 100 %, whatever Student's t of two seeds says."""
-    cells = row.estimates
+    cells = row.cells
     return Line(
         row.label,
         counts,

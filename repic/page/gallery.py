@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repic.page.cards import BoxCard, CaptionCard, ReferenceCard, SceneCard
-from repic.tables.ablation import SHARED, ablation
+from repic.tables.ablation import SHARED, Configuration, ablation
 from repic.tables.runs import Run
-from repic.tables.table import Row
 from repic.types import Example, Prediction, Reference
 
 # Captions that no model wrote are not shown.
@@ -60,7 +59,7 @@ def methods_of(runs: Sequence[Run]) -> list[Method]:
         Method(
             row.label, row.phase, tuple(sorted(_sharing(row, runs), key=_by_seed)), row.num_seeds
         )
-        for row in ablation(runs, columns=()).rows
+        for row in ablation(runs).rows
         if row.phase not in NO_MODEL
     ]
 
@@ -197,7 +196,7 @@ def _reference_card(name: str, known: Reference | None, prediction: Prediction) 
     )
 
 
-def _sharing(row: Row, runs: Sequence[Run]) -> list[Run]:
+def _sharing(row: Configuration, runs: Sequence[Run]) -> list[Run]:
     """The runs whose results a row shows; several may have the same base model, or SFT."""
     if row.phase not in SHARED:
         return list(row.runs.values())

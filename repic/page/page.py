@@ -15,11 +15,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from repic.files import write_text
 from repic.page.cards import Fact, SceneCard, by_count
 from repic.page.charts import Chart
 from repic.page.pictures import Album, fitting_encoding
 from repic.tables.table import Table
-from repic.tables.write import ABSENT, cell_text, write_text
+from repic.tables.write import ABSENT, cell_text
 from repic.types import Box
 
 PAGE_BYTES = 9_500_000  # what pictures may fill a page up to; mail and forges refuse 10 MB

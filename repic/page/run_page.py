@@ -9,10 +9,10 @@ from repic.page import gallery
 from repic.page.cards import Fact, SceneCard
 from repic.page.curves import SHORT, concepts, learning_curves
 from repic.page.page import write_report
-from repic.tables.ablation import LABELS
-from repic.tables.layouts import has_values, summary_tables
+from repic.tables.ablation import LABELS, Ablation
+from repic.tables.columns import ALL
+from repic.tables.layouts import summary_tables
 from repic.tables.runs import Run, read_metrics, read_run
-from repic.tables.table import ALL, Table
 from repic.types import Example, Prediction
 
 # Phases whose captions are shown, and as whose: the names everybody has no picture of.
@@ -69,14 +69,12 @@ def headline(run: Run) -> list[Fact]:
     return facts
 
 
-def run_tables(run: Run) -> list[Table]:
+def run_tables(run: Run) -> list[Ablation]:
     """Recognition with CIDEr, CIDEr by number of concepts, names, and other caption metrics.
 
     What needs references is shown where there are some.
     """
-    if not run.metrics:
-        return []
-    return [table for table in summary_tables([run]).values() if has_values(table)]
+    return list(summary_tables([run]).values()) if run.metrics else []
 
 
 def scene_cards(

@@ -11,10 +11,10 @@ from repic.page.curves import accuracy_chart, compared_curves, concepts
 from repic.page.gallery import Method
 from repic.page.page import DENSE, write_report
 from repic.tables.ablation import ablation
-from repic.tables.layouts import has_values, summary_tables
+from repic.tables.columns import count_columns
+from repic.tables.layouts import summary_tables
 from repic.tables.run_settings import is_material, split_override
 from repic.tables.runs import Run, find_runs
-from repic.tables.table import Table, count_columns
 from repic.tables.test_set import refuse_other_test_sets
 from repic.tables.write import cell_text
 from repic.types import Example
@@ -45,7 +45,7 @@ def collect_runs(roots: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def write_compared(
+def write_runs_page(
     path: Path, runs: Sequence[Run], *, remake: Remake | None, num_items: int
 ) -> Contents:
     """Write the page.
@@ -69,7 +69,7 @@ def write_compared(
         + (f" and {len(names) - 2} more" if len(names) > 2 else ""),
         subtitle=f"{len(runs)} run{'s' * (len(runs) > 1)}: {common_settings(runs)}",
         summary=headline(runs),
-        tables=compared_tables(runs),
+        tables=list(summary_tables(runs).values()),
         curves=compared_curves(runs),
         overview=accuracy_chart(runs),
         scenes=scenes,
@@ -81,23 +81,17 @@ def write_compared(
     return Contents(len(runs), len(methods), len(scenes), shown)
 
 
-def compared_tables(runs: Sequence[Run]) -> list[Table]:
-    """Recognition with CIDEr, CIDEr by number of concepts, names by both protocols, captions."""
-    return [table for table in summary_tables(runs).values() if has_values(table)]
-
-
 def headline(runs: Sequence[Run]) -> list[Fact]:
     """The highest accuracy at each number of concepts, and whose it is."""
     columns = count_columns(runs, "accuracy", "acc")
+    rows = ablation(runs, columns).rows
     facts = []
     for i, column in enumerate(columns):
-        rows = [row for row in ablation(runs, columns=columns).rows if row.estimates[i]]
-        best = max(rows, key=lambda row: estimate.mean if (estimate := row.estimates[i]) else 0.0)
-        estimate = best.estimates[i]
-        assert estimate is not None
+        found = [(row.label, cell) for row in rows if (cell := row.cells[i])]
+        label, estimate = max(found, key=lambda pair: pair[1].mean)
         what = f"Highest recognition, %, {concepts(int(column.count))}"
         value, _, interval = cell_text(estimate).partition(" ")
-        facts.append(Fact(what, value, f"{interval} · {best.label}" if interval else best.label))
+        facts.append(Fact(what, value, f"{interval} · {label}" if interval else label))
     return facts
 
 

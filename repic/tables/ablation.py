@@ -7,8 +7,9 @@ one row.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from repic.tables.columns import MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.tables.run_settings import (
     SEED,
@@ -18,7 +19,7 @@ from repic.tables.run_settings import (
     varying_keys,
 )
 from repic.tables.runs import Cell, Run
-from repic.tables.table import Column, Row, Table, accuracy_columns
+from repic.tables.table import Column, Row, Table
 
 # Phases that runs may share, in the order of their rows, and what a reader calls them.
 SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
@@ -31,18 +32,46 @@ _ORDER = "none zero low default high one two three four five mixed recognition q
 ORDER = {option: rank for rank, option in enumerate(_ORDER.split())}
 
 
+SEEDS = Column("seeds", kind="number", unsaid=1)
+
+
+@dataclass(frozen=True)
+class Configuration(Row):
+    """A row with what it is made of.
+
+    Attributes:
+        block: the settings of its prompts, if those vary.
+        phase: which model's captions.
+        runs: seed -> the run they come from; "" is the seed of what does not depend on it.
+    """
+
+    cells: tuple[Estimate | None, ...]
+    phase: str = ""
+    runs: Mapping[str, Run] = field(default_factory=dict, compare=False)
+
+    @property
+    def num_seeds(self) -> int:
+        """How many different results it is the mean of."""
+        return int(self.asides[0])
+
+
+@dataclass(frozen=True)
+class Ablation(Table):
+    """A table of configurations, whose columns are metrics."""
+
+    columns: Sequence[MetricColumn]
+    rows: Sequence[Configuration]
+    asides: Sequence[Column] = (SEEDS,)
+
+
 def ablation(
-    runs: Sequence[Run],
-    *,
-    columns: Sequence[Column] | None = None,
-    title: str = "Recognition accuracy (%) by number of concepts, and CIDEr",
-    note: str = "",
-) -> Table:
+    runs: Sequence[Run], columns: Sequence[MetricColumn] = (), *, title: str = "", note: str = ""
+) -> Ablation:
     """Compare configurations.
 
     Args:
         runs: finished runs; several seeds of one configuration are averaged.
-        columns: what to show; None shows ``accuracy_columns``.
+        columns: what to show.
         title: of the table.
         note: on its columns; what the marks mean is added.
 
@@ -51,7 +80,7 @@ def ablation(
     """
     if not runs:
         raise ValueError("a table needs at least one finished run")
-    columns = tuple(accuracy_columns(runs) if columns is None else columns)
+    columns = tuple(columns)
     keys = varying_keys(runs)
     found = dict.fromkeys(phase for run in runs for phase in run.metrics)
     order = [p for p in SHARED if p in found] + [p for p in found if p not in SHARED]
@@ -59,10 +88,8 @@ def ablation(
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, has_best=any(column.has_best for column in columns))
-    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns))))
-    return Table(
-        title=title, columns=columns, rows=tuple(rows), note=" ".join(filter(None, (note, marks)))
-    )
+    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns), marks)))
+    return Ablation(title, columns, tuple(rows), note)
 
 
 @dataclass(frozen=True)
@@ -79,8 +106,8 @@ class _Result:
 
 
 def _phase_rows(
-    runs: Sequence[Run], phase: str, keys: Sequence[str], columns: Sequence[Column]
-) -> list[Row]:
+    runs: Sequence[Run], phase: str, keys: Sequence[str], columns: Sequence[MetricColumn]
+) -> list[Configuration]:
     """One row for each configuration of a phase."""
     results = []
     for run, told in zip(runs, settings_of_each(runs), strict=True):
@@ -120,8 +147,8 @@ def _row(
     keys: Sequence[str],
     values: Sequence[str | None],
     results: Mapping[str, _Result],
-    columns: Sequence[Column],
-) -> Row:
+    columns: Sequence[MetricColumn],
+) -> Configuration:
     settings = [(k, v) for k, v in zip(keys, values, strict=True) if v is not None]
     retrieved = (settings_of(r.run)["retrieval"] != "skip" for r in results.values())
     is_retriever = phase == "name_everybody" and all(retrieved)
@@ -129,17 +156,17 @@ def _row(
     if settings:
         label += f" ({', '.join(f'{k}={v}' for k, v in settings)})"
     cells = [result.cells for result in results.values()]
-    return Row(
+    return Configuration(
         label=label,
-        num_seeds=len(results),
-        estimates=tuple(estimate_of(cells, column) for column in columns),
+        cells=tuple(estimate_of(cells, column) for column in columns),
+        asides=(len(results),),
         block=", ".join(f"{k}={v}" for k, v in settings if is_of_prompt(k)),
         phase=phase,
         runs={seed: result.run for seed, result in results.items()},
     )
 
 
-def estimate_of(cells: Sequence[Mapping[str, Cell]], column: Column) -> Estimate | None:
+def estimate_of(cells: Sequence[Mapping[str, Cell]], column: MetricColumn) -> Estimate | None:
     """A column's value over results of several seeds; None where there is none."""
     found = [by_count[column.count] for by_count in cells if column.count in by_count]
     values = {
@@ -195,12 +222,12 @@ def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
     return tuple((ORDER.get(v or "", len(ORDER)), v or "") for v in values)
 
 
-def _fewer_seeds(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _fewer_seeds(rows: Sequence[Configuration], columns: Sequence[MetricColumn]) -> str:
     """Which cells are means of fewer seeds than their rows, as some had no value (NaN)."""
     cells = [
         f"{column.label} of {row.label}: {estimate.num_seeds} of {row.num_seeds}"
         for row in rows
-        for column, estimate in zip(columns, row.estimates, strict=True)
+        for column, estimate in zip(columns, row.cells, strict=True)
         if estimate is not None and estimate.num_seeds < row.num_seeds
     ]
     if not cells:
@@ -209,8 +236,8 @@ def _fewer_seeds(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return f"Seeds that have a value, where not all have: {'; '.join(cells[:3])}{more}."
 
 
-def _note(rows: Sequence[Row], *, has_best: bool) -> str:
-    estimates = [e for row in rows for e in row.estimates if e is not None and e.has_interval]
+def _note(rows: Sequence[Configuration], *, has_best: bool) -> str:
+    estimates = [e for row in rows for e in row.cells if e is not None and e.has_interval]
     percent = f"{100 * CONFIDENCE:.0f} %"
     parts = []
     if any(e.num_seeds > 1 for e in estimates):

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from repic.tables.ablation import ablation
+from repic.tables.ablation import Ablation, ablation
+from repic.tables.columns import ALL, WEIGHTED, MetricColumn
 from repic.tables.name_tables import NAME_METRICS
 from repic.tables.runs import Run
-from repic.tables.table import ALL, WEIGHTED, Column, Table
 
 # Columns in their order; what a table's title adds, and what its note says of them.
 GROUPS: tuple[tuple[str, Mapping[str, str], str], ...] = (
@@ -114,7 +114,7 @@ def grouped(names: Collection[str]) -> list[tuple[str, dict[str, str], str]]:
     return [group for group in shown if group[1]]
 
 
-def caption_tables(runs: Sequence[Run]) -> list[Table]:
+def caption_tables(runs: Sequence[Run]) -> list[Ablation]:
     """The caption metrics of runs over all numbers of concepts; none without any."""
     cells = [by_count.get(ALL, {}) for run in runs for by_count in run.metrics.values()]
     names = {name for cell in cells for name in cell if isinstance(cell[name], float)}
@@ -135,7 +135,7 @@ def caption_tables(runs: Sequence[Run]) -> list[Table]:
         ablation(
             runs,
             columns=[
-                Column(label, name, name, ALL, has_best=name in HIGH_IS_GOOD)
+                MetricColumn(label, name, name, ALL, has_best=name in HIGH_IS_GOOD)
                 for name, label in columns.items()
             ],
             title=f"Captions {title}",

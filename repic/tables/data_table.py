@@ -1,20 +1,24 @@
-"""What was found in a run's data: for the terminal, as Markdown and JSON."""
+"""The table of what was found in a run's data."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import rich.box
-import rich.table
-from rich.text import Text
-
-from repic.tables.write import write_text
+from repic.tables.table import Column, Row, Table
 
 TITLE = "Data"
-COLUMNS = ("split", "files", "expected", "found", "missing", "corrupt", "MB", "smallest", "largest")
+COLUMNS = (
+    Column("files", kind="text"),
+    Column("expected", kind="number"),
+    Column("found", kind="number"),
+    Column("missing", kind="number", is_alarm=True),
+    Column("corrupt", kind="number", is_alarm=True),
+    Column("MB", kind="number"),
+    Column("smallest", kind="number"),
+    Column("largest", kind="number"),
+)
 NUM_LISTED = 20  # of every list; check.json has all
 
 
@@ -96,25 +100,16 @@ class DataCheck:
         return ", ".join(told) or None
 
 
-def terminal(check: DataCheck) -> rich.table.Table:
-    """For ``rich.console.Console().print``; ``notes`` has what is no number."""
-    out = rich.table.Table(title=TITLE, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, column in enumerate(COLUMNS):
-        out.add_column(column, justify="right" if number > 1 else "left")
-    for cells in _rows(check):
-        bad = any(cell not in ("0", "") for cell in cells[4:6])
-        out.add_row(*cells[:4], *(Text(cell, "bold red" * bad) for cell in cells[4:6]), *cells[6:])
-    return out
-
-
-def markdown(check: DataCheck) -> str:
-    """A pipe table, and the notes as lists."""
-    lines = [_pipes(COLUMNS), _pipes([":--"] * 2 + ["--:"] * (len(COLUMNS) - 2))]
-    lines += [_pipes(cells) for cells in _rows(check)]
-    text = f"**{TITLE}**\n\n" + "\n".join(lines) + "\n"
-    for title, items in notes(check):
-        text += f"\n{title}\n" + "".join(f"- {item}\n" for item in items)
-    return text
+def data_table(check: DataCheck) -> Table:
+    """A row for each role of each split; below it what is no number, in JSON all of it in full."""
+    return Table(
+        TITLE,
+        COLUMNS,
+        list(_rows(check)),
+        row_column=Column("split", kind="text"),
+        lists=list(notes(check)),
+        details=_details(check),
+    )
 
 
 def notes(check: DataCheck) -> Iterator[tuple[str, list[str]]]:
@@ -141,34 +136,23 @@ def notes(check: DataCheck) -> Iterator[tuple[str, list[str]]]:
         yield f"{told} {found.where}{':' * bool(found.pairs)}", _cut(map(_pair, found.pairs))
 
 
-def json_text(check: DataCheck) -> str:
-    """Everything, in full."""
-    content = {
+def _details(check: DataCheck) -> dict[str, Any]:
+    duplicates = [
+        {
+            "where": found.where,
+            "pairs": [
+                {"first": str(first), "second": str(second), "bits": bits}
+                for first, second, bits in found.pairs
+            ],
+        }
+        for found in check.duplicates
+    ]
+    return {
         "complaint": check.complaint(),
         "splits": [_split(split) for split in check.splits],
         "near_bits": check.near,
-        "duplicates": [
-            {
-                "where": found.where,
-                "pairs": [
-                    {"first": str(first), "second": str(second), "bits": bits}
-                    for first, second, bits in found.pairs
-                ],
-            }
-            for found in check.duplicates
-        ],
+        "duplicates": duplicates,
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def write_check(folder: Path, check: DataCheck) -> list[Path]:
-    """Write ``check.md`` and ``check.json`` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix, write in {".md": markdown, ".json": json_text}.items():
-        paths.append(folder / f"check{suffix}")
-        write_text(paths[-1], write(check))
-    return paths
 
 
 def _file_notes(place: str, split: SplitCheck) -> Iterator[tuple[str, list[str]]]:
@@ -194,20 +178,16 @@ def _pair(pair: tuple[Path, Path, int | None]) -> str:
     return f"{first} and {second}: {how}"
 
 
-def _rows(check: DataCheck) -> Iterator[list[str]]:
+def _rows(check: DataCheck) -> Iterator[Row]:
     for split in check.splits:
         if not split.roles:
             what = "cannot be read" if split.refused is not None else "no files"
-            yield [split.split, what, *[""] * (len(COLUMNS) - 2)]
+            yield Row(split.split, (what, *[""] * (len(COLUMNS) - 1)))
         for role in split.roles:
-            numbers = _numbers(role)
-            smallest, largest = (
-                "×".join(map(str, numbers[key])) if numbers[key] else ""
-                for key in ("smallest", "largest")
-            )
-            counts = (str(numbers[key]) for key in ("expected", "found", "missing", "corrupt"))
-            size = f"{numbers['bytes'] / 1e6:.1f}"
-            yield [split.split, role.role, *counts, size, smallest, largest]
+            found = _numbers(role)
+            counts = (found[key] for key in ("expected", "found", "missing", "corrupt"))
+            sizes = ("×".join(map(str, found[key] or ())) for key in ("smallest", "largest"))
+            yield Row(split.split, (role.role, *counts, found["bytes"] / 1e6, *sizes))
 
 
 def _numbers(role: RoleCheck) -> dict[str, Any]:
@@ -244,7 +224,3 @@ def _split(split: SplitCheck) -> dict[str, Any]:
         "num_targets": split.num_targets,
         "impossible_names": dict(split.impossible),
     }
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

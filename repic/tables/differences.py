@@ -1,7 +1,9 @@
 """A table of every other row minus one, each cell with its interval and p-value."""
 
+from dataclasses import replace
+
+from repic.tables.ablation import Ablation, Configuration
 from repic.tables.paired import Comparison
-from repic.tables.table import Column, Row, Table
 
 NOTE = (
     "Each cell is the row minus that, with its 95 % interval and two-sided p-value: over several"
@@ -11,7 +13,7 @@ NOTE = (
 )
 
 
-def differences(table: Table, against: str, comparison: Comparison) -> Table:
+def differences(table: Ablation, against: str, comparison: Comparison) -> Ablation:
     """A table of every other row minus the one that ``against`` names.
 
     Args:
@@ -28,28 +30,25 @@ def differences(table: Table, against: str, comparison: Comparison) -> Table:
     for row, base in zip(table.rows, bases, strict=True):
         if base is row:
             continue
-        estimates = tuple(comparison.difference(row, base, column) for column in table.columns)
-        seeds = max((e.num_seeds for e in estimates if e is not None), default=1)
-        rows.append(Row(row.label, seeds, estimates, row.block, row.phase, row.runs))
-    columns = tuple(
-        Column(c.label, c.title, c.metric, c.count, has_best=False, digits=c.digits)
-        for c in table.columns
-    )
+        cells = tuple(comparison.difference(row, base, column) for column in table.columns)
+        seeds = max((cell.num_seeds for cell in cells if cell is not None), default=1)
+        rows.append(replace(row, cells=cells, asides=(seeds,)))
     anew = (
         f" Counted anew from captions, whose summaries were made by other rules:"
         f" {', '.join(sorted(comparison.recounted))}."
         if comparison.recounted
         else ""
     )
-    return Table(
+    return replace(
+        table,
         title=f"{table.title}: difference from {' and '.join(labels)}",
-        columns=columns,
+        columns=tuple(replace(column, has_best=False) for column in table.columns),
         rows=tuple(rows),
         note=NOTE + unpaired_note(table, comparison) + anew,
     )
 
 
-def unpaired_note(table: Table, comparison: Comparison) -> str:
+def unpaired_note(table: Ablation, comparison: Comparison) -> str:
     """A sentence on the columns whose captions cannot be paired; nothing if there are none."""
     by_reason: dict[str, list[str]] = {}
     for column in table.columns:
@@ -59,7 +58,7 @@ def unpaired_note(table: Table, comparison: Comparison) -> str:
     return f" Not paired: {'; '.join(parts)}." if by_reason else ""
 
 
-def base_of(row: Row, table: Table, against: str) -> Row:
+def base_of(row: Configuration, table: Ablation, against: str) -> Configuration:
     """The row that another is compared with: of its own block, if that has one."""
     matches = [r for r in table.rows if r.label == against]
     matches = matches or [r for r in table.rows if against in r.label]

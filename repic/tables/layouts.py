@@ -1,73 +1,65 @@
-"""The forms in which saved runs can be shown, by the name that ``python -m repic.table`` knows."""
+"""The layouts in which saved runs can be shown, by the name that ``--form`` knows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from repic.tables.ablation import ablation, estimate_of
+from repic.tables.ablation import Ablation, ablation, estimate_of
 from repic.tables.caption_tables import caption_tables
+from repic.tables.columns import (
+    ALL,
+    FOUNDING,
+    MetricColumn,
+    accuracy_columns,
+    count_columns,
+    counts_of,
+)
 from repic.tables.name_tables import names_table, names_tables
 from repic.tables.runs import Run
-from repic.tables.table import ALL, FOUNDING, Column, Table, count_columns, counts_of
 
 SINGLE = (
-    Column("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),
-    Column("CIDEr@1", "CIDEr × 100 at 1 concept", "cider", "1"),
-    Column("overall", "mean of accuracy and CIDEr at 1 concept", "overall", "1"),
+    MetricColumn("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),
+    MetricColumn("CIDEr@1", "CIDEr × 100 at 1 concept", "cider", "1"),
+    MetricColumn("overall", "mean of accuracy and CIDEr at 1 concept", "overall", "1"),
 )
 MULTI = tuple(
-    Column(f"acc@{c}", f"recognition accuracy % at {c} concepts", "accuracy", str(c))
+    MetricColumn(f"acc@{c}", f"recognition accuracy % at {c} concepts", "accuracy", str(c))
     for c in range(2, 6)
 )
 
 
-def accuracy(runs: Sequence[Run]) -> list[Table]:
+def accuracy(runs: Sequence[Run]) -> list[Ablation]:
     """Accuracy by number of concepts, and CIDEr over all scenes."""
-    return [ablation(runs)]
+    title = "Recognition accuracy (%) by number of concepts, and CIDEr"
+    return [ablation(runs, accuracy_columns(runs), title=title)]
 
 
-def founding(runs: Sequence[Run]) -> list[Table]:
+def founding(runs: Sequence[Run]) -> list[Ablation]:
     """Single concept | multi concept (3) | caption quality."""
-    return [
-        ablation(
-            runs,
-            columns=FOUNDING,
-            title="Ablation: recognition accuracy (%) and caption quality (CIDEr over all scenes)",
-        )
-    ]
+    title = "Ablation: recognition accuracy (%) and caption quality (CIDEr over all scenes)"
+    return [ablation(runs, FOUNDING, title=title)]
 
 
-def single(runs: Sequence[Run]) -> list[Table]:
+def single(runs: Sequence[Run]) -> list[Ablation]:
     """Accuracy, CIDEr and their mean at one concept."""
-    return [
-        ablation(
-            runs,
-            columns=SINGLE,
-            title="Single concept: accuracy (%), CIDEr × 100, and overall, the mean of the two",
-        )
-    ]
+    title = "Single concept: accuracy (%), CIDEr × 100, and overall, the mean of the two"
+    return [ablation(runs, SINGLE, title=title)]
 
 
-def multi(runs: Sequence[Run]) -> list[Table]:
+def multi(runs: Sequence[Run]) -> list[Ablation]:
     """Accuracy at two to five concepts, as many as were evaluated."""
-    counts = counts_of(runs)
+    columns = [column for column in MULTI if column.count in counts_of(runs)]
+    title = "Several concepts: recognition accuracy (%) by their number"
+    return [ablation(runs, columns, title=title)]
+
+
+def cider(runs: Sequence[Run]) -> list[Ablation]:
+    """CIDEr at each number of concepts."""
     return [
-        ablation(
-            runs,
-            columns=[column for column in MULTI if column.count in counts],
-            title="Several concepts: recognition accuracy (%) by their number",
-        )
+        ablation(runs, count_columns(runs, "cider", "CIDEr"), title="CIDEr by number of concepts")
     ]
 
 
-def cider(runs: Sequence[Run]) -> list[Table]:
-    """CIDEr at each number of concepts."""
-    columns = count_columns(runs, "cider", "CIDEr")
-    return [ablation(runs, columns=columns, title="CIDEr by number of concepts")]
-
-
-Form = Callable[[Sequence[Run]], list[Table]]
-
-FORMS: Mapping[str, Form] = {
+LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {
     "accuracy": accuracy,
     "founding": founding,
     "single": single,
@@ -75,54 +67,55 @@ FORMS: Mapping[str, Form] = {
     "names": names_tables,
 }
 EVERY = "all"
-CHOICES = (*FORMS, EVERY)
+CHOICES = (*LAYOUTS, EVERY)
 
 
-def summary_tables(runs: Sequence[Run]) -> dict[str, Table]:
-    """What a run, or a sweep, shows of itself, by the names of its files; some may be empty."""
+def refuse_unknown(layout: str, key: str) -> None:
+    """Raise for a layout that there is not; ``key`` is where it was asked for."""
+    if layout not in CHOICES:
+        raise ValueError(f"{key}: {layout!r} is not one of {', '.join(CHOICES)}")
+
+
+def summary_tables(runs: Sequence[Run]) -> dict[str, Ablation]:
+    """What a run, or a sweep, shows of itself, by the names of its files."""
     tables = {"table": accuracy(runs)[0], "cider": cider(runs)[0]}
     tables["names"] = names_table(runs, ALL)
-    captions = enumerate(caption_tables(runs), start=1)
-    return {**tables, **{f"captions_{number}": table for number, table in captions}}
+    tables |= {f"captions_{i}": table for i, table in enumerate(caption_tables(runs), start=1)}
+    return {name: table for name, table in tables.items() if table.has_values}
 
 
-def tables_of(form: str, runs: Sequence[Run]) -> dict[str, Table]:
-    """The tables of a form, by the names of their files; "all" leaves out what is empty.
+def tables_of(layout: str, runs: Sequence[Run]) -> dict[str, Ablation]:
+    """The tables of a layout, by the names of their files; "all" leaves out what is empty.
 
     Raises:
-        ValueError: no run has what the form shows.
+        ValueError: no run has what the layout shows.
     """
-    if form == EVERY:
-        found = {name: make(runs) for name, make in {**FORMS, "cider": cider}.items()}
+    if layout == EVERY:
+        found = {name: make(runs) for name, make in {**LAYOUTS, "cider": cider}.items()}
         found["captions"] = caption_tables(runs)
         return {k: table for name, ts in found.items() for k, table in _named(name, ts).items()}
-    found = _named(form, FORMS[form](runs))
+    found = _named(layout, LAYOUTS[layout](runs))
     if not found:
         there = ", ".join(counts_of(runs)) or "none"
         raise ValueError(
-            f"--form {form}: no run has a value for it; numbers of concepts that were evaluated:"
+            f"--form {layout}: no run has a value for it; numbers of concepts that were evaluated:"
             f" {there}. Evaluate others with metrics.counts=[…], or choose another form"
         )
     return found
 
 
-def with_column(table: Table, column: Column, note: str) -> Table:
+def with_column(table: Ablation, column: MetricColumn, note: str) -> Ablation:
     """Add a column to a table, from the results that its rows keep."""
     rows = []
     for row in table.rows:
-        cells = [run.metrics[row.phase] for run in row.runs.values()]
-        rows.append(replace(row, estimates=(*row.estimates, estimate_of(cells, column))))
+        results = [run.metrics[row.phase] for run in row.runs.values()]
+        rows.append(replace(row, cells=(*row.cells, estimate_of(results, column))))
     columns = (*table.columns, column)
     return replace(table, columns=columns, rows=tuple(rows), note=f"{note} {table.note}")
 
 
-def _named(name: str, tables: Sequence[Table]) -> dict[str, Table]:
-    shown = [table for table in tables if table.columns and has_values(table)]
+def _named(name: str, tables: Sequence[Ablation]) -> dict[str, Ablation]:
+    shown = [table for table in tables if table.has_values]
     if len(tables) == 1:
         return dict(zip((name,), shown, strict=False))
     return {f"{name}_{i}": table for i, table in enumerate(shown, start=1)}
-
-
-def has_values(table: Table) -> bool:
-    """Whether there is anything in a table."""
-    return any(estimate is not None for row in table.rows for estimate in row.estimates)

@@ -4,23 +4,19 @@ Each ordering is one or several statements "this is more than that"; a statement
 hold, if the 95 % interval of the difference lies on one side of 0, and is undecided otherwise.
 """
 
-import csv
-import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-
-import rich.table
-from rich.text import Text
 
 from repic.metrics.statistics import Verdict, joint_verdict, verdict
-from repic.tables.ablation import ablation, estimate_of
+from repic.tables.ablation import Configuration, ablation, estimate_of
+from repic.tables.columns import FOUNDING, MetricColumn, count_columns
 from repic.tables.estimates import Estimate
 from repic.tables.paired import Comparison, Term
 from repic.tables.runs import Run
-from repic.tables.table import FOUNDING, Column, Row, count_columns
-from repic.tables.write import ABSENT, cell_text, framed, write_text
+from repic.tables.table import Column, Row, Table
+from repic.tables.write import ABSENT
 
 TITLE = "Orderings of the founding tables, at 95 %"
 NOTE = (
@@ -72,7 +68,7 @@ def founding_orderings(runs: Sequence[Run], comparison: Comparison) -> list[Orde
     rows = founding_rows(runs)
     sft, best = rows["SFT"], rows["combined"]
 
-    def more(first: str, second: str, column: Column) -> Statement:
+    def more(first: str, second: str, column: MetricColumn) -> Statement:
         sides = (f"{name} ({_value(rows[name], column)})" for name in (first, second))
         text = f"{column.label}: {' > '.join(sides)}"
         return Statement(text, comparison.difference(rows[first], rows[second], column))
@@ -114,9 +110,9 @@ def founding_orderings(runs: Sequence[Run], comparison: Comparison) -> list[Orde
     ]
 
 
-def founding_rows(runs: Sequence[Run]) -> dict[str, Row]:
+def founding_rows(runs: Sequence[Run]) -> dict[str, Configuration]:
     """The rows "SFT", "recognition", "quality" and "combined" of an ablation."""
-    found: dict[str, list[Row]] = {name: [] for name in ("SFT", *REWARDS)}
+    found: dict[str, list[Configuration]] = {name: [] for name in ("SFT", *REWARDS)}
     for row in ablation(runs, columns=FOUNDING).rows:
         reward = next(iter(row.runs.values())).choices.get("reward")
         if row.phase == "sft":
@@ -146,7 +142,7 @@ def founding_rows(runs: Sequence[Run]) -> dict[str, Row]:
 
 
 def _falls(
-    rows: Mapping[str, Row], runs: Sequence[Run], comparison: Comparison
+    rows: Mapping[str, Configuration], runs: Sequence[Run], comparison: Comparison
 ) -> Iterator[Ordering]:
     """Every method falls as concepts are added, and the combination least."""
     columns = count_columns(runs, "accuracy", "acc")
@@ -171,61 +167,29 @@ def _falls(
     yield Ordering("the combination falls least", tuple(least))
 
 
-def terminal(orderings: Sequence[Ordering]) -> rich.table.Table:
-    """For ``rich.console.Console().print``."""
-    out = framed(TITLE, NOTE)
-    out.add_column("ordering", overflow="fold")
-    out.add_column("difference", justify="right", no_wrap=True)
-    out.add_column("verdict", no_wrap=True)
+def orderings_table(orderings: Sequence[Ordering]) -> Table:
+    """Every ordering with its verdict, and below it the statements with theirs."""
+    rows = []
     for ordering in orderings:
-        out.add_row(Text(ordering.claim, "bold"), "", Text(ordering.verdict, "bold"))
+        own = ordering.claim, ordering.verdict
+        rows.append(Row(ordering.claim, ("", ordering.verdict, *own), is_heading=True))
         for statement in ordering.statements:
-            out.add_row(
-                Text(f"  {statement.text}", "dim"), _numbers(statement), Text(statement.verdict)
-            )
-    return out
-
-
-def markdown(orderings: Sequence[Ordering]) -> str:
-    """A pipe table with its title above and its note below."""
-    lines = ["| ordering | difference | verdict |", "| :-- | --: | :-- |"]
-    for ordering in orderings:
-        lines.append(f"| **{ordering.claim}** | | **{ordering.verdict}** |")
-        lines += [f"| {s.text} | {_numbers(s)} | {s.verdict} |" for s in ordering.statements]
-    return f"**{TITLE}**\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n"
-
-
-def csv_text(orderings: Sequence[Ordering]) -> str:
-    """For programs: a line a statement."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["ordering", "ordering_verdict", "statement", "verdict", "difference", "low", "high"]
+            # The verdict is the interval's.
+            estimate = statement.estimate and replace(statement.estimate, p_value=math.nan)
+            rows.append(Row(statement.text, (estimate, statement.verdict, *own)))
+    columns = (
+        Column("difference"),
+        Column("verdict", kind="text"),
+        Column("ordering", kind="text", is_for_programs=True),
+        Column("ordering_verdict", kind="text", is_for_programs=True),
     )
-    for ordering in orderings:
-        for s in ordering.statements:
-            e = s.estimate
-            numbers = ["", "", ""] if e is None else [f"{v:.6g}" for v in (e.mean, e.low, e.high)]
-            writer.writerow([ordering.claim, ordering.verdict, s.text, s.verdict, *numbers])
-    return out.getvalue()
+    row_column = Column("ordering", key="statement", kind="text")
+    return Table(TITLE, columns, rows, NOTE, row_column=row_column)
 
 
-def write(folder: Path, orderings: Sequence[Ordering]) -> list[Path]:
-    """Write ``orderings.md`` and ``.csv`` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "orderings.md", folder / "orderings.csv"]
-    write_text(paths[0], markdown(orderings))
-    write_text(paths[1], csv_text(orderings))
-    return paths
-
-
-def _value(row: Row, column: Column) -> str:
+def _value(row: Configuration, column: MetricColumn) -> str:
     return _mean(estimate_of([run.metrics[row.phase] for run in row.runs.values()], column), "")
 
 
 def _mean(estimate: Estimate | None, sign: str = "+") -> str:
     return ABSENT if estimate is None else f"{estimate.mean:{sign}.1f}"
-
-
-def _numbers(statement: Statement) -> str:
-    return cell_text(statement.estimate).split(", p")[0]

@@ -25,10 +25,10 @@ from repic.metrics.statistics import (
     paired_differences,
 )
 from repic.tables import recounted
-from repic.tables.ablation import estimate_of
+from repic.tables.ablation import Configuration, estimate_of
+from repic.tables.columns import ALL, MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate
 from repic.tables.runs import Run
-from repic.tables.table import ALL, Column, Row
 from repic.tables.test_set import tokenizer_of
 from repic.tables.weighting import Conditions, reward_metrics, weighted_rewards
 from repic.types import Prediction
@@ -48,8 +48,8 @@ class Term:
     """A cell of a contrast, a row's value in a column, with its sign: 1 or -1."""
 
     sign: int
-    row: Row
-    column: Column
+    row: Configuration
+    column: MetricColumn
 
 
 class Comparison:
@@ -79,7 +79,9 @@ class Comparison:
         self._captions: dict[tuple[str, str, CaptionMetric | None], Captions] = {}
         self._pairs: dict[tuple[object, ...], dict[str, Difference]] = {}
 
-    def difference(self, row: Row, other: Row, column: Column) -> Estimate | None:
+    def difference(
+        self, row: Configuration, other: Configuration, column: MetricColumn
+    ) -> Estimate | None:
         """A row minus another in one column; None where nothing can be paired."""
         by_seed = self._by_seed((Term(1, row, column), Term(-1, other, column)))
         if len(by_seed) > 1:
@@ -144,7 +146,7 @@ class Comparison:
         return found
 
     def _paired(
-        self, one: tuple[Run, str], other: tuple[Run, str], column: Column
+        self, one: tuple[Run, str], other: tuple[Run, str], column: MetricColumn
     ) -> dict[str, Difference]:
         names = str(one[0].folder), one[1], str(other[0].folder), other[1]
         key = (*names, column.count, recounted.METRIC_OF.get(column.metric))
@@ -278,7 +280,7 @@ def _values_of(metric: str) -> MetricsOf:
     return _counted if owner is None else owner.values
 
 
-def common_seeds(rows: Sequence[Row]) -> list[str]:
+def common_seeds(rows: Sequence[Configuration]) -> list[str]:
     """Seeds of which every row has a result; a row that no seed changes has all.
 
     "" is the seed of rows that all are so.
@@ -289,7 +291,7 @@ def common_seeds(rows: Sequence[Row]) -> list[str]:
     return sorted(set.intersection(*sets), key=lambda seed: (len(seed), seed))
 
 
-def _run(row: Row, seed: str) -> Run:
+def _run(row: Configuration, seed: str) -> Run:
     return row.runs[seed] if seed in row.runs else row.runs[""]
 
 

@@ -1,16 +1,12 @@
-"""The table of preferences between two systems: for the terminal, as Markdown, CSV and JSON."""
+"""The table of preferences between two systems."""
 
-import csv
-import io
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
-import rich.table
+from dataclasses import dataclass
 
 from repic.metrics.captions.preferences import Preferences
-from repic.tables.write import framed, write_text
+from repic.tables.estimates import Estimate
+from repic.tables.table import Column, Row, Table
 
 TITLE = "Which captions are preferred"
 NOTE = (
@@ -19,7 +15,17 @@ NOTE = (
     " two-sided sign test of wins against losses, which takes pairs for independent."
 )
 ALL = "all"
-COLUMNS = ("names", "pairs", "A preferred", "wins", "ties", "losses", "turns", "no verdict", "p")
+COLUMNS = (
+    Column("pairs", key="num_pairs", kind="number"),
+    Column("A preferred", key="preferred"),
+    Column("wins", kind="number"),
+    Column("ties", kind="number"),
+    Column("losses", kind="number"),
+    Column("turns", key="inconsistent", kind="number"),
+    Column("no verdict", key="num_unjudged", kind="number"),
+    Column("p", key="p_value", kind="number", digits=3),
+    *(Column(name, kind="text", is_for_programs=True) for name in ("first", "second", "judge")),
+)
 
 
 @dataclass(frozen=True)
@@ -39,66 +45,13 @@ class Compared:
     rows: Mapping[str, Preferences]
 
 
-def terminal(found: Compared) -> rich.table.Table:
-    """For ``rich.console.Console().print``."""
-    out = framed(_title(found), NOTE)
-    for column in COLUMNS:
-        out.add_column(column, justify="right")
+def preferences_table(found: Compared) -> Table:
+    """A row for each number of names."""
+    systems = (found.first, found.second, found.judge)
+    rows = []
     for name, row in found.rows.items():
-        out.add_row(*_cells(name, row))
-    return out
-
-
-def markdown(found: Compared) -> str:
-    """A pipe table with its title above and its note below."""
-    lines = [_pipes(COLUMNS), _pipes(["--:"] * len(COLUMNS))]
-    lines += [_pipes(_cells(name, row)) for name, row in found.rows.items()]
-    return f"**{_title(found)}**\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n"
-
-
-def csv_text(found: Compared) -> str:
-    """For programs: a line for each row; empty where there is no interval."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = [name for name in Preferences.__dataclass_fields__ if name != "interval"]
-    writer.writerow(["first", "second", "judge", "names", *names, "low", "high"])
-    for name, row in found.rows.items():
-        values = [f"{getattr(row, column):.6g}" for column in names]
-        ends = [f"{end:.6g}" for end in row.interval or ()] or ["", ""]
-        writer.writerow([found.first, found.second, found.judge, name, *values, *ends])
-    return out.getvalue()
-
-
-def json_text(found: Compared) -> str:
-    """Everything, in full; null where there is no interval."""
-    return json.dumps({"note": NOTE, **asdict(found)}, indent=2, ensure_ascii=False) + "\n"
-
-
-def write_compared(folder: Path, found: Compared) -> list[Path]:
-    """Write ``compared.md``, ``.csv`` and ``.json`` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix, write in {".md": markdown, ".csv": csv_text, ".json": json_text}.items():
-        paths.append(folder / f"compared{suffix}")
-        write_text(paths[-1], write(found))
-    return paths
-
-
-def _title(found: Compared) -> str:
-    return f"{TITLE}: A = {found.first}, B = {found.second} (judge: {found.judge})"
-
-
-def _cells(name: str, row: Preferences) -> list[str]:
-    preferred = f"{row.preferred:.1f}"
-    if row.interval is not None:
-        preferred += f" [{row.interval[0]:.1f}, {row.interval[1]:.1f}]"
-    counts = (row.wins, row.ties, row.losses, row.inconsistent, row.num_pairs - row.num_judged)
-    return [name, str(row.num_pairs), preferred, *map(str, counts), _p(row.p_value)]
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
-
-
-def _pipes(cells: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        preferred = Estimate(row.preferred, *(row.interval or (math.nan, math.nan)), num_seeds=1)
+        counts = (row.wins, row.ties, row.losses, row.inconsistent, row.num_pairs - row.num_judged)
+        rows.append(Row(name, (row.num_pairs, preferred, *counts, row.p_value, *systems)))
+    title = f"{TITLE}: A = {found.first}, B = {found.second} (judge: {found.judge})"
+    return Table(title, COLUMNS, rows, NOTE, row_column=Column("names", kind="text"))

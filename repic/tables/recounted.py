@@ -26,8 +26,8 @@ from repic.metrics.captions.quiz import SceneQuizzes
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.spice import Spice
 from repic.metrics.protocols import cluster_of
+from repic.tables.columns import ALL
 from repic.tables.runs import Run
-from repic.tables.table import ALL
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction

@@ -1,23 +1,14 @@
-"""The table of re-scored captions: for the terminal, as Markdown, CSV and JSON."""
+"""The tables of captions that were scored anew."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import rich.table
-from rich.text import Text
 
 from repic.metrics.rescoring import METRICS
 from repic.metrics.statistics import FEW_CLUSTERS, Score
 from repic.tables.caption_tables import grouped, left_out_note
 from repic.tables.estimates import Estimate
-from repic.tables.table import ALL, Column, Row, Table
-from repic.tables.write import ABSENT, cell_text, framed, write_text
+from repic.tables.table import Column, Row, Table
 
 TITLE = "Captions, scored anew"
 NOTE = (
@@ -35,6 +26,13 @@ FEW_IMAGES = (
     " the truth some 80 times in 100. One image has none."
 )
 LABELS = dict(zip(METRICS, ("P", "R", "F1", "acc", "CIDEr", "words"), strict=True))
+CAPTIONS = Column("captions", kind="text")
+ASIDES = (
+    Column("variant", kind="text"),
+    Column("protocol", kind="text"),
+    Column("number", key="num_captions", kind="number"),
+    Column("images", key="num_images", kind="number"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,156 +64,41 @@ class Rescored:
         return Estimate(value, low, high, num_seeds=1)
 
 
-def note_of(rows: Sequence[Rescored]) -> str:
-    """Say how to read the table, and which intervals not to trust."""
-    has_few = any(row.num_images < FEW_CLUSTERS for row in rows)
-    return f"{NOTE} {FEW_IMAGES}" if has_few else NOTE
-
-
-def terminal(rows: Sequence[Rescored]) -> rich.table.Table:
-    """For ``rich.console.Console().print``; intervals stand under their values."""
-    out = framed(TITLE, note_of(rows), leading=1)
-    out.add_column("captions", min_width=16, overflow="fold")
-    out.add_column("variant,\nprotocol")
-    for label in LABELS.values():
-        out.add_column(label, justify="right", no_wrap=True)
-    shown = None
-    for row in rows:
-        label = Text()
-        if row.label != shown:  # its protocols stand below each other
-            counts = f"\n{row.num_captions} captions,\n{row.num_images} images"
-            label = Text(row.label).append(counts, "dim")
-        shown = row.label
-        numbers = (_terminal_cell(row.estimate(metric)) for metric in METRICS)
-        out.add_row(label, f"{row.variant}\n{row.protocol}", *numbers)
-    return out
-
-
-def caption_tables(rows: Sequence[Rescored]) -> list[Table]:
-    """The other caption metrics, a row for each set of captions; for ``render.terminal``."""
+def rescoring_tables(rows: Sequence[Rescored]) -> list[Table]:
+    """Names, CIDEr and length of each set by each protocol; then each set's other metrics."""
     sets = list({row.label: row for row in rows}.values())
-    names = dict.fromkeys(name for row in sets for name in row.captions.values)
+    left_out = {name: why for row in sets for name, why in row.left_out.items()}
+    has_few = any(row.num_images < FEW_CLUSTERS for row in rows)
+    others = dict.fromkeys(name for row in sets for name in row.captions.values)
     for name in METRICS:
-        names.pop(name, None)  # the main table has it
-    left_out = left_out_note({name: why for row in sets for name, why in row.left_out.items()})
-    tables = []
-    for title, columns, note in grouped(names):
-        shown = tuple(
-            Column(label, name, name, ALL, has_best=False) for name, label in columns.items()
-        )
+        others.pop(name, None)  # the first table has it
+    columns = [Column(label, key=metric) for metric, label in LABELS.items()]
+    columns += [Column(name, is_for_programs=True) for name in others]
+    first = Table(
+        title=TITLE,
+        columns=columns,
+        rows=[
+            Row(
+                row.label,
+                tuple(map(row.estimate, (*METRICS, *others))),
+                (row.variant, row.protocol, row.num_captions, row.num_images),
+            )
+            for row in rows
+        ],
+        note=f"{NOTE} {FEW_IMAGES}" if has_few else NOTE,
+        row_column=CAPTIONS,
+        asides=ASIDES,
+        details={"left_out": left_out},
+    )
+    tables = [first]
+    for i, (title, labels, note) in enumerate(grouped(others)):
         tables.append(
             Table(
                 title=f"Captions {title}",
-                columns=shown,
-                rows=tuple(Row(r.label, 1, tuple(map(r.estimate, columns))) for r in sets),
-                note=f"{note} {left_out}".strip() if not tables else note,
-                row_title="captions",
+                columns=[Column(label, key=name) for name, label in labels.items()],
+                rows=[Row(row.label, tuple(map(row.estimate, labels))) for row in sets],
+                note=note if i else f"{note} {left_out_note(left_out)}".strip(),
+                row_column=CAPTIONS,
             )
         )
     return tables
-
-
-def markdown(rows: Sequence[Rescored]) -> str:
-    """A pipe table with the note below; the other caption metrics follow."""
-    header = ["captions", "variant", "protocol", "number", "images", *LABELS.values()]
-    lines = [_pipes(header), _pipes([":--"] * 3 + ["--:"] * (len(header) - 3))]
-    for row in rows:
-        numbers = (cell_text(row.estimate(metric)) for metric in METRICS)
-        lines.append(_pipes([*map(str, _keys(row).values()), *numbers]))
-    first = f"**{TITLE}**\n\n" + "\n".join(lines) + f"\n\n{note_of(rows)}\n"
-    return "\n".join([first, *map(_caption_markdown, caption_tables(rows))])
-
-
-def _caption_markdown(table: Table) -> str:
-    header = [table.row_title, *(column.label for column in table.columns)]
-    lines = [_pipes(header), _pipes([":--"] + ["--:"] * len(table.columns))]
-    lines += [_pipes([row.label, *map(cell_text, row.estimates)]) for row in table.rows]
-    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}\n"
-
-
-def csv_text(rows: Sequence[Rescored]) -> str:
-    """For programs: value, low and high of every metric; empty where there is none."""
-    out = io.StringIO()
-    metrics = _all_metrics(rows)
-    ends = [f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")]
-    names = ["captions", "variant", "protocol", "num_captions", "num_images", *ends]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        values = [value for metric in metrics for value in _numbers(row, metric)]
-        texts = ["" if value is None else f"{value:.6g}" for value in values]
-        writer.writerow([*_keys(row).values(), *texts])
-    return out.getvalue()
-
-
-def json_text(rows: Sequence[Rescored]) -> str:
-    """Everything, in full; null where there is no number."""
-    content = [
-        {
-            **_keys(row),
-            **{
-                key: value
-                for metric in _all_metrics(rows)
-                for key, value in (
-                    (metric, _numbers(row, metric)[0]),
-                    (f"{metric}_ci", _interval(row, metric)),
-                )
-            },
-        }
-        for row in rows
-    ]
-    left_out = {name: why for row in rows for name, why in row.left_out.items()}
-    found = {"note": note_of(rows), "left_out": left_out, "rows": content}
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-
-
-def write_rescored(folder: Path, rows: Sequence[Rescored]) -> list[Path]:
-    """Write ``rescored.md``, ``.csv`` and ``.json`` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix, write in {".md": markdown, ".csv": csv_text, ".json": json_text}.items():
-        paths.append(folder / f"rescored{suffix}")
-        write_text(paths[-1], write(rows))
-    return paths
-
-
-def _all_metrics(rows: Sequence[Rescored]) -> list[str]:
-    """Those of the main table, then those that some row has."""
-    return list(dict.fromkeys([*METRICS, *(name for row in rows for name in row.captions.values)]))
-
-
-def _keys(row: Rescored) -> dict[str, Any]:
-    return {
-        "captions": row.label,
-        "variant": row.variant,
-        "protocol": row.protocol,
-        "num_captions": row.num_captions,
-        "num_images": row.num_images,
-    }
-
-
-def _numbers(row: Rescored, metric: str) -> tuple[float | None, float | None, float | None]:
-    estimate = row.estimate(metric)
-    if estimate is None:
-        return None, None, None
-    if not estimate.has_interval:
-        return estimate.mean, None, None
-    return estimate.mean, estimate.low, estimate.high
-
-
-def _interval(row: Rescored, metric: str) -> list[float] | None:
-    _, low, high = _numbers(row, metric)
-    return None if low is None or high is None else [low, high]
-
-
-def _terminal_cell(estimate: Estimate | None) -> Text:
-    if estimate is None:
-        return Text(ABSENT)
-    cell = Text(f"{estimate.mean:.1f}")
-    if not estimate.has_interval:
-        return cell
-    return cell.append(f"\n{estimate.low:.0f}–{estimate.high:.0f}", "dim")
-
-
-def _pipes(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -18,6 +18,18 @@ Cell = Mapping[str, float | tuple[float, float]]
 
 
 @dataclass(frozen=True)
+class EvaluatedOn:
+    """Which scenes were captioned, in two fingerprints; see ``repic.tables.test_set``.
+
+    ``settings`` are for readers: values by key of the configuration.
+    """
+
+    scenes: str
+    prompts: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's ``summary.json``.
 
@@ -27,8 +39,7 @@ class Run:
             not be had (null in the file) is NaN.
         left_out: caption metric -> why it could not be computed.
         phases: what each phase started from, and where its model lies.
-        test_set: which scenes were captioned, by ``repic.tables.test_set``; None in runs that
-            are older than it, or evaluated nothing.
+        test_set: which scenes were captioned; None where none were.
     """
 
     folder: Path
@@ -41,7 +52,7 @@ class Run:
     phases: tuple[Mapping[str, Any], ...]
     metrics: Mapping[str, Mapping[str, Cell]]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    test_set: Mapping[str, Any] | None = None
+    test_set: EvaluatedOn | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class _Summary:
     phases: list[dict[str, Any]]
     metrics: dict[str, dict[str, dict[str, Any]]]
     left_out: dict[str, Any] = field(default_factory=dict)
-    test_set: dict[str, Any] | None = None
+    test_set: EvaluatedOn | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,8 @@ def read_run(folder: Path) -> Run:
     path = folder / "summary.json"
     mend = "did the run end? Start it again with the same command to complete it"
     found = as_shape(_Summary, read_json(path, mend=mend), str(path))
+    if found.metrics and found.test_set is None:
+        raise ValueError(f"{path}: has metrics, but no test_set that says what they are of; {mend}")
     return Run(
         folder=folder,
         name=found.name,

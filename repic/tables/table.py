@@ -1,107 +1,128 @@
-"""What a table is: columns, which are metrics; rows, which are configurations; estimates in both.
+"""What a table is, whatever it is about: columns, rows, and a cell where they meet.
 
-``repic.tables.ablation`` makes them from runs, ``repic.tables.write`` writes them.
+Whoever has something to show builds one; ``repic.tables.write`` writes it in every form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from repic.tables.estimates import Estimate
-from repic.tables.runs import Run
 
-ALL = "all"
-WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
+# None: there is nothing. A bare number has no interval.
+Cell = Estimate | float | str | None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric at a number of concepts ("1" to "5", or "all").
+    """What stands below each other.
 
-    ``has_best``: whether the highest value is the best one, and so in bold.
+    Attributes:
+        label: the header.
+        title: what the page says of it, to who points at the header.
+        key: what CSV and JSON call it; the label if it is empty.
+        kind: "text" stands at the left. CSV and JSON give "estimate" with the ends of its interval.
+        digits: after the point; None: as many as make three in all.
+        has_best: whether the highest value is the best one, and so in bold.
+        is_alarm: whether the terminal shows what is not 0 in red.
+        is_for_programs: whether it stands in CSV and JSON alone.
+        unsaid: a value that the terminal and the page leave out beside a row's label.
     """
 
     label: str
-    title: str
-    metric: str
-    count: str
-    has_best: bool = True
-    digits: int = 1
+    title: str = ""
+    key: str = field(default="", kw_only=True)
+    kind: Literal["text", "number", "estimate"] = field(default="estimate", kw_only=True)
+    digits: int | None = field(default=1, kw_only=True)
+    has_best: bool = field(default=False, kw_only=True)
+    is_alarm: bool = field(default=False, kw_only=True)
+    is_for_programs: bool = field(default=False, kw_only=True)
+    unsaid: float | None = field(default=None, kw_only=True)
+
+
+CONFIGURATION = Column("configuration", kind="text")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration; an estimate a column, None where there is nothing.
+    """A label and a cell for each column.
 
     Attributes:
-        num_seeds: how many different results it is the mean of.
-        block: the settings of its prompts, if those vary; the best value is sought in a block.
-        phase: which model's captions.
-        runs: seed -> the run they come from; "" is the seed of what does not depend on it.
+        label: what it is about.
+        cells: in the order of the table's columns.
+        asides: what the table's asides say of it.
+        block: rows of one block stand together, and the best value is sought in each.
+        is_heading: a title of the rows below it, which CSV and JSON leave out.
     """
 
     label: str
-    num_seeds: int
-    estimates: tuple[Estimate | None, ...]
+    cells: tuple[Cell, ...]
+    asides: tuple[float | str, ...] = ()
     block: str = ""
-    phase: str = ""
-    runs: Mapping[str, Run] = field(default_factory=dict, compare=False)
+    is_heading: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that is ready to be written in any form; see ``repic.tables.write``."""
+    """A table that is ready to be written in any form; see ``repic.tables.write``.
+
+    Attributes:
+        note: how to read it.
+        row_column: of the rows' labels.
+        asides: columns that the terminal and the page, where room is scarce, set below a row's
+            label; in all other forms they follow it.
+        lists: sentences, each with the list that belongs to it; they stand below the note.
+        details: what JSON says beside the rows.
+    """
 
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    note: str
-    row_title: str = "configuration"
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    note: str = ""
+    row_column: Column = CONFIGURATION
+    asides: Sequence[Column] = ()
+    lists: Sequence[tuple[str, Sequence[str]]] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
-    def is_best(self, row: int, column: int) -> bool:
+    @property
+    def has_values(self) -> bool:
+        """Whether there is anything in it."""
+        return any(cell is not None for row in self.rows for cell in row.cells)
+
+    def shown(self, row: Row) -> Iterator[tuple[Column, Cell]]:
+        """The columns that people see, with a row's cells."""
+        for column, cell in zip(self.columns, row.cells, strict=True):
+            if not column.is_for_programs:
+                yield column, cell
+
+    def aside_texts(self, row: Row) -> list[str]:
+        """What stands below a row's label, where room is scarce.
+
+        Example:
+            >>> table = Table("", (), (), asides=(Column("seeds", unsaid=1), Column("protocol")))
+            >>> table.aside_texts(Row("a", (), (3, "paper"))), table.aside_texts(Row("b", (), (1,)))
+            (['3 seeds', 'paper'], [])
+        """
+        pairs = zip(self.asides, row.asides, strict=False)
+        said = [(column.label, value) for column, value in pairs if value != column.unsaid]
+        return [value if isinstance(value, str) else f"{value} {label}" for label, value in said]
+
+    def is_best(self, row: Row, column: Column) -> bool:
         """Whether a cell shows the highest value of its column and block.
 
         None does where there is nothing to choose: of one row, or where all are equal.
         """
-        if not self.columns[column].has_best:
+        if not column.has_best:
             return False
-        block = [r for r in self.rows if r.block == self.rows[row].block]
-        digits = self.columns[column].digits
-        shown = [_shown(r.estimates[column], digits) for r in block]
+        place = self.columns.index(column)
+        block = [other for other in self.rows if other.block == row.block]
+        # To the digit that is printed: what looks equal is equally good.
+        shown = [_rounded(other.cells[place], column.digits) for other in block]
         values = {value for value in shown if value is not None}
-        value = _shown(self.rows[row].estimates[column], digits)
+        value = _rounded(row.cells[place], column.digits)
         is_equal = len(values) == 1 and shown.count(value) > 1
         return len(block) > 1 and bool(values) and not is_equal and value == max(values)
 
 
-def accuracy_columns(runs: Sequence[Run]) -> tuple[Column, ...]:
-    """Recognition accuracy for every number of concepts that was evaluated, and CIDEr over all."""
-    return (*count_columns(runs, "accuracy", "acc"), CIDER)
-
-
-def count_columns(runs: Sequence[Run], metric: str, short: str) -> tuple[Column, ...]:
-    """One metric for every number of concepts that was evaluated."""
-    return tuple(
-        Column(f"{short}@{c}", f"{metric} at {c} concept{'' if c == '1' else 's'}", metric, c)
-        for c in counts_of(runs)
-    )
-
-
-def counts_of(runs: Sequence[Run]) -> list[str]:
-    """The numbers of concepts that were evaluated, in order."""
-    cells = (cells for run in runs for cells in run.metrics.values())
-    return sorted({count for by_count in cells for count in by_count if count != ALL}, key=int)
-
-
-CIDER = Column("CIDEr", "CIDEr × 100 over all scenes", "cider", ALL)
-
-# Single concept | multi concept (3) | caption quality.
-FOUNDING = (
-    Column("single concept", "recognition accuracy % at 1 concept", "accuracy", "1"),
-    Column("multi concept (3)", "recognition accuracy % at 3 concepts", "accuracy", "3"),
-    Column("caption quality", "CIDEr × 100 over all scenes", "cider", ALL),
-)
-
-
-def _shown(estimate: Estimate | None, digits: int) -> float | None:
-    """The value to the digit that is printed: what looks equal is equally good."""
-    return None if estimate is None else round(estimate.mean, digits)
+def _rounded(cell: Cell, digits: int | None) -> float | None:
+    return round(cell.mean, digits) if isinstance(cell, Estimate) else None

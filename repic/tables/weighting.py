@@ -18,9 +18,9 @@ from repic.data.predictions import read_predictions
 from repic.metrics.protocols import cluster_of
 from repic.metrics.statistics import bootstrap_intervals, cluster_sums
 from repic.metrics.suite import by_phase
+from repic.tables.columns import ALL, WEIGHTED, MetricColumn
 from repic.tables.configuration import config_of
 from repic.tables.runs import Cell, Run
-from repic.tables.table import ALL, WEIGHTED, Column
 from repic.types import Prediction
 
 METRIC = WEIGHTED
@@ -54,10 +54,10 @@ def parse_weights(text: str) -> dict[str, float]:
     return weights
 
 
-def column(weights: Mapping[str, float]) -> Column:
+def column(weights: Mapping[str, float]) -> MetricColumn:
     """The table's column."""
     title = " + ".join(f"{weight:g} {part}" for part, weight in weights.items())
-    return Column("reward", f"mean of {title}", METRIC, ALL, digits=3)
+    return MetricColumn("reward", f"mean of {title}", METRIC, ALL, digits=3)
 
 
 def note(weights: Mapping[str, float], conditions: Conditions | None) -> str:

@@ -1,25 +1,28 @@
-"""A table as Markdown, CSV, LaTeX, or for the terminal."""
+"""A table in every form: for the terminal, as Markdown, CSV, LaTeX and JSON."""
 
 import csv
 import io
+import json
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
 from rich.text import Text
 
+from repic.files import write_text
 from repic.tables.estimates import Estimate
-from repic.tables.table import Table
+from repic.tables.table import Cell, Column, Row, Table
 
 ABSENT = "–"
+WIDE = 2  # with more columns than this, the terminal has intervals under their values
 
 
-def cell_text(estimate: Estimate | None, digits: int = 1) -> str:
-    """Write an estimate; a difference with its sign and p-value.
+def cell_text(cell: Cell, digits: int | None = 1) -> str:
+    """Write a cell; a difference with its sign and p-value.
 
     Example:
         >>> cell_text(Estimate(65.84, 63.7, 67.98, num_seeds=3))
@@ -28,17 +31,20 @@ def cell_text(estimate: Estimate | None, digits: int = 1) -> str:
         '65.8 [61.2, 70.4]'
         >>> cell_text(Estimate(3.24, 0.9, 5.6, num_seeds=1, p_value=0.0071))
         '+3.2 [+0.9, +5.6], p = 0.007'
+        >>> cell_text(0.031, digits=3), cell_text(0.0002, digits=3), cell_text(12)
+        ('0.031', '<0.001', '12')
     """
-    if estimate is None:
+    if not isinstance(cell, Estimate):
+        return _bare_text(cell, digits)
+    if math.isnan(cell.mean):
         return ABSENT
-    form = _form(estimate, digits)
-    text = f"{estimate.mean:{form}}"
-    if estimate.has_interval:
+    text = _number(cell, cell.mean, digits)
+    if cell.has_interval:
         # Of a difference the ends tell more than the half width: is 0 between them?
-        is_short = estimate.num_seeds > 1 and estimate.p_value is None
-        ends = f"[{estimate.low:{form}}, {estimate.high:{form}}]"
-        text += f" ± {estimate.half_width:.{digits}f}" if is_short else f" {ends}"
-    return f"{text}, {p_text(estimate.p_value)}" if _has_p(estimate) else text
+        is_short = cell.num_seeds > 1 and cell.p_value is None
+        ends = ", ".join(_number(cell, end, digits) for end in (cell.low, cell.high))
+        text += f" ± {_digits(cell.half_width, digits)}" if is_short else f" [{ends}]"
+    return f"{text}, {p_text(cell.p_value)}" if _has_p(cell) else text
 
 
 def p_text(p_value: float | None) -> str:
@@ -53,176 +59,258 @@ def p_text(p_value: float | None) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def terminal(table: Table) -> rich.console.Group:
+    """For ``rich.console.Console().print``; the best of a column is bold and starred.
+
+    Of more than two columns the intervals stand under their values, so that six columns fit into
+    80 characters. Title and note may be wider than a narrow table.
+    """
+    columns = [column for column in table.columns if not column.is_for_programs]
+    rows = [_terminal_row(table, row, is_wide=len(columns) <= WIDE) for row in table.rows]
+    is_tall = any("\n" in cell.plain for cells in rows for cell in cells)
+    out = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), leading=int(is_tall))
+    out.add_column(table.row_column.label, min_width=16, overflow="fold")
+    for column in columns:
+        # Of many columns the header's words stand below each other.
+        label = column.label.replace(" ", "\n") if len(columns) > 5 else column.label
+        is_text = column.kind == "text"
+        out.add_column(label, justify="left" if is_text else "right", no_wrap=len(columns) <= WIDE)
+    before = None
+    for row, (label, *cells) in zip(table.rows, rows, strict=True):
+        if before and row.block != before.block:
+            out.add_section()
+        if before and row.label == before.label:  # what it has beside its label tells it apart
+            label = label[len(_broken(row.label)) + 1 :]
+        out.add_row(label, *cells)
+        before = row
+    parts = [Text(table.title, "italic"), out]
+    if table.note:
+        parts.append(Text(table.note.replace("Bold", "Bold, *") + "\n", "dim"))
+    for sentence, items in table.lists:  # which may hold paths to copy
+        parts.append(Text("\n  ".join([sentence, *items]), no_wrap=True, overflow="ignore"))
+    return rich.console.Group(*parts)
+
+
+def markdown(*tables: Table) -> str:
+    """Pipe tables, each with its title above and its note below."""
+    return "\n".join(map(_markdown, tables))
+
+
+def _markdown(table: Table) -> str:
+    columns = _columns(table)
+    sides = [":--" if column.kind == "text" else "--:" for column in columns]
+    lines = [_pipes([column.label for column in columns]), _pipes(sides)]
+    lines += [_pipes(cells) for cells in _text_rows(table, bold="**{}**".format)]
+    text = f"**{table.title}**\n\n" + "\n".join(lines) + "\n"
+    text += f"\n{table.note}\n" if table.note else ""
+    for sentence, items in table.lists:
+        text += f"\n{sentence}\n" + "".join(f"- {item}\n" for item in items)
+    return text
+
+
+def latex(*tables: Table) -> str:
+    r"""Booktabs tables, ready for ``\input``; they need ``\usepackage{booktabs}``."""
+    return "\n".join(map(_latex, tables))
+
+
+def _latex(table: Table) -> str:
+    columns = _columns(table)
+    caption = ". ".join(filter(None, (table.title, table.note)))
+    sides = "".join("l" if column.kind == "text" else "r" for column in columns)
+    lines = [
+        r"\begin{table}[t]",
+        r"  \centering",
+        rf"  \caption{{{_escape(caption)}}}",
+        rf"  \begin{{tabular}}{{{sides}}}",
+        r"    \toprule",
+        f"    {' & '.join(_escape(column.label) for column in columns)} \\\\",
+        r"    \midrule",
+    ]
+    for cells in _text_rows(table, bold=r"\textbf{{{}}}".format, escape=_escape):
+        lines.append(f"    {' & '.join(cells)} \\\\")
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+def csv_text(table: Table, *_others: Table) -> str:
+    """For programs: value, low and high of every estimate, with six digits; empty where absent."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [column.key or column.label for column in (table.row_column, *table.asides)]
+    cells = [cell for row in table.rows for cell in row.cells]
+    has_p = any(isinstance(cell, Estimate) and cell.p_value is not None for cell in cells)
+    ends = ("", "_low", "_high", "_p") if has_p else ("", "_low", "_high")
+    for column in table.columns:
+        name = column.key or column.label
+        names += [f"{name}{end}" for end in ends] if column.kind == "estimate" else [name]
+    writer.writerow(names)
+    for row in _data_rows(table):
+        values: list[object] = [row.label, *row.asides]
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            found = _numbers(cell)[: len(ends)] if column.kind == "estimate" else [_known(cell)]
+            texts = [f"{value:.6g}" if isinstance(value, float) else value for value in found]
+            values += ["" if text is None else text for text in texts]
+        writer.writerow(values)
+    return out.getvalue()
+
+
+def json_text(table: Table, *_others: Table) -> str:
+    """Everything, in full; null where there is no number. An interval is a metric's ``_ci``."""
+    rows = []
+    for row in _data_rows(table):
+        names = [column.key or column.label for column in (table.row_column, *table.asides)]
+        content: dict[str, Any] = dict(zip(names, (row.label, *row.asides), strict=True))
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            name = column.key or column.label
+            if column.kind != "estimate":
+                content[name] = _known(cell)
+                continue
+            mean, low, high, p_value = _numbers(cell)
+            content |= {name: mean, f"{name}_ci": None if low is None else [low, high]}
+            if p_value is not None:
+                content[f"{name}_p"] = p_value
+        rows.append(content)
+    whole = {"title": table.title, "note": table.note, **table.details, "rows": rows}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMS: dict[str, Callable[..., str]] = {
+    ".md": markdown,
+    ".csv": csv_text,
+    ".tex": latex,
+    ".json": json_text,
+}
+
+
+def write_tables(
+    folder: Path, stem: str, *tables: Table, forms: Sequence[str] = (".md", ".csv", ".tex")
+) -> list[Path]:
+    """Write tables into a folder, in a file ``<stem><form>`` for each form; return their paths.
+
+    CSV and JSON have the first table alone: the others repeat some of its columns for people.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}{form}" for form in forms]
+    for path in paths:
+        write_text(path, FORMS[path.suffix](*tables))
+    return paths
+
+
+def _terminal_row(table: Table, row: Row, *, is_wide: bool) -> list[Text]:
+    style = "bold" if row.is_heading else ""
+    label = Text(_broken(row.label), style)
+    for aside in table.aside_texts(row):
+        label.append(f"\n{aside}", "dim")
+    cells = [
+        _terminal_cell(cell, column, is_best=table.is_best(row, column), is_wide=is_wide)
+        for column, cell in table.shown(row)
+    ]
+    for cell in cells:
+        cell.stylize(style)
+    return [label, *cells]
+
+
+def _terminal_cell(cell: Cell, column: Column, *, is_best: bool, is_wide: bool) -> Text:
+    if not isinstance(cell, Estimate) or math.isnan(cell.mean):
+        is_bad = column.is_alarm and cell not in (0, "", None)
+        return Text(cell_text(cell, column.digits), "bold red" if is_bad else "")
+    value = f"{_number(cell, cell.mean, column.digits)}{'*' * is_best}"
+    text = Text(value, "bold green" if is_best else "")
+    if is_wide:
+        _, space, rest = cell_text(cell, column.digits).partition(" ")
+        return text.append(f"{space}{rest}", "dim not bold")
+    if cell.has_interval:
+        text.append(f"\n{_interval(cell, column.digits)}", "dim not bold")
+    if _has_p(cell):
+        text.append(f"\n{p_text(cell.p_value).replace(' ', '')}", "dim not bold")
+    return text
+
+
+def _interval(estimate: Estimate, digits: int | None) -> str:
+    """As short as can be: one digit less than the value, and one end if both look the same."""
+    if estimate.p_value is not None:
+        return f"[{estimate.low:+.{digits}f},\n{estimate.high:+.{digits}f}]"
+    if estimate.num_seeds > 1:
+        return f"± {_digits(estimate.half_width, digits)}"
+    fewer = None if digits is None else max(digits - 1, 0)
+    low, high = _digits(estimate.low, fewer), _digits(estimate.high, fewer)
+    return f"[{low}]" if low == high else f"[{low}–{high}]"
+
+
+def _bare_text(cell: float | str | None, digits: int | None) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell is None or math.isnan(cell):
+        return ABSENT
+    if isinstance(cell, int):
+        return str(cell)
+    text = _digits(cell, digits)
+    is_lost = digits is not None and cell > 0 and float(text) == 0
+    return f"<{10.0**-digits:.{digits}f}" if is_lost and digits is not None else text
+
+
+def _number(estimate: Estimate, value: float, digits: int | None) -> str:
+    """A value or an end of an estimate, with a sign if it is a difference."""
+    return _digits(value, digits, sign="" if estimate.p_value is None else "+")
+
+
+def _digits(value: float, digits: int | None, *, sign: str = "") -> str:
+    """Write a number; of three digits there is no fraction from a hundred on.
+
+    Example:
+        >>> [_digits(x, None) for x in (0.0123, 1.234, 56.78, 1234.5)]
+        ['0.012', '1.23', '56.8', '1234']
+    """
+    if digits is None:
+        digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:{sign}.{digits}f}"
+
+
 def _has_p(estimate: Estimate) -> bool:
     return estimate.p_value is not None and not math.isnan(estimate.p_value)
 
 
-def _form(estimate: Estimate, digits: int) -> str:
-    return f".{digits}f" if estimate.p_value is None else f"+.{digits}f"
+def _columns(table: Table) -> list[Column]:
+    """Those that people see, the rows' labels first."""
+    shown = [column for column in table.columns if not column.is_for_programs]
+    return [table.row_column, *table.asides, *shown]
 
 
-def markdown(table: Table) -> str:
-    """A pipe table with its title above and its note below."""
-    header = ["configuration", "seeds", *(column.label for column in table.columns)]
-    lines = [_pipes(header), _pipes([":--", "--:", *("--:" for _ in table.columns)])]
-    for label, seeds, cells in _rows(table, bold=lambda text: f"**{text}**"):
-        lines.append(_pipes([label.replace("|", r"\|"), seeds, *cells]))
-    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}\n"
+def _data_rows(table: Table) -> Iterator[Row]:
+    return (row for row in table.rows if not row.is_heading)
 
 
-def csv_text(table: Table) -> str:
-    """For programs: mean, low and high of every column, with six digits; empty where absent."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    estimates = [e for row in table.rows for e in row.estimates]
-    has_p = any(e is not None and e.p_value is not None for e in estimates)
-    kinds = ("", "_low", "_high", "_p") if has_p else ("", "_low", "_high")
-    ends = [f"{c.label}{end}" for c in table.columns for end in kinds]
-    writer.writerow(["configuration", "seeds", *ends])
-    for row in table.rows:
-        numbers: list[str] = []
-        for estimate in row.estimates:
-            numbers += _numbers(estimate)[: len(kinds)]
-        writer.writerow([row.label, row.num_seeds, *numbers])
-    return out.getvalue()
-
-
-def _numbers(estimate: Estimate | None) -> list[str]:
-    """Mean, low, high and p-value; empty where there is none."""
-    if estimate is None:
-        return [""] * 4
-    values = (estimate.mean, estimate.low, estimate.high, estimate.p_value)
-    texts = ["" if v is None or math.isnan(v) else f"{v:.6g}" for v in values]
-    return texts if estimate.has_interval else [texts[0], "", "", texts[3]]
-
-
-def latex(table: Table) -> str:
-    r"""A booktabs table, ready for ``\input``; needs ``\usepackage{booktabs}``."""
-    header = ["configuration", "seeds", *(column.label for column in table.columns)]
-    lines = [
-        r"\begin{table}[t]",
-        r"  \centering",
-        rf"  \caption{{{_escape(table.title)}. {_escape(table.note)}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        r"    \toprule",
-        f"    {' & '.join(map(_escape, header))} \\\\",
-        r"    \midrule",
-    ]
-    for label, seeds, cells in _rows(
-        table, bold=lambda text: rf"\textbf{{{text}}}", escape=_escape
-    ):
-        lines.append(f"    {' & '.join([_escape(label), seeds, *cells])} \\\\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
-
-
-def framed(title: str, note: str, *, leading: int = 0) -> rich.table.Table:
-    """An empty table in the terminal's style, with a title above and a note below.
-
-    Args:
-        leading: blank lines between rows.
-    """
-    return rich.table.Table(
-        title=Text(title),
-        caption=Text(note, "dim"),
-        caption_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        leading=leading,
-    )
-
-
-def terminal(table: Table) -> rich.console.Group:
-    """For ``rich.console.Console().print``; the best of a column is bold and starred.
-
-    Intervals stand under their values, so that six columns fit into 80 characters. Title and note
-    may be wider than a narrow table.
-    """
-    out = rich.table.Table(
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        leading=1,
-    )
-    out.add_column(table.row_title, min_width=16, overflow="fold")
-    for column in table.columns:
-        # Of many columns the header's words stand below each other.
-        label = column.label.replace(" ", "\n") if len(table.columns) > 5 else column.label
-        out.add_column(label, justify="right")
-    for i, row in enumerate(table.rows):
-        if i and row.block != table.rows[i - 1].block:
-            out.add_section()
-        cells = [
-            _terminal_cell(estimate, table.columns[j].digits, is_best=table.is_best(i, j))
-            for j, estimate in enumerate(row.estimates)
-        ]
-        seeds = f"\n{row.num_seeds} seeds" if row.num_seeds > 1 else ""
-        label = row.label.replace(" (", "\n(")
-        out.add_row(Text(label).append(seeds, "dim"), *cells)
-    note = Text(table.note.replace("Bold", "Bold, *") + "\n", "dim")
-    return rich.console.Group(Text(table.title, "italic"), out, note)
-
-
-def _terminal_cell(estimate: Estimate | None, digits: int, *, is_best: bool) -> Text:
-    if estimate is None:
-        return Text(ABSENT)
-    value = f"{estimate.mean:{_form(estimate, digits)}}{'*' * is_best}"
-    cell = Text(value, "bold green" if is_best else "")
-    if estimate.has_interval:
-        cell.append(f"\n{_interval(estimate, digits)}", "dim not bold")
-    if _has_p(estimate):
-        cell.append(f"\n{p_text(estimate.p_value).replace(' ', '')}", "dim not bold")
-    return cell
-
-
-def _interval(estimate: Estimate, digits: int) -> str:
-    """As short as can be: one digit less than the value, and one end if both look the same."""
-    fewer = max(digits - 1, 0)
-    if estimate.p_value is not None:
-        return f"[{estimate.low:+.{digits}f},\n{estimate.high:+.{digits}f}]"
-    if estimate.num_seeds > 1:
-        return f"± {estimate.half_width:.{digits}f}"
-    low, high = f"{estimate.low:.{fewer}f}", f"{estimate.high:.{fewer}f}"
-    return f"[{low}]" if low == high else f"[{low}–{high}]"
-
-
-def write_tables(folder: Path, stem: str, table: Table) -> list[Path]:
-    """Write ``<stem>.md``, ``.csv`` and ``.tex`` into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writers = {".md": markdown, ".csv": csv_text, ".tex": latex}
-    paths = []
-    for suffix, write in writers.items():
-        paths.append(folder / f"{stem}{suffix}")
-        write_text(paths[-1], write(table))
-    return paths
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a full disk leaves the former one as it was."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _rows(
+def _text_rows(
     table: Table, *, bold: Callable[[str], str], escape: Callable[[str], str] = str
-) -> list[tuple[str, str, list[str]]]:
-    return [
-        (
-            row.label,
-            str(row.num_seeds),
-            [
-                (bold if table.is_best(i, j) else str)(escape(cell_text(e, column.digits)))
-                for j, (e, column) in enumerate(zip(row.estimates, table.columns, strict=True))
-            ],
-        )
-        for i, row in enumerate(table.rows)
-    ]
+) -> Iterator[list[str]]:
+    for row in table.rows:
+        asides = row.asides or [""] * len(table.asides)
+        cells = [escape(text) for text in (row.label, *map(str, asides))]
+        for column, cell in table.shown(row):
+            text = escape(cell_text(cell, column.digits))
+            cells.append(bold(text) if table.is_best(row, column) else text)
+        yield [bold(text) if text else "" for text in cells] if row.is_heading else cells
 
 
-def _pipes(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _numbers(cell: Cell) -> list[Any]:
+    """Mean, low, high and p-value; None where there is none."""
+    if not isinstance(cell, Estimate):
+        return [None] * 4
+    ends = (cell.low, cell.high) if cell.has_interval else (None, None)
+    return list(map(_known, (cell.mean, *ends, cell.p_value)))
+
+
+def _known(value: Any) -> Any:
+    """A value for programs: None in the place of a number that could not be had."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _broken(label: str) -> str:
+    """A row's label for a narrow column: what stands in brackets on a line of its own."""
+    return label.replace(" (", "\n(")
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 _LATEX = {

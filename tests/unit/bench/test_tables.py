@@ -1,18 +1,6 @@
-import io
-
-from rich.console import Console
-from rich.table import Table
-
 from repic.bench.tables import cost_table, parts_table
 from tests.unit.bench.test_figures import step
-
-
-def text_of(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
+from tests.unit.tables.test_write import shown
 
 STEPS = [
     *(step("plain", n, cpu_s=s, update_cpu_s=6.0) for n, s in enumerate([50.0, 1.0, 2.0, 4.0])),
@@ -22,7 +10,7 @@ STEPS = [
 
 
 def test_costs_are_medians_with_their_range_and_compared_with_the_first() -> None:
-    text = text_of(cost_table("bench a", STEPS))
+    text = shown(cost_table("bench a", STEPS))
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
     assert rows["plain"] == ["plain", "3", "2.00", "2.00", "300", "1.00", "1.00"]
     assert rows["packed"] == ["packed", "3", "0.500", "2.00", "300", "0.250", "1.00"]
@@ -31,7 +19,7 @@ def test_costs_are_medians_with_their_range_and_compared_with_the_first() -> Non
 
 
 def test_updates_are_compared_with_the_limit() -> None:
-    text = text_of(parts_table(STEPS, limit=5.0))
+    text = shown(parts_table(STEPS, limit=5.0))
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
     assert rows["plain"] == ["plain", "0.250", "6.00", "1.00"]
     assert rows["packed"] == ["packed", "0.250", "1.50", "4.00", "80", "%"]
@@ -40,6 +28,6 @@ def test_updates_are_compared_with_the_limit() -> None:
 
 
 def test_one_who_died_in_the_warm_up_has_no_numbers() -> None:
-    text = text_of(cost_table("bench a", [*STEPS, step("other", 0)]))
+    text = shown(cost_table("bench a", [*STEPS, step("other", 0)]))
     (row,) = (line.split() for line in text.splitlines() if "other" in line)
     assert row == ["other", "0", "–", "–", "–", "–", "–"]

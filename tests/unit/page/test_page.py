@@ -289,6 +289,7 @@ def folder(tmp_path: Path) -> Path:
         "time_s": 90,
         "phases": [{"phase": "sft", "checkpoint": "c", "fingerprint": "ff", "started_from": "00"}],
         "metrics": {"base": cells, "sft": cells, "grpo": better},
+        "test_set": {"scenes": "ab", "prompts": "cd", "settings": {}},
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     lines = [json.dumps(asdict(p)) for p in predictions(EXAMPLES)]

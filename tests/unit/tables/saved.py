@@ -70,9 +70,8 @@ def save_run(
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     settings: Mapping[str, Any] = SETTINGS,
-    older: bool = False,
 ) -> Run:
-    """Write a run's summary and captions; ``older``: as it was before test sets were kept."""
+    """Write a run's summary and captions."""
     suite = MetricSuite(
         counts=[1], captions=[], tokenizer="words", scorers={}, bootstrap_samples=20,
         confidence=0.95, seed=0,
@@ -80,17 +79,15 @@ def save_run(
     metrics: dict[str, Any] = {}
     for phase, found in by_phase(captions).items():
         metrics[phase] = suite(found)
-        names = {} if older else protocol_cells(found, num_samples=20, confidence=0.95, seed=0)
+        names = protocol_cells(found, num_samples=20, confidence=0.95, seed=0)
         for count, cell in names.items():
             metrics[phase][count] |= cell
     summary = {
         "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
         "overrides": [*overrides, f"seed={seed}"],
         "choices": {"reward": "combined", **(choices or {})},
-        "metrics": plain(metrics),
+        "metrics": plain(metrics), "test_set": describe_test_set(captions, settings),
     }  # fmt: skip
-    if not older:
-        summary["test_set"] = describe_test_set(captions, settings)
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
     lines = [json.dumps(asdict(p)) for p in captions]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from repic.tables.ablation import ablation
+from repic.tables.ablation import Ablation, ablation
+from repic.tables.columns import FOUNDING, accuracy_columns, count_columns
 from repic.tables.configuration import configured
 from repic.tables.run_settings import varying_keys
 from repic.tables.runs import Run
-from repic.tables.table import FOUNDING, accuracy_columns, count_columns
 
 
 def cell(accuracy: float, cider: float = 80.0) -> dict:
@@ -47,6 +47,10 @@ def make_run(
     )
 
 
+def table_of(runs: list[Run]) -> Ablation:
+    return ablation(runs, accuracy_columns(runs))
+
+
 SWEEP = [
     make_run(0, reward="combined", base=5, sft=40, grpo=64),
     make_run(1, reward="combined", base=5, sft=42, grpo=66),
@@ -59,7 +63,7 @@ SWEEP = [
 
 
 def test_founding_ablation_worked_by_hand() -> None:
-    table = ablation(SWEEP, columns=FOUNDING)
+    table = ablation(SWEEP, FOUNDING)
     assert [row.label for row in table.rows] == [
         "base model",
         "SFT only",
@@ -68,15 +72,20 @@ def test_founding_ablation_worked_by_hand() -> None:
     ]
     # What does not depend on the seed is one result, with the interval over scenes.
     assert [row.num_seeds for row in table.rows] == [1, 3, 3, 3]
-    single, multi, quality = table.rows[0].estimates
+    single, multi, quality = table.rows[0].cells
     assert (multi.mean, multi.low, multi.high, multi.num_seeds) == (5, 1, 8, 1)
     assert quality.mean == 80.5
     assert not quality.has_interval
-    single, multi, quality = table.rows[3].estimates
+    single, multi, quality = table.rows[3].cells
     assert (single.mean, multi.mean, quality.mean) == (76, 66, pytest.approx(86.6))
     assert multi.high - 66 == pytest.approx(4.9683, abs=1e-4)  # t(2) · 2 / sqrt(3)
     assert multi.num_seeds == 3
-    assert [table.is_best(i, 1) for i in range(4)] == [False, False, False, True]
+    assert [table.is_best(row, table.columns[1]) for row in table.rows] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_columns_follow_from_what_was_evaluated() -> None:
@@ -90,14 +99,14 @@ def test_columns_follow_from_what_was_evaluated() -> None:
 
 
 def test_one_run_is_labelled_without_its_configuration() -> None:
-    table = ablation(SWEEP[:1])
+    table = table_of(SWEEP[:1])
     assert [row.label for row in table.rows] == ["base model", "SFT only", "+ RL"]
     assert "bootstrap" in table.note
     assert "Student" not in table.note
 
 
 def test_the_order_of_runs_does_not_matter() -> None:
-    assert ablation(SWEEP[::-1], columns=FOUNDING).rows == ablation(SWEEP, columns=FOUNDING).rows
+    assert ablation(SWEEP[::-1], FOUNDING).rows == ablation(SWEEP, FOUNDING).rows
 
 
 def test_overrides_that_are_no_choice_make_rows_and_immaterial_ones_do_not() -> None:
@@ -107,7 +116,7 @@ def test_overrides_that_are_no_choice_make_rows_and_immaterial_ones_do_not() -> 
         make_run(0, overrides=("+experiment=a",), sft=40, grpo=50),
     ]
     assert varying_keys(runs) == ("kl.kl_coef",)
-    assert [(row.label, row.estimates[1].mean) for row in ablation(runs).rows] == [
+    assert [(row.label, row.cells[1].mean) for row in table_of(runs).rows] == [
         ("SFT only", 40),
         ("+ RL", 50),
         ("+ RL (kl.kl_coef=0.04)", 60),
@@ -125,7 +134,7 @@ def test_what_one_command_says_and_another_leaves_as_it_is_makes_one_row(tmp_pat
         (folder / "config.yaml").write_text(yaml.safe_dump(values))
         runs.append(replace(make_run(seed, overrides=told, sft=40, grpo=60), folder=folder))
     assert varying_keys(runs) == ("w.names",)
-    assert [(row.label, row.num_seeds) for row in ablation(runs).rows] == [
+    assert [(row.label, row.num_seeds) for row in table_of(runs).rows] == [
         ("SFT only", 1),
         ("+ RL (w.names=1.0)", 2),
         ("+ RL (w.names=2.0)", 1),
@@ -141,7 +150,7 @@ def test_a_shared_phase_is_split_only_by_what_it_depends_on() -> None:
         for r in ("quality", "combined")
         for seed in (0, 1)
     ]
-    assert [(row.label, row.num_seeds) for row in ablation(runs).rows] == [
+    assert [(row.label, row.num_seeds) for row in table_of(runs).rows] == [
         ("base model (model=smol)", 1),
         ("base model (model=tiny)", 1),
         ("SFT only (model=smol)", 2),
@@ -155,9 +164,9 @@ def test_a_shared_phase_is_split_only_by_what_it_depends_on() -> None:
 
 def test_equal_results_of_rl_are_not_taken_for_one() -> None:
     runs = [make_run(seed, reward=r, grpo=50) for seed in (0, 1) for r in ("quality", "combined")]
-    rows = ablation(runs).rows
+    rows = table_of(runs).rows
     assert [row.num_seeds for row in rows] == [2, 2]
-    assert rows[0].estimates[0].half_width == 0
+    assert rows[0].cells[0].half_width == 0
 
 
 def test_equals_are_both_best_to_the_digit_that_is_shown() -> None:
@@ -165,16 +174,16 @@ def test_equals_are_both_best_to_the_digit_that_is_shown() -> None:
         make_run(0, reward=r, grpo=a)
         for r, a in (("quality", 60.02), ("combined", 59.99), ("other", 59.9))
     ]
-    table = ablation(runs)
-    assert [table.is_best(i, 1) for i in range(3)] == [True, True, False]
+    table = table_of(runs)
+    assert [table.is_best(row, table.columns[1]) for row in table.rows] == [True, True, False]
     # Where all are equal, none is better than another.
-    table = ablation(runs[:2])
-    assert [table.is_best(i, 1) for i in range(2)] == [False, False]
+    table = table_of(runs[:2])
+    assert [table.is_best(row, table.columns[1]) for row in table.rows] == [False, False]
 
 
 def test_a_run_again_is_no_further_seed_and_a_contradiction_is_an_error() -> None:
     again = [*SWEEP, SWEEP[0]]
-    assert ablation(again).rows == ablation(SWEEP).rows
+    assert table_of(again).rows == table_of(SWEEP).rows
     with pytest.raises(ValueError, match="'grpo' results differ"):
         ablation([*SWEEP, make_run(0, reward="combined", base=5, sft=40, grpo=65)])
 
@@ -183,23 +192,23 @@ def test_missing_and_undefined_values_are_absent() -> None:
     runs = [make_run(0, reward="quality", grpo=50), make_run(0, reward="combined", grpo=60)]
     del runs[0].metrics["grpo"]["3"]
     runs[1].metrics["grpo"]["all"]["cider"] = math.nan
-    quality, combined = ablation(runs, columns=FOUNDING).rows
-    assert quality.estimates[1] is None
-    assert combined.estimates[2] is None
-    assert combined.estimates[1].mean == 60
+    quality, combined = ablation(runs, FOUNDING).rows
+    assert quality.cells[1] is None
+    assert combined.cells[2] is None
+    assert combined.cells[1].mean == 60
 
 
 def test_a_seed_without_a_value_does_not_count() -> None:
     runs = [make_run(seed, grpo=60 + seed) for seed in range(3)]
     runs[2].metrics["grpo"]["3"]["accuracy"] = math.nan
-    table = ablation(runs, columns=FOUNDING)
+    table = ablation(runs, FOUNDING)
     (row,) = table.rows
-    assert row.estimates[1].mean == 60.5
-    assert row.estimates[1].num_seeds == 2
+    assert row.cells[1].mean == 60.5
+    assert row.cells[1].num_seeds == 2
     # The row says 3 seeds.
     said = "Seeds that have a value, where not all have: multi concept (3) of + RL: 2 of 3."
     assert table.note.startswith(said)
-    assert "where not all have" not in ablation(runs[:2], columns=FOUNDING).note
+    assert "where not all have" not in ablation(runs[:2], FOUNDING).note
 
 
 def test_no_runs_no_table() -> None:
@@ -208,6 +217,6 @@ def test_no_runs_no_table() -> None:
 
 
 def test_of_one_row_none_is_best() -> None:
-    table = ablation([make_run(0, grpo=60)])
+    table = table_of([make_run(0, grpo=60)])
     assert [row.label for row in table.rows] == ["+ RL"]
-    assert not table.is_best(0, 0)
+    assert not table.is_best(table.rows[0], table.columns[0])

@@ -2,17 +2,17 @@ from pathlib import Path
 
 import pytest
 
-from repic.tables.ablation import ablation
+from repic.tables.ablation import Ablation, Configuration, ablation
+from repic.tables.columns import MetricColumn
 from repic.tables.differences import base_of, differences
-from repic.tables.table import Column, Row, Table
 from tests.unit.tables.saved import BETTER, WORSE, compare, run_of
 
-ACC = Column("acc@1", "", "accuracy", "1")
+ACC = MetricColumn("acc@1", "", "accuracy", "1")
 
 
-def rows(*labels: tuple[str, str]) -> Table:
-    found = tuple(Row(label, 1, (), block) for label, block in labels)
-    return Table("t", (), found, "")
+def rows(*labels: tuple[str, str]) -> Ablation:
+    found = tuple(Configuration(label, (), (1,), block) for label, block in labels)
+    return Ablation("t", (), found)
 
 
 def test_a_row_is_compared_within_its_block() -> None:
@@ -34,8 +34,8 @@ def test_a_label_in_full_goes_before_parts() -> None:
 
 def test_differences_have_no_best_and_keep_their_blocks(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ("base", WORSE), ("sft", WORSE), ("grpo", BETTER))
-    table = differences(ablation([run], columns=[ACC]), "SFT", compare())
+    table = differences(ablation([run], [ACC]), "SFT", compare())
     assert [row.label for row in table.rows] == ["base model", "+ RL"]
-    assert not any(table.is_best(i, 0) for i in range(2))
+    assert not any(table.is_best(row, table.columns[0]) for row in table.rows)
     assert "difference from SFT only" in table.title
-    assert table.rows[1].estimates[0].mean == 75
+    assert table.rows[1].cells[0].mean == 75

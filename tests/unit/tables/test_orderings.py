@@ -3,18 +3,12 @@ import io
 from pathlib import Path
 
 import pytest
-import rich.console
 
-from repic.tables.orderings import (
-    NOTE,
-    csv_text,
-    founding_orderings,
-    markdown,
-    terminal,
-    write,
-)
+from repic.tables.orderings import NOTE, founding_orderings, orderings_table
 from repic.tables.paired import Comparison
 from repic.tables.runs import Run
+from repic.tables.write import csv_text, markdown
+from tests.unit.tables.test_write import shown
 
 # The founding document's ablation, and its orderings: single, at 3, CIDEr.
 TOLD = {
@@ -89,24 +83,24 @@ def test_equal_methods_are_undecided() -> None:
     assert found[CLAIMS[3]] == "undecided"
 
 
-def test_every_statement_has_its_numbers(tmp_path: Path) -> None:
+def test_every_statement_has_its_numbers() -> None:
     found = founding_orderings(sweep(), Comparison(num_samples=10, seed=0))
     (gain,) = found[0].statements
     assert gain.text == "gain at 3 (+23.5) > gain at 1 (+9.8)"
     assert gain.estimate.mean == pytest.approx(13.7, abs=0.1)
     assert len(found[4].statements) == 9
-    text = markdown(found)
-    assert "| **RL helps several concepts most** | | **holds** |" in text
-    assert "| multi concept (3): recognition (60.4) > quality (46.0) | +14.4" in text
+    table = orderings_table(found)
+    text = markdown(table)
+    assert "| **RL helps several concepts most** |  | **holds** |" in text
+    assert "| multi concept (3): recognition (60.4) > quality (46.0) | +14.4 [" in text
+    assert "p =" not in text  # the verdict is the interval's
     assert NOTE in text
-    lines = list(csv.DictReader(io.StringIO(csv_text(found))))
+    lines = list(csv.DictReader(io.StringIO(csv_text(table))))
     assert len(lines) == sum(len(ordering.statements) for ordering in found)
     assert {line["verdict"] for line in lines} == {"holds"}
-    assert [p.name for p in write(tmp_path / "new", found)] == ["orderings.md", "orderings.csv"]
-    console = rich.console.Console(width=80, file=io.StringIO())
-    console.print(terminal(found))
+    assert [line["ordering"] for line in lines[:2]] == CLAIMS[:2]
     # In 80 characters no verdict is cut off: one of each ordering and each statement.
-    ends = [line.rstrip().endswith(" holds") for line in console.file.getvalue().splitlines()]
+    ends = [line.rstrip().endswith(" holds") for line in shown(table).splitlines()]
     assert sum(ends) == len(CLAIMS) + len(lines)
 
 

@@ -4,21 +4,21 @@ from pathlib import Path
 import pytest
 
 from repic.tables.ablation import ablation
+from repic.tables.columns import ALL, MetricColumn
 from repic.tables.differences import differences
 from repic.tables.layouts import tables_of
 from repic.tables.paired import Term, common_seeds
-from repic.tables.table import ALL, Column
 from repic.tables.weighting import METRIC, with_weighted_rewards
 from tests.unit.tables.saved import BETTER, WORSE, compare, predictions, run_of, save_run
 
-ACC = Column("acc@1", "", "accuracy", "1")
-OTHER = Column("BLEU", "", "bleu_4", ALL)
+ACC = MetricColumn("acc@1", "", "accuracy", "1")
+OTHER = MetricColumn("BLEU", "", "bleu_4", ALL)
 
 
 def test_one_seed_pairs_captions_worked_by_hand(tmp_path: Path) -> None:
     """Six of eight scenes are right by RL alone: +75; two of 2^6 exchanges are as extreme."""
     run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
-    sft, rl = ablation([run], columns=[ACC]).rows
+    sft, rl = ablation([run], [ACC]).rows
     found = compare().difference(rl, sft, ACC)
     assert found.mean == 75
     assert found.p_value == 2 / 64
@@ -41,7 +41,7 @@ def test_several_seeds_are_paired_by_seed_worked_by_hand(tmp_path: Path) -> None
         )
         for seed, n in wins.items()
     ]
-    sft, rl = ablation(runs, columns=[ACC]).rows
+    sft, rl = ablation(runs, [ACC]).rows
     assert set(sft.runs) == {""}  # SFT is the same whatever the seed
     found = compare().difference(rl, sft, ACC)
     assert (found.mean, found.num_seeds) == (50, 3)
@@ -59,7 +59,7 @@ def test_seeds_that_only_one_has_do_not_count(tmp_path: Path) -> None:
         for r, n, seeds in (("quality", 0, (0, 1)), ("combined", 2, (1, 2, 3)))
         for s in seeds
     ]  # fmt: skip
-    quality, combined = ablation(runs, columns=[ACC]).rows
+    quality, combined = ablation(runs, [ACC]).rows
     assert common_seeds([quality, combined]) == ["1"]
     found = compare().difference(combined, quality, ACC)
     assert (found.mean, found.num_seeds) == (25, 1)  # seed 1 alone: pairs of captions
@@ -73,7 +73,7 @@ def test_a_seed_without_a_value_does_not_count(tmp_path: Path) -> None:
         for s in range(3)
     ]
     runs[2].metrics["grpo"]["1"]["accuracy"] = math.nan
-    sft, rl = ablation(runs, columns=[ACC]).rows
+    sft, rl = ablation(runs, [ACC]).rows
     assert compare().difference(rl, sft, ACC).num_seeds == 2
     runs[0].metrics["grpo"]["1"]["accuracy"] = runs[1].metrics["grpo"]["1"]["accuracy"] = math.nan
     assert compare().difference(rl, sft, ACC) is None
@@ -86,12 +86,12 @@ def test_every_metric_of_a_form_has_its_difference(tmp_path: Path) -> None:
     for form in ("accuracy", "single", "names"):
         for table in tables_of(form, [run]).values():
             (row,) = differences(table, "SFT only", shared).rows
-            pairs = zip(*(r.estimates for r in table.rows), strict=True)
+            pairs = zip(*(r.cells for r in table.rows), strict=True)
             then = [after.mean - before.mean for before, after in pairs]
-            assert [e.mean for e in row.estimates] == pytest.approx(then, abs=1e-6)
-            assert all(e.has_interval and 0 < e.p_value <= 1 for e in row.estimates)
-    sft, rl = ablation([run], columns=[ACC]).rows
-    reward = Column("reward", "", METRIC, ALL)
+            assert [e.mean for e in row.cells] == pytest.approx(then, abs=1e-6)
+            assert all(e.has_interval and 0 < e.p_value <= 1 for e in row.cells)
+    sft, rl = ablation([run], [ACC]).rows
+    reward = MetricColumn("reward", "", METRIC, ALL)
     assert shared.difference(rl, sft, reward).mean == 2 * 0.75
     assert not shared.recounted
 
@@ -103,8 +103,8 @@ def test_a_contrast_of_gains_worked_by_hand(tmp_path: Path) -> None:
         *predictions("sft", WORSE, count=2), *predictions("grpo", [True] * 2 + WORSE[2:], count=2),
     ]  # fmt: skip
     run = save_run(tmp_path / "run", captions)
-    two = Column("acc@2", "", "accuracy", "2")
-    sft, rl = ablation([run], columns=[ACC, two]).rows
+    two = MetricColumn("acc@2", "", "accuracy", "2")
+    sft, rl = ablation([run], [ACC, two]).rows
     terms = [Term(1, rl, ACC), Term(-1, sft, ACC), Term(-1, rl, two), Term(1, sft, two)]
     found = compare().contrast(terms)
     assert found.mean == 50
@@ -115,7 +115,7 @@ def test_a_contrast_of_gains_worked_by_hand(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_paired_are_named(tmp_path: Path) -> None:
     one = run_of(tmp_path / "one", ("grpo", WORSE), choices={"reward": "quality"})
     two = run_of(tmp_path / "two", ("grpo", BETTER[:5]))
-    rows = ablation([one, two], columns=[ACC]).rows
+    rows = ablation([one, two], [ACC]).rows
     with pytest.raises(ValueError, match=r"cannot be paired with .*lacks the scene 'test/5'"):
         compare().difference(*rows, ACC)
     (two.folder / "predictions.jsonl").unlink()
@@ -128,8 +128,7 @@ def test_the_order_of_captions_does_not_matter(tmp_path: Path) -> None:
     one = save_run(tmp_path / "one", [*sft, *rl])
     other = save_run(tmp_path / "other", [*sft, *rl[::-1]])
     found = [
-        compare().difference(*reversed(ablation([run], columns=[ACC]).rows), ACC)
-        for run in (one, other)
+        compare().difference(*reversed(ablation([run], [ACC]).rows), ACC) for run in (one, other)
     ]
     assert found[0] == found[1]
 
@@ -137,5 +136,5 @@ def test_the_order_of_captions_does_not_matter(tmp_path: Path) -> None:
 def test_other_numbers_in_a_summary_are_told(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
     run.metrics["grpo"][ALL]["accuracy"] = 12.0  # by the rules of another day
-    table = ablation([run], columns=[ACC])
+    table = ablation([run], [ACC])
     assert f"{run.folder}" in differences(table, "SFT", compare()).note

@@ -17,16 +17,16 @@ from repic.metrics.cider import words
 from repic.metrics.statistics import exchange_p_values
 from repic.metrics.suite import MetricSuite, by_phase
 from repic.tables.ablation import ablation
+from repic.tables.columns import ALL, MetricColumn
 from repic.tables.differences import differences
 from repic.tables.paired import Term
 from repic.tables.recounted import METRIC_OF, WHOLE
 from repic.tables.runs import Run
-from repic.tables.table import ALL, Column
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction
 from tests.unit.tables.saved import compare, save_run
 
-ACC = Column("acc@1", "", "accuracy", "1")
+ACC = MetricColumn("acc@1", "", "accuracy", "1")
 
 
 def suite(*chosen: str) -> MetricSuite:
@@ -96,12 +96,15 @@ def test_caption_metrics_are_paired_and_differ_as_the_summaries_do(tmp_path: Pat
     sft, rl = ablation([run]).rows
     for name in PAIRED:
         then = [run.metrics[phase][ALL][name] for phase in ("grpo", "sft")]
-        found = comparison.difference(rl, sft, Column(name, "", name, ALL))
+        found = comparison.difference(rl, sft, MetricColumn(name, "", name, ALL))
         assert found.mean == pytest.approx(then[0] - then[1], abs=1e-9)
         assert found.low <= found.mean <= found.high
         assert 0 < found.p_value <= 1
     assert comparison.unpaired == {}
-    sum_of = Term(1, rl, Column("", "", "bleu_1", ALL)), Term(-1, sft, Column("", "", "words", "1"))
+    sum_of = (
+        Term(1, rl, MetricColumn("", "", "bleu_1", ALL)),
+        Term(-1, sft, MetricColumn("", "", "words", "1")),
+    )
     expected = run.metrics["grpo"][ALL]["bleu_1"] - run.metrics["sft"]["1"]["words"]
     assert comparison.contrast(sum_of).mean == pytest.approx(expected)
 
@@ -110,7 +113,7 @@ def test_exchanged_captions_are_scored_as_if_they_had_been_the_models_own(tmp_pa
     """The p-value of BLEU from all exchanges of the four images' captions, each scored anew."""
     run, captions = saved_toys(tmp_path / "run", number=8)
     sft, rl = ablation([run]).rows
-    found = compare(16).difference(rl, sft, Column("B-4", "", "bleu_4", "1"))
+    found = compare(16).difference(rl, sft, MetricColumn("B-4", "", "bleu_4", "1"))
     pairs = [[p for p in captions if p.phase == x and p.num_concepts == 1] for x in ("sft", "grpo")]
     images = sorted({p.images[-1] for p in pairs[0]})
     assert len(images) == 4
@@ -129,7 +132,7 @@ def test_exchanged_captions_are_scored_as_if_they_had_been_the_models_own(tmp_pa
 def test_claims_are_paired_where_the_grammar_reads_the_references(tmp_path: Path) -> None:
     run, _ = saved_toys(tmp_path / "run", readable=True)
     sft, rl = ablation([run]).rows
-    column = Column("", "", "b_capscore", ALL)
+    column = MetricColumn("", "", "b_capscore", ALL)
     then = [run.metrics[phase][ALL]["b_capscore"] for phase in ("grpo", "sft")]
     assert compare().difference(rl, sft, column).mean == pytest.approx(then[0] - then[1])
 
@@ -143,16 +146,16 @@ def test_what_captions_do_not_tell_is_absent_and_the_note_says_why(
         run.metrics[phase][ALL].update(bert_score=90.0, meteor=20.0, rouge_l=20.0)
     monkeypatch.setattr("shutil.which", lambda name: None)
     names = ("bleu_1", "self_bleu", "distinct_1", "bert_score", "meteor", "rouge_l")
-    table = ablation([run], columns=[Column(name, "", name, ALL) for name in names])
+    table = ablation([run], [MetricColumn(name, "", name, ALL) for name in names])
     found = differences(table, "SFT", compare())
-    assert [e is not None for e in found.rows[0].estimates] == [True, *[False] * 5]
+    assert [e is not None for e in found.rows[0].cells] == [True, *[False] * 5]
     assert found.note.endswith(
         " Not paired: self_bleu, distinct_1 (depends on all captions of a model together; several"
         " seeds tell); bert_score (captions alone do not tell it; several seeds do); meteor (it"
         " needs Java, and there is none here (Debian: apt-get install default-jre-headless));"
         " rouge_l (the summary's was made by another scorer than this)."
     )
-    assert "Not paired" not in differences(ablation([run], columns=[ACC]), "SFT", compare()).note
+    assert "Not paired" not in differences(ablation([run], [ACC]), "SFT", compare()).note
 
 
 def test_a_program_that_fails_leaves_its_metric_out(tmp_path: Path, monkeypatch) -> None:
@@ -167,7 +170,7 @@ def test_a_program_that_fails_leaves_its_metric_out(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(Meteor, "statistics", statistics)
     sft, rl = ablation([run]).rows
     comparison = compare()
-    assert comparison.difference(rl, sft, Column("", "", "meteor", ALL)) is None
+    assert comparison.difference(rl, sft, MetricColumn("", "", "meteor", ALL)) is None
     assert comparison.unpaired == {"meteor": "its jar failed (no answer)"}
 
 

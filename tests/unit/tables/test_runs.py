@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from repic.data.predictions import read_predictions
-from repic.tables.runs import find_runs, find_unfinished, read_metrics, read_run
+from repic.tables.runs import EvaluatedOn, find_runs, find_unfinished, read_metrics, read_run
 from repic.types import Prediction
 
 SUMMARY = {
@@ -18,6 +18,7 @@ SUMMARY = {
     "time_s": 12,
     "phases": [{"phase": "sft", "started_from": "ab12"}],
     "metrics": {"sft": {"3": {"accuracy": 42.5, "accuracy_ci": [40, 45], "cider": None}}},
+    "test_set": {"scenes": "ab", "prompts": "cd", "settings": {"metrics.tokenizer": "words"}},
     "a later version's key": 1,
 }
 PREDICTION = Prediction(
@@ -50,6 +51,7 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
     assert run.choices == {"reward": "combined"}
     assert run.git_commit is None
     assert run.phases[0]["started_from"] == "ab12"
+    assert run.test_set == EvaluatedOn("ab", "cd", {"metrics.tokenizer": "words"})
     cell = run.metrics["sft"]["3"]
     assert cell["accuracy"] == 42.5
     assert cell["accuracy_ci"] == (40.0, 45.0)
@@ -65,6 +67,8 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
         ({"choices": ["reward"]}, "key 'choices': is .* need a JSON object"),
         ({"time_s": None}, "key 'time_s': is null, need a number"),
         ({"metrics": {"sft": 3}}, r"key 'metrics\.sft': is 3, need a JSON object"),
+        ({"test_set": None}, "has metrics, but no test_set"),
+        ({"test_set": {"scenes": "a", "prompts": 3}}, r"key 'test_set\.prompts': is 3, need text"),
         ({"metrics": {"sft": {"many": {}}}}, "metrics.sft: 'many' is neither a number of concepts"),
         (
             {"metrics": {"sft": {"3": {"f1": math.inf}}}},

@@ -160,11 +160,11 @@ def test_a_shared_model_stays_one_row_if_a_run_kept_no_parts(
     ]
     weights = {"names": 1.0}
     weighed = with_weighted_rewards([runs[i] for i in order], weights, **DRAWS)
-    rows = ablation(weighed, columns=[column(weights)]).rows
+    rows = ablation(weighed, [column(weights)]).rows
     assert [row.label for row in rows].count("SFT only") == 1
     (sft,) = [row for row in rows if row.phase == "sft"]
-    assert sft.estimates[0] is not None
-    assert sft.estimates[0].mean == 0.75
+    assert sft.cells[0] is not None
+    assert sft.cells[0].mean == 0.75
 
 
 def test_rewards_that_contradict_each_other_are_two_rows(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_rewards_that_contradict_each_other_are_two_rows(tmp_path: Path) -> None
         save_run(tmp_path / "b", other, choices={"reward": "combined"}),
     ]
     weights = {"names": 1.0}
-    rows = ablation(with_weighted_rewards(runs, weights, **DRAWS), columns=[column(weights)]).rows
-    values = {row.label: row.estimates[0] and row.estimates[0].mean for row in rows}
+    rows = ablation(with_weighted_rewards(runs, weights, **DRAWS), [column(weights)]).rows
+    values = {row.label: row.cells[0] and row.cells[0].mean for row in rows}
     assert values == {
         "SFT only (reward=none)": None,
         "SFT only (reward=quality)": 0.75,
