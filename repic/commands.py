@@ -56,11 +56,8 @@ def show(
     forms: Sequence[str] = (".md", ".csv", ".json"),
 ) -> None:
     """Write tables into a folder, and print them."""
-    from rich.console import Console
-
-    from repic.tables.write import terminal, write_tables
+    from repic.tables.write import print_tables, write_tables
 
     first, *others = write_tables(folder, stem, *tables, forms=forms)
-    for table in tables:
-        Console().print(terminal(table))
+    print_tables(*tables)
     print(f"written to {first} and {', '.join(path.suffix for path in others)}")

@@ -49,7 +49,7 @@ def job(cfg: DictConfig) -> str:
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
         has_tables = settings.phase_without_model(cfg.method.phases) is None
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
-            print_tables(folder)  # a multirun has one table at its end
+            show_tables(folder)  # a multirun has one table at its end
         return str(folder)
     except Exception:
         if cfg.debug.traceback:
@@ -177,16 +177,13 @@ def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
     commands.check_data(phase, folder, open_split=open_split, splits=splits)
 
 
-def print_tables(folder: Path) -> None:
+def show_tables(folder: Path) -> None:
     """Show a finished run's tables, and say where its page is."""
-    from rich.console import Console
-
     from repic.page.run_page import run_tables
     from repic.tables.runs import read_run
-    from repic.tables.write import terminal
+    from repic.tables.write import print_tables
 
-    for table in run_tables(read_run(folder)):
-        Console().print(terminal(table))
+    print_tables(*run_tables(read_run(folder)))
     print(f"scenes, captions and curves: {folder / 'report.html'}")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 
 from repic.phases import settings
 
@@ -58,11 +57,10 @@ class AblationTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if self.folder is not None and self._jobs.exists():
-            from repic.tables.write import terminal
+            from repic.tables.write import print_tables
 
             tables = self._write()
-            for table in tables:
-                Console().print(terminal(table))
+            print_tables(*tables)
             if tables:
                 print(f"written to {self.folder}, as .md, .csv and .tex")
 

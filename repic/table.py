@@ -98,7 +98,7 @@ def make_tables(options: argparse.Namespace) -> None:
 
 def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
     """Tables, differences and orderings of runs that can be compared."""
-    from repic.tables.write import terminal, write_tables
+    from repic.tables.write import print_tables, write_tables
 
     tables, compare = tables_of(runs, options)
     if options.orderings:
@@ -106,7 +106,7 @@ def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Pat
 
         tables = {"orderings": orderings_table(founding_orderings(runs, compare())), **tables}
     for name, table in tables.items():
-        console.print(terminal(table))
+        print_tables(table)
         if folder:
             write_tables(folder, name, table)
     if folder:

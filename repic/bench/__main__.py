@@ -15,7 +15,6 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from repic import files
 from repic.bench import record, tables
@@ -24,7 +23,7 @@ from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
 from repic.models.costs import as_markdown, paper_table
 from repic.run import guarded
-from repic.tables.write import terminal
+from repic.tables.write import print_tables
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +63,7 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
         limits[value] = limit_of(setting, found)
         at = f", {cfg.sweep.key}={value}" if value else ""
         costs = tables.cost_table(f"bench {cfg.name}{at}: a step", found)
-        for table in (costs, tables.parts_table(found, limits[value])):
-            Console().print(terminal(table))
+        print_tables(costs, tables.parts_table(found, limits[value]))
         steps += found
         if value:
             draw(folder, steps, cfg.sweep.key, limits)

@@ -24,7 +24,10 @@ COLUMNS = (
     Column("turns", key="inconsistent", kind="number"),
     Column("no verdict", key="num_unjudged", kind="number"),
     Column("p", key="p_value", kind="number", digits=3),
-    *(Column(name, kind="text", is_for_programs=True) for name in ("first", "second", "judge")),
+    *(
+        Column(name, kind="text", is_for_programs=True)
+        for name in ("num_images", "first", "second", "judge")
+    ),
 )
 
 
@@ -47,11 +50,13 @@ class Compared:
 
 def preferences_table(found: Compared) -> Table:
     """A row for each number of names."""
-    systems = (found.first, found.second, found.judge)
+    systems = {"first": found.first, "second": found.second, "judge": found.judge}
     rows = []
     for name, row in found.rows.items():
         preferred = Estimate(row.preferred, *(row.interval or (math.nan, math.nan)), num_seeds=1)
         counts = (row.wins, row.ties, row.losses, row.inconsistent, row.num_pairs - row.num_judged)
-        rows.append(Row(name, (row.num_pairs, preferred, *counts, row.p_value, *systems)))
+        hidden = (row.num_images, *systems.values())
+        rows.append(Row(name, (row.num_pairs, preferred, *counts, row.p_value, *hidden)))
     title = f"{TITLE}: A = {found.first}, B = {found.second} (judge: {found.judge})"
-    return Table(title, COLUMNS, rows, NOTE, row_column=Column("names", kind="text"))
+    names = Column("names", kind="text")
+    return Table(title, COLUMNS, rows, NOTE, row_column=names, details=systems)

@@ -59,8 +59,19 @@ def p_text(p_value: float | None) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def print_tables(*tables: Table) -> None:
+    """Show tables in the terminal."""
+    console = rich.console.Console()
+    for table in tables:
+        console.print(terminal(table))
+        for sentence, items in table.lists:  # which may hold paths to copy
+            console.print(
+                sentence, *items, sep="\n  ", markup=False, highlight=False, soft_wrap=True
+            )
+
+
 def terminal(table: Table) -> rich.console.Group:
-    """For ``rich.console.Console().print``; the best of a column is bold and starred.
+    """A table without its lists for rich; the best of a column is bold and starred.
 
     Of more than two columns the intervals stand under their values, so that six columns fit into
     80 characters. Title and note may be wider than a narrow table.
@@ -86,8 +97,6 @@ def terminal(table: Table) -> rich.console.Group:
     parts = [Text(table.title, "italic"), out]
     if table.note:
         parts.append(Text(table.note.replace("Bold", "Bold, *") + "\n", "dim"))
-    for sentence, items in table.lists:  # which may hold paths to copy
-        parts.append(Text("\n  ".join([sentence, *items]), no_wrap=True, overflow="ignore"))
     return rich.console.Group(*parts)
 
 

@@ -67,6 +67,10 @@ def result(tmp_path: Path) -> dict[str, Any]:
     return json.loads(max(paths, key=lambda path: path.stat().st_mtime_ns).read_text())
 
 
+def rows_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["names"]: row for row in found["rows"]}
+
+
 def counts(row: dict[str, Any]) -> tuple[int, ...]:
     return tuple(row[name] for name in ("num_pairs", "wins", "ties", "losses"))
 
@@ -76,14 +80,14 @@ def test_the_exact_judge_without_a_model(command, sides: tuple[str, str], tmp_pa
     assert code == 0, err
     found = result(tmp_path)
     assert found["judge"] == "exact"
-    assert {name: counts(row) for name, row in found["rows"].items()} == {
+    assert {name: counts(row) for name, row in rows_of(found).items()} == {
         "all": (3, 2, 1, 0),
         "1": (2, 1, 1, 0),
         "2": (1, 1, 0, 0),
     }
-    row = found["rows"]["all"]
+    row = rows_of(found)["all"]
     assert row["preferred"] == pytest.approx(100 * 2.5 / 3)
-    assert row["interval"][0] <= row["preferred"] <= row["interval"][1]
+    assert row["preferred_ci"][0] <= row["preferred"] <= row["preferred_ci"][1]
     assert row["p_value"] == 0.5
     assert "Which captions are preferred" in out
     (table,) = (tmp_path / "outputs").rglob("compared.md")
@@ -91,13 +95,15 @@ def test_the_exact_judge_without_a_model(command, sides: tuple[str, str], tmp_pa
     assert line.startswith("| all | 3 | 83.3 [")
     assert line.endswith("| 2 | 1 | 0 | 0 | 0 | 0.500 |")
     csv = table.with_suffix(".csv").read_text().splitlines()
-    assert csv[0].startswith("first,second,judge,names,num_pairs,num_images,wins")
+    assert csv[0].startswith("names,num_pairs,preferred,preferred_low,preferred_high,wins,ties,")
+    assert csv[0].endswith("p_value,num_images,first,second,judge")
     assert len(csv) == 4
-    assert csv[2].split(",")[3:9] == ["1", "2", "2", "1", "1", "0"]
+    values = csv[2].split(",")
+    assert (values[:2], values[5:8], values[11]) == (["1", "2"], ["1", "1", "0"], "2")
     # From the other side.
     swapped = (sides[1].replace("against", "captions"), sides[0].replace("captions", "against"))
     assert command(*swapped)[0] == 0
-    assert counts(result(tmp_path)["rows"]["all"]) == (3, 0, 1, 2)
+    assert counts(rows_of(result(tmp_path))["all"]) == (3, 0, 1, 2)
 
 
 def test_a_model_sees_the_pictures_and_both_orders(
@@ -125,7 +131,7 @@ def test_a_model_sees_the_pictures_and_both_orders(
     assert code == 0, err
     found = result(tmp_path)
     assert found["judge"] == "a model"
-    row = found["rows"]["all"]
+    row = rows_of(found)["all"]
     assert (counts(row), row["inconsistent"]) == ((3, 1, 2, 0), 1)
     texts = [body["messages"][0]["content"][-1]["text"] for body in server.bodies]
     assert len(texts) == 4  # two orders of two pairs; equal captions are a tie
@@ -143,7 +149,7 @@ def test_two_phases_of_one_run(command, tmp_path: Path, model: Path) -> None:
     assert "holds captions of sft, grpo; choose one: phase.compare.system=<name>" in err
     chosen = ("phase.compare.system=grpo", "phase.compare.against_system=sft")
     assert command(*given, *chosen)[0] == 0
-    assert counts(result(tmp_path)["rows"]["all"]) == (3, 2, 1, 0)
+    assert counts(rows_of(result(tmp_path))["all"]) == (3, 2, 1, 0)
     code, _, err = command(*given, "phase.compare.system=gpro", chosen[1])
     assert code == 1
     assert "phase.compare.system: 'gpro' is not in" in err

@@ -66,7 +66,7 @@ def test_a_single_run_ends_with_its_table_and_the_place_of_its_page(
     folder = start(tmp_path / "nowhere", tmp_path, "method=name_everybody")
     assert list(summary_of(folder)["metrics"]) == ["name_everybody"]  # which needs no model
     capsys.readouterr()
-    run.print_tables(folder)
+    run.show_tables(folder)
     shown = capsys.readouterr().out
     assert "names everybody" in shown
     assert shown.splitlines()[-1] == f"scenes, captions and curves: {folder / 'report.html'}"

@@ -18,6 +18,7 @@ from repic.tables.write import (
     json_text,
     latex,
     markdown,
+    print_tables,
     terminal,
     write_tables,
 )
@@ -129,7 +130,12 @@ def test_the_terminal_shows_all_in_eighty_characters() -> None:
     assert "judge" not in text
     assert "[low, high]" in text  # not taken for markup
     assert text.count("(reward=a_b)") == 1  # its two protocols stand below each other
-    assert text.endswith("Not there:\n  a.png\n  and 3 more\n")
+
+
+def test_what_is_listed_is_printed_in_one_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "a/" * 60
+    print_tables(replace(TABLE, lists=(("Not there:", (path, "and 3 more")),)))
+    assert capsys.readouterr().out.endswith(f"\nNot there:\n  {path}\n  and 3 more\n")
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
