@@ -23,8 +23,8 @@ from repic.assembly import make
 from repic.bench.turns import Turns, Vowels
 from repic.data.module import Examples
 from repic.models.encoder import PromptEncoder
-from repic.models.loading import LORA_TARGETS, choose_attention
-from repic.models.policy import is_language
+from repic.models.families import Family, family_of
+from repic.models.loading import choose_attention
 from repic.types import Example
 
 
@@ -55,7 +55,7 @@ def take_part(
             args=trl.GRPOConfig(output_dir=folder, **options(cfg, iterations)),
             train_dataset=rows,
             processing_class=processor(model, encoder),
-            peft_config=adapters(cfg),
+            peft_config=adapters(cfg, encoder.family),
             callbacks=[Gate(turns)],
         )
         first = encoder.encode([dataset[i] for i in range(prompts)])
@@ -106,12 +106,13 @@ def load_model(cfg: DictConfig, path: str) -> Any:
     model: Any = AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation=attention
     )
+    family = family_of(model.config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = is_language(name) or cfg.model.train_vision
+        parameter.requires_grad = family.is_language(name) or cfg.model.train_vision
     return model
 
 
-def adapters(cfg: DictConfig) -> LoraConfig | None:
+def adapters(cfg: DictConfig, family: Family) -> LoraConfig | None:
     """Low-rank adapters in the same places as ours, if there are any."""
     lora = cfg.model.lora
     if lora is None:
@@ -120,7 +121,7 @@ def adapters(cfg: DictConfig) -> LoraConfig | None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=LORA_TARGETS,
+        target_modules=family.adapter_targets,
         task_type="CAUSAL_LM",
     )
 
@@ -141,9 +142,9 @@ class ImageOnlyProcessor(Qwen2_5_VLProcessor):
 
 def processor(path: str, encoder: PromptEncoder) -> Any:
     """The library's processor, with the limits on pictures that ours have."""
-    images, tokenizer = encoder.images, encoder.tokenizer
-    if images.is_any_size:
-        return ImageOnlyProcessor(images.processor, tokenizer, encoder.chat_template)
+    if encoder.family.uses_mrope:
+        processor = encoder.images.processor
+        return ImageOnlyProcessor(processor, encoder.tokenizer, encoder.chat_template)
     return AutoProcessor.from_pretrained(path)
 
 

@@ -1,24 +1,26 @@
 """From examples to the tensors that a vision-language model takes.
 
-The library's own Qwen2.5-VL processor cannot be built without torchvision (it insists on a video
-processor), so its parts are put together here: tokenizer, image processor and chat template of
-the model's directory. The result is that of the library's processors, token for token.
+Several of the library's processors cannot be built without torchvision (they insist on a video
+processor), so their parts are put together here: tokenizer, image processor and chat template of
+the model's directory. The result is that of the library's processors, token for token. A family
+without an entry (``repic.models.families``) needs the library's processor as it is.
 """
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
-from repic.models.images import ImageEncoder, lay_out
-from repic.models.positions import Segment, mrope_positions, num_tokens, plain_positions
+from repic.models.families import EncodedImage, family_of
+from repic.models.images import ImageEncoder, OnlyImage
+from repic.models.positions import Segment, mrope_positions, plain_positions
 from repic.types import Example, ImageSource
 
 _KEPT_PROMPTS = 512  # more than a step has
@@ -40,8 +42,7 @@ class PromptBatch:
         attention_mask: False on padding.
         position_ids: three axes for M-RoPE, one for plain positions; 0 on padding.
         image_mask: True where a picture's feature stands.
-        pixel_values: the distinct pictures, in order of their first appearance.
-        image_grid_thw: their grids in patches, for towers that take any size.
+        images: the distinct pictures, in order of their first appearance.
         image_index: for every picture shown, row after row, which of the distinct ones it is.
     """
 
@@ -50,8 +51,7 @@ class PromptBatch:
     attention_mask: Bool[Tensor, "B P"]
     position_ids: Int[Tensor, "axes B P"]
     image_mask: Bool[Tensor, "B P"]
-    pixel_values: Float[Tensor, "patches values"] | Float[Tensor, "images 3 y x"] | None
-    image_grid_thw: Int[Tensor, "images 3"] | None
+    images: tuple[EncodedImage, ...]
     image_index: Int[Tensor, " shown"]
 
     @property
@@ -60,7 +60,7 @@ class PromptBatch:
         return self.position_ids.amax(dim=(0, 2)) + 1
 
     def to(self, device: torch.device | str) -> "PromptBatch":
-        """Return the batch with all tensors on a device."""
+        """Return the batch with all tensors but the pictures' on a device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
@@ -74,12 +74,14 @@ class EncodedPrompt:
         text: the prompt as written, with one placeholder a picture.
         position_ids: three axes for M-RoPE, one for plain positions.
         images: the pictures as they are shown.
+        inputs: what the library's processor makes of the prompt, for a family without an entry.
     """
 
     text: str
     input_ids: Int[Tensor, " P"]
     position_ids: Int[Tensor, "axes P"]
     images: tuple[ImageSource, ...]
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def next_position(self) -> int:
@@ -109,14 +111,16 @@ class PromptEncoder:
             raise ValueError(f"{directory} has no chat template: add chat_template.jinja")
         if self.tokenizer.eos_token_id is None:
             raise ValueError(f"{directory}: the tokenizer has no eos_token; add it to its config")
-        self.images = ImageEncoder(directory, config, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.family = family_of(config)
+        bounds = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        self.images = ImageEncoder(directory, self.family, config, self.tokenizer, **bounds)
         self.image_token_id: int = config.image_token_id
+        # Tokens that the library takes for a picture's or a film's place wherever they stand.
+        others = (getattr(config, "video_token_id", None),)
+        self.image_ids = {i for i in (self.image_token_id, *others) if i is not None}
         self.max_length: int = text_config.max_position_embeddings
-        # Towers that keep the class token ("full") give one feature more than there are patches.
-        full = getattr(config, "vision_feature_select_strategy", "default") == "full"
-        self._extra_tokens = int(full)
-        rope = getattr(text_config, "rope_parameters", None) or {}
-        self._positions = mrope_positions if "mrope_section" in rope else plain_positions
+        self._placeholder = self._token(getattr(config, self.family.placeholder))
+        self._library = None if self.family.encode else _library_processor(directory)
         # A step asks for its prompts several times. With the example, so that its id stays taken.
         self._kept: OrderedDict[int, tuple[Example, EncodedPrompt]] = OrderedDict()
 
@@ -156,7 +160,7 @@ class PromptEncoder:
         for i, ids in enumerate(encoded):
             if self.image_token_id in ids:
                 name = f"example {examples[i].id}: " if examples else ""
-                token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+                token = self._token(self.image_token_id)
                 raise ValueError(
                     f"{name}the answer {answers[i]!r} contains {token}, which stands for a picture;"
                     " remove it from the data"
@@ -174,49 +178,78 @@ class PromptEncoder:
             bare, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
         )
 
+    def library_inputs(self, prompt: EncodedPrompt) -> dict[str, Tensor]:
+        """Return a prompt as the library's whole forward pass takes it, a batch of one."""
+        ids = prompt.input_ids[None]
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self._library is not None:
+            return {**prompt.inputs, **inputs}
+        if self.family.token_types is not None:
+            inputs[self.family.token_types] = (ids == self.image_token_id).long()
+        if prompt.images:
+            inputs |= self.family.lay_out(self.images.encode(prompt.images))
+        return inputs
+
     def _row(self, name: str, messages: list[dict[str, Any]]) -> EncodedPrompt:
-        """Tokenize one prompt and give each picture its tokens."""
+        """Tokenize one prompt, with what stands for each picture in the placeholder's place."""
         text = self.text(messages)
         shown = _images(messages)
+        if self.family.looks_closer and len(shown) == 1:
+            shown = [OnlyImage(shown[0])]
+        pieces = text.split(self._placeholder)
+        if len(pieces) != len(shown) + 1:
+            raise ValueError(
+                f"{name}: the prompt has {len(pieces) - 1} image placeholders for {len(shown)}"
+                f" images; no text may contain {self._placeholder}"
+            )
         # Templates that write the first token themselves must not get it twice.
         bos = self.tokenizer.bos_token
         is_begun = bos is not None and text.startswith(bos)
-        ids = self.tokenizer(text, add_special_tokens=not is_begun)["input_ids"]
-        if ids.count(self.image_token_id) != len(shown):
-            token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-            raise ValueError(
-                f"{name}: the prompt has {ids.count(self.image_token_id)} image"
-                f" placeholders for {len(shown)} images; no text may contain {token}"
+        inputs: dict[str, Tensor] = {}
+        if self._library is not None:
+            inputs = _library_inputs(self._library, text, shown, add_special_tokens=not is_begun)
+            ids: list[int] = inputs["input_ids"][0].tolist()
+            positions = plain_positions(len(ids))
+        else:
+            images = self.images.encode(shown)
+            written = pieces[0] + "".join(
+                image.text + piece for image, piece in zip(images, pieces[1:], strict=True)
             )
-        segments, spread = self._spread(ids, [image.size for image in self.images.encode(shown)])
-        if len(spread) >= self.max_length:
+            ids = self.tokenizer(written, add_special_tokens=not is_begun)["input_ids"]
+            features = sum(image.num_tokens for image in images)
+            if ids.count(self.image_token_id) != features:
+                raise ValueError(
+                    f"{name}: the prompt has {ids.count(self.image_token_id)} places for"
+                    f" {features} features of images; no text may contain"
+                    f" {self._token(self.image_token_id)}"
+                )
+            positions = self._positions(ids, images)
+        if len(ids) >= self.max_length:
             raise ValueError(
-                f"{name}: the prompt has {len(spread)} tokens and the model takes"
+                f"{name}: the prompt has {len(ids)} tokens and the model takes"
                 f" {self.max_length}; lower model.max_pixels or show fewer pictures"
             )
-        positions = self._positions(segments)
-        return EncodedPrompt(text, torch.tensor(spread), positions, tuple(shown))
+        return EncodedPrompt(text, torch.tensor(ids), positions, tuple(shown), inputs)
 
-    def _spread(
-        self, ids: list[int], sizes: list[tuple[int, int]]
-    ) -> tuple[list[Segment], list[int]]:
-        """Repeat each placeholder as often as its picture has features."""
+    def _positions(self, ids: list[int], images: Sequence[EncodedImage]) -> Int[Tensor, "axes P"]:
+        """Count places: along one line, or with pictures along three axes."""
+        if not self.family.uses_mrope:
+            return plain_positions(len(ids))
         segments: list[Segment] = []
-        spread: list[int] = []
         start = 0
-        for size in sizes:
-            end = ids.index(self.image_token_id, start)
-            picture: list[Segment] = [size, self._extra_tokens] if self._extra_tokens else [size]
-            segments += [end - start, *picture]
-            spread += ids[start:end]
-            spread += [self.image_token_id] * sum(num_tokens(part) for part in picture)
-            start = end + 1
-        return [*segments, len(ids) - start], spread + ids[start:]
+        for image in images:
+            assert image.size is not None
+            first = ids.index(self.image_token_id, start)
+            segments += [first - start, image.size]
+            start = first + image.num_tokens
+        return mrope_positions([*segments, len(ids) - start])
+
+    def _token(self, number: int) -> str:
+        return self.tokenizer.convert_ids_to_tokens(number)
 
     def pad(self, rows: Sequence[EncodedPrompt]) -> PromptBatch:
         """Pad prompts on the left and lay their distinct pictures one after another."""
         sources = {source.key: source for row in rows for source in row.images}
-        images = self.images.encode(list(sources.values()))
         length = max(len(row.input_ids) for row in rows)
         pad = self.tokenizer.pad_token_id
         input_ids = torch.full((len(rows), length), pad if pad is not None else self.end_id)
@@ -228,15 +261,13 @@ class PromptEncoder:
             attention_mask[i, start:] = True
             position_ids[:, i, start:] = row.position_ids
         order = {key: i for i, key in enumerate(sources)}
-        pixels, grids = lay_out(images)
         return PromptBatch(
             texts=tuple(row.text for row in rows),
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             image_mask=attention_mask & (input_ids == self.image_token_id),
-            pixel_values=pixels,
-            image_grid_thw=grids,
+            images=tuple(self.images.encode(list(sources.values()))),
             image_index=torch.tensor(
                 [order[source.key] for row in rows for source in row.images], dtype=torch.long
             ),
@@ -250,6 +281,31 @@ def read_chat_template(directory: Path) -> str | None:
     if (path := directory / "chat_template.json").is_file():
         return json.loads(path.read_text(encoding="utf-8"))["chat_template"]
     return None
+
+
+def _library_processor(directory: str) -> Any:
+    """Load the library's own processor, for a family without an entry."""
+    try:
+        return AutoProcessor.from_pretrained(directory)
+    except (ImportError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{directory}: its family has no entry in repic/models/families.py, and the library's"
+            f" processor of it cannot be made here: {said}"
+        ) from None
+
+
+def _library_inputs(
+    processor: Any, text: str, images: Sequence[ImageSource], *, add_special_tokens: bool
+) -> dict[str, Tensor]:
+    """Return what a processor of the library makes of one prompt."""
+    made = processor(
+        text=[text],
+        images=[image.load() for image in images] or None,
+        add_special_tokens=add_special_tokens,
+        return_tensors="pt",
+    )
+    return {name: torch.as_tensor(value) for name, value in made.items()}
 
 
 def _images(messages: list[dict[str, Any]]) -> list[ImageSource]:

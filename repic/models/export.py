@@ -168,10 +168,12 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 
 def _logits(policy: Policy, prompts: PromptBatch) -> Tensor:
     """Return logits at every place of a single prompt."""
+    embeddings, injection = policy.embed(prompts)
     hidden = policy.hidden_states(
-        policy.embed(prompts),
+        embeddings,
         attention_mask=prompts.attention_mask,
         position_ids=prompts.position_ids,
+        injection=injection,
     )
     return policy.logits(hidden)
 

@@ -9,30 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import AutoImageProcessor, Qwen2VLImageProcessorPil
+from PIL import Image
+from transformers import AutoImageProcessor
 
+from repic.models.families import EncodedImage, Family, Parts
 from repic.types import ImageSource
 
 _CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """One picture after the image processor.
+class OnlyImage:
+    """A picture that is the only one of its prompt, where that makes a difference."""
 
-    ``size`` is in tokens: (rows, columns). ``grid`` is in patches (time, rows, columns) for towers
-    that take pictures of any size, and None for those that take one size only.
-    """
-
-    pixel_values: Tensor
-    grid: tuple[int, int, int] | None
-    size: tuple[int, int]
+    original: ImageSource
 
     @property
-    def num_bytes(self) -> int:
-        return self.pixel_values.nbytes
+    def key(self) -> str:
+        return f"only:{self.original.key}"
+
+    def load(self) -> Image.Image:
+        return self.original.load()
 
 
 class ImageEncoder:
@@ -43,21 +40,30 @@ class ImageEncoder:
 
     Args:
         directory: the model's.
+        family: the model's.
         config: the model's configuration.
+        tokenizer: the model's.
         min_pixels: smaller pictures are enlarged to this area; None keeps the directory's value,
-            and is the only choice for towers of one fixed size.
+            and is the only choice for families whose pictures have one size.
         max_pixels: larger pictures are shrunk to this area; None likewise.
     """
 
     def __init__(
-        self, directory: str, config: Any, *, min_pixels: int | None, max_pixels: int | None
+        self,
+        directory: str,
+        family: Family,
+        config: Any,
+        tokenizer: Any,
+        *,
+        min_pixels: int | None,
+        max_pixels: int | None,
     ) -> None:
-        self.processor: Any = AutoImageProcessor.from_pretrained(directory, backend="pil")
-        self.patch_size = config.vision_config.patch_size
-        self.is_any_size = isinstance(self.processor, Qwen2VLImageProcessorPil)
+        self.processor = _image_processor(directory)
+        self.family = family
+        self.parts = Parts(self.processor, config, tokenizer)
         bounds = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
         changed = {name: value for name, value in bounds.items() if value is not None}
-        if changed and not self.is_any_size:
+        if changed and not family.is_any_size:
             raise ValueError(
                 f"model.min_pixels and model.max_pixels do not apply to {directory}, whose pictures"
                 " have one size: set both to null"
@@ -87,24 +93,20 @@ class ImageEncoder:
             self._cached_bytes -= self._cache.popitem(last=False)[1].num_bytes
 
     def _process(self, source: ImageSource) -> EncodedImage:
-        image = source.load()
+        assert self.family.encode is not None
+        picture = source.load()
         try:
-            output = self.processor(images=[image], return_tensors="pt")
+            return self.family.encode(self.parts, picture, isinstance(source, OnlyImage))
         except ValueError as error:  # for example, a strip that is 200 times as long as wide
             raise ValueError(f"{source.key}: {error}") from None
-        pixels = output["pixel_values"]
-        if not self.is_any_size:
-            rows, columns = (side // self.patch_size for side in pixels.shape[-2:])
-            return EncodedImage(pixels, None, (rows, columns))
-        time, rows, columns = output["image_grid_thw"][0].tolist()
-        merge = self.processor.merge_size
-        return EncodedImage(pixels, (time, rows, columns), (rows // merge, columns // merge))
 
 
-def lay_out(images: Sequence[EncodedImage]) -> tuple[Tensor | None, Tensor | None]:
-    """Return pictures one after another, as a vision tower takes them, and their grids."""
-    if not images:
-        return None, None
-    grids = [image.grid for image in images if image.grid is not None]
-    pixels = torch.cat([image.pixel_values for image in images])
-    return pixels, torch.tensor(grids) if grids else None
+def _image_processor(directory: str) -> Any:
+    try:
+        return AutoImageProcessor.from_pretrained(directory, backend="pil")
+    except (ImportError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{directory}: the library has no image processor for it that works on Pillow's"
+            f" pictures ({said}); another model of its family may have one"
+        ) from None

@@ -1,7 +1,9 @@
 """Load a policy from a directory in Hugging Face's layout, or from the hub."""
 
+import logging
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
-from transformers.utils import logging
+from transformers.utils import logging as library_logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.models.directory import (
@@ -23,11 +25,11 @@ from repic.models.directory import (
     read_header,
 )
 from repic.models.encoder import Prompt, PromptEncoder
-from repic.models.policy import Policy, is_language
-from repic.models.vision import batch_vision_attention
+from repic.models.families import Family
+from repic.models.policy import Policy
 
-# Every projection of the language model's layers. Plain names would reach the vision tower too.
-LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+log = logging.getLogger(__name__)
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 _EXPORTS = ("adapter", "merged", "merged_float32")
@@ -83,11 +85,18 @@ def load_policy(
     )
     if not is_adapter(folder):
         model.name_or_path = path if is_on_hub(path) else str(folder.absolute())
-    batch_vision_attention(model)
+    family = encoder.family
+    if family.unpackable is not None:
+        _say_once(
+            f"{path} ({model.config.model_type}): {family.unpackable}; so every caption is a row of"
+            " its own that goes through the library's whole forward pass, whatever the engine"
+        )
+    if family.quicken is not None:
+        family.quicken(model)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return Policy(
-        _make_trainable(model, lora=lora, train_vision=train_vision),
+        _make_trainable(model, family, lora=lora, train_vision=train_vision),
         encoder,
         source=folder,
         stop_ids=_stop_ids(model, encoder),
@@ -161,10 +170,15 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
+@cache
+def _say_once(message: str) -> None:
+    log.warning("%s", message)
+
+
 def disable_progress_bars() -> None:
     """Reading and writing weights shows no bar; a download still does, since it may take long."""
     shown = not are_progress_bars_disabled()
-    logging.disable_progress_bar()
+    library_logging.disable_progress_bar()
     if shown:
         enable_progress_bars()  # the hub's, which the line above switches off as well
 
@@ -187,28 +201,28 @@ def choose_attention(attention: str, dtype: torch.dtype) -> str:
 
 
 def _make_trainable(
-    model: Any, *, lora: Mapping[str, float | int] | None, train_vision: bool
+    model: Any, family: Family, *, lora: Mapping[str, float | int] | None, train_vision: bool
 ) -> nn.Module:
     """Mark what is trained; all that is neither language model nor head counts as vision."""
     model.requires_grad_(False)
     if lora is not None:
-        model = _add_adapters(model, lora)
+        model = _add_adapters(model, family, lora)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             continue
-        if lora is None if is_language(name) else train_vision:
+        if lora is None if family.is_language(name) else train_vision:
             parameter.requires_grad = True
     return model
 
 
-def _add_adapters(model: Any, lora: Mapping[str, float | int]) -> nn.Module:
+def _add_adapters(model: Any, family: Family, lora: Mapping[str, float | int]) -> nn.Module:
     if set(lora) != {"r", "alpha", "dropout"}:
         raise ValueError(f"model.lora takes r, alpha and dropout, not {', '.join(lora)}")
     config = LoraConfig(
         r=int(lora["r"]),
         lora_alpha=int(lora["alpha"]),
         lora_dropout=lora["dropout"],
-        target_modules=LORA_TARGETS,
+        target_modules=family.adapter_targets,
     )
     return get_peft_model(model, config)
 

@@ -4,22 +4,29 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import Cache
 
 from repic.models.encoder import PromptBatch, PromptEncoder
 from repic.models.engine.attention import Packing
 from repic.models.engine.logprobs import TokenLogprobs, score
+from repic.models.families import EncodedImage, Family
 
 
-def is_language(name: str) -> bool:
-    """Whether a weight belongs to the language model or its head; the others are for seeing."""
-    return "language_model." in name or "lm_head." in name
+class Injection(NamedTuple):
+    """Features of pictures that enter behind the first layers of the language model.
+
+    ``mask`` is True where a picture's feature stands; ``features`` are for n layers.
+    """
+
+    mask: Bool[Tensor, "B L"]
+    features: Float[Tensor, "shown n_H"]
 
 
 class Policy(nn.Module):
@@ -58,6 +65,11 @@ class Policy(nn.Module):
         return next(self.model.parameters()).device
 
     @property
+    def family(self) -> Family:
+        """What is special about the model's family."""
+        return self.encoder.family
+
+    @property
     def has_adapters(self) -> bool:
         """Whether low-rank adapters are trained, and not the weights themselves."""
         return isinstance(self.model, PeftModel)
@@ -74,26 +86,44 @@ class Policy(nn.Module):
 
     def vision_parameters(self) -> list[nn.Parameter]:
         """List the weights of the vision tower and its projector, trained or not."""
-        return [p for name, p in self.model.named_parameters() if not is_language(name)]
+        named = self.model.named_parameters()
+        return [p for name, p in named if not self.family.is_language(name)]
 
-    def embed(self, prompts: PromptBatch) -> Float[Tensor, "B P H"]:
+    def embed(self, prompts: PromptBatch) -> tuple[Float[Tensor, "B P H"], Injection | None]:
         """Embed prompts, with the features of each distinct picture computed once."""
         embeddings = self.embed_tokens(prompts.input_ids)
-        if prompts.pixel_values is None:
-            return embeddings
-        features = self.picture_features(prompts.pixel_values, prompts.image_grid_thw)
-        shown = torch.cat([features[i] for i in prompts.image_index.tolist()])
-        mask = prompts.image_mask[..., None]
-        return embeddings.masked_scatter(mask, shown.to(embeddings.dtype))
+        if not prompts.images:
+            return embeddings, None
+        features = self.picture_features(prompts.images)
+        shown = [features[i] for i in prompts.image_index.tolist()]
+        return self.show(embeddings, prompts.image_mask, shown)
 
-    def picture_features(
-        self, pixel_values: Tensor, image_grid_thw: Int[Tensor, "images 3"] | None
-    ) -> Sequence[Float[Tensor, "_ H"]]:
-        """Return what the language model sees of each picture; see ``PromptBatch``."""
-        inputs: dict[str, Any] = {"pixel_values": pixel_values}
-        if image_grid_thw is not None:
-            inputs["image_grid_thw"] = image_grid_thw
-        return self.network.model.get_image_features(**inputs, return_dict=True).pooler_output
+    def show(
+        self,
+        embeddings: Float[Tensor, "B L H"],
+        mask: Bool[Tensor, "B L"],
+        features: Sequence[Float[Tensor, "_ n_H"]],
+    ) -> tuple[Float[Tensor, "B L H"], Injection | None]:
+        """Put features of pictures, in the order shown, where the mask is True.
+
+        Returns:
+            The embeddings, and what enters behind later layers, in families that have it.
+        """
+        width = embeddings.shape[-1]
+        shown = torch.cat(list(features)).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter(mask[..., None], shown[:, :width])
+        return embeddings, Injection(mask, shown[:, width:]) if self.family.injected else None
+
+    def picture_features(self, images: Sequence[EncodedImage]) -> list[Float[Tensor, "_ n_H"]]:
+        """Return what the language model sees of each picture; see ``Family.features``."""
+        features: dict[int, Tensor] = {}
+        for kind in dict.fromkeys(image.is_alone for image in images):
+            same = [i for i, image in enumerate(images) if image.is_alone == kind]
+            some = [images[i] for i in same]
+            inputs = {k: v.to(self.device) for k, v in self.family.lay_out(some).items()}
+            output = self.network.model.get_image_features(**inputs, return_dict=True)
+            features.update(zip(same, self.family.features(output, some), strict=True))
+        return [features[i] for i in range(len(images))]
 
     def embed_tokens(self, input_ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         """Look tokens up."""
@@ -107,6 +137,7 @@ class Policy(nn.Module):
         attention_mask: Bool[Tensor, "B past_and_present"] | None = None,
         cache: Cache | None = None,
         packing: Packing | None = None,
+        injection: Injection | None = None,
     ) -> Float[Tensor, "B L H"]:
         """Run the language model.
 
@@ -115,20 +146,25 @@ class Policy(nn.Module):
             attention_mask: False on padding; None with ``packing``.
             cache: keys and values of the past; is extended.
             packing: attends in place of the library.
+            injection: features that enter behind later layers; its mask may end earlier.
         """
-        extra = {}
+        extra: dict[str, Any] = {}
         if packing is not None:
             # A mask of four dimensions is handed on as it is: the library makes none of its own,
             # which would have L² places, and nobody looks at this one.
             attention_mask = embeddings.new_zeros(1, 1, 1, 1)
-            extra = {"packing": packing}
-        return self.network.model(
+            extra["packing"] = packing
+        if injection is not None and self.family.injected is not None:
+            _, places, layers = self.family.injected
+            mask, features = injection
+            extra[places] = pad(mask, (0, embeddings.shape[1] - mask.shape[1]))
+            extra[layers] = features.split(embeddings.shape[-1], dim=-1)
+        return getattr(self.network.model, self.family.language)(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=position_ids if len(position_ids) > 1 else position_ids[0],
             past_key_values=cache,
             use_cache=cache is not None,
-            return_dict=True,
             **extra,
         ).last_hidden_state
 

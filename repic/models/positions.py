@@ -1,9 +1,9 @@
 """Positions of text and picture tokens.
 
-Qwen2.5-VL counts text along one line and pictures along three (time, row, column): M-RoPE,
-https://arxiv.org/abs/2502.13923, section 2.1.2. The library derives these positions only when it
-is given token types, and falls back to plain counting without a word; so they are computed here
-and always passed.
+Qwen2.5-VL and Qwen3-VL count text along one line and pictures along three (time, row, column):
+M-RoPE, https://arxiv.org/abs/2502.13923, section 2.1.2. The library derives these positions only
+when it is given token types, and falls back to plain counting without a word; so they are computed
+here and always passed.
 """
 
 from collections.abc import Sequence
@@ -41,16 +41,6 @@ def mrope_positions(segments: Sequence[Segment]) -> Int[Tensor, "3 P"]:
     return torch.cat(blocks, dim=1)
 
 
-def plain_positions(segments: Sequence[Segment]) -> Int[Tensor, "1 P"]:
-    """Count tokens from zero, whatever they stand for.
-
-    Example:
-        >>> plain_positions([2, (2, 1), 1])
-        tensor([[0, 1, 2, 3, 4]])
-    """
-    return torch.arange(sum(num_tokens(segment) for segment in segments))[None]
-
-
-def num_tokens(segment: Segment) -> int:
-    """Return how many tokens a segment takes."""
-    return segment if isinstance(segment, int) else segment[0] * segment[1]
+def plain_positions(length: int) -> Int[Tensor, "1 P"]:
+    """Count tokens from zero, whatever they stand for."""
+    return torch.arange(length)[None]

@@ -93,12 +93,9 @@ class VisionModule(SftModule):
             for source, image in zip(sources, images, strict=True)
             for cell in self.labels(source, *image.size)
         ]
-        features = self.policy.picture_features(
-            torch.cat([image.pixel_values for image in images]).to(self.policy.device),
-            torch.tensor([image.grid for image in images]).to(self.policy.device),
-        )
+        features = self.policy.picture_features(images)
         clear = [i for i, cell in enumerate(labels) if cell is not None]
-        return torch.cat(list(features))[clear], [cell for cell in labels if cell is not None]
+        return torch.cat(features)[clear], [cell for cell in labels if cell is not None]
 
     def word_loss(
         self, features: Float[Tensor, "cells H"], cells: Sequence[Mapping[str, str]]

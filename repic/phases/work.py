@@ -74,7 +74,12 @@ def model_flops(
             group_size=len(group),
             prompt_tokens=len(prompt.input_ids),
             caption_tokens=round(sum(len(r.completion_ids) for r in group) / len(group)),
-            images=tuple(image.grid or (1, *image.size) for image in images),
+            images=tuple(
+                tuple(image.inputs["image_grid_thw"][0].tolist())
+                if "image_grid_thw" in image.inputs
+                else (1, *image.size)
+                for image in images
+            ),
         )
         flops = step_costs(policy.network.config, workload, training, engine.scheme).flops
         totals["rollout"] += flops.vision + flops.prefill + flops.decode

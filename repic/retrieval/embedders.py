@@ -25,8 +25,7 @@ from transformers import (
 from repic.detectors.open_vocabulary import choose_device
 from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
-from repic.models.policy import is_language
-from repic.models.vision import batch_vision_attention
+from repic.models.families import family_of
 
 KEY = "retrieval.embedder.path"
 _POOLING = ("mean", "max")
@@ -66,7 +65,8 @@ class VisionTowerEmbedder:
     def version(self) -> str:
         """Hash of what sees, not of the language model, which training changes."""
         model, processor = self._loaded
-        seeing = ((n, w) for n, w in model.state_dict().items() if not is_language(n))
+        family = family_of(model.config)
+        seeing = ((n, w) for n, w in model.state_dict().items() if not family.is_language(n))
         settings = [self.layer, self.pooling, self.side, processor.to_dict()]
         return f"tower {hash_weights(seeing)} {_hash_json(settings)}"
 
@@ -96,8 +96,11 @@ class VisionTowerEmbedder:
             folder, dtype="auto", attn_implementation="sdpa"
         )
         # Who writes is not needed, and is the larger part by far.
-        model.model.language_model, model.lm_head = nn.Identity(), nn.Identity()
-        batch_vision_attention(model)
+        family = family_of(model.config)
+        setattr(model.model, family.language, nn.Identity())
+        model.lm_head = nn.Identity()
+        if family.quicken is not None:
+            family.quicken(model)
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         return model.eval().to(choose_device(self.device)), processor
 

@@ -1,7 +1,7 @@
 """The loop that draws completions token by token, whatever computes the logits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -34,13 +34,19 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """Completions in rows, on the CPU; what follows ``lengths`` is meaningless."""
 
     tokens: Int[Tensor, "N T"]
     logprobs: Float[Tensor, "N T"]
     lengths: Int[Tensor, " N"]
     finished: Bool[Tensor, " N"]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Drawn]") -> "Drawn":
+        """Lay the rows of several parts below one another."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def draw(
@@ -49,7 +55,7 @@ def draw(
     *,
     policy: Policy,
     sampling: Sampling,
-) -> _Drawn:
+) -> Drawn:
     """Decode until every rollout has ended or is as long as allowed.
 
     Args:
@@ -58,7 +64,7 @@ def draw(
     num_rollouts, max_length = uniforms.shape
     uniforms = uniforms.to(policy.device)
     device = policy.device
-    ends = _Ends(policy, sampling)
+    ends = Ends(policy, sampling)
     tokens = torch.zeros(num_rollouts, max_length, dtype=torch.long, device=device)
     logprobs = torch.zeros(num_rollouts, max_length, device=device)
     lengths = torch.zeros(num_rollouts, dtype=torch.long, device=device)
@@ -79,11 +85,11 @@ def draw(
         kept = decoder.keep(is_going)
         rows, is_going = rows[kept], is_going[kept]
         decoder.advance(chosen[kept])
-    return _Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu(), finished.cpu())
+    return Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu(), finished.cpu())
 
 
 def as_rollouts(
-    drawn: _Drawn,
+    drawn: Drawn,
     examples: Sequence[Example],
     *,
     group_size: int,
@@ -107,7 +113,7 @@ def as_rollouts(
     return rollouts
 
 
-class _Ends:
+class Ends:
     """Tells which rollouts have just ended."""
 
     def __init__(self, policy: Policy, sampling: Sampling) -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repic.models.images import EncodedImage, lay_out
+from repic.models.families import EncodedImage
 from repic.models.policy import Policy
 from repic.types import ImageSource
 
@@ -68,11 +68,7 @@ class FeatureCache:
 
 def _features(policy: Policy, images: Sequence[EncodedImage]) -> list[Tensor]:
     """Run the vision tower; a copy of each part, so that none keeps all of them alive."""
-    pixels, grids = lay_out(images)
-    if pixels is None:
-        return []
-    grids = grids.to(policy.device) if grids is not None else None
-    features = policy.picture_features(pixels.to(policy.device), grids)
+    features = policy.picture_features(images) if images else []
     return [part if part.requires_grad else part.clone() for part in features]
 
 
@@ -81,10 +77,11 @@ def _portions(images: Sequence[EncodedImage]) -> Iterator[list[EncodedImage]]:
     portion: list[EncodedImage] = []
     size = 0
     for image in images:
-        if portion and size + image.pixel_values.numel() > _PIXELS:
+        pixels = image.inputs["pixel_values"].numel()
+        if portion and size + pixels > _PIXELS:
             yield portion
             portion, size = [], 0
         portion.append(image)
-        size += image.pixel_values.numel()
+        size += pixels
     if portion:
         yield portion

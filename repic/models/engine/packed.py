@@ -5,6 +5,8 @@ model once in the rollout, once in the reference and once in the update, gradien
 completions stand behind it in one packed row (``packing.py``), or decode against its keys and
 values (``cache.py``), of which there is one copy. A frozen tower sees each picture once.
 
+A family that cannot be packed goes the plain engine's way.
+
 With dropout, rollouts of a group share the masks of their prompt, where rows of their own would
 draw one each; the expectation is the same.
 """
@@ -19,22 +21,23 @@ from torch import Tensor
 from repic.models.costs import PACKED
 from repic.models.encoder import EncodedPrompt
 from repic.models.engine.attention import PACKABLE, install
-from repic.models.engine.base import Engine, cut
+from repic.models.engine.base import cut
 from repic.models.engine.cache import GroupCache
 from repic.models.engine.decoding import as_rollouts, draw
 from repic.models.engine.features import FeatureCache
 from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.packed_decoder import PackedDecoder
 from repic.models.engine.packing import Group, PackedRow, pack
+from repic.models.engine.plain import PlainEngine
 from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
-from repic.models.policy import Policy
+from repic.models.policy import Injection, Policy
 from repic.types import Example, Rollout
 
 # Prompts go through the model in portions of so many tokens, whatever the size of the batch.
 _PREFILL_TOKENS = 16384
 
 
-class PackedEngine(Engine):
+class PackedEngine(PlainEngine):
     """A prompt and its pictures once for all of its completions.
 
     Args:
@@ -62,6 +65,10 @@ class PackedEngine(Engine):
         sampling: Sampling,
         seed: int,
     ) -> list[Rollout]:
+        if policy.family.unpackable is not None:
+            return super().sample(
+                policy, examples, group_size=group_size, sampling=sampling, seed=seed
+            )
         prepare(policy)
         length = sampling.max_new_tokens
         uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
@@ -92,6 +99,8 @@ class PackedEngine(Engine):
         A group is cut only if it is too long by itself; its prompt is then computed once for
         each portion.
         """
+        if policy.family.unpackable is not None:
+            return super().split(policy, rollouts, max_tokens=max_tokens)
         prompts = policy.encoder.prompts([rollout.example for rollout in rollouts])
         portions: list[slice] = []
         room = 0
@@ -116,6 +125,8 @@ class PackedEngine(Engine):
         *,
         entropy: bool,
     ) -> TokenLogprobs:
+        if policy.family.unpackable is not None:
+            return super().score(policy, examples, completions, entropy=entropy)
         prepare(policy)
         prompts = policy.encoder.prompts(examples)
         groups = [
@@ -123,8 +134,9 @@ class PackedEngine(Engine):
             for run in _runs(prompts)
         ]
         row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
+        embeddings, injection = self._embed(policy, groups, row)
         hidden = policy.hidden_states(
-            self._embed(policy, groups, row), position_ids=row.position_ids, packing=row
+            embeddings, position_ids=row.position_ids, packing=row, injection=injection
         )
         computed = sum(len(group.prompt.input_ids) for group in groups)
         self.meter.count(
@@ -140,26 +152,28 @@ class PackedEngine(Engine):
         """Run prompts, leave keys and values in the cache, and return the last hidden states."""
         groups = [Group(prompt) for prompt in prompts]
         row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
-        embeddings = self._embed(policy, groups, row)
+        embeddings, injection = self._embed(policy, groups, row)
         with self.meter.time("prefill", policy.device):
             hidden = policy.hidden_states(
-                embeddings, position_ids=row.position_ids, packing=cache.filling(row, first)
+                embeddings,
+                position_ids=row.position_ids,
+                packing=cache.filling(row, first),
+                injection=injection,
             )
         return hidden[0, [span.prompt.stop - 1 for span in row.spans]]
 
     def _embed(
         self, policy: Policy, groups: Sequence[Group], row: PackedRow
-    ) -> Float[Tensor, "1 L H"]:
+    ) -> tuple[Float[Tensor, "1 L H"], Injection | None]:
         """Embed a packed row, with the features of its pictures."""
         embeddings = policy.embed_tokens(row.input_ids)
         shown = [source for group in groups for source in group.prompt.images]
         if not shown:
-            return embeddings
+            return embeddings, None
         cache = self._features.setdefault(policy, FeatureCache(self.feature_bytes))
         with self.meter.time("vision", policy.device):
             features = cache.features(policy, shown)
-        ordered = torch.cat([features[source.key] for source in shown]).to(embeddings.dtype)
-        return embeddings.masked_scatter(row.image_mask[..., None], ordered)
+        return policy.show(embeddings, row.image_mask, [features[s.key] for s in shown])
 
 
 def prepare(policy: Policy) -> None:

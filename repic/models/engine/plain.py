@@ -3,12 +3,13 @@
 Every rollout is a row ``[prompt | completion]`` of its own, in sampling, reference and update
 alike. Two savings are made, because they change nothing and cost a line: a picture that is shown
 several times in a batch is encoded once, and sampling runs a prompt once and repeats its cache.
+A family that cannot be packed goes through the library's whole forward pass.
 """
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -16,6 +17,7 @@ from repic.models.costs import PLAIN
 from repic.models.encoder import PromptBatch
 from repic.models.engine.base import Engine, cut
 from repic.models.engine.decoding import as_rollouts, draw
+from repic.models.engine.library import draw_rows, score_rows
 from repic.models.engine.logprobs import TokenLogprobs, pad_completions
 from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.models.policy import Policy
@@ -39,6 +41,8 @@ class PlainEngine(Engine):
     ) -> list[Rollout]:
         length = sampling.max_new_tokens
         uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
+        if policy.family.unpackable is not None:
+            return self._sample_by_library(policy, examples, uniforms, sampling)
         with policy.evaluating():
             with self.meter.time("prefill", policy.device):
                 prompts = policy.encoder.encode(examples).to(policy.device)
@@ -52,6 +56,22 @@ class PlainEngine(Engine):
         self.meter.count(
             prompt=tokens, completion=int(drawn.lengths.sum()), saved=(group_size - 1) * tokens
         )
+        return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
+
+    def _sample_by_library(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        uniforms: Float[Tensor, "N T"],
+        sampling: Sampling,
+    ) -> list[Rollout]:
+        lengths = [len(prompt.input_ids) for prompt in policy.encoder.prompts(examples)]
+        room = policy.encoder.max_length
+        check_lengths(lengths, examples, max_length=room, sampling=sampling)
+        group_size = len(uniforms) // len(examples)
+        with policy.evaluating(), self.meter.time("decode", policy.device):
+            drawn = draw_rows(policy, examples, uniforms, sampling)
+        self.meter.count(prompt=group_size * sum(lengths), completion=int(drawn.lengths.sum()))
         return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
 
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
@@ -73,6 +93,11 @@ class PlainEngine(Engine):
         *,
         entropy: bool,
     ) -> TokenLogprobs:
+        if policy.family.unpackable is not None:
+            scored = score_rows(policy, examples, completions, entropy=entropy)
+            lengths = (len(prompt.input_ids) for prompt in policy.encoder.prompts(examples))
+            self.meter.count(prompt=sum(lengths), completion=int(scored.mask[:, 1:].sum()))
+            return scored
         prompts = policy.encoder.encode(examples).to(policy.device)
         ids, mask = (x.to(policy.device) for x in pad_completions(completions))
         # The last token predicts nothing that is asked for.
@@ -81,10 +106,12 @@ class PlainEngine(Engine):
         positions = (prompts.next_position[:, None] + steps).expand(
             len(prompts.position_ids), -1, -1
         )
+        embeddings, injection = policy.embed(prompts)
         hidden = policy.hidden_states(
-            torch.cat([policy.embed(prompts), policy.embed_tokens(fed)], dim=1),
+            torch.cat([embeddings, policy.embed_tokens(fed)], dim=1),
             attention_mask=torch.cat([prompts.attention_mask, mask[:, :-1]], dim=1),
             position_ids=torch.cat([prompts.position_ids, positions], dim=2),
+            injection=injection,
         )
         self.meter.count(
             prompt=int(prompts.attention_mask.sum()), completion=int(mask[:, 1:].sum())
@@ -101,11 +128,13 @@ class _PlainDecoder:
         self.policy = policy
         self.axes = len(prompts.position_ids)
         self.cache = DynamicCache()
+        embeddings, injection = policy.embed(prompts)
         hidden = policy.hidden_states(
-            policy.embed(prompts),
+            embeddings,
             attention_mask=prompts.attention_mask,
             position_ids=prompts.position_ids,
             cache=self.cache,
+            injection=injection,
         )
         self.cache.batch_repeat_interleave(group_size)
         self.logits = policy.logits(hidden[:, -1]).repeat_interleave(group_size, dim=0)

@@ -26,7 +26,8 @@ from repic.models.costs.flops import (
     window_pairs,
 )
 from repic.models.costs.sizes import language, num_adapter_parameters, num_parameters
-from repic.models.policy import Policy, is_language
+from repic.models.families import FAMILIES, EncodedImage
+from repic.models.policy import Policy
 from tests.counting import CONFIGS, LORA, count, load
 
 TOTALS = {"qwen2_5_vl_3b": 3_754_622_976, "qwen2_5_vl_7b": 8_292_166_656}
@@ -79,14 +80,20 @@ def test_qwens_vision_tower_is_what_torch_counts(qwen: Path, grids: list[Grid]) 
     policy, config = load(qwen)
     pixels = torch.zeros(sum(t * h * w for t, h, w in grids), 3 * 2 * 7 * 7)
     features: list = []
-    expected = count(lambda: features.extend(policy.picture_features(pixels, torch.tensor(grids))))
+    parts = pixels.split([t * h * w for t, h, w in grids])
+    images = [
+        EncodedImage({"pixel_values": x, "image_grid_thw": torch.tensor([g])}, "", len(x) // 4)
+        for x, g in zip(parts, grids, strict=True)
+    ]
+    expected = count(lambda: features.extend(policy.picture_features(images)))
     assert vision_flops(config, grids) == expected
     assert [len(f) for f in features] == [image_tokens(config, grid) for grid in grids]
 
 
 def test_llavas_vision_tower_is_what_torch_counts(llava: Path) -> None:
     policy, config = load(llava)
-    counted = count(lambda: policy.picture_features(torch.zeros(3, 3, 28, 28), None))
+    images = [EncodedImage({"pixel_values": torch.zeros(1, 3, 28, 28)}, "", 4)] * 3
+    counted = count(lambda: policy.picture_features(images))
     assert vision_flops(config, [(1, 2, 2)] * 3) == counted
     # A layer: 5 places, hidden size 32, intermediate size 48.
     layer = 2 * 5 * (4 * 32 * 32 + 2 * 32 * 48) + 4 * 5 * 5 * 32
@@ -105,7 +112,7 @@ def test_the_real_models_weights(name: str) -> None:
     sizes = num_parameters(CONFIGS[name])
     weights = dict(build_without_storage(deepcopy(CONFIGS[name])).named_parameters())
     assert sizes.total == sum(weight.numel() for weight in weights.values()) == TOTALS[name]
-    vision = sum(w.numel() for n, w in weights.items() if not is_language(n))
+    vision = sum(w.numel() for n, w in weights.items() if not FAMILIES["llava"].is_language(n))
     assert (sizes.vision, sizes.language) == (vision, TOTALS[name] - vision)
 
 

@@ -14,7 +14,7 @@ from repic.models.costs import PACKED, PLAIN, Training, Workload, peak_flops, ut
 from repic.models.costs.memory import activation_bytes, cache_bytes, layer_bytes, step_memory
 from repic.models.costs.sizes import language
 from repic.models.costs.table import make_config
-from repic.models.loading import LORA_TARGETS
+from repic.models.families import FAMILIES
 from tests import tiny
 from tests.counting import PAPER, load
 
@@ -53,7 +53,9 @@ def build(layers: int, dtype: torch.dtype, rank: int | None) -> tuple[Any, nn.Mo
     model = model.to(dtype).train()
     if rank:
         model.requires_grad_(False)
-        lora = LoraConfig(r=rank, lora_dropout=0.05, target_modules=LORA_TARGETS)
+        lora = LoraConfig(
+            r=rank, lora_dropout=0.05, target_modules=FAMILIES["llava"].adapter_targets
+        )
         model = get_peft_model(model, lora).train().get_base_model()
     return config, model
 

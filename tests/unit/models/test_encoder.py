@@ -7,7 +7,8 @@ from PIL import Image
 
 from repic.models import images
 from repic.models.encoder import PromptEncoder
-from tests import tiny
+from repic.models.families import concatenate
+from tests import tiny, tiny_families
 from tests.fakes import Noise, example, mixed_examples
 
 
@@ -34,10 +35,26 @@ def test_inputs_are_those_of_the_library(directory: Path) -> None:
     ours, theirs = encoder(directory).encode(examples), tiny.library_inputs(directory, examples)
     assert torch.equal(ours.input_ids, theirs["input_ids"])
     assert torch.equal(ours.attention_mask, theirs["attention_mask"].bool())
-    assert torch.equal(ours.pixel_values, theirs["pixel_values"])
-    if "image_grid_thw" in theirs:
-        assert torch.equal(ours.image_grid_thw, theirs["image_grid_thw"])
+    for name, tensor in concatenate(ours.images).items():
+        assert torch.equal(tensor, theirs[name]), name
+    if "mm_token_type_ids" in theirs:
         assert torch.equal(ours.image_mask, theirs["mm_token_type_ids"].bool())
+
+
+@pytest.mark.parametrize("family", tiny_families.BUILDERS)
+def test_each_family_has_the_inputs_of_its_library(family: str, tmp_path: Path) -> None:
+    folder = tiny_families.BUILDERS[family](tmp_path)
+    made = encoder(folder)
+    for one in tiny_families.EXAMPLES:
+        ours = made.library_inputs(made.prompts([one])[0])
+        theirs = tiny_families.library_inputs(family, folder, one)
+        assert ours.keys() == theirs.keys()
+        for name, expected in theirs.items():
+            found = ours[name]
+            if found.shape != expected.shape:  # tiles of all pictures in one row, without padding
+                used = found.flatten(2).any(dim=2)
+                found, expected = found[used], expected[0]
+            assert torch.equal(found, expected), name
 
 
 def test_bounds_on_pixels_are_those_of_the_library(qwen: Path, tmp_path: Path) -> None:
@@ -47,8 +64,9 @@ def test_bounds_on_pixels_are_those_of_the_library(qwen: Path, tmp_path: Path) -
     examples = [example("a", [Noise(0, 14, 14)], Noise(1, 80, 60))]
     ours = encoder(qwen, min_pixels=28 * 28, max_pixels=42 * 42).encode(examples)
     theirs = tiny.library_inputs(folder, examples)
-    assert ours.image_grid_thw.tolist() == [[1, 4, 4], [1, 4, 6]]
-    assert torch.equal(ours.pixel_values, theirs["pixel_values"])
+    pixels, grids = concatenate(ours.images).values()
+    assert grids.tolist() == [[1, 4, 4], [1, 4, 6]]
+    assert torch.equal(pixels, theirs["pixel_values"])
 
 
 def test_bounds_are_refused_where_pictures_have_one_size(llava: Path) -> None:
@@ -83,13 +101,12 @@ def test_rows_share_the_pictures_that_are_the_same(qwen: Path) -> None:
     second = example("b", [Noise(2)], Noise(3, 56, 28))
     batch = encoder(qwen).encode([first, first, second])
     assert batch.image_index.tolist() == [0, 1, 0, 0, 1, 0, 1, 2]
-    assert batch.image_grid_thw.tolist() == [[1, 4, 4], [1, 4, 4], [1, 4, 8]]
+    assert [image.size for image in batch.images] == [(2, 2), (2, 2), (2, 4)]
 
 
 def test_text_alone_has_no_pictures(directory: Path) -> None:
     batch = encoder(directory).encode([example("a"), example("b", question="Why?")])
-    assert batch.pixel_values is None
-    assert batch.image_grid_thw is None
+    assert batch.images == ()
     assert not batch.image_mask.any()
     assert batch.next_position.tolist() == batch.attention_mask.sum(dim=1).tolist()
 
@@ -107,7 +124,7 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(
 ) -> None:
     encode = encoder(qwen).encode
     a, b, c = (Counted(key) for key in "abc")
-    one = encode([example("x", [a])]).pixel_values.nbytes
+    one = encode([example("x", [a])]).images[0].num_bytes
     monkeypatch.setattr(images, "_CACHE_BYTES", 2 * one)
     for picture in (b, a, c):  # c takes b's place, as a was used after b
         encode([example("x", [picture])])
@@ -174,6 +191,6 @@ def test_a_template_of_its_own_file_comes_first(tmp_path: Path) -> None:
 def test_moving_keeps_everything(qwen: Path) -> None:
     batch = encoder(qwen).encode(mixed_examples())
     moved = batch.to("meta")
-    assert moved.pixel_values.is_meta
+    assert moved.input_ids.is_meta
     assert moved.image_index.is_meta
     assert moved.texts == batch.texts

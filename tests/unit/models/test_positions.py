@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, Qwen2_5_VLModel
 
-from repic.models.positions import Segment, mrope_positions, num_tokens, plain_positions
+from repic.models.positions import Segment, mrope_positions, plain_positions
 
 PICTURE = st.tuples(st.integers(1, 4), st.integers(1, 4))
 # A text lies between any two pictures, as the chat template's marks do.
@@ -16,7 +16,10 @@ def test_positions_equal_the_library(
     pairs: list[tuple[int, tuple[int, int]]], tail: int, padding: int
 ) -> None:
     segments: list[Segment] = [part for pair in pairs for part in pair] + [tail]
-    kinds = torch.cat([torch.full((num_tokens(s),), int(isinstance(s, tuple))) for s in segments])
+    kinds = torch.cat(
+        [torch.ones(s).flatten() if isinstance(s, tuple) else torch.zeros(s) for s in segments]
+    )
+    kinds = kinds.long()
     grids = [[1, 2 * rows, 2 * columns] for _, (rows, columns) in pairs]
     padded = torch.cat([torch.zeros(padding, dtype=torch.long), kinds])[None]
     mask = torch.cat([torch.zeros(padding), torch.ones(len(kinds))])[None]
@@ -50,4 +53,4 @@ def test_mrope_worked_by_hand() -> None:
 
 
 def test_plain_positions_count() -> None:
-    assert plain_positions([2, (2, 3), 1]).tolist() == [list(range(9))]
+    assert plain_positions(9).tolist() == [list(range(9))]

@@ -38,8 +38,8 @@ def test_flops_are_those_of_the_forward_pass(tmp_path: Path, lora: dict | None) 
     one = example("a", query=Noise(2))
     groups = [[Rollout(one, "", torch.ones(4).long(), torch.zeros(4), True) for _ in range(3)]]
     needed = model_flops(policy, PlainEngine(), groups, has_reference=True)["reference"]
-    pictures = policy.encoder.encode([one]).pixel_values
-    vision = count(lambda: policy.picture_features(pictures, None))
+    pictures = policy.encoder.encode([one]).images
+    vision = count(lambda: policy.picture_features(pictures))
     counted = count(lambda: PlainEngine().reference_logprobs(policy, groups[0])) - vision
     # The counter sees masked pairs too, about half of attention's, which is little here.
     assert needed < counted < 1.15 * needed

@@ -1,5 +1,6 @@
 """A frozen tower sees a picture once; one that is trained sees it every time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from repic.models.engine import features
 from repic.models.engine.features import FeatureCache
+from repic.models.families import EncodedImage
 from repic.models.policy import Policy
 from repic.types import Rollout
 from tests import tiny
@@ -15,13 +17,13 @@ from tests.fakes import Noise, example
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of pixel values that went through the tower, a number for each call."""
+    """Pictures that went through the tower, a number for each call."""
     calls: list[int] = []
     original = Policy.picture_features
 
-    def counting(self: Policy, pixel_values: torch.Tensor, grid: torch.Tensor | None):
-        calls.append(len(grid) if grid is not None else len(pixel_values))
-        return original(self, pixel_values, grid)
+    def counting(self: Policy, images: Sequence[EncodedImage]):
+        calls.append(len(images))
+        return original(self, images)
 
     monkeypatch.setattr(Policy, "picture_features", counting)
     return calls
@@ -92,7 +94,7 @@ def test_many_pictures_go_through_in_portions(
     policy = tiny.load(directory)
     pictures = [Noise(i, 28, 14 + 14 * (i % 3)) for i in range(6)]
     whole = FeatureCache(2**20).features(policy, pictures)
-    one = policy.encoder.images.encode(pictures[:1])[0].pixel_values.numel()
+    one = policy.encoder.images.encode(pictures[:1])[0].inputs["pixel_values"].numel()
     monkeypatch.setattr(features, "_PIXELS", 3 * one)
     parts = FeatureCache(2**20).features(policy, pictures)
     assert seen[0] == 6
