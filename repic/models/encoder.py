@@ -102,10 +102,10 @@ class PromptEncoder:
     def __init__(
         self, directory: str, *, prompt: Prompt, min_pixels: int | None, max_pixels: int | None
     ) -> None:
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         text_config = config.get_text_config()
         self.prompt = prompt
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         self.chat_template = read_chat_template(Path(directory)) or self.tokenizer.chat_template
         if self.chat_template is None:
             raise ValueError(f"{directory} has no chat template: add chat_template.jinja")
@@ -286,7 +286,7 @@ def read_chat_template(directory: Path) -> str | None:
 def _library_processor(directory: str) -> Any:
     """Load the library's own processor, for a family without an entry."""
     try:
-        return AutoProcessor.from_pretrained(directory)
+        return AutoProcessor.from_pretrained(directory, trust_remote_code=False)
     except (ImportError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise ValueError(

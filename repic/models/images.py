@@ -103,7 +103,7 @@ class ImageEncoder:
 
 def _image_processor(directory: str) -> Any:
     try:
-        return AutoImageProcessor.from_pretrained(directory, backend="pil")
+        return AutoImageProcessor.from_pretrained(directory, backend="pil", trust_remote_code=False)
     except (ImportError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise ValueError(

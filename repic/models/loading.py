@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
+_LARGE = 2**30  # bytes that take a while to be read
 _EXPORTS = ("adapter", "merged", "merged_float32")
 
 
@@ -111,6 +113,9 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
         ValueError: a weight is missing, and would be drawn at random; or is no number.
     """
     base = find_base(folder) if is_adapter(folder) else folder
+    size, begun = sum(file.stat().st_size for file in base.glob("*.safetensors")), time.monotonic()
+    if size > _LARGE:
+        log.info("%s: reading %.1f GB of weights", folder, size / 1e9)
     # Pickled weights, which the library would take where there are no others, are not hashed.
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         base,
@@ -129,6 +134,10 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     broken = [name for name, w in model.named_parameters() if w.numel() and not _is_finite(w)]
     if broken:
         raise ValueError(f"{folder}: weights are NaN or infinite ({_list(broken)})")
+    if size > _LARGE:
+        millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+        seconds = time.monotonic() - begun
+        log.info("%s: %.0f million weights, read in %.0f s", folder, millions, seconds)
     return model
 
 

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,19 @@ def test_a_policy_is_loaded_as_asked(directory: Path) -> None:
     assert policy.source == directory
     assert policy.stop_ids == (policy.encoder.end_id,)
     assert not policy.training
+
+
+def test_reading_a_large_model_is_announced(
+    qwen: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    tiny.load(qwen)
+    assert caplog.messages == []
+    monkeypatch.setattr(loading, "_LARGE", 2**10)
+    tiny.load(qwen)
+    before, after = caplog.messages
+    assert before.startswith(f"{qwen}: reading 0.0 GB of weights")
+    assert " million weights, read in " in after
 
 
 def test_the_models_own_end_tokens_stop_too(tmp_path: Path) -> None:
