@@ -238,9 +238,8 @@ class PromptEncoder:
         segments: list[Segment] = []
         start = 0
         for image in images:
-            assert image.size is not None
             first = ids.index(self.image_token_id, start)
-            segments += [first - start, image.size]
+            segments += [first - start, image.grid]
             start = first + image.num_tokens
         return mrope_positions([*segments, len(ids) - start])
 

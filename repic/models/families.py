@@ -44,6 +44,13 @@ class EncodedImage:
     is_alone: bool = False
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of features; ``ValueError`` where they are no grid."""
+        if self.size is None:
+            raise ValueError("features of this model's pictures are no grid of rows and columns")
+        return self.size
+
+    @property
     def num_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.inputs.values())
 

@@ -91,7 +91,7 @@ class VisionModule(SftModule):
         labels = [
             cell
             for source, image in zip(sources, images, strict=True)
-            for cell in self.labels(source, *image.size)
+            for cell in self.labels(source, *image.grid)
         ]
         features = self.policy.picture_features(images)
         clear = [i for i, cell in enumerate(labels) if cell is not None]
