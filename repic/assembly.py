@@ -7,7 +7,7 @@ something to make.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -58,13 +58,16 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
     trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
 
-    def settings_key(*parts: str) -> str:
+    def settings_key(*parts: str, without: Collection[str] = ()) -> str:
         values = {part: reduce(getitem, part.split("."), resolved) for part in parts}
+        for part, value in values.items():
+            if isinstance(value, dict):
+                values[part] = {k: v for k, v in value.items() if f"{part}.{k}" not in without}
         return files.key_of(values)
 
     context = Context(
         folder=folder,
-        cache=Path(cfg.outputs).absolute() / "cache",
+        cache=(folder if cfg.fresh else Path(cfg.outputs).absolute()) / "cache",
         seed=cfg.seed,
         load_policy=instantiate(cfg.model, _partial_=True, _convert_="all"),
         trains_adapters_alone=bool(cfg.model.lora) and not cfg.model.train_vision,

@@ -108,19 +108,23 @@ def append_line(path: Path, row: Mapping[str, object]) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def is_done(folder: Path) -> bool:
-    """Whether the stage that writes this folder has finished."""
-    return (folder / DONE).exists()
-
-
-def read_done(folder: Path) -> dict[str, Any]:
-    """What a finished stage left on record."""
-    return json.loads((folder / DONE).read_text(encoding="utf-8"))
-
-
 def mark_done(folder: Path, record: Mapping[str, object]) -> None:
-    """Declare a stage finished; written last, so that everything else is there."""
-    write_json(folder / DONE, dict(record))
+    """Declare a folder finished; written last, with the sizes of the files that it speaks of."""
+    write_json(folder / DONE, {**record, "files": _sizes(folder)})
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """What a finished folder has on record; None while it is not finished, or has lost a file."""
+    if not (folder / DONE).exists():
+        return None
+    record = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    sizes = record.pop("files", None)
+    return record if sizes and sizes.items() <= _sizes(folder).items() else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    there = (file for file in sorted(folder.iterdir()) if file.is_file() and file.name != DONE)
+    return {file.name: file.stat().st_size for file in there}
 
 
 def key_of(value: object) -> str:
@@ -132,6 +136,14 @@ def key_of(value: object) -> str:
     """
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """Hash a file's bytes; one that cannot be read has none, and says why where it is loaded."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def adopt_lines(source: Path, target: Path, *, phase: str) -> None:

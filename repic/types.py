@@ -23,8 +23,9 @@ from torch import Tensor
 class ImageSource(Protocol):
     """A picture that is loaded when it is needed.
 
-    Two sources with the same ``key`` load the same pixels; the key is what predictions record
-    (a file's path, or ``toybox:...`` for a drawn picture).
+    The key is what predictions record (a file's path, or ``toybox:...`` for a drawn picture); in
+    one run, two sources with the same key load the same pixels. Where that does not hold from run
+    to run, since a file can be replaced, a source has a ``content`` of which it does.
     """
 
     @property

@@ -1,10 +1,13 @@
 """Pictures that lie in files."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from repic.files import hash_file
 
 _WIDE = 2**16 - 1  # the largest level of 16 bits
 
@@ -22,6 +25,11 @@ class FileImage:
     @property
     def key(self) -> str:
         return str(self.path)
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of the file."""
+        return hash_file(self.path)
 
     def load(self) -> Image.Image:
         """Return the picture; ``ValueError`` names the file, what is wrong and the mend."""

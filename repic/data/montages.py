@@ -74,6 +74,12 @@ class MontageImage:
         return f"montage:{self.width}:{self.gap}:{self.root}:{'+'.join(self.photos)}"
 
     @property
+    def content(self) -> str:
+        """The place of each photo, and hashes of their files."""
+        hashes = [FileImage(self.root / photo).content for photo in self.photos]
+        return f"montage:{self.width}:{self.gap}:{'+'.join(hashes)}"
+
+    @property
     def boxes(self) -> list[Box]:
         return tiles(len(self.photos), width=self.width, gap=self.gap)[0]
 

@@ -35,6 +35,8 @@ class NoiseExamples:
         image_px: side of every picture.
     """
 
+    follows_from_settings = True  # see repic.data.contents
+
     def __init__(self, *, counts: Sequence[int], size: int, seed: int, image_px: int) -> None:
         if not counts or min(counts) < 0 or image_px < 1:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What a phase is given, and what it hands on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,9 +75,12 @@ class PolicyLoader(Protocol):
 
 
 class SettingsKey(Protocol):
-    """Hashes parts of the run's configuration, such as "model" or "phase.sft"."""
+    """Hashes parts of the run's configuration, such as "model" or "phase.sft".
 
-    def __call__(self, *parts: str) -> str: ...
+    ``without`` are keys that decide nothing, such as "model.path".
+    """
+
+    def __call__(self, *parts: str, without: Collection[str] = ()) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Context:
 
     Attributes:
         folder: the run's folder.
-        cache: where models and captions that several runs share are kept.
+        cache: where models and captions that several runs share are kept; a fresh run shares none.
         seed: decides everything random.
         load_policy: loads a model's directory.
         trains_adapters_alone: no weight of the base model is trained, only what is added to it.

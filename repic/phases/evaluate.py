@@ -9,9 +9,11 @@ import torch
 
 from repic import distributed, files
 from repic.captioners.kept import Caption, Captioner, kept_captions
+from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.metrics.protocols import protocol_cells
+from repic.models.generation import describe, left_out
 from repic.phases.context import Context, TrainedModel
 from repic.types import Example, Prediction, Rollout
 
@@ -19,6 +21,12 @@ log = logging.getLogger(__name__)
 
 
 Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
+
+# What decides no caption: the model's files are in its fingerprint, and prompts are told in full.
+BESIDE_CAPTIONS = tuple(
+    f"model.{key}"
+    for key in ("path", "prompt", "lora", "train_vision", "export", "gradient_checkpointing")
+)
 
 TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
 
@@ -172,20 +180,20 @@ class Evaluation:
     def evaluate(self, stage: TrainedModel, context: Context) -> tuple[list[Prediction], Scores]:
         """Caption and score every number of concepts with a stage's model.
 
-        Captions are kept in the cache under the model's fingerprint, so that runs which share
-        a model caption with it once, and an interrupted evaluation goes on where it was.
+        Captions are kept in the cache by what decides them: the model and the prompts, pictures
+        included. So runs which share a model caption with it once, an interrupted evaluation goes
+        on where it was, and a photo that has changed is captioned anew.
         """
         predictions, images = [], []
-        settings = context.settings_key("data", "model", "engine", "phase.evaluate.sampling")
+        parts = ("model", "engine", "phase.evaluate.sampling")
+        settings = context.settings_key(*parts, without=BESIDE_CAPTIONS)
+        if stage.checkpoint:
+            log.info("%s captions: %s", stage.phase, self.decoding(stage))
         write = self.writer(stage, context)
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
-            which = [self.split, count, self.per_count, self.seed]
-            if self.demonstrations != RIGHT:
-                which.append(self.demonstrations)
-            if self.retrieval is not None and examples:
-                which.append(self.chosen(context, count).version)
-            key = files.key_of([stage.fingerprint, settings, which])
+            prompts = [prompt_content(example, context.prompt.messages) for example in examples]
+            key = files.key_of([stage.fingerprint, settings, prompts])
             answers = kept_captions(
                 context.cache / "captions" / f"{key}.jsonl",
                 examples,
@@ -210,6 +218,10 @@ class Evaluation:
             what = "1 concept" if count == "1" else f"{count} concepts"
             log.info("%s, %s: %s", stage.phase, what, brief(cell))
         return predictions, scores
+
+    def decoding(self, model: TrainedModel) -> str:
+        """Say how captions are drawn, and what the model's directory asks for beside."""
+        return describe(self.sampling, left_out(model.checkpoint, self.sampling))
 
     def settings(self) -> dict[str, Any]:
         """What says which scenes there are and how they are judged, by configuration key."""

@@ -4,6 +4,7 @@ import logging
 import math
 import netrc
 import os
+import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -47,12 +48,17 @@ class JsonlLogger(Logger):
         row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         files.append_line(self.path, {"phase": self.phase, "iteration": step, **row})
 
-    def keep(self, last: int) -> None:
-        """Drop this phase's lines after iteration ``last``, which are about to come again."""
+    def keep(self, last: int) -> int:
+        """Drop this phase's lines after iteration ``last``, which are about to come again.
+
+        Returns:
+            The last iteration that had a line.
+        """
         rows = files.read_lines(self.path)
         kept = [r for r in rows if r["phase"] != self.phase or r["iteration"] <= last]
         if self.path.exists():
             files.write_lines(self.path, kept)
+        return max((r["iteration"] for r in rows if r["phase"] == self.phase), default=0)
 
 
 def has_wandb_account() -> bool:
@@ -68,7 +74,10 @@ def has_wandb_account() -> bool:
 def wandb_logger(
     save_dir: Path, *, project: str, group: str, name: str | None, mode: str
 ) -> WandbLogger:
-    """Log to Weights & Biases.
+    """Log to Weights & Biases: a folder's run is one, however often it is interrupted.
+
+    Its id lies in the folder. Offline every attempt has a folder of its own below wandb/, all with
+    that id, and ``wandb sync`` puts them together.
 
     Args:
         save_dir: the run's folder.
@@ -83,10 +92,17 @@ def wandb_logger(
     offline = mode == "offline" or (mode == "auto" and not has_wandb_account())
     if offline and mode == "auto":
         _say_offline()
-    save_dir.mkdir(parents=True, exist_ok=True)
-    label = name or "/".join(save_dir.absolute().parts[-2:])
+    file = save_dir / "wandb" / "id"
+    if not file.exists():
+        files.write_text(file, secrets.token_hex(8))
     return WandbLogger(
-        name=label, save_dir=str(save_dir), offline=offline, project=project, group=group
+        name=name or "/".join(save_dir.absolute().parts[-2:]),
+        save_dir=str(save_dir),
+        offline=offline,
+        id=file.read_text(encoding="utf-8"),
+        resume="allow",
+        project=project,
+        group=group,
     )
 
 

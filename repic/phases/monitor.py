@@ -76,6 +76,7 @@ class Monitor:
         self.progress = ProgressLine(phase, iterations, show)
         self.time_s, self.tick = 0.0, time.perf_counter()
         self.saved = 0  # the iteration that an interrupted phase goes on after
+        self.logged = 0  # iterations whose numbers an interrupted attempt has sent to loggers
 
     def iteration_end(
         self,
@@ -111,7 +112,10 @@ class Monitor:
         own = f"{self.phase}/"
         full = {k if k.startswith(own) else f"{own}{k}": v for k, v in named.items()}
         for logger in self.loggers:
-            logger.log_metrics(named if isinstance(logger, JsonlLogger) else full, step=iteration)
+            if isinstance(logger, JsonlLogger):
+                logger.log_metrics(named, step=iteration)
+            elif iteration > self.logged:  # nothing that was sent can be taken back
+                logger.log_metrics(full, step=iteration)
         if distributed.rank() == 0:
             self.progress.update(named, iteration)
 

@@ -64,6 +64,11 @@ def run_method(
             **record,
             "time_s": round(time.perf_counter() - begun, 1),
             "split": evaluation.split,
+            "decoding": {
+                name: evaluation.decoding(stages[name])
+                for name in scores
+                if stages[name].checkpoint
+            },
             "test_set": describe_test_set(predictions, evaluation.settings()),
             "phases": [s.record() for n, s in stages.items() if n not in WRITERS_WITHOUT_MODEL],
             "metrics": plain(scores),

@@ -84,7 +84,7 @@ class VisionPhase(Pretraining):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         scratch = context.folder / "checkpoints" / "random"
         seed = stream_seed(context.seed, "random weights")
-        if distributed.rank() == 0 and not files.is_done(scratch):
+        if distributed.rank() == 0 and files.read_done(scratch) is None:
             files.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
             files.mark_done(scratch, {"seed": seed})
         distributed.barrier()

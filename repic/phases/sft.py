@@ -13,8 +13,10 @@ import pytorch_lightning as pl
 import torch
 
 from repic import distributed, files
+from repic.data.contents import dataset_content
 from repic.data.module import Examples
 from repic.models.engine.base import Engine
+from repic.models.generation import decoding
 from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.monitor import IterationListener
@@ -209,13 +211,17 @@ class SftPhase(SupervisedPhase):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         size = self.iterations * self.batch_size
         seed = stream_seed(context.seed, "sft")
-        settings = context.settings_key("data", "model", "engine", "phase.sft")
-        key = files.key_of([settings, context.seed, start.fingerprint])
+        dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
+        # Where the model lies decides nothing; what it holds is in its fingerprint.
+        parts = ("data", "model", "engine", "phase.sft")
+        settings = context.settings_key(*parts, without=["model.path"])
+        content = dataset_content(dataset, context.prompt.messages)
+        said = decoding(context.sampling)  # by the directory that comes out
+        key = files.key_of([settings, context.seed, start.fingerprint, content, said])
         folder = context.cache / "sft" / key
         metrics = folder.with_name(f"{key}.metrics.jsonl")
         # Rank 0 holds the lock; the others wait for its word on whether there is work to do.
         with files.only_one(folder.with_name(f"{key}.lock"), wanted=distributed.rank() == 0):
-            dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
             trained = self.fit(
                 context,
                 start,

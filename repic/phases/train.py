@@ -58,9 +58,9 @@ def train(
         validate: scores the policy.
         show: numbers on the progress bar.
     """
-    if distributed.from_main(files.is_done(folder)):
+    if (done := distributed.from_main(finished(folder, phase))) is not None:
         log.info("%s: already done, %s", phase, folder)
-        return TrainedModel(**files.read_done(folder))
+        return done
     jsonl = JsonlLogger(metrics, phase)
     monitor = Monitor(
         phase,
@@ -79,7 +79,7 @@ def train(
     if module.iteration:
         log.info("%s: goes on after iteration %d of %d", phase, module.iteration, iterations)
     if distributed.rank() == 0:
-        jsonl.keep(module.iteration)
+        monitor.logged = jsonl.keep(module.iteration)
     batches = IterationBatches(
         len(dataset),
         seed=context.seed,
@@ -172,4 +172,14 @@ def export(
         files.mark_done(folder, stage.record())
         monitor.checkpoint.unlink(missing_ok=True)
     distributed.barrier()
-    return TrainedModel(**files.read_done(folder))
+    made = finished(folder, phase)
+    assert made is not None
+    return made
+
+
+def finished(folder: Path, phase: str) -> TrainedModel | None:
+    """Return the model that a phase has left in a folder, wherever that has been moved since."""
+    record = files.read_done(folder)
+    if record is None or record.get("phase") != phase:
+        return None
+    return TrainedModel(**{**record, "checkpoint": str(folder)})

@@ -65,6 +65,8 @@ class CaptionDataset:
         scale: resolution of the pictures; 1 is what the tiny model reads.
     """
 
+    follows_from_settings = True  # see repic.data.contents
+
     def __init__(
         self,
         split: str,

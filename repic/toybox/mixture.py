@@ -25,6 +25,8 @@ class TaskMixture:
             of the captions.
     """
 
+    follows_from_settings = True  # see repic.data.contents
+
     def __init__(
         self,
         split: str,

@@ -33,6 +33,11 @@ class ToyboxImage:
     def key(self) -> str:
         return f"toybox:{self.seed}@{self.scale:g}"
 
+    @property
+    def content(self) -> str:
+        """The recipe; the seed alone is drawn by other rules elsewhere."""
+        return repr(self)
+
     def load(self) -> Image.Image:
         return draw_picture(self.size, self.beings, self.background, self.seed, scale=self.scale)
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from repic.data.predictions import read_predictions
 from tests.integration.small import compose_run, start, summary_of
-from tests.photos import draw_collection
+from tests.photos import draw_collection, photo
 
 
 def compose() -> DictConfig:
@@ -55,6 +55,23 @@ def test_counts_that_the_photos_do_not_have_are_passed_over(
     assert "acc@2" in page
     assert "acc@3" not in page
     assert "CIDEr by number of concepts" not in page  # there is nothing in it
+
+
+def test_a_photo_that_changes_under_its_name_is_captioned_anew(
+    model: Path, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    def captions(name: str, *more: str) -> int:
+        start(model, tmp_path, *given, "metrics.counts=[1]", *more, name=name, letters=False)
+        return len(list((tmp_path / "cache" / "captions").glob("*.jsonl")))
+
+    before = captions("one")
+    assert captions("two", "seed=1") == before == 2  # the base model's, and of naming everybody
+    fresh = captions("three", "fresh=true")
+    assert fresh == before
+    assert len(list(tmp_path.glob("three/*/cache/captions/*.jsonl"))) == before
+    for path in (tmp_path / "data" / "photos").rglob("*.jpg"):
+        photo(path, shade=200)
+    assert captions("four", "seed=2") == before + 2
 
 
 def test_photos_with_none_of_the_counts_are_refused(

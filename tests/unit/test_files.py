@@ -193,3 +193,17 @@ def test_rows_know_their_places_and_are_read_as_far_as_is_wanted(tmp_path: Path)
     path.write_bytes(b"{}\n\xff")
     with pytest.raises(ValueError, match=r"a\.jsonl: not UTF-8 text"):
         list(files.read_rows(path))
+
+
+def test_a_folder_is_done_when_all_is_there_that_its_mark_speaks_of(tmp_path: Path) -> None:
+    assert files.read_done(tmp_path) is None
+    (tmp_path / "weights").write_text("123")
+    files.mark_done(tmp_path, {"phase": "sft"})
+    (tmp_path / "README").touch()
+    assert files.read_done(tmp_path) == {"phase": "sft"}
+    (tmp_path / "weights").write_text("1234")
+    assert files.read_done(tmp_path) is None
+    (tmp_path / "weights").unlink()
+    assert files.read_done(tmp_path) is None
+    (tmp_path / "done.json").write_text("{}")  # of a folder without files, or of another program
+    assert files.read_done(tmp_path) is None

@@ -1,10 +1,12 @@
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from repic import files
 from repic.phases.loggers import JsonlLogger, close, has_wandb_account, log_settings, wandb_logger
+from repic.phases.monitor import Monitor
 
 
 def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
@@ -18,14 +20,14 @@ def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
 def test_keep_drops_what_will_come_again_of_this_phase_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     sft, grpo = JsonlLogger(path, "sft"), JsonlLogger(path, "grpo")
-    grpo.keep(0)  # nothing there: not an error, and no file
+    assert grpo.keep(0) == 0  # nothing there: not an error, and no file
     assert not path.exists()
     for i in (1, 2, 3):
         sft.log_metrics({}, step=i)
         grpo.log_metrics({}, step=i)
     with path.open("a") as file:
         file.write('{"phase": "grpo", "itera')  # the process was killed here
-    grpo.keep(1)
+    assert grpo.keep(1) == 3
     rows = [(row["phase"], row["iteration"]) for row in files.read_lines(path)]
     assert sorted(rows) == [("grpo", 1), ("sft", 1), ("sft", 2), ("sft", 3)]
 
@@ -58,6 +60,39 @@ def test_wandb_tells_the_jobs_of_a_sweep_apart(tmp_path: Path) -> None:
     close(logger)
     named = wandb_logger(tmp_path / "a", name="mine", **where)
     assert named._wandb_init["name"] == "mine"
+
+
+def test_an_interrupted_run_stays_one_wandb_run(tmp_path: Path) -> None:
+    where = {"project": "p", "group": "g", "name": None, "mode": "offline"}
+    ids = [wandb_logger(tmp_path / folder, **where)._wandb_init["id"] for folder in "aab"]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_resumed_phase_sends_no_iteration_twice(tmp_path: Path) -> None:
+    class Sent:
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+
+        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+            self.steps.append(step)
+
+    sent, lines = Sent(), JsonlLogger(tmp_path / "metrics.jsonl", "grpo")
+    for first in (0, 5):  # interrupted after 8, when 5 was saved
+        monitor: Any = Monitor(
+            "grpo",
+            iterations=9,
+            checkpoint=tmp_path / "x",
+            checkpoint_every=5,
+            val_every=0,
+            validate=None,
+            loggers=[lines, cast(Any, sent)],
+            show={},
+        )
+        monitor.logged = lines.keep(first)
+        for iteration in range(first + 1, 9 if first == 0 else 10):
+            monitor.log({"loss": 1.0}, iteration)
+    assert sent.steps == [*range(1, 10)]
+    assert [row["iteration"] for row in files.read_lines(lines.path)] == [*range(1, 10)]
 
 
 def test_a_netrc_entry_is_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
