@@ -19,9 +19,10 @@ def prompt_content(example: Example, messages: Messages) -> list[object]:
     """Return what a model is shown: every word, and what every picture holds."""
     shown: list[object] = [example.id]
     for message in messages(example):
-        content = message["content"]
-        for item in [content] if isinstance(content, str) else content or []:
-            is_picture = isinstance(item, Mapping) and item["type"] == "image"
+        content: Any = message["content"]
+        items = [content] if isinstance(content, str) else content or []
+        for item in items:
+            is_picture = not isinstance(item, str) and item["type"] == "image"
             shown.append(picture_content(item["image"]) if is_picture else item)
     return shown
 
