@@ -19,10 +19,12 @@ def prompt_content(example: Example, messages: Messages) -> list[object]:
     """Return what a model is shown: every word, and what every picture holds."""
     shown: list[object] = [example.id]
     for message in messages(example):
-        content: Any = message["content"]
-        items = [content] if isinstance(content, str) else content or []
-        for item in items:
-            is_picture = not isinstance(item, str) and item["type"] == "image"
+        content = message["content"]
+        if isinstance(content, str):
+            shown.append(content)
+            continue
+        for item in content or ():
+            is_picture = item["type"] == "image"
             shown.append(picture_content(item["image"]) if is_picture else item)
     return shown
 
