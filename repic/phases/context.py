@@ -62,8 +62,10 @@ class DatasetMaker(Protocol):
         ...
 
 
-class PromptText(Protocol):
-    """Writes a prompt down for people."""
+class PromptWriter(Protocol):
+    """Words a prompt as chat messages for a model, and writes it down for people."""
+
+    def messages(self, example: Example) -> Sequence[Mapping[str, Any]]: ...
 
     def text(self, example: Example) -> str: ...
 
@@ -114,7 +116,7 @@ class Context:
     fingerprint: Callable[[str], str]
     engine: Engine
     sampling: Sampling
-    prompt: PromptText
+    prompt: PromptWriter
     dataset: DatasetMaker
     trainer: Callable[..., pl.Trainer]
     loggers: Sequence[Logger]
