@@ -18,8 +18,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from repic.phases import settings
-from repic.tables import configuration
+from repic import settings
+from repic.errors import explain
 
 if TYPE_CHECKING:
     from repic.types import Example
@@ -141,7 +141,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     from repic.retrieval.retriever import introduce
 
     try:
-        cfg = OmegaConf.load(folder / configuration.FILE)
+        cfg = OmegaConf.load(folder / settings.FILE)
         asked, retrieval = cfg.phase.evaluate, OmegaConf.select(cfg, "retrieval")
         # Whom a retriever found has a picture, and stands before those whom it did not find.
         found = {
@@ -166,7 +166,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
             else:
                 yield from (examples[i] for i in range(len(examples)))
     except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
-        raise ValueError(settings.explain(error)) from error
+        raise ValueError(explain(error)) from error
 
 
 def quieten() -> None:

@@ -5,6 +5,7 @@ Imports of torch and of everything that needs it wait until there is something t
 """
 
 import contextlib
+import difflib
 import logging
 import os
 import sys
@@ -18,10 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from repic import commands
+from repic import commands, settings
 from repic.assembly import SPLITS, assemble, dataset_maker, make
-from repic.phases import settings
-from repic.tables import configuration
+from repic.errors import explain
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,16 @@ OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="config")
-def job(cfg: DictConfig) -> str:
-    """Run one job and return its folder."""
+def job(cfg: DictConfig) -> str | float:
+    """Run one job.
+
+    Returns:
+        The run's folder; or with ``optimize`` the number of the run that it names, for a sweeper
+        that searches. ``cfg.folder`` has the folder either way, for who waits for the job's end.
+    """
     hydra_cfg = HydraConfig.get()
     # Which study asks for a run changes nothing about it: several studies share their runs.
-    overrides = [o for o in hydra_cfg.overrides.task if settings.key_of_override(o) != STUDY]
+    overrides = [o for o in hydra_cfg.overrides.task if settings.split_override(o)[0] != STUDY]
     choices = {
         group: option
         for group, option in hydra_cfg.runtime.choices.items()
@@ -50,6 +55,10 @@ def job(cfg: DictConfig) -> str:
         has_tables = settings.phase_without_model(cfg.method.phases) is None
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
             show_tables(folder)  # a multirun has one table at its end
+        with open_dict(cfg):
+            cfg.folder = str(folder)
+        if cfg.optimize is not None and has_tables:
+            return number_of(folder, cfg.optimize)
         return str(folder)
     except Exception:
         if cfg.debug.traceback:
@@ -84,7 +93,7 @@ def run(
     if is_done(folder, resolved):
         return folder
     # What has begun goes on. (Where rank 0 was faster than this one and has begun, there was none.)
-    is_begun = (folder / configuration.FILE).exists()
+    is_begun = (folder / settings.FILE).exists()
     if not (cfg.fresh or is_begun) and (same := settings.same_run(output_dir, resolved, choices)):
         log.info("already done, by a command that comes to the same: %s", same)
         with contextlib.suppress(OSError):  # the empty folder that Hydra has made for this one
@@ -124,7 +133,7 @@ def begin(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> None:
     from repic.phases import summary
 
     keep_log(folder / "run.log")
-    files.write_text(folder / configuration.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    files.write_text(folder / settings.FILE, OmegaConf.to_yaml(OmegaConf.create(resolved)))
     files.write_json(folder / "environment.json", summary.environment(sys.argv))
 
 
@@ -171,10 +180,32 @@ def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
         try:
             return dataset(split=split, **asked)
         except HydraException as error:
-            raise ValueError(settings.explain(error)) from error
+            raise ValueError(explain(error)) from error
 
     splits = [split for split in SPLITS if cfg.data.get(split) is not None]
     commands.check_data(phase, folder, open_split=open_split, splits=splits)
+
+
+def number_of(folder: Path, key: str) -> float:
+    """A finished run's number.
+
+    Args:
+        folder: of the run.
+        key: of ``metrics.jsonl``, whose last value is meant; or phase, number of concepts (or
+            "all") and metric of an evaluation: ``sft/3/accuracy``. As phase, ``test`` is the last.
+    """
+    from repic.tables.runs import read_metrics, read_run
+
+    metrics = read_run(folder).metrics
+    found: dict[str, Any] = {k: v for row in read_metrics(folder) for k, v in row.values.items()}
+    for phase, by_count in metrics.items():
+        cells = {f"{count}/{k}": v for count, cell in by_count.items() for k, v in cell.items()}
+        found |= {f"{place}/{k}": v for k, v in cells.items() for place in (phase, "test")}
+    if not isinstance(found.get(key), float):
+        close = difflib.get_close_matches(key, found, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; see the run's metrics.jsonl"
+        raise ValueError(f"optimize: {folder} has no number {key}{hint}")
+    return found[key]
 
 
 def show_tables(folder: Path) -> None:
@@ -189,7 +220,7 @@ def show_tables(folder: Path) -> None:
 
 def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
     """Put ``debug.overrides`` over everything but what the command line says explicitly."""
-    explicit = {settings.key_of_override(override) for override in overrides}
+    explicit = {settings.split_override(override)[0] for override in overrides}
     with open_dict(cfg):
         for key, value in cfg.debug.overrides.items():
             if key not in explicit:
@@ -217,7 +248,7 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
             f"experiment/{choices['experiment']}.yaml",
             OmegaConf.to_container(cfg),
             OmegaConf.to_container(known),
-            [settings.key_of_override(override) for override in added],
+            [settings.split_override(override)[0] for override in added],
         )
 
 
@@ -248,7 +279,7 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        print(f"{name}: {settings.explain(error)}", file=sys.stderr)
+        print(f"{name}: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are

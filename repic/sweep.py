@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from repic.phases import settings
+from repic import settings
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,13 @@ class AblationTable(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self.folder is None or job_return.status != JobStatus.COMPLETED:
             return
-        if settings.phase_without_model(config.method.phases) is not None:
+        cfg = job_return.cfg
+        if cfg is None or settings.phase_without_model(config.method.phases) is not None:
             return  # its table was printed, and there is no run to compare
         self.folder.mkdir(parents=True, exist_ok=True)
         # A file, because launchers may run jobs in processes with copies of this object.
         with self._jobs.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(job_return.return_value) + "\n")
+            file.write(json.dumps(cfg.folder) + "\n")
         self._write()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

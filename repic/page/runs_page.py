@@ -10,10 +10,10 @@ from repic.page.cards import Fact, SceneCard
 from repic.page.curves import accuracy_chart, compared_curves, concepts
 from repic.page.gallery import Method
 from repic.page.page import DENSE, write_report
+from repic.settings import changes_results, split_override
 from repic.tables.ablation import ablation
 from repic.tables.columns import count_columns
 from repic.tables.layouts import summary_tables
-from repic.tables.run_settings import is_material, split_override
 from repic.tables.runs import Run, find_runs
 from repic.tables.test_set import refuse_other_test_sets
 from repic.tables.write import cell_text
@@ -121,7 +121,7 @@ def scene_cards(
 def common_settings(runs: Sequence[Run]) -> str:
     """The overrides that all runs share, those left out that change no result, and the seed."""
     first, *others = (
-        [o for o in run.overrides if is_material(split_override(o)[0])] for run in runs
+        [o for o in run.overrides if changes_results(split_override(o)[0])] for run in runs
     )
     shared = [override for override in first if all(override in other for other in others)]
     return " ".join(shared) or "no overrides in common"

@@ -9,15 +9,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from repic.tables.columns import MetricColumn
-from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
-from repic.tables.run_settings import (
+from repic.settings import (
     SEED,
     is_of_prompt,
     settings_of,
     settings_of_each,
     varying_keys,
 )
+from repic.tables.columns import MetricColumn
+from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.tables.runs import Cell, Run
 from repic.tables.table import Column, Row, Table
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repic.files import as_shape, read_json, read_rows, shown
-from repic.tables.configuration import FILE, config_of
+from repic.settings import FILE, config_of
 
 # metric -> value, and "<metric>_ci" -> (low, high)
 Cell = Mapping[str, float | tuple[float, float]]

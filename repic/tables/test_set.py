@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repic.tables.run_settings import is_of_prompt, settings_of
+from repic.settings import is_of_prompt, settings_of
 from repic.tables.runs import Run
 from repic.types import Prediction
 

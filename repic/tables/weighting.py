@@ -18,8 +18,8 @@ from repic.data.predictions import read_predictions
 from repic.metrics.protocols import cluster_of
 from repic.metrics.statistics import bootstrap_intervals, cluster_sums
 from repic.metrics.suite import by_phase
+from repic.settings import config_of
 from repic.tables.columns import ALL, WEIGHTED, MetricColumn
-from repic.tables.configuration import config_of
 from repic.tables.runs import Cell, Run
 from repic.types import Prediction
 

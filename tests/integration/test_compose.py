@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from repic import assembly
-from repic.phases import settings
+from repic import assembly, run, settings
 from tests import photos
 from tests.integration.small import FEW, compose_run
+from tests.unit.tables.saved import predictions, save_run
 
 CONF = Path(__file__).parents[2] / "repic/conf"
 ON_PHOTOS = ("repic_7b",)
@@ -95,7 +97,13 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
     main: Callable[..., tuple[Any, str, str]], tmp_path: Path
 ) -> None:
     """Nothing is done twice, and which study has asked for a run is not on its record."""
-    small = ["debug=fast", f"outputs={tmp_path}", "method=name_everybody", "metrics.counts=[1]"]
+    small = [
+        "debug=fast",
+        "optimize=test/1/accuracy",
+        f"outputs={tmp_path}",
+        "method=name_everybody",
+        "metrics.counts=[1]",
+    ]
     small.append(FEW)
     code, said, complaint = main("+study=table_multi", "seed=0", *small)
     assert code == 0, complaint
@@ -150,6 +158,36 @@ def test_the_options_that_people_were_promised_are_there() -> None:
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}
         assert set(options.split()) <= there, group
+
+
+@pytest.mark.parametrize(
+    ("key", "returned"),
+    [
+        ("null", None),
+        ("test/1/accuracy", 200 / 3),
+        ("sft/all/accuracy", 200 / 3),
+        ("sft/1/acuracy", r"has no number sft/1/acuracy; did you mean sft/1/accuracy\?"),
+    ],
+)
+def test_a_job_returns_what_a_sweeper_optimizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, returned: float | str | None
+) -> None:
+    saved = save_run(tmp_path / "run", predictions("sft", [True, False, True]))
+    monkeypatch.setattr(run, "run", lambda *_, **__: saved.folder)
+    with initialize_config_module("repic.conf", version_base="1.3"):
+        overrides = [
+            f"optimize={key}",
+            f"hydra.runtime.output_dir={tmp_path}",
+            "hydra.mode=MULTIRUN",
+        ]
+        cfg = compose("config", overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    if isinstance(returned, str):
+        with pytest.raises(ValueError, match=returned):
+            run.job(cfg)
+    else:
+        assert run.job(cfg) == (str(saved.folder) if returned is None else pytest.approx(returned))
+    assert cfg.folder == str(saved.folder)
 
 
 def test_a_typo_on_the_command_line_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 bench -> {run, sweep, table, report} -> assembly -> commands -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
--> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress}
--> {types, files, local, words}.
+-> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
+-> {types, files, local, words, errors}.
 """
 
 import ast
@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types", "files", "local", "words"),
-    ("parsing", "distributed", "progress"),
+    ("types", "files", "local", "words", "errors"),
+    ("parsing", "distributed", "progress", "settings"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data"),

@@ -31,7 +31,9 @@ def end_jobs(
     table.on_multirun_start(config)
     for run in runs:
         job = JobReturn()
-        job.status, job.return_value = JobStatus.COMPLETED, str(run.folder)
+        # What a job returns is for a sweeper that searches.
+        job.status, job.return_value = JobStatus.COMPLETED, 0.5
+        job.cfg = OmegaConf.create({"folder": str(run.folder)})
         table.on_job_end(config, job)
     table.on_multirun_end(config)
     assert table.folder is not None

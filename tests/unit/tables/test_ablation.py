@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from repic.settings import configured, varying_keys
 from repic.tables.ablation import Ablation, ablation
 from repic.tables.columns import FOUNDING, accuracy_columns, count_columns
-from repic.tables.configuration import configured
-from repic.tables.run_settings import varying_keys
 from repic.tables.runs import Run
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from repic.phases import settings
+from repic import settings
+from repic.errors import explain
 
 
 def test_a_folder_s_name_follows_from_the_command_whatever_its_order() -> None:
@@ -143,13 +144,13 @@ def test_the_newest_of_equal_runs_is_found_and_what_cannot_be_read_is_none(tmp_p
 
 
 def test_errors_become_one_line_with_the_mend() -> None:
-    denied = settings.explain(PermissionError(errno.EACCES, "Permission denied", "/data/runs"))
+    denied = explain(PermissionError(errno.EACCES, "Permission denied", "/data/runs"))
     assert denied.startswith("/data/runs: Permission denied; ")
     assert "outputs=" in denied
-    assert "make room" in settings.explain(OSError(errno.ENOSPC, "No space left on device", "/d"))
+    assert "make room" in explain(OSError(errno.ENOSPC, "No space left on device", "/d"))
     outer = RuntimeError("Error in call to target 'x':\nValueError('bad')\nfull_key: phase.sft")
     outer.__cause__ = ValueError("bad\nthing")
-    assert settings.explain(outer) == "phase.sft: bad thing"
+    assert explain(outer) == "phase.sft: bad thing"
 
 
 def test_guards_make_no_other_run(tmp_path: Path) -> None:
@@ -174,8 +175,8 @@ def test_our_own_sentence_is_told_and_not_what_it_came_from() -> None:
     outer = RuntimeError("Error in call to target 'x'\nfull_key: reward.rubric")
     outer.__cause__ = ours
     expected = "reward mine: raised KeyError at caption 3"
-    assert settings.explain(ours) == expected
-    assert settings.explain(outer) == f"reward.rubric: {expected}"
+    assert explain(ours) == expected
+    assert explain(outer) == f"reward.rubric: {expected}"
 
 
 @pytest.mark.parametrize("override", ["+study=kl", "+reward.mine=1", "++seed=3", "+data/base=x"])

@@ -1,24 +1,32 @@
-"""A run's settings as plain values: its folder's name, and mistakes that can be told from them.
+"""A run's settings as plain values: how commands and saved runs state them, and mistakes in them.
 
 Imports nothing heavy; the command line reads this before there is anything to run.
 """
 
 import difflib
-import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from repic.tables.configuration import FILE, config_of
+import yaml
 
-# Overrides that change where a run is kept, watched or begun, and not what it computes. Guards
-# belong here so that a run which one of them has stopped can go on with another limit.
+from repic.files import read_json, read_text
+
+FILE = "config.yaml"  # in a run's folder
+PAGE = "report.html"  # a run's last file
+SEED = "seed"
+LONGEST_SLUG = 100
+
+# Settings, and branches of them, that change where a run is kept, watched or begun, and what is
+# read off it, but no result. Seeds are repetitions of one configuration. Guards belong here so
+# that a run which one of them has stopped can go on with another limit.
 BESIDE = (
-    "seed",
+    SEED,
     "name",
     "outputs",
     "fresh",
@@ -26,14 +34,34 @@ BESIDE = (
     "hydra",
     "study",
     "table",
+    "optimize",
     "debug.traceback",
     "guards",
+    "phase.grpo.guards",
 )
-GUARDS = "phase.grpo.guards."
-LONGEST_SLUG = 100
-PAGE = "report.html"  # a run's last file
+
+# Settings that change who is introduced in the prompts of the same scenes, and what they are
+# where nobody says so. Rows with other values of these are other blocks of a table.
+OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
+
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
+
+_NOT_THERE = object()
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class SavedRun(Protocol):
+    """What a run's summary says of its settings."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def overrides(self) -> Sequence[str]: ...
+
+    @property
+    def choices(self) -> Mapping[str, str]: ...
 
 
 def phase_without_model(phases: Sequence[str]) -> str | None:
@@ -46,27 +74,37 @@ def phase_without_model(phases: Sequence[str]) -> str | None:
     return next((name for name in phases if name in WITHOUT_MODEL), None)
 
 
-def key_of_override(override: str) -> str:
-    """The key (or group) that an override of the command line sets.
+def changes_results(key: str) -> bool:
+    """Whether a setting may change what a run computes; the seed counts as one that does not.
 
     Example:
-        >>> key_of_override("+phase.sft.iterations=3")
-        'phase.sft.iterations'
+        >>> changes_results("kl.coef"), changes_results("logger.group"), changes_results("seed")
+        (True, False, False)
     """
-    return override.lstrip("+~").partition("=")[0]
+    return not f"{key}.".startswith(tuple(f"{beside}." for beside in BESIDE))
 
 
-def as_override(choice: object) -> str:
-    """Write a group's choice as the command line does.
+def split_override(override: str) -> tuple[str, str]:
+    """The key (or group) that an override of the command line sets, and the value.
 
     Example:
-        >>> as_override(["sft", "grpo"])
-        '[sft,grpo]'
+        >>> split_override("+phase.sft.iterations=3")
+        ('phase.sft.iterations', '3')
     """
-    if isinstance(choice, str) or choice is None:
-        return str(choice).replace("None", "null")
-    assert isinstance(choice, Sequence)
-    return f"[{','.join(map(str, choice))}]"
+    key, _, value = override.lstrip("+~").partition("=")
+    return key, value
+
+
+def as_override(value: object) -> str:
+    """Write a group's choice, or a key's value, as the command line does.
+
+    Example:
+        >>> as_override(["sft", None]), as_override(True)
+        ('[sft,null]', 'true')
+    """
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_override, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def slug(overrides: Sequence[str], name: str) -> str:
@@ -84,9 +122,8 @@ def slug(overrides: Sequence[str], name: str) -> str:
     """
     told = []
     for override in overrides:
-        key = key_of_override(override)
-        is_named = key == "experiment" and override.partition("=")[2] == name
-        if not is_named and key not in BESIDE and not key.startswith(("hydra.", "table.", GUARDS)):
+        key, value = split_override(override)
+        if (key, value) != ("experiment", name) and changes_results(key):
             told.append(override.lstrip("+"))
     text = "+".join(sorted(told)) or "default"
     safe = re.sub(r"[^\w.+-]", "-", re.sub(r"[][{}'\" ]", "", text).replace(",", "_"))
@@ -155,7 +192,7 @@ def refuse_stray_additions(added: Sequence[str], known: Collection[str]) -> None
         known: what stands at the top of the configuration, and groups that may be appended.
     """
     for override in added:
-        key = key_of_override(override)
+        key = split_override(override)[0]
         top = re.split(r"[./@]", key)[0]
         if top not in known:
             close = difflib.get_close_matches(top, known, n=1)
@@ -202,7 +239,7 @@ def same_run(
     pages = output_dir.parent.parent.glob(f"*/{output_dir.name}*/{PAGE}")
     for page in sorted(pages, key=lambda page: page.stat().st_mtime, reverse=True):
         try:
-            record = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+            record = read_json(page.parent / "summary.json")
             chosen = {group: str(option) for group, option in record["choices"].items()}
             made = config_of(page.parent) or {}
             is_namesake = chosen == told and made.get("name") == settings["name"]
@@ -214,68 +251,84 @@ def same_run(
 
 
 def _leaves_of(settings: Mapping[Any, Any]) -> dict[str, Any]:
-    """What decides a run's results, by dotted key; ``BESIDE`` says what does not."""
-    found = leaves(_comparable(settings))
-    return {key: value for key, value in found if not key.startswith(GUARDS)}
+    """What decides a run's results, by dotted key, in the types that a file gives back."""
+    # What a debugging option changes stands where it is changed.
+    plain = json.loads(json.dumps({k: v for k, v in settings.items() if k != "debug"}))
+    return {key: value for key, value in leaves(plain) if key == SEED or changes_results(key)}
 
 
-def _comparable(settings: Mapping[Any, Any]) -> Any:
-    """Without what does not matter, and in the types that a file gives back."""
-    kept = {k: v for k, v in settings.items() if k not in (*BESIDE, "debug")}
-    return json.loads(json.dumps({**kept, "seed": settings.get("seed")}))
+def configured(folder: Path, keys: Sequence[str]) -> dict[str, str]:
+    """Values of a run's configuration by dotted key, as the command line writes them.
 
-
-def explain(error: BaseException) -> str:
-    """One line: what is wrong, where, and how to mend it."""
-    where = re.search(r"full_key: (\S+)", str(error))
-    # A plain ValueError is ours, and says more than what it came from.
-    while error.__cause__ is not None and type(error) is not ValueError:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return _explain_os_error(error)
-    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    text = " ".join(text.split())
-    if of_hydra := _explain_hydra(text):
-        return of_hydra
-    return f"{where[1]}: {text}" if where and where[1] not in text else text
-
-
-def _explain_hydra(text: str) -> str | None:
-    """What Hydra says of a mistyped command, for somebody who does not know Hydra.
-
-    Example:
-        >>> _explain_hydra("E: Could not find 'kl/hgh' Available options in 'kl': high low")
-        "kl: there is no 'hgh', only high, low; did you mean high?"
-        >>> _explain_hydra("E: Key 'x' is not in struct full_key: phase.x object_type=dict")
-        'phase.x is neither a key nor a group; see the keys with --cfg job, the groups with --help'
-        >>> _explain_hydra("E: Multiple values for experiment. To override a value use 'o'")
-        'experiment is given more than once; leave one, or sweep over both with -m and a comma'
+    Left out are keys that are not there, or stand for a whole branch; all of them in runs that
+    kept no configuration, or one that cannot be read: a table goes by what commands said, then.
     """
-    if found := re.search(
-        r"Could not find '(\S+)/([^'/]+)' Available options in '\S+': (.*)", text
-    ):
-        group, wrong, listed = found.groups()
-        options = listed.partition(" Config search path")[0].split()
-        close = difflib.get_close_matches(wrong, options, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{group}: there is no {wrong!r}, only {', '.join(options)}{hint}"
-    if found := re.search(r"is not in struct full_key: (\S+)", text):
-        see = "see the keys with --cfg job, the groups with --help"
-        return f"{found[1]} is neither a key nor a group; {see}"
-    if found := re.search(r"Multiple values for (\S+)\. To override", text):
-        return (
-            f"{found[1]} is given more than once; leave one, or sweep over both with -m and a comma"
-        )
-    return None
+    if not keys:
+        return {}
+    try:
+        tree = config_of(folder)
+    except ValueError:
+        return {}
+    found: dict[str, str] = {}
+    for key in keys:
+        node: Any = tree
+        for part in key.split("."):
+            node = node.get(part, _NOT_THERE) if isinstance(node, Mapping) else _NOT_THERE
+        if node is not _NOT_THERE and not isinstance(node, Mapping):
+            found[key] = as_override(node)
+    return found
 
 
-def _explain_os_error(error: OSError) -> str:
-    mends = {
-        errno.EACCES: "choose a folder that you may write to with outputs=<folder>",
-        errno.EPERM: "choose a folder that you may write to with outputs=<folder>",
-        errno.EROFS: "choose a folder that you may write to with outputs=<folder>",
-        errno.ENOSPC: "make room and repeat the command; it goes on from its last checkpoint",
-    }
-    file = f"{error.filename}: " if error.filename else ""
-    mend = mends.get(error.errno or 0)
-    return f"{file}{error.strerror}" + (f"; {mend}" if mend else "")
+def config_of(folder: Path) -> Mapping[Any, Any] | None:
+    """A run's configuration, each version of its file parsed once; None if it kept none.
+
+    Raises:
+        ValueError: the file is not YAML in UTF-8, or holds no mapping.
+    """
+    path = folder / FILE
+    return _parse(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache(maxsize=1024)
+def _parse(path: Path, _version: int) -> Mapping[Any, Any]:
+    mend = "mend the file, or remove it"
+    try:
+        found = yaml.load(read_text(path), Loader=_LOADER)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {mend}") from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path}: holds no settings; {mend}")
+    return found
+
+
+def varying_keys(runs: Sequence[SavedRun]) -> tuple[str, ...]:
+    """Configuration keys in which runs differ, but for those that change no result."""
+    settings = settings_of_each(runs)
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return tuple(
+        key for key in keys if changes_results(key) and len({s.get(key) for s in settings}) > 1
+    )
+
+
+def settings_of(run: SavedRun) -> dict[str, str]:
+    """Choices and overrides of a run by key; a choice says more than the override behind it."""
+    return {**OF_PROMPT, **dict(map(split_override, run.overrides)), **run.choices}
+
+
+def settings_of_each(runs: Sequence[SavedRun]) -> list[dict[str, str]]:
+    """``settings_of`` every run, of all keys that any run was told.
+
+    What one command says, another may leave as it is: a value that a run was not told is read
+    from its configuration, and those that it was told are written as there.
+    """
+    found = [settings_of(run) for run in runs]
+    told = dict.fromkeys(key for settings in found for key in settings)
+    unequal = [key for key in told if len({settings.get(key) for settings in found}) > 1]
+    for run, settings in zip(runs, found, strict=True):
+        settings |= configured(run.folder, [key for key in unequal if key not in run.choices])
+    return found
+
+
+def is_of_prompt(key: str) -> bool:
+    """Whether a setting changes who is introduced in the prompts of the same scenes."""
+    return key in OF_PROMPT or key.startswith("retrieval.")
