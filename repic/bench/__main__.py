@@ -114,8 +114,11 @@ def limit_of(cfg: DictConfig, steps: Sequence[Step]) -> float:
 
 def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, float]) -> None:
     """Draw a sweep as far as it got."""
-    record.write_chart(folder / "cost.svg", record.cost_chart(steps, label))
-    record.write_chart(folder / "update.svg", record.update_chart(steps, label, limits))
+    charts = {"cost": record.cost_chart(steps, label)}
+    charts["update"] = record.update_chart(steps, label, limits)
+    for name, chart in charts.items():
+        if drawn := chart.standalone():
+            files.write_text(folder / f"{name}.svg", drawn)
 
 
 def main() -> None:

@@ -5,16 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from markupsafe import Markup
-
 from repic.bench.figures import Step, median_ratio, summary_of
-from repic.files import write_text
-from repic.page.charts import HEIGHT, NUM_STYLES, WIDTH, Chart, Line
-
-# The page's, for a file of its own.
-_COLOURS = ("#0072b2", "#d55e00", "#00896a", "#b0558c", "#8a6d00", "#4b4e57")
-_DASHES = ("none", "7 4", "2 4", "9 3 2 3", "12 4", "4 2")
-_HEAD = 26.0  # above the chart, for title and legend
+from repic.page.charts import Chart, Line
 
 
 def append_step(path: Path, step: Step) -> None:
@@ -48,33 +40,6 @@ def update_chart(steps: Sequence[Step], label: str, limits: Mapping[str, float])
     ]
     limit = _line("limit", steps, lambda s: limits[s[0].value])
     return Chart(f"{first}'s update ÷ that of", label, (*lines, limit))
-
-
-def write_chart(path: Path, chart: Chart) -> None:
-    """Write a chart as a file that a browser shows, with its colours, title and legend."""
-    svg = str(chart.svg())
-    if not svg:
-        return
-    inside = svg[svg.index(">") + 1 :]
-    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="{}">').format(
-        f"0 {-_HEAD} {WIDTH} {HEIGHT + _HEAD}"
-    )
-    marks = Markup("").join(
-        Markup('<tspan dx="10" style="fill:{}">{}</tspan>').format(_COLOURS[i % NUM_STYLES], text)
-        for i, text in enumerate(line.label for line in chart.lines)
-    )
-    title = Markup('<text x="8" y="-10">{}{}</text>').format(chart.title, marks)
-    write_text(path, f"{head}<style>{_style()}</style>{title}{inside}\n")
-
-
-def _style() -> str:
-    lines = "".join(
-        f".s{i}{{stroke:{_COLOURS[i]};stroke-dasharray:{_DASHES[i]}}}" for i in range(NUM_STYLES)
-    )
-    return (
-        ".chart{background:#fff;font:11px sans-serif}text{fill:#62646c}tspan{font-weight:bold}"
-        f".grid{{stroke:#e4e1db}}.line{{fill:none;stroke-width:2}}{lines}"
-    )
 
 
 def _line(label: str, steps: Sequence[Step], value: Callable[[list[Step]], float]) -> Line:

@@ -1,8 +1,9 @@
-"""Small line charts as inline SVG; colours come from the page's style sheet."""
+"""Small line charts as SVG; their colours are in ``charts.css``, for light pages and dark."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -10,7 +11,9 @@ WIDTH, HEIGHT = 360.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 24.0
 NUM_STYLES = 6  # colours and dash patterns that the style sheet has
 DODGE = 4.0  # between the intervals of two lines at one x, so that both are seen
+HEAD = 26.0  # above a chart that stands alone, for its title and legend
 MAX_POINTS = 80  # more than this is noise in a chart of this width
+STYLES = Path(__file__).with_name("charts.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,35 @@ class Chart:
     x_ticks: tuple[float, ...] | None = None
 
     def svg(self) -> Markup:
-        """Draw the chart; text and colours follow the page around it."""
+        """Draw the chart for a page, which has its title, its legend and ``STYLES``."""
+        head = Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">')
+        drawn = self._drawn()
+        if not drawn:
+            return drawn
+        return head.format(WIDTH, HEIGHT, self.description) + drawn + Markup("</svg>")
+
+    def standalone(self) -> str:
+        """Draw the chart as a file that a browser shows, with its colours, title and legend.
+
+        Returns:
+            The file's text; empty if there is nothing to draw.
+        """
+        drawn = self._drawn()
+        if not drawn:
+            return ""
+        head = Markup('<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="{}">').format(
+            f"0 {-HEAD:.0f} {WIDTH:.0f} {HEIGHT + HEAD:.0f}"
+        )
+        mark = Markup('<tspan dx="10" font-weight="bold" style="fill:var(--c{})">{}</tspan>')
+        legend = Markup("").join(
+            mark.format(i % NUM_STYLES, line.label) for i, line in enumerate(self.lines)
+        )
+        title = Markup('<text x="8" y="-10">{}{}</text>').format(self.title, legend)
+        styles = Markup("<style>{}.chart{{background:var(--card)}}</style>").format(Markup(STYLES))
+        return str(Markup("").join([head, styles, title, drawn, Markup("</svg>\n")]))
+
+    def _drawn(self) -> Markup:
+        """What is inside the picture; empty if there is nothing."""
         xs = _finite([x for line in self.lines for x in line.xs])
         ys = _finite([y for li in self.lines for y in (*li.ys, *li.lows, *li.highs)])
         if not xs or not ys:
@@ -53,9 +84,6 @@ class Chart:
         margin = 0.08 * (max(xs) - min(xs) or 1.0) if dodged else 0.0
         x_range, y_range = (min(xs) - margin, max(xs) + margin), (y_ticks[0], y_ticks[-1])
         parts = [
-            Markup(
-                '<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">'
-            ).format(WIDTH, HEIGHT, self.description),
             *(_y_tick(y, y_range) for y in y_ticks),
             *(_x_tick(x, x_range) for x in self.x_ticks or dict.fromkeys(x_range)),
             *([] if self.x_ticks else [_text(WIDTH / 2, HEIGHT - 6, self.x_label, "middle")]),
@@ -64,7 +92,7 @@ class Chart:
             shift = DODGE * (i - (len(self.lines) - 1) / 2) if dodged else 0.0
             parts += _whiskers(line, self.style(i), x_range, y_range, shift)
             parts += _polylines(line, self.style(i), x_range, y_range, shift)
-        return Markup("").join([*parts, Markup("</svg>")])
+        return Markup("").join(parts)
 
     def style(self, index: int) -> str:
         """The classes of the style sheet that the i-th line has.

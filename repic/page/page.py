@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from repic.files import write_text
 from repic.page.cards import Fact, SceneCard, by_count
-from repic.page.charts import Chart
+from repic.page.charts import STYLES, Chart
 from repic.page.pictures import Album, fitting_encoding
 from repic.tables.table import Table
 from repic.tables.write import ABSENT, cell_text
@@ -102,7 +102,7 @@ def write_report(
         cell_text=cell_text,
         absent=ABSENT,
         box_style=box_style,
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        css=Markup(STYLES + (_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=_hash(script),
     )

@@ -1,7 +1,6 @@
 import csv
 import math
 from pathlib import Path
-from xml.etree import ElementTree
 
 from repic.bench import record
 from tests.unit.bench.test_figures import step
@@ -40,14 +39,3 @@ def test_updates_stand_beside_what_they_could_be() -> None:
     packed, limit = record.update_chart(STEPS, "group_size", {"2": 1.9, "16": 9.0}).lines
     assert packed.ys[0] == 2.0
     assert limit.ys == [1.9, 9.0]
-
-
-def test_a_chart_is_a_file_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "cost.svg"
-    record.write_chart(path, record.cost_chart(STEPS, "group_size"))
-    root = ElementTree.parse(path).getroot()
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    text = "".join(root.itertext())
-    assert "CPU seconds a step" in text
-    assert "packed" in text
-    assert ".s0{stroke:" in text

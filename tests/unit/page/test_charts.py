@@ -20,6 +20,20 @@ def test_a_line_worked_by_hand() -> None:
     assert [text.text for text in root.findall("text")][-3:] == ["0", "10", "iteration"]
 
 
+def test_a_chart_stands_alone_with_title_legend_and_colours() -> None:
+    lines = (Line("plain & simple", [0.0, 1.0], [1.0, 2.0]), Line("packed", [0.0, 1.0], [1.0, 1.0]))
+    chart = Chart("CPU seconds <a step>", "size", lines)
+    root = ElementTree.fromstring(chart.standalone())
+    name = "{http://www.w3.org/2000/svg}"
+    assert root.tag == f"{name}svg"
+    assert len(root.findall(f"{name}polyline")) == 2
+    title = root.find(f"{name}text")
+    assert title is not None
+    assert "".join(title.itertext()) == "CPU seconds <a step>plain & simplepacked"
+    assert ".s0 { stroke: var(--c0)" in "".join(root.itertext())
+    assert Chart("nothing", "x", ()).standalone() == ""
+
+
 def test_gaps_divide_a_line_and_single_points_are_dots() -> None:
     xs, ys = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, math.nan, 3.0, math.nan, math.inf]
     root = ElementTree.fromstring(Chart("x", "x", (Line("a", xs, ys),)).svg())
