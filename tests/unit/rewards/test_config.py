@@ -19,10 +19,14 @@ CONF = Path(__file__).parents[3] / "repic/conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
 
 
-def compose_reward(option: str, detector: str = "ground_truth") -> DictConfig:
-    corpus = "+data.reward_corpus=[[a bear],[a cat]]"
+def compose_reward(
+    option: str, detector: str = "ground_truth", length: str = "none", *more: str
+) -> DictConfig:
+    """Compose these groups alone, in the order of conf/config.yaml, and what they refer to."""
+    referred = ("+data.reward_corpus=[[a bear],[a cat]]", "+phase.grpo.sampling.max_new_tokens=64")
+    groups = (f"+length={length}", f"+reward={option}", f"+detector={detector}")
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(overrides=[f"+reward={option}", f"+detector={detector}", corpus])
+        return compose(overrides=[*groups, *referred, *more])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_none_has_no_rubric() -> None:
 
 @cache
 def rubric_without_length(option: str) -> Rubric:
-    return instantiate(compose_run(f"reward={option}")[0].reward.rubric, _convert_="all")
+    return instantiate(compose_reward(option).reward.rubric, _convert_="all")
 
 
 LENGTH_WEIGHTS = {"linear": "length_excess", "overlong": "overlong"}
@@ -84,8 +88,7 @@ CONDITIONS = {
 )
 def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: str) -> None:
     plain = rubric_without_length(option)
-    cfg, _ = compose_run(f"reward={option}", f"length={length}")
-    rubric = instantiate(cfg.reward.rubric, _convert_="all")
+    rubric = instantiate(compose_reward(option, length=length).reward.rubric, _convert_="all")
     measured = [name for name in rubric.names if name not in plain.names]
     weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True))
     assert {name for name in measured if weights[name]} == {
@@ -108,10 +111,12 @@ def test_without_a_reward_length_does_nothing(length: str) -> None:
 
 
 def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
-    cfg, _ = compose_run("length=mask", "length.at_most=3", "length.at_least=0.1")
+    given = ("length.at_most=3", "length.at_least=0.1")
+    cfg = compose_reward("combined", "ground_truth", "mask", *given)
     assert cfg.reward.rubric.conditions.length_mask.at_most == 3
     assert cfg.reward.rubric.conditions.length_mask.at_least == 0.1
-    cfg, _ = compose_run("length=minimum", "length.unit=tokens", "length.at_least=20")
+    given = ("length.unit=tokens", "length.at_least=20")
+    cfg = compose_reward("combined", "ground_truth", "minimum", *given)
     assert dict(cfg.reward.rubric.conditions.length_minimum) == {
         "component": "binding",
         "given": "tokens",
@@ -123,8 +128,8 @@ def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
 
 
 def test_conditions_of_the_length_join_those_of_the_reward() -> None:
-    own = compose_run("reward=seed")[0].reward.rubric.conditions
-    both = compose_run("reward=seed", "length=mask")[0].reward.rubric.conditions
+    own = compose_reward("seed").reward.rubric.conditions
+    both = compose_reward("seed", length="mask").reward.rubric.conditions
     assert set(both) == {*own, "length_mask"}
     assert both.length_mask.component == "likelihood"
 
