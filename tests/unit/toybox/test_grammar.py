@@ -78,5 +78,10 @@ def test_a_caption_by_hand():
     assert read.background is None
 
 
+def test_of_two_places_the_one_behind_the_toy_counts():
+    (bear,) = parse_caption("In the middle there is a bear on the left").mentions
+    assert bear.attributes["position"] == "left"
+
+
 def test_words_inside_other_words_are_not_toys():
     assert not parse_caption("a bearing, a catalogue, the dogma").mentions
