@@ -6,7 +6,7 @@ from tempfile import mkdtemp
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.models.engine.packed import PackedEngine
@@ -15,6 +15,7 @@ from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny
 from tests.fakes import Noise, example, mixed_examples
+from tests.properties import at_most
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 WAYS = {
@@ -86,7 +87,7 @@ def assert_same_gradients(found: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("architecture", ["qwen", "llava"])
-@settings(max_examples=8, deadline=None)
+@at_most(8)
 @given(batch=batches())
 def test_logprobs_and_gradients_equal_the_plain_engine(architecture, way, batch):
     policy, (rollouts, budget) = policy_of(architecture, way), batch
@@ -97,7 +98,7 @@ def test_logprobs_and_gradients_equal_the_plain_engine(architecture, way, batch)
 
 
 @pytest.mark.parametrize("architecture", ["qwen", "llava"])
-@settings(max_examples=8, deadline=None)
+@at_most(8)
 @given(batch=batches())
 def test_entropy_mask_and_reference_equal_the_plain_engine(architecture, batch):
     policy, (rollouts, _) = policy_of(architecture, "all"), batch

@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges.cache import AnswerCache
+from tests.properties import at_most
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,7 +21,7 @@ def get(path: Path, keys: Sequence[str]) -> dict[str, str]:
         return cache.get(keys)
 
 
-@settings(max_examples=20)  # each of them syncs files to the disk
+@at_most(20)  # each of them syncs files to the disk
 @given(st.lists(st.tuples(st.text(max_size=5), st.text())))
 def test_what_was_put_is_got_the_last_of_each_key(rows: list[tuple[str, str]]) -> None:
     with TemporaryDirectory() as folder:

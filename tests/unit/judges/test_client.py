@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -15,6 +15,7 @@ from repic.judges.answers import TEXTS, parse_verdict
 from repic.judges.client import Answer, Question
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
+from tests.properties import at_most
 
 
 def ask(text: str, *pictures: Any) -> Question[bool]:
@@ -422,7 +423,7 @@ WORDS = [Act("yes"), Act("no"), Act("perhaps"), Act(content=None)]
 ACTS = st.sampled_from([*WORDS, Act(status=500), Act(status=400), Act(cut=True), Act(raw=b"null")])
 
 
-@settings(max_examples=25)
+@at_most(25)
 @given(st.lists(ACTS, min_size=1, max_size=6), st.lists(st.sampled_from("abc"), max_size=8))
 def test_every_question_is_counted_once_whatever_happens(acts: list[Act], texts: list[str]) -> None:
     with judge_server(acts) as server:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges import questions
@@ -11,6 +11,7 @@ from repic.judges.client import Judge
 from repic.judges.questions import CaptionPair, LanguageScores, Preference
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
+from tests.properties import at_most
 
 
 def with_judge(answer: Callable[[str], str | None], use: Callable[[Judge], Any]) -> Any:
@@ -141,7 +142,7 @@ CAPTIONS = st.sampled_from(["good", "fair", "bad"])
 RULES = st.sampled_from(["honest", "A", "B", "tie", "nonsense", "ties unless A is good"])
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(st.lists(st.tuples(CAPTIONS, CAPTIONS), max_size=4), RULES)
 def test_swapping_the_captions_mirrors_the_score(pairs: list[tuple[str, str]], rule: str) -> None:
     given_, mirrored = (

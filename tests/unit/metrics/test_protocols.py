@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.cider import words
@@ -17,6 +17,7 @@ from repic.metrics.protocols import (
 from repic.metrics.rescoring import CaptionRecord, KnownNames, score_captions
 from repic.metrics.suite import MetricSuite
 from repic.types import Prediction
+from tests.properties import at_most
 
 POOL = ("<momi>", "<tavo>", "<black widow>")
 
@@ -111,7 +112,7 @@ texts = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=20, deadline=None)
+@at_most(20)
 @given(st.lists(texts, min_size=4, max_size=4))
 def test_statistics_add_up_to_what_an_evaluation_says(captions: list[str]) -> None:
     found = [

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.statistics import (
@@ -21,6 +21,7 @@ from repic.metrics.statistics import (
     seed_difference,
     verdict,
 )
+from tests.properties import at_most
 
 DRAWS = {"num_samples": 400, "confidence": 0.95, "seed": 3}
 
@@ -115,7 +116,7 @@ def test_against_scipy() -> None:
 shares = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30)
 
 
-@settings(max_examples=25, deadline=None)
+@at_most(25)
 @given(shares)
 def test_turned_around_everything_but_the_p_value_changes_its_sign(
     pairs: list[tuple[float, float]],
@@ -129,7 +130,7 @@ def test_turned_around_everything_but_the_p_value_changes_its_sign(
         assert there[name].p_value == back[name].p_value
 
 
-@settings(max_examples=25, deadline=None)
+@at_most(25)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_equal_captions_do_not_differ(values: list[float]) -> None:
     for found in pair(values, values, num_samples=50).values():

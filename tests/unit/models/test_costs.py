@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.models.costs import (
@@ -34,6 +34,7 @@ from repic.models.policy import Policy
 from tests import tiny
 from tests.counting import CONFIGS, LORA, PAPER, count, load
 from tests.fakes import Noise, example
+from tests.properties import at_most
 from tests.tiny import sampling
 
 GROUP, PROMPTS, LENGTH = 3, 2, 5
@@ -148,7 +149,7 @@ def test_a_case_worked_by_hand() -> None:
     assert naive.tokens == 6 + 2 + 8 + 8
 
 
-@settings(max_examples=12)  # of 21 steps each
+@at_most(12)  # of 21 steps each
 @given(st.data(), st.sampled_from(sorted(CONFIGS)))
 def test_sharing_saves_and_more_work_costs_more(data: Any, name: str) -> None:
     w = Workload(

@@ -1,16 +1,17 @@
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, Qwen2_5_VLModel
 
 from repic.models.positions import Segment, mrope_positions, plain_positions
+from tests.properties import at_most
 
 PICTURE = st.tuples(st.integers(1, 4), st.integers(1, 4))
 # A text lies between any two pictures, as the chat template's marks do.
 SEGMENTS = st.lists(st.tuples(st.integers(1, 5), PICTURE), max_size=4)
 
 
-@settings(max_examples=30)
+@at_most(30)
 @given(pairs=SEGMENTS, tail=st.integers(1, 3), padding=st.integers(0, 3))
 def test_positions_equal_the_library(
     pairs: list[tuple[int, tuple[int, int]]], tail: int, padding: int

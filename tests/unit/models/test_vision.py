@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +10,7 @@ from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as library
 
 from repic.models.vision import attention_by_length, batch_vision_attention
+from tests.properties import at_most
 
 Grid = tuple[int, int, int]
 
@@ -44,7 +45,7 @@ def features(model: nn.Module, grids: list[Grid], patches: Tensor) -> Tensor:
 SIDES = st.sampled_from([2, 4, 6, 8, 10])
 
 
-@settings(max_examples=25)
+@at_most(25)
 @given(grids=st.lists(st.tuples(st.just(1), SIDES, SIDES), min_size=1, max_size=6))
 def test_features_and_gradients_equal_the_original_forward(grids: list[Grid]) -> None:
     torch.manual_seed(len(grids))

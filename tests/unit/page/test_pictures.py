@@ -3,11 +3,12 @@ import io
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from repic.page.pictures import ENCODINGS, Album, Encoding, as_uri, fitting_encoding
+from tests.properties import at_most
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def test_what_cannot_be_read_is_complained_of_once() -> None:
     assert album.complaints == ["gone.jpg: there is no such image"]
 
 
-@settings(max_examples=15)
+@at_most(15)
 @given(st.integers(1, 12), st.integers(1_000, 80_000))
 def test_the_chosen_encoding_fits_and_a_better_one_would_not(number: int, room: int) -> None:
     album = Album(width=48)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -22,6 +22,7 @@ from repic.rewards.quality import QualityReward
 from repic.rewards.recognition import RecognitionReward
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Mention, Reference, Rollout, Scene
+from tests.properties import at_most
 
 CONF = Path(__file__).parents[3] / "repic/conf" / "reward"
 SHIPPED = OmegaConf.load(CONF / "combined.yaml").rubric
@@ -172,7 +173,7 @@ sizes = st.tuples(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=25)
+@at_most(25)
 @given(sizes)
 def test_stuffing_earns_less_than_the_honest_caption(
     policy: str, size: tuple[int, int, int, int]

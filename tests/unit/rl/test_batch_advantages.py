@@ -3,11 +3,12 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.rl import batch_advantages as rl
 from repic.rl.advantages import has_signal
+from tests.properties import at_most
 from tests.unit.rl.test_advantages import batches, values_of
 
 NAN = float("nan")
@@ -30,7 +31,7 @@ grouped = pytest.mark.parametrize("advantages", [baseline, gdpo, c_gdpo, floored
 exact_baseline = partial(reinforce_pp_baseline_advantages, eps=0.0)
 whitened = pytest.mark.parametrize("advantages", [exact_baseline, floored, bare])
 # Every function draws batches of its own, so that fewer each will do.
-few = settings(max_examples=20)
+few = at_most(20)
 
 
 def test_reinforce_pp_by_hand() -> None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.rl.advantages import Advantages, compute_advantages, group_advantages
 from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.components import advantage_shares, component_diagnostics, reward_correlations
+from tests.properties import at_most
 from tests.unit.rl.test_advantages import batches
 from tests.unit.rl.test_config import load, options
 
@@ -22,7 +23,7 @@ FUNCTIONS = {option: load("advantage", option) for option in options("advantage"
 
 every = pytest.mark.parametrize("option", FUNCTIONS)
 # Every function draws batches of its own, so that fewer each will do.
-few = settings(max_examples=20)
+few = at_most(20)
 
 
 def diagnose(function: Any, rewards: torch.Tensor, weights: torch.Tensor) -> dict[str, float]:

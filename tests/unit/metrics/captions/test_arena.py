@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges.questions import CaptionPair, Preference
@@ -15,6 +15,7 @@ from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses
+from tests.properties import at_most
 from tests.unit.metrics.scenes import say, scenes
 
 REFERENCES = ("A red bear, <bo>, sits on the left on a beach.",)  # 5 facts
@@ -101,7 +102,7 @@ def test_what_an_exact_judge_prefers(
         assert judge.prefer([pair]) == [Preference(score, is_consistent=True)]
 
 
-@settings(max_examples=15)
+@at_most(15)
 @given(scenes(most=2), scenes(most=2), scenes(most=2), st.booleans())
 def test_swapping_mirrors_and_the_truth_never_loses(truth, first, second, names_first) -> None:
     judge = exact(names_first=names_first)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.caption_qa import (
@@ -22,6 +22,7 @@ from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
+from tests.properties import at_most
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 QUIZZES = SceneQuizzes(parser=parse_caption, unread=unread_clauses, values=SLOT_VALUES)
@@ -102,7 +103,7 @@ def test_answers_by_hand(caption: str, worth: list[float | None]) -> None:
     assert score(caption, REFERENCES) == pytest.approx(100 * sum(found) / 6)
 
 
-@settings(max_examples=15)
+@at_most(15)
 @given(scenes(most=3))
 def test_the_truth_answers_everything(scene: Scene) -> None:
     references = write_captions(scene)
@@ -116,7 +117,7 @@ def test_the_truth_answers_everything(scene: Scene) -> None:
         assert score(say(renamed(scene, "<ka>")), references) < 100
 
 
-@settings(max_examples=10)
+@at_most(10)
 @given(scenes(most=3), st.randoms(use_true_random=False))
 def test_the_more_is_left_out_the_less_is_answered(scene: Scene, random) -> None:
     """Of looks and places: who leaves a name out says that there is none."""
@@ -132,7 +133,7 @@ def test_the_more_is_left_out_the_less_is_answered(scene: Scene, random) -> None
         before = found
 
 
-@settings(max_examples=10)
+@at_most(10)
 @given(scenes(most=2))
 def test_options_are_shuffled_and_always_the_same(scene: Scene) -> None:
     for quiz in QUIZZES(write_captions(scene)):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.dcscore import (
@@ -17,6 +17,7 @@ from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Scene
+from tests.properties import at_most
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 verdicts = st.lists(
@@ -106,7 +107,7 @@ def test_columns_by_hand(caption: str) -> None:
     assert list(found.values()) == pytest.approx([100 * value for value in expected])
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(scenes(most=3))
 def test_the_truth_has_100_and_what_is_false_or_missing_costs(scene: Scene) -> None:
     references = write_captions(scene)
@@ -123,7 +124,7 @@ def test_the_truth_has_100_and_what_is_false_or_missing_costs(scene: Scene) -> N
         assert cell((say(exchanged), references))["dcscore"] < whole
 
 
-@settings(max_examples=10)
+@at_most(10)
 @given(scenes(most=2), st.randoms(use_true_random=False))
 def test_the_more_is_left_out_the_lower_it_is(scene: Scene, random) -> None:
     references, before = write_captions(scene), 100 + 1e-9

@@ -1,6 +1,6 @@
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.grammar_facts import (
@@ -15,6 +15,7 @@ from repic.metrics.captions.grammar_facts import (
 )
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
+from tests.properties import at_most
 from tests.unit.metrics.scenes import say, scenes
 
 TRUTH = scene_facts(
@@ -99,7 +100,7 @@ def test_assignment_is_the_best_of_all(agreements: list[list[int]]) -> None:
         assert column is None or row[column] > 0
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(scenes(most=3))
 def test_every_reference_is_right_in_all_that_it_says(scene: Scene) -> None:
     references = write_captions(scene)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -12,6 +12,7 @@ from repic.models.encoder import EncodedPrompt
 from repic.models.engine import attention
 from repic.models.engine.attention import group_attention, install
 from repic.models.engine.packing import Group, PackedRow, pack
+from tests.properties import at_most
 
 SCALE = 0.3
 
@@ -73,7 +74,7 @@ groups_of_any_size = st.lists(
 
 
 @pytest.mark.parametrize("has_kernel", [True, False])
-@settings(max_examples=40, deadline=None)
+@at_most(40)
 @given(groups=groups_of_any_size, heads=st.sampled_from([(1, 1), (4, 2), (6, 1)]))
 def test_groups_attend_as_the_mask_says(has_kernel, groups, heads):
     row = row_of(groups)

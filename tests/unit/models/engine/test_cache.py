@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -14,6 +14,7 @@ from repic.models.engine.packed import PackedEngine
 from repic.models.engine.packed_decoder import CapturedStep
 from tests import tiny
 from tests.fakes import Noise, example, mixed_examples
+from tests.properties import at_most
 
 HEADS, KV_HEADS, SIZE, SCALE = 4, 2, 8, 0.4
 
@@ -24,7 +25,7 @@ def alone(query, keys, values):
     return scaled_dot_product_attention(query, keys, values, scale=SCALE)[:, 0]
 
 
-@settings(max_examples=15, deadline=None)
+@at_most(15)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     width=st.integers(1, 5),
