@@ -21,6 +21,7 @@ from repic.metrics.rescoring import KnownNames
 from repic.types import Reference
 
 from .images import FileImage
+from .prompts import PLACEHOLDER
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,6 @@ class Folders:
             f"path {published!r} has none of the folders {', '.join(self.under)};"
             " mend the path, or add its folder to `folders`"
         )
-
-
-def data_root(root: str | Path | None, how_to_get: str) -> Path:
-    """The folder that holds the data, or a ``ValueError`` that says how to get it."""
-    if not root or not Path(root).is_dir():
-        problem = f"there is no folder {root}" if root else "no folder is set"
-        raise ValueError(f"data.root: {problem}. {how_to_get}")
-    return Path(root)
 
 
 @dataclass(frozen=True)
@@ -201,6 +194,8 @@ def _read_object(file: Path) -> dict[str, Any]:
 def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
     if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
         raise ValueError(f"{place}: a concept's name is written in brackets: <{name.strip('<>')}>")
+    if PLACEHOLDER.search(name):
+        raise ValueError(f"{place}: this stands for a picture in many prompts; take another name")
     said = as_shape(_Introduction, record, place)
     return Concept(
         name=name,

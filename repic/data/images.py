@@ -5,11 +5,22 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repic.files import hash_file
 
 _WIDE = 2**16 - 1  # the largest level of 16 bits
+
+# EXIF orientation -> what makes it upright; 1 is.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -36,38 +47,47 @@ class FileImage:
         try:
             with Image.open(self.path) as file:
                 # Opening reads the header only: a truncated file fails here, where it decodes.
-                picture = _narrow(ImageOps.exif_transpose(file))
+                picture = _narrow(_upright(file))
                 if picture.has_transparency_data:
                     return _on_white(picture)
                 return picture.convert("RGB")
         except FileNotFoundError:
-            raise ValueError(
-                f"{self.path}: there is no such image; put it there or mend the path"
-            ) from None
+            problem = "there is no such image; put it there or mend the path"
         except UnidentifiedImageError:
-            raise ValueError(
-                f"{self.path}: is not an image in a format that Pillow reads;"
-                " save it as JPEG or PNG, or download it again"
-            ) from None
+            problem = (
+                "is not an image in a format that Pillow reads; save it as JPEG or PNG, or"
+                " download it again"
+            )
         except Image.DecompressionBombError as error:
-            raise ValueError(f"{self.path}: is too large ({error}); scale it down") from None
+            problem = f"is too large ({error}); scale it down"
         except _NotEightBits as error:
-            raise ValueError(f"{self.path}: {error}; save it with 8 bits a channel") from None
-        # Pillow reports a truncated file as OSError and a broken PNG chunk as SyntaxError.
-        except (OSError, SyntaxError) as error:
+            problem = f"{error}; save it with 8 bits a channel"
+        # A decoder that a broken file leads astray may raise anything: OSError where it ends too
+        # soon, SyntaxError for a chunk of PNG, struct.error for a field of EXIF.
+        except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
-                raise ValueError(
-                    f"{self.path}: cannot be opened ({error.strerror}); mend the path, or let it"
-                    " be read"
-                ) from error
-            raise ValueError(
-                f"{self.path}: cannot be read as an image ({error});"
-                " it may be incomplete: copy or download it again"
-            ) from error
+                problem = f"cannot be opened ({error.strerror}); mend the path, or let it be read"
+            else:
+                problem = (
+                    f"cannot be read as an image ({error}); it may be incomplete: copy or download"
+                    " it again"
+                )
+        raise ValueError(f"{self.path}: {problem}")
 
 
 class _NotEightBits(Exception):
     """A picture's levels cannot be brought to 0 to 255 without guessing."""
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says.
+
+    ``ImageOps.exif_transpose`` does the same and writes the other fields of EXIF anew, in which it
+    fails on values that can be read and not written.
+    """
+    picture.load()  # some formats keep EXIF behind the pixels
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _narrow(picture: Image.Image) -> Image.Image:

@@ -1,16 +1,18 @@
 """Which files a dataset reads, whether they are there, and what to do where they are not."""
 
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 log = logging.getLogger(__name__)
 
 REFUSE, SKIP = "refuse", "skip"
 DATABASE, REFERENCE, QUERY = "database pictures", "reference pictures", "query photos"
+Row = TypeVar("Row")
 SHOWN = 3  # missing files that an error names; check_data lists more
 
 
@@ -46,6 +48,23 @@ class HasInventory(Protocol):
     def inventory(self) -> Inventory: ...
 
 
+def data_root(root: str | Path | None, how_to_get: str) -> Path:
+    """The folder that holds the data, or a ``ValueError`` that says how to get it."""
+    if not root or not Path(root).is_dir():
+        problem = f"there is no folder {root}" if root else "no folder is set"
+        raise ValueError(f"data.root: {problem}. {how_to_get}")
+    return Path(root)
+
+
+@contextlib.contextmanager
+def telling(how_to_get: str) -> Iterator[None]:
+    """Add to what is wrong with a file how to get a good one."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}\n{how_to_get}") from error
+
+
 def once(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return every path once, in the order of first occurrence."""
     return tuple(dict.fromkeys(paths))
@@ -77,6 +96,29 @@ def settle_missing(inventory: Inventory, missing: str) -> frozenset[Path]:
             f"{inventory.how_to_get}"
         )
     return frozenset(files)
+
+
+def at_hand(
+    name: str,
+    rows: Sequence[Row],
+    files_of: Callable[[Row], Iterable[Path]],
+    inventory: Inventory,
+    missing: str,
+) -> tuple[list[Row], frozenset[Path]]:
+    """Return the rows whose files are all there, and the files that are not.
+
+    Args:
+        name: of the data, for the log.
+        rows: what a dataset would ask about.
+        files_of: a row -> the files that it needs.
+        inventory: all that the dataset reads.
+        missing: see ``settle_missing``.
+    """
+    gone = settle_missing(inventory, missing)
+    kept = [row for row in rows if gone.isdisjoint(files_of(row))]
+    if len(kept) < len(rows):
+        tell_left_out(name, len(rows) - len(kept), len(rows))
+    return kept, gone
 
 
 @cache  # a run opens its data for each number of concepts, and says this once

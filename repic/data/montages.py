@@ -16,9 +16,8 @@ from PIL import Image, ImageOps
 
 from repic.types import Box, Example, Mention, Reference, Scene
 
-from .concepts import data_root
 from .images import FileImage
-from .inventory import DATABASE, QUERY, Inventory, once, settle_missing, tell_left_out
+from .inventory import DATABASE, QUERY, Inventory, at_hand, data_root, once
 from .montage_list import FILE, Montage, Subject, read_montages
 from .personal import spread
 
@@ -137,11 +136,8 @@ class MontageDataset:
         found = read_montages(FILE if queries is None else Path(queries))
         self._subjects, rows = found.subjects, list(enumerate(found.montages, start=1))
         self.inventory = self._inventory([row for _, row in rows], how_to_get)
-        gone = settle_missing(self.inventory, missing)
-        at_hand = [row for row in rows if gone.isdisjoint(self._files(row[1]))]
-        if len(at_hand) < len(rows):
-            tell_left_out("montages", len(rows) - len(at_hand), len(rows))
-        self._rows = spread([row for row in at_hand if len(row[1].photos) in counts], size)
+        kept, gone = at_hand("montages", rows, self._files, self.inventory, missing)
+        self._rows = spread([row for row in kept if len(row[1].photos) in counts], size)
         self._questions, self._width, self._gap = tuple(questions), width, gap
         self._gone = gone
 
@@ -191,7 +187,8 @@ class MontageDataset:
     def _reference(self, subject: Subject) -> Reference:
         return Reference(subject.name, None, FileImage(self._folder / subject.reference))
 
-    def _files(self, montage: Montage) -> list[Path]:
+    def _files(self, row: tuple[int, Montage]) -> list[Path]:
+        _, montage = row
         introduced = [self._subjects[key].reference for key in montage.introduced]
         return [self._folder / photo for photo in (*montage.photos, *introduced)]
 

@@ -26,8 +26,8 @@ from typing import TypeVar
 
 from repic.types import Example, Reference
 
-from .concepts import Concept, Folders, Query, data_root, read_concepts, read_queries
-from .inventory import DATABASE, QUERY, Inventory, once, settle_missing, tell_left_out
+from .concepts import Concept, Folders, Query, read_concepts, read_queries
+from .inventory import DATABASE, QUERY, Inventory, at_hand, data_root, once, telling
 
 MAX_CONCEPTS = 5
 Row = TypeVar("Row")
@@ -77,22 +77,21 @@ class PhotoDataset:
         if not questions:
             raise ValueError("questions: needs a question or more")
         places = Folders(folder, folders)
-        try:
+        with telling(how_to_get):
             concepts = read_concepts(places.root / database, places)
             rows = read_queries(places.root / queries, places, concepts)
-        except ValueError as error:
-            raise ValueError(f"{error}\n{how_to_get}") from error
         self.inventory = _inventory(concepts, rows, how_to_get)
-        gone = settle_missing(self.inventory, missing)
+
+        def files_of(query: Query) -> list[Path]:
+            return [query.image.path, *(concepts[n].image.path for n in query.names)]
+
+        found, gone = at_hand(name, rows, files_of, self.inventory, missing)
         self._concepts = {n: c for n, c in concepts.items() if c.image.path not in gone}
-        at_hand = [row for row in rows if self._is_at_hand(row, gone)]
-        if len(at_hand) < len(rows):
-            tell_left_out(name, len(rows) - len(at_hand), len(rows))
         self._name, self._questions = name, tuple(questions)
         self._num_absent, self._seed = num_absent, seed
-        for query in at_hand:
+        for query in found:
             self._check(query, places.root / queries)
-        self._queries = spread([row for row in at_hand if len(row.names) in counts], size)
+        self._queries = spread([row for row in found if len(row.names) in counts], size)
 
     @property
     def database(self) -> tuple[Reference, ...]:
@@ -131,9 +130,6 @@ class PhotoDataset:
             present=query.names,
             num_concepts=len(query.names),
         )
-
-    def _is_at_hand(self, query: Query, gone: Collection[Path]) -> bool:
-        return query.image.path not in gone and all(n in self._concepts for n in query.names)
 
     def _check(self, query: Query, file: Path) -> None:
         """Refuse rows that cannot be asked about."""

@@ -19,6 +19,9 @@ Value = str | ImageSource | None
 
 # What stands for a picture where a prompt is written down as text.
 IMAGE_MARK = "<image>"
+# What other projects write in a text where a picture or film belongs. To a model that has no such
+# token it is words, to one that has it a picture too many.
+PLACEHOLDER = re.compile(r"<(?:image|video)(?:[ _-]?\d+)?>", re.IGNORECASE)
 
 
 class PromptTemplate:
@@ -47,9 +50,19 @@ class PromptTemplate:
         """Return the conversation up to where the answer begins.
 
         Pictures appear in the order of ``example.images``; neighbouring texts are one item.
+
+        Raises:
+            ValueError: a text has a mark in the place of a picture.
         """
         system = [] if self.system is None else [{"type": "text", "text": self.system}]
-        turns = (("system", system), ("user", _merge(self._items(example))))
+        user = _merge(self._items(example))
+        for item in (*system, *user):
+            if mark := PLACEHOLDER.search(item.get("text", "")):
+                raise ValueError(
+                    f"example {example.id}: {mark[0]} in the text of the prompt stands for no"
+                    " picture; take it out of the data, or write [{image}] in data.prompt"
+                )
+        turns = (("system", system), ("user", user))
         return [{"role": role, "content": content} for role, content in turns if content]
 
     def text(self, example: Example) -> str:

@@ -17,25 +17,30 @@ Boxes are pixels of the picture in the file. A picture that the model's processo
 (``model.max_pixels``) is answered in other pixels than its solution is measured in.
 """
 
+import logging
 import random
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repic.data.concepts import data_root
 from repic.data.images import FileImage
 from repic.data.inventory import (
     QUERY,
     REFERENCE,
     Inventory,
+    at_hand,
+    data_root,
     once,
-    settle_missing,
-    tell_left_out,
+    telling,
 )
+from repic.data.prompts import PLACEHOLDER
 from repic.files import Texts, as_shape, read_json
 from repic.parsing import find_names
 from repic.types import Example, Reference
+
+log = logging.getLogger(__name__)
 
 # RePIC's kinds of questions -> the tasks that rewards know.
 TASKS = {
@@ -70,6 +75,7 @@ class Sample(NamedTuple):
     problem: str
     target: str
     names: tuple[str, ...]  # who a caption should name
+    has_marks: bool = False  # the question had marks in the places of pictures
 
     @property
     def num_concepts(self) -> int:
@@ -109,16 +115,11 @@ class RepicTrainDataset:
         folder = data_root(root, how_to_get)
         if set(suffixes) != set(TASKS) or not all(suffixes.values()):
             raise ValueError(f"data.train.suffixes: needs one or more for each of {list(TASKS)}")
-        try:
-            found = read_samples(folder / samples, folder / images)
-        except ValueError as error:
-            raise ValueError(f"{error}\n{how_to_get}") from error
-        self.inventory = _inventory(found, how_to_get)
-        gone = settle_missing(self.inventory, missing)
-        at_hand = [s for s in found if gone.isdisjoint(image.path for image in s.images)]
-        if len(at_hand) < len(found):
-            tell_left_out(samples, len(found) - len(at_hand), len(found))
-        found = [sample for sample in at_hand if sample.num_concepts in counts]
+        with telling(how_to_get):
+            every = read_samples(folder / samples, folder / images)
+        self.inventory = _inventory(every, how_to_get)
+        kept, _ = at_hand(samples, every, _files_of, self.inventory, missing)
+        found = [sample for sample in kept if sample.num_concepts in counts]
         random.Random(f"repic/{seed}").shuffle(found)
         self.samples = found[:size]
         self.suffixes, self.seed = suffixes, seed
@@ -155,7 +156,23 @@ def read_samples(file: Path, images: Path) -> list[Sample]:
     records = as_shape(list[Any], read_json(file), str(file))
     if not records:
         raise ValueError(f"{file}: holds no samples")
-    return [_sample(f"{file}: row {row}", row, r, images) for row, r in enumerate(records, start=1)]
+    found = [
+        _sample(f"{file}: row {row}", row, record, images)
+        for row, record in enumerate(records, start=1)
+    ]
+    if marked := sum(sample.has_marks for sample in found):
+        log.warning(
+            "%s: the questions of %d of %d samples hold <image> or the like, which are left out:"
+            " pictures stand before the question",
+            file,
+            marked,
+            len(found),
+        )
+    return found
+
+
+def _files_of(sample: Sample) -> list[Path]:
+    return [image.path for image in sample.images]
 
 
 def _inventory(samples: Sequence[Sample], how_to_get: str) -> Inventory:
@@ -173,7 +190,8 @@ def _inventory(samples: Sequence[Sample], how_to_get: str) -> Inventory:
 
 def _sample(place: str, row: int, value: object, images: Path) -> Sample:
     record = as_shape(_Record, value, place)
-    method, problem = record.accu_reward_method, record.problem.strip()
+    method = record.accu_reward_method
+    problem = re.sub(rf"\s*{PLACEHOLDER.pattern}\s*", " ", record.problem, flags=re.I).strip()
     if method not in TASKS:
         raise ValueError(
             f"{place}, key 'accu_reward_method': {method!r} is not one of {', '.join(TASKS)}"
@@ -186,7 +204,8 @@ def _sample(place: str, row: int, value: object, images: Path) -> Sample:
     target, names = _solution(f"{place}, key 'solution'", method, record.solution)
     shown = as_shape(_Paths, paths, place, need=need).image
     pictures = tuple(FileImage(images / path) for path in shown)
-    return Sample(row, method, pictures, problem, target, names)
+    has_marks = PLACEHOLDER.search(record.problem) is not None
+    return Sample(row, method, pictures, problem, target, names, has_marks)
 
 
 def _solution(place: str, method: str, solution: Any) -> tuple[str, tuple[str, ...]]:
@@ -210,7 +229,7 @@ def _solution(place: str, method: str, solution: Any) -> tuple[str, tuple[str, .
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and find_names(name) == [name]
+    return isinstance(name, str) and find_names(name) == [name] and not PLACEHOLDER.search(name)
 
 
 def _names_of(sample: Sample, count: int) -> tuple[str, ...]:

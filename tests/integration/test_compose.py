@@ -1,6 +1,9 @@
 """Every configuration composes, makes what it names, and holds no key that nothing reads."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +37,25 @@ def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     return assembly.assemble(cfg, tmp_path, resolved)
+
+
+def test_another_project_s_conf_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """Hydra's own templates make a package of that name; other wheels bring one."""
+    (tmp_path / "conf/judge").mkdir(parents=True)
+    for name in ("__init__.py", "judge/claims.jinja"):
+        (tmp_path / "conf" / name).touch()
+    (tmp_path / "conf/config.yaml").write_text("lr: 0.1\n")
+    code = (
+        "import conf, repic.run, repic.judges.prompts as prompts\n"
+        "prompts.Prompts(**{name: f'{name}.jinja' for name in prompts.VARIABLES})\n"
+        "repic.run.main()"
+    )
+    command = [sys.executable, "-c", code, "--cfg", "job", "+experiment=quickstart"]
+    environment = {**os.environ, "PYTHONPATH": str(CONF.parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "name: quickstart" in done.stdout
+    assert "lr: 0.1\n" not in done.stdout
 
 
 @pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))

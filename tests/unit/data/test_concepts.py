@@ -99,6 +99,10 @@ def empty_name(collection) -> None:
     collection.database["<>"] = collection.database.pop("<mi>")
 
 
+def image_is_a_name(collection) -> None:
+    collection.database["<image>"] = collection.database.pop("<mi>")
+
+
 def record_is_text(collection) -> None:
     collection.database["<mi>"] = "a dog"
 
@@ -118,6 +122,7 @@ def names(value: object):
         (change_concept("image", "x.jpg"), ["row 2 (<mi>), key 'image'", "none of the folders"]),
         (record_is_text, ["row 2 (<mi>)", 'is "a dog", need a JSON object']),
         (empty_name, ["row 5 (<>)", "written in brackets"]),
+        (image_is_a_name, ["row 5 (<image>)", "stands for a picture", "take another name"]),
         (bare_name, ["row 5 (mi)", "written in brackets: <mi>"]),
         (
             names(["<mu>"]),

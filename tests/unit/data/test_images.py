@@ -1,11 +1,17 @@
 import errno
+import io
 import os
+import struct
+import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from repic.data.images import FileImage
 from repic.types import ImageSource
@@ -25,6 +31,60 @@ def test_a_photo_is_turned_upright_and_rgb(tmp_path: Path) -> None:
     assert (upright.mode, upright.size) == ("RGB", (20, 40))
     assert upright.getpixel((10, 5)) == (255, 255, 255)
     assert upright.getpixel((10, 35)) == (0, 0, 0)
+
+
+def with_exif(path: Path, *fields: bytes) -> Path:
+    """Write a lying photo, red where its top is, with EXIF of these fields and an 8-byte value."""
+    table = struct.pack("<H", len(fields)) + b"".join(fields) + struct.pack("<I", 0)
+    value = struct.pack("<ii", -1, 0)
+    lying = Image.new("RGB", (80, 40), "white")
+    lying.paste("red", (0, 0, 40, 40))
+    lying.save(path, exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + table + value)
+    return path
+
+
+def test_every_orientation_is_turned_as_pillow_does(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "photo.png", exif=exif)
+        with Image.open(tmp_path / "photo.png") as file:
+            upright = ImageOps.exif_transpose(file)
+        found = FileImage(tmp_path / "photo.png").load()
+        assert np.array_equal(np.asarray(found)[..., 0], np.asarray(upright))
+
+
+def test_exif_that_can_be_read_and_not_written_does_not_matter(tmp_path: Path) -> None:
+    turn = struct.pack("<HHIHH", 0x0112, 3, 1, ROTATED_RIGHT, 0)
+    resolution = struct.pack("<HHII", 0x011A, 10, 1, 38)  # a signed fraction, -1/0
+    picture = FileImage(with_exif(tmp_path / "photo.jpg", turn, resolution)).load()
+    red, green, blue = np.asarray(picture)[5, 5]
+    assert picture.size == (40, 80)
+    assert (red > 240, green < 10, blue < 10) == (True, True, True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_file_with_any_bytes_changed_is_a_picture_or_named(data: st.DataObject) -> None:
+    suffix = data.draw(st.sampled_from(["jpg", "png", "gif", "tiff", "webp", "bmp"]))
+    exif = Image.Exif()
+    exif[0x0112] = ROTATED_RIGHT
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 12), "teal").save(buffer, {"jpg": "jpeg"}.get(suffix, suffix), exif=exif)
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / f"photo.{suffix}"
+        path.write_bytes(content)
+        try:
+            found = FileImage(path).load().mode
+        except ValueError as error:
+            found = str(error)
+        assert found == "RGB" or found.startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -125,6 +125,23 @@ def test_pictures_follow_the_example_and_texts_are_joined(
 
 
 @pytest.mark.parametrize(
+    ("template", "changes", "mark"),
+    [
+        ({**TOYBOX, "query": "<image>[{image} ]{question}"}, {}, "<image>"),
+        ({**TOYBOX, "system": "See <video>."}, {}, "<video>"),
+        (TOYBOX, {"question": "Is <bo> in <Image 2>?"}, "<Image 2>"),
+        (TOYBOX, {"references": (replace(BO, info="<image> <bo> is red."),)}, "<image>"),
+    ],
+)
+def test_a_mark_in_the_place_of_a_picture_is_refused(
+    template: dict, changes: dict, mark: str
+) -> None:
+    """To one model it is a picture too many, to another words, which nobody meant."""
+    with pytest.raises(ValueError, match=f"example x: {mark} in the text of the prompt stands"):
+        PromptTemplate(**template).messages(replace(EXAMPLE, id="x", **changes))
+
+
+@pytest.mark.parametrize(
     ("key", "written", "complaint"),
     [
         ("reference", "{image} [Info: {info} ]{name}", r"\{image\} may be withheld"),

@@ -94,6 +94,23 @@ def test_a_reference_that_nobody_names_has_a_number(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("problem", "question"),
+    [
+        ("<image>\nName: <bo>. <image>\nIs <bo> in it?", "Name: <bo>. Is <bo> in it?"),
+        ("<image 1><Image> <bo>: <VIDEO>is it here?<image_2>", "<bo>: is it here?"),
+    ],
+)
+def test_a_mark_in_a_picture_s_place_is_no_name_and_no_words(
+    root: Path, caplog: pytest.LogCaptureFixture, problem: str, question: str
+) -> None:
+    dataset = load(root, [{**GOOD[0], "problem": problem}, GOOD[1]])
+    (example,) = (one for one in map(dataset.__getitem__, range(2)) if one.task == "same")
+    assert example.pool == ("<bo>",)
+    assert example.question.startswith(f"{question} Be ")
+    assert "train.json: the questions of 1 of 2 samples hold <image> or the like" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"image": []}, r"row 2, key 'image': is \[\], need a path or a list"),
@@ -106,6 +123,8 @@ def test_a_reference_that_nobody_names_has_a_number(root: Path) -> None:
         ({"accu_reward_method": "iou", "solution": [1, 2, True, 4]}, "needs four numbers"),
         ({"accu_reward_method": "yes_no_name", "solution": "bo"}, "needs a name such as '<bo>'"),
         ({"accu_reward_method": "yes_no_name_multi", "solution": []}, "needs a name such as"),
+        ({"accu_reward_method": "yes_no_name", "solution": "<image>"}, "needs a name such as"),
+        ({"problem": "<image> <image>"}, "row 2, key 'problem': is empty, need a question"),
     ],
 )
 def test_a_bad_record_is_named_with_row_and_key(root: Path, change: dict, message: str) -> None:
