@@ -1,18 +1,19 @@
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, pipeline
 
-from repic.detectors.open_vocabulary import OpenVocabularyDetector, as_query
+from repic.detectors.open_vocabulary import OpenVocabularyDetector, ZeroShotModel, as_query
 from repic.rewards.recognition import RecognitionReward
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Box, Example, Reference
 from tests.tiny import build_llava
 from tests.tiny_detectors import NUM_TOKENS, build_detector
 
-KINDS = ("owlvit", "grounding-dino", "mm-grounding-dino")
+KINDS = ("owlvit", "owlv2", "grounding-dino", "mm-grounding-dino")
 RULES = SceneRules(
     absent=(1, 1),
     lookalike=0.5,
@@ -30,10 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: build_detector(kind, place / kind) for kind in KINDS}
 
 
-@pytest.fixture(params=["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino"])
-def folder(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path) -> Path:
-    if request.param == "owlv2":
-        return build_detector("owlv2", tmp_path)
+@pytest.fixture(params=KINDS)
+def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 
 
@@ -50,6 +49,18 @@ def make_detector(folder: Path | str, **changes: object) -> OpenVocabularyDetect
     return OpenVocabularyDetector(str(folder), **{**settings, **changes})
 
 
+@cache
+def _loaded(folder: Path) -> ZeroShotModel:
+    return ZeroShotModel(str(folder), "cpu")
+
+
+def loaded_detector(folder: Path, **changes: object) -> OpenVocabularyDetector:
+    """One with a model that these tests share."""
+    detector = make_detector(folder, **changes)
+    detector._model = _loaded(folder)
+    return detector
+
+
 def count_looks(detector: OpenVocabularyDetector, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     looks: list[int] = []
     look = detector._model.look
@@ -58,7 +69,7 @@ def count_looks(detector: OpenVocabularyDetector, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_concept_has_its_best_box_inside_the_picture(folder: Path) -> None:
-    detector = make_detector(folder)
+    detector = loaded_detector(folder)
     for example in toys():
         found = detector.detect(example)
         assert found is not None
@@ -74,14 +85,12 @@ def test_every_concept_has_its_best_box_inside_the_picture(folder: Path) -> None
 
 def test_the_threshold_decides_who_is_there(folder: Path) -> None:
     (example,) = toys(1)
-    detector = make_detector(folder)
+    detector = loaded_detector(folder)
     found = detector.detect(example)
     assert found is not None
     scores = sorted(score for score, _ in found.values())
     for threshold in scores:
-        strict = make_detector(folder, threshold=threshold)
-        strict._model = detector._model  # loaded once
-        present = strict(example)
+        present = loaded_detector(folder, threshold=threshold)(example)
         assert present == {name for name, best in found.items() if best.score >= threshold}
         assert len(present) == len(scores) - scores.index(threshold)
 
@@ -96,7 +105,7 @@ def test_owl_agrees_with_the_librarys_own_pipeline(folder: Path) -> None:
         name: f"a {word} bear"
         for name, word in zip(example.pool, "red big wet".split(), strict=True)
     }
-    found = make_detector(folder, queries=queries).detect(example)
+    found = loaded_detector(folder, queries=queries).detect(example)
     assert found is not None
     picture = example.query.load()
     judge = pipeline("zero-shot-object-detection", model=str(folder), device="cpu")
@@ -117,7 +126,9 @@ def test_grounding_dino_agrees_with_a_forward_pass_by_hand(
     (example,) = toys(1)
     assert example.query is not None
     picture = example.query.load()
-    found = make_detector(folder, queries={example.pool[0]: "A Red bear. Or two."}).detect(example)
+    found = loaded_detector(folder, queries={example.pool[0]: "A Red bear. Or two."}).detect(
+        example
+    )
     assert found is not None
     model = AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
@@ -137,7 +148,7 @@ def test_grounding_dino_agrees_with_a_forward_pass_by_hand(
 def test_two_concepts_of_one_description_are_both_found(folder: Path) -> None:
     (example,) = toys(1)
     same = dict.fromkeys(example.pool, "a red bear")
-    found = make_detector(folder, queries=same).detect(example)
+    found = loaded_detector(folder, queries=same).detect(example)
     assert found is not None
     first, *others = found.values()
     assert all(other.score == pytest.approx(first.score, abs=1e-6) for other in others)
@@ -146,7 +157,7 @@ def test_two_concepts_of_one_description_are_both_found(folder: Path) -> None:
 def test_a_picture_is_looked_at_once_for_a_group(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = make_detector(folders["owlvit"], cache_size=2)
+    detector = loaded_detector(folders["owlvit"], cache_size=2)
     looks = count_looks(detector, monkeypatch)
     one, two, three = toys(3)
     reward = RecognitionReward(detector=detector, absent_cost=1.0, tasks=["caption"])
@@ -167,7 +178,7 @@ def test_a_picture_is_looked_at_once_for_a_group(
 def test_the_same_picture_asked_about_others_is_another_question(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = make_detector(folders["owlvit"])
+    detector = loaded_detector(folders["owlvit"])
     looks = count_looks(detector, monkeypatch)
     (example,) = toys(1)
     fewer = replace(example, references=example.references[:1])
@@ -202,7 +213,7 @@ def test_words_come_from_the_queries_then_the_info_then_the_name(
 
 def test_who_cannot_be_told_about_is_not_judged(folders: dict[str, Path]) -> None:
     (example,) = toys(1)
-    detector = make_detector(folders["owlvit"])
+    detector = loaded_detector(folders["owlvit"])
     reward = RecognitionReward(detector=detector, absent_cost=1.0, tasks=["caption"])
     value = reward("<bo>", replace(example, query=None))["recognition"]
     assert value != value
@@ -228,7 +239,7 @@ def test_queries_by_hand(text: str, query: str) -> None:
 def test_a_long_query_is_cut_not_refused(folder: Path) -> None:
     (example,) = toys(1)
     queries = {example.pool[0]: "a very long story " * NUM_TOKENS}
-    assert make_detector(folder, queries=queries).detect(example) is not None
+    assert loaded_detector(folder, queries=queries).detect(example) is not None
 
 
 def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
@@ -274,6 +285,6 @@ def test_settings_that_cannot_be_are_named(
 
 
 def test_boxes_are_of_the_packages_type(folders: dict[str, Path]) -> None:
-    found = make_detector(folders["owlvit"]).detect(toys(1)[0])
+    found = loaded_detector(folders["owlvit"]).detect(toys(1)[0])
     assert found is not None
     assert all(isinstance(best.box, Box) for best in found.values())

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from repic import files
-from repic.phases.loggers import JsonlLogger, close, has_wandb_account, log_settings, wandb_logger
+from repic.phases.loggers import JsonlLogger, close, has_wandb_account, wandb_logger
 from repic.phases.monitor import Monitor
 
 
@@ -47,19 +47,6 @@ def test_wandb_is_offline_without_an_account_and_says_so_once(
     assert has_wandb_account()
     assert not wandb_logger(tmp_path, project="p", group="g", name="n", mode="auto")._offline
     assert wandb_logger(tmp_path, project="p", group="g", name="n", mode="offline")._offline
-
-
-def test_wandb_tells_the_jobs_of_a_sweep_apart(tmp_path: Path) -> None:
-    where = {"project": "p", "group": "g", "mode": "offline"}
-    logger = wandb_logger(tmp_path / "kl-low" / "seed_1", name=None, **where)
-    assert logger.name == "p"
-    assert logger._wandb_init["name"] == "kl-low/seed_1"
-    log_settings(logger, {"kl": {"coef": 0.01}, "seed": 1})
-    assert logger.experiment.config["kl"] == {"coef": 0.01}
-    assert logger.experiment.config["seed"] == 1
-    close(logger)
-    named = wandb_logger(tmp_path / "a", name="mine", **where)
-    assert named._wandb_init["name"] == "mine"
 
 
 def test_an_interrupted_run_stays_one_wandb_run(tmp_path: Path) -> None:
