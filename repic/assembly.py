@@ -40,10 +40,12 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     from repic import distributed, files
     from repic.models.directory import fingerprint
     from repic.phases.context import Context, TrainedModel
+    from repic.rewards.function import add_own
 
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
-    metrics, rubric = make(cfg.metrics), make(cfg.reward.rubric)
+    metrics = make(cfg.metrics)
+    rubric = add_own(make(cfg.reward.rubric), resolved["reward"].get("own"))
     retrieval = make(cfg.retrieval)
     evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
     validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)

@@ -4,32 +4,39 @@
     def politeness(completions, examples):
         return [float("please" in text) for text in completions]
 
-    # in a YAML file of rewards, or on the command line
-    _target_: repic.rewards.function.FunctionReward
-    function: my_rewards.politeness
-    components: [politeness]
-    tasks: [caption]
-    columns: []
+    # on the command line, with its weight (else 1); or a list, or {my_rewards.politeness: 0.5}
+    reward.own=my_rewards.politeness:0.5
+
+    # or in full, for a function with several components, or for other tasks than captions
+    reward.rubric.rewards.mine:
+      _target_: repic.rewards.function.FunctionReward
+      function: my_rewards.politeness
+      components: [politeness]
+      tasks: [caption]
+      columns: []
 
 The function gets all captions at once, each with its example, and as keywords the columns it asks
 for: lists that hold an attribute of each caption's example, as TRL's reward functions get theirs.
+For ``reward.own`` these are its parameters beyond the first two.
 It returns a number for each caption, or such a list for each component by name. None and NaN mean
 that a component does not apply; that should follow from the example, not from the caption, or
 captions escape from being judged.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
 
 from repic.rewards.dotted_path import import_function
-from repic.rewards.rubric import RewardBatch
+from repic.rewards.rubric import RewardBatch, Rubric
 from repic.types import Example, Rollout
 
 PLACE = "reward function"
+OWN = "reward.own"
 COLUMNS = (*(field.name for field in fields(Example)), "pool", "images")
 LARGEST = torch.finfo(torch.float32).max
 
@@ -135,6 +142,64 @@ class FunctionReward:
                 " a finite number, or None where it does not apply"
             )
         return float(value)
+
+
+def add_own(rubric: Rubric | None, own: object) -> Rubric | None:
+    """Add the functions of ``reward.own`` to a rubric, each a component of its function's name.
+
+    Args:
+        rubric: None where ``reward=none``.
+        own: None, or dotted paths with their weights; see the module's docstring.
+
+    Raises:
+        ValueError: a path leads nowhere, or what is said of it is not right.
+    """
+    if own is None:
+        return rubric
+    rewards = dict(rubric.rewards) if rubric else {}
+    weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True)) if rubric else {}
+    for path, weight in _own_weights(own):
+        function = import_function(path, PLACE)
+        name = path.rpartition(".")[2]
+        if path in rewards or name in weights:
+            raise ValueError(f"{OWN}: the component {name!r} is there already; rename {path}")
+        rewards[path] = FunctionReward(
+            path, components=[name], tasks=["caption"], columns=_columns(function)
+        )
+        weights[name] = weight
+    return Rubric(rewards, weights, rubric.conditions if rubric else None)
+
+
+def _own_weights(own: object) -> Iterator[tuple[str, float]]:
+    """Paths and weights, however they are written."""
+    if isinstance(own, Mapping):
+        pairs = list(own.items())
+    else:
+        entries = own if isinstance(own, list | tuple) else [own]
+        pairs = []
+        for entry in entries:
+            path, colon, weight = str(entry).partition(":")
+            pairs.append((path.strip(), weight.strip() if colon else 1.0))
+    for path, weight in pairs:
+        try:
+            number = math.nan if isinstance(weight, bool) else float(weight)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not isinstance(path, str) or not math.isfinite(number):
+            raise ValueError(
+                f"{OWN}: {path}: the weight {weight!r} is no finite number; say {form}"
+            )
+        yield path, number
+
+
+def _columns(function: Callable[..., Any]) -> list[str]:
+    """The parameters beyond captions and examples that have no value of their own."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[2:]
+    except ValueError:  # of some builtins nothing is known
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in named and p.default is p.empty]
 
 
 def _plain(values: Any) -> Any:

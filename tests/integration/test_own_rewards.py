@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from repic import assembly
 from tests.integration.small import FEW, rows_of, start
@@ -64,6 +65,23 @@ def test_it_composes_from_the_command_line_and_from_a_file_alike(
         by_file = compose("config", overrides=["reward=mine", path])
         plain = compose("config")
     assert rubric_of(by_line) == rubric_of(by_file) == {**rubric_of(plain), "vowels": 0.5}
+
+
+def test_the_short_form_is_the_long_one(
+    beside: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(beside)
+    rubrics = []
+    for given in ([ADDED, WEIGHT], ["reward.own=own_vowels.vowels:0.5"]):
+        with initialize_config_module("repic.conf", version_base="1.3"):
+            cfg = compose("config", overrides=[f"model.path={model}", *given])
+        resolved = OmegaConf.to_container(cfg, resolve=True)
+        grpo = assembly.assemble(cfg, beside, resolved)["phases"]["grpo"]
+        rubrics.append(grpo.rubric)
+    long, short = rubrics
+    assert long.names == short.names
+    assert torch.equal(long.weights, short.weights)
+    assert long.conditions == short.conditions
 
 
 def test_it_is_trained_on_and_logged_together_with_the_references_likelihood(

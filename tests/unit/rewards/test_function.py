@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rewards.function import FunctionReward
+from repic.rewards.function import FunctionReward, add_own
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Rollout
 
@@ -207,3 +207,69 @@ def test_a_path_is_imported_and_named(tmp_path: Path, monkeypatch: pytest.Monkey
         ValueError, match=r"function own_politeness\.polite returned 1 values of wit"
     ):
         reward.score(rollouts("a", "b"))
+
+
+@pytest.fixture
+def _my_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_short.py").write_text(
+        "def wit(completions, examples, present, scale=2.0):\n"
+        "    return [scale * len(names) for names in present]\n"
+        "def lost(completions, examples, colour):\n"
+        "    return [0.0 for _ in completions]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "weight"),
+    [
+        ("own_short.wit", 1.0),
+        ("own_short.wit:0.5", 0.5),
+        (["own_short.wit"], 1.0),
+        (["own_short.wit:-2"], -2.0),
+        ({"own_short.wit": 0.25}, 0.25),
+    ],
+)
+@pytest.mark.usefixtures("_my_rewards")
+def test_functions_of_one_s_own_by_their_paths(own: Any, weight: float) -> None:
+    conditions = {"mine": {"component": "size", "given": "size", "at_least": 1}}
+    before = Rubric({"lengths": wrap(lengths, ("size",))}, {"size": 3.0}, conditions)
+    rubric = add_own(before, own)
+    assert rubric is not None
+    assert (rubric.names, rubric.conditions) == (("size", "wit"), conditions)
+    assert rubric.weights.tolist() == [3.0, weight]
+    mine = [make_rollout("a", present=("<a>",)), make_rollout("b", "locate", present=("<a>",))]
+    first, second = rubric.score(mine).values.tolist()
+    assert first == [1.0, 2.0]
+    assert all(map(math.isnan, second))
+
+
+@pytest.mark.usefixtures("_my_rewards")
+def test_without_a_reward_one_s_own_is_all_that_pays() -> None:
+    alone = add_own(None, "own_short.wit")
+    assert alone is not None
+    assert (alone.names, alone.weights.tolist()) == (("wit",), [1.0])
+    rubric = Rubric({}, {})
+    assert add_own(rubric, None) is rubric
+    assert add_own(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("own_short.wut", r"reward function own_short\.wut: .* did you mean wit\?"),
+        ("wit", r"'wit' is no dotted path, such as my_rewards\.politeness"),
+        ("own_short.wit:half", r"reward\.own: own_short\.wit: the weight 'half' is no finite"),
+        ({"own_short.wit": None}, r"reward\.own: own_short\.wit: the weight None is no finite"),
+        (
+            ["own_short.wit", "own_short.wit:2"],
+            r"the component 'wit' is there already",
+        ),
+        ("own_short.lost", r"asks for the column 'colour'; an example has id, task"),
+        (3, r"'3' is no dotted path"),
+    ],
+)
+@pytest.mark.usefixtures("_my_rewards")
+def test_what_is_wrong_with_one_s_own_is_said(own: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        add_own(None, own)
