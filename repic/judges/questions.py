@@ -4,27 +4,36 @@ Each function returns an item for every caption, in order; None where the judge 
 (never a 0: that would be a verdict). What can be told without a judge is not asked.
 
 Precision of verified and pointable claims, coverage of the reference's units, and language are
-those of BalCapRL, https://arxiv.org/abs/2605.07394, whose judge prompts are not published: the
-words in ``conf/judge/`` are ours.
+those of BalCapRL, https://arxiv.org/abs/2605.07394; facts are DCScore's,
+https://arxiv.org/abs/2503.07906, and options CaptionQA's, https://arxiv.org/abs/2511.21025. The
+words in ``conf/judge/`` are ours: BalCapRL's are not published.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from repic.judges.answers import (
+    FACTS,
     HIGHEST,
     LOWEST,
     TEXTS,
     Choice,
     JsonForm,
     Mark,
+    TaggedFact,
+    matches,
     parse_choice,
+    parse_letter,
     verdicts,
 )
 from repic.judges.client import Judge, Picture, Question
+from repic.parsing import find_names
 
 T = TypeVar("T")
+Answers = list[T | None]
+Claims = tuple[str, ...]
 
 _SCALE = {"low": LOWEST, "high": HIGHEST}  # of the three marks for language
 _CREDIT = {"A": 1.0, "tie": 0.5, "B": 0.0}
@@ -80,64 +89,89 @@ class Preference:
     is_consistent: bool
 
 
-def extract_claims(judge: Judge, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+def extract_claims(judge: Judge, captions: Sequence[str]) -> Answers[Claims]:
     """Take captions apart into atomic claims; a blank caption claims nothing."""
-    asked = {
-        i: Question(judge.prompts.render("claims", caption=caption), TEXTS)
-        for i, caption in enumerate(captions)
-        if caption.strip()
-    }
-    return ask_some(judge, asked, [()] * len(captions))
+    return ask_some(
+        judge,
+        [
+            Question(judge.prompts.render("claims", caption=caption), TEXTS)
+            if caption.strip()
+            else ()
+            for caption in captions
+        ],
+    )
 
 
 def verify_claims(
     judge: Judge, pictures: Sequence[Picture], claims: Sequence[Sequence[str]]
-) -> list[tuple[bool, ...] | None]:
+) -> Answers[tuple[bool, ...]]:
     """Tell for each claim whether its picture shows it: verified, and pointable.
 
     A claim is pointable if it is of something visible that can be pointed at, or of something that
     visible evidence supports; comments ("a cosy scene") are not.
     """
-    asked = {
-        i: Question(
-            judge.prompts.render("verify", claims=list(some)),
-            verdicts(len(some)),
-            (picture,),
-        )
-        for i, (picture, some) in enumerate(zip(pictures, claims, strict=True))
-        if some
-    }
-    return ask_some(judge, asked, [()] * len(claims))
+    return ask_some(
+        judge,
+        [
+            Question(
+                judge.prompts.render("verify", claims=list(some)), verdicts(len(some)), (picture,)
+            )
+            if some
+            else ()
+            for picture, some in zip(pictures, claims, strict=True)
+        ],
+    )
 
 
 def covered_units(
     judge: Judge, captions: Sequence[str], units: Sequence[Sequence[str]]
-) -> list[tuple[bool, ...] | None]:
+) -> Answers[tuple[bool, ...]]:
     """Tell for each of a reference's units whether the caption says it, too."""
-    asked = {
-        i: Question(
-            judge.prompts.render("coverage", caption=caption, units=list(some)),
-            verdicts(len(some)),
-        )
-        for i, (caption, some) in enumerate(zip(captions, units, strict=True))
-        if some and caption.strip()
-    }
-    return ask_some(judge, asked, [(False,) * len(some) for some in units])
+    return ask_some(
+        judge,
+        [
+            Question(
+                judge.prompts.render("coverage", caption=caption, units=list(some)),
+                verdicts(len(some)),
+            )
+            if some and caption.strip()
+            else (False,) * len(some)
+            for caption, some in zip(captions, units, strict=True)
+        ],
+    )
 
 
-def language_scores(judge: Judge, captions: Sequence[str]) -> list[LanguageScores | None]:
+def right_claims(
+    claims: Sequence[str], held: Sequence[bool], names: Sequence[str] | None = None
+) -> int:
+    """Count the claims that hold and use no name but these.
+
+    A name cannot be seen: the judge takes it as right where the rest of a claim is. So a claim
+    that names somebody else is false, whatever the judge says; two names that are exchanged are
+    not noticed. With None every name will do.
+    """
+    return sum(
+        holds and (names is None or set(find_names(claim)) <= set(names))
+        for claim, holds in zip(claims, held, strict=True)
+    )
+
+
+def language_scores(judge: Judge, captions: Sequence[str]) -> Answers[LanguageScores]:
     """Score clarity, fluency and coherence; a blank caption has the lowest."""
-    asked = {
-        i: Question(judge.prompts.render("language", caption=caption, **_SCALE), LANGUAGE)
-        for i, caption in enumerate(captions)
-        if caption.strip()
-    }
-    return ask_some(judge, asked, [LanguageScores(0.0, 0.0, 0.0)] * len(captions))
+    return ask_some(
+        judge,
+        [
+            Question(judge.prompts.render("language", caption=caption, **_SCALE), LANGUAGE)
+            if caption.strip()
+            else LanguageScores(0.0, 0.0, 0.0)
+            for caption in captions
+        ],
+    )
 
 
 def prefer(
     judge: Judge, pairs: Sequence[CaptionPair], *, prompt: str = "prefer"
-) -> list[Preference | None]:
+) -> Answers[Preference]:
     """Choose between captions, each pair in both orders; a choice that changes is a tie.
 
     The conservative rule against the judge's liking for a position of
@@ -179,9 +213,94 @@ def agree(as_given: Choice | None, swapped: Choice | None) -> Preference | None:
     return Preference(credit if credit == other else 0.5, credit == other)
 
 
-def ask_some(judge: Judge, asked: Mapping[int, Question[T]], told: Sequence[T]) -> list[T | None]:
-    """Ask some of the captions' questions; ``told`` holds what stands for all others."""
-    answers: list[T | None] = list(told)
-    for i, answer in zip(asked, judge.ask_all(list(asked.values())), strict=True):
-        answers[i] = None if answer is None else answer.value
-    return answers
+def extract_facts(
+    judge: Judge, texts: Sequence[str], *, trial: int = 0
+) -> Answers[tuple[TaggedFact, ...]]:
+    """Take texts apart into facts, each with its relevance; a blank text has none."""
+    return ask_some(
+        judge,
+        [
+            Question(judge.prompts.render("facts", caption=text), FACTS, trial=trial)
+            if text.strip()
+            else ()
+            for text in texts
+        ],
+    )
+
+
+def match_facts(
+    judge: Judge,
+    facts: Sequence[Sequence[str]],
+    oracles: Sequence[Sequence[str]],
+    *,
+    trial: int = 0,
+) -> Answers[tuple[int | None, ...]]:
+    """Find for each fact the place of the oracle fact that says the same; None if none does."""
+    return ask_some(
+        judge,
+        [
+            Question(
+                judge.prompts.render("match", facts=list(some), oracle=list(oracle)),
+                matches(len(some), len(oracle)),
+                trial=trial,
+            )
+            if some and oracle
+            else (None,) * len(some)
+            for some, oracle in zip(facts, oracles, strict=True)
+        ],
+    )
+
+
+def check_facts(
+    judge: Judge,
+    pictures: Sequence[Picture],
+    facts: Sequence[Sequence[str]],
+    known: Sequence[Sequence[str]],
+    *,
+    trial: int = 0,
+) -> Answers[tuple[bool, ...]]:
+    """Tell for each fact whether its picture shows it; ``known`` are facts that tell of names."""
+    return ask_some(
+        judge,
+        [
+            Question(
+                judge.prompts.render("check", facts=list(some), known=list(names)),
+                verdicts(len(some)),
+                (picture,),
+                trial,
+            )
+            if some
+            else ()
+            for picture, some, names in zip(pictures, facts, known, strict=True)
+        ],
+    )
+
+
+def choose_options(judge: Judge, asked: Sequence[tuple[str, str, Sequence[str]]]) -> Answers[int]:
+    """Choose the place of an option for each caption, question and (26 at most) options."""
+    return ask_some(
+        judge,
+        [
+            Question(
+                judge.prompts.render(
+                    "quiz", caption=caption, question=question, options=list(options)
+                ),
+                partial(parse_letter, count=len(options)),
+            )
+            for caption, question, options in asked
+        ],
+    )
+
+
+def ask_some(judge: Judge, items: Sequence[Question[T] | T]) -> Answers[T]:
+    """Ask the questions among the items; the others are answers that need no judge."""
+    questions = [item for item in items if isinstance(item, Question)]
+    answers = iter(judge.ask_all(questions))
+    found: Answers[T] = []
+    for item in items:
+        if isinstance(item, Question):
+            answer = next(answers)
+            found.append(None if answer is None else answer.value)
+        else:
+            found.append(item)
+    return found

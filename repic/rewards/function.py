@@ -187,7 +187,8 @@ def _own_weights(own: object) -> Iterator[tuple[str, float]]:
             number = math.nan
         if not isinstance(path, str) or not math.isfinite(number):
             raise ValueError(
-                f"{OWN}: {path}: the weight {weight!r} is no finite number; say {form}"
+                f"{OWN}: {path}: the weight {weight!r} is no finite number; say"
+                " my_rewards.politeness:0.5"
             )
         yield path, number
 

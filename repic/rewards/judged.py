@@ -1,9 +1,8 @@
 """Claims and language as a model judges them, for data without a known scene.
 
-The reference's units are the claims of its answers, taken apart once for each example. A name
-cannot be seen: the judge takes it as right where the rest of a claim is. So a claim that uses a
-bracketed name of nobody present is false here, whatever the judge says; two names that are
-exchanged are not noticed. A claim that is repeated is one claim (the judge is told so).
+The reference's units are the claims of its answers, taken apart once for each example. A claim that
+uses a bracketed name of nobody present is false, whatever the judge says. A claim that is repeated
+is one claim (the judge is told so).
 
 A question that is not answered makes its component fail, and no other: see ``asking``.
 """
@@ -11,13 +10,17 @@ A question that is not answered makes its component fail, and no other: see ``as
 from collections.abc import Sequence
 
 from repic.judges.client import Judge
-from repic.judges.questions import covered_units, extract_claims, language_scores, verify_claims
-from repic.parsing import find_names
+from repic.judges.questions import (
+    Claims,
+    LanguageScores,
+    covered_units,
+    extract_claims,
+    language_scores,
+    right_claims,
+    verify_claims,
+)
 from repic.rewards.claims import Findings, Share
-from repic.rewards.language import LanguageScores
 from repic.types import Example
-
-Claims = tuple[str, ...]
 
 
 class JudgedClaims:
@@ -63,7 +66,9 @@ class JudgedClaims:
         assert len(pictures) == len(examples), "JudgedClaims applies where there is a picture"
         verdicts = verify_claims(self.judge, pictures, [some or () for some in claims])
         return [
-            None if some is None or held is None else _right_share(some, held, example.present)
+            None
+            if some is None or held is None
+            else Share(right_claims(some, held, example.present), len(some))
             for some, held, example in zip(claims, verdicts, examples, strict=True)
         ]
 
@@ -98,19 +103,7 @@ class JudgedLanguage:
         self, captions: Sequence[str], examples: Sequence[Example]
     ) -> list[LanguageScores | None]:
         del examples
-        return [
-            None if found is None else LanguageScores(found.clarity, found.fluency, found.coherence)
-            for found in language_scores(self.judge, captions)
-        ]
-
-
-def _right_share(claims: Claims, held: Sequence[bool], present: Sequence[str]) -> Share:
-    """Count the claims that hold and use no name but those of beings who are present."""
-    right = sum(
-        holds and set(find_names(claim, present)) <= set(present)
-        for claim, holds in zip(claims, held, strict=True)
-    )
-    return Share(right, len(claims))
+        return language_scores(self.judge, captions)
 
 
 def _required(judge: Judge | None) -> Judge:

@@ -6,19 +6,14 @@ here each of the three is in [0, 1]. Who judges is a ``LanguageSource``: ``langu
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from repic.judges.questions import LanguageScores
 from repic.rewards.asking import Answers, ask
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
 
-
-class LanguageScores(NamedTuple):
-    """The three parts, each in [0, 1]."""
-
-    clarity: float
-    fluency: float
-    coherence: float
+_PARTS = ("clarity", "fluency", "coherence")
 
 
 @runtime_checkable
@@ -51,7 +46,7 @@ class LanguageReward:
         tasks: the tasks whose answers are captions; elsewhere every component is NaN.
     """
 
-    components = ("language", *(f"language_{part}" for part in LanguageScores._fields))
+    components = ("language", *(f"language_{part}" for part in _PARTS))
 
     def __init__(self, *, source: LanguageSource, tasks: Collection[str]) -> None:
         self.source, self.tasks = source, frozenset(tasks)
@@ -71,4 +66,7 @@ class LanguageReward:
     def _means(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
         found = self.source.scores(captions, examples)
         nothing = (None,) * len(self.components)
-        return [nothing if parts is None else (sum(parts) / len(parts), *parts) for parts in found]
+        return [
+            nothing if parts is None else (parts.mean, *(getattr(parts, part) for part in _PARTS))
+            for parts in found
+        ]

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 
+from repic.judges.questions import LanguageScores
 from repic.parsing import tokenize_caption
 from repic.rewards.assignment import num_agreeing
-from repic.rewards.language import LanguageScores
 from repic.rewards.quality import Bigram, count_bigrams, fluency
 from repic.types import Example, Mention, Scene
 

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from repic.metrics.captions.grammar_facts import complete_truth
+from repic.metrics.captions.grammar_facts import GrammarSource, complete_truth
 from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import tokenize
 from repic.parsing import find_names
@@ -37,23 +37,10 @@ Fact = tuple[str, str]
 Triple = tuple[str, ...]
 
 
-class CapScore:
-    """Columns ``precision_claims``, ``recall_claims``, ``language``, ``b_capscore``, in percent.
-
-    Args:
-        parser: from a text to the facts that it states.
-        unread: from a text to the clauses that ``parser`` passes over.
-    """
+class CapScore(GrammarSource):
+    """Columns ``precision_claims``, ``recall_claims``, ``language``, ``b_capscore``, in percent."""
 
     names = COLUMNS
-
-    def __init__(
-        self, *, parser: Callable[[str], Scene], unread: Callable[[str], Collection[str]]
-    ) -> None:
-        self.parser, self.unread = parser, unread
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N 4"]:
         """A row for each caption: precision, recall and language in [0, 1], and 1.

@@ -14,16 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from repic.judges.benchmarks import Choice, choose_options
-from repic.judges.client import Judge
-from repic.metrics.captions.grammar_facts import Parser
+from repic.judges.questions import choose_options
+from repic.metrics.captions.grammar_facts import GrammarSource, Parser
 from repic.metrics.captions.judging import (
-    NO_JUDGE,
     PERCENT,
     JudgedMetric,
+    ModelSource,
     Outcome,
     Source,
-    refuse_silence,
+    require_answers,
 )
 from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar, read_quizzes
@@ -137,21 +136,11 @@ def shuffled_options(quiz: Quiz) -> tuple[str, ...]:
     return tuple(options)
 
 
-class GrammarReader:
-    """A ``Reader`` for questions from scenes and captions that a grammar reads: exact.
-
-    Args:
-        parser: from a text to the facts that it states.
-    """
-
-    may_fail = False
-    needs = "references that the grammar reads as a whole"
+class GrammarReader(GrammarSource):
+    """A ``Reader`` for questions from scenes and captions that a grammar reads: exact."""
 
     def __init__(self, *, parser: Parser) -> None:
-        self.parser = parser
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        super().__init__(parser=parser, unread=lambda text: ())  # remarks answer nothing
 
     def answers(self, asked: Sequence[Asked]) -> list[str | None]:
         places = [answer_by_grammar(one.quiz, self.parser(one.caption)) for one in asked]
@@ -161,38 +150,21 @@ class GrammarReader:
         ]
 
 
-class JudgedReader:
-    """A ``Reader`` that is a model; it is never shown the picture.
+class JudgedReader(ModelSource):
+    """A ``Reader`` that is a model; it is never shown the picture."""
 
-    Args:
-        judge: of ``conf/judge/``; None leaves the metric out.
-    """
-
-    may_fail = True
     needs = "a question about its picture"
 
-    def __init__(self, *, judge: Judge | None) -> None:
-        self.judge = judge
-
-    def missing(self) -> str | None:
-        return NO_JUDGE if self.judge is None else None
-
     def answers(self, asked: Sequence[Asked]) -> list[str | None]:
-        assert self.judge is not None, "missing() has said so"
         # A blank caption answers nothing; yes or no the reader has to choose all the same.
-        told = {
-            i: CANNOT
-            for i, one in enumerate(asked)
-            if not one.caption.strip() and CANNOT in one.options
-        }
-        others = [i for i in range(len(asked)) if i not in told]
-        choices = [
-            Choice(one.caption, one.quiz.question, one.options)
-            for one in map(asked.__getitem__, others)
-        ]
-        places = choose_options(self.judge, choices)
-        refuse_silence(places)
-        for i, place in zip(others, places, strict=True):
-            if place is not None:
-                told[i] = asked[i].options[place]
-        return [told.get(i) for i in range(len(asked))]
+        is_told = [not one.caption.strip() and CANNOT in one.options for one in asked]
+        others = [one for one, told in zip(asked, is_told, strict=True) if not told]
+        places = choose_options(
+            self.asked, [(one.caption, one.quiz.question, one.options) for one in others]
+        )
+        require_answers(places)
+        chosen = (
+            None if place is None else one.options[place]
+            for one, place in zip(others, places, strict=True)
+        )
+        return [CANNOT if told else next(chosen) for told in is_told]

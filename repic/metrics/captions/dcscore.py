@@ -24,10 +24,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from repic.metrics.captions.grammar_facts import (
-    NEEDS,
     REMARK,
-    Parser,
-    Unread,
+    GrammarSource,
     caption_facts,
     complete_truth,
     judge_facts,
@@ -129,22 +127,8 @@ def f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / total if total else 0.0
 
 
-class GrammarFacts:
-    """A ``FactSource`` for text that a grammar reads: exact, and right where it says the same.
-
-    Args:
-        parser: from a text to the facts that it states.
-        unread: from a text to the clauses that ``parser`` passes over.
-    """
-
-    may_fail = False
-    needs = NEEDS
-
-    def __init__(self, *, parser: Parser, unread: Unread) -> None:
-        self.parser, self.unread = parser, unread
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+class GrammarFacts(GrammarSource):
+    """A ``FactSource`` for text that a grammar reads: exact, and right where it says the same."""
 
     def trials(self, captions: Captions) -> list[list[Trial | None] | None]:
         return [

@@ -23,7 +23,24 @@ Parser = Callable[[str], Scene]
 Unread = Callable[[str], Collection[str]]
 
 NAME, SETTING, REMARK = "name", "background", "remark"
-NEEDS = "references that the grammar reads as a whole"
+
+
+class GrammarSource:
+    """A judge that reads text by a grammar: exact, and Python alone.
+
+    Args:
+        parser: from a text to the facts that it states.
+        unread: from a text to the clauses that ``parser`` passes over.
+    """
+
+    may_fail = False
+    needs = "references that the grammar reads as a whole"
+
+    def __init__(self, *, parser: Parser, unread: Unread) -> None:
+        self.parser, self.unread = parser, unread
+
+    def missing(self) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)

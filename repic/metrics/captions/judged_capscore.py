@@ -1,8 +1,8 @@
 """b-CapScore as a model judges it, for pictures and prose that no grammar reads; see ``capscore``.
 
-Precision: claims of the caption that are verified and pointable. Recall: claims of the references
-that the caption covers. Language: the mean of clarity, fluency and coherence. A name cannot be
-seen: a claim with a name of nobody who should be named is false, whatever the judge says.
+Precision: claims of the caption that are verified and pointable, and name nobody but those who
+should be named. Recall: claims of the references that the caption covers. Language: the mean of
+clarity, fluency and coherence.
 """
 
 import logging
@@ -11,36 +11,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.judges.client import Judge
 from repic.judges.questions import (
     LanguageScores,
     covered_units,
     extract_claims,
     language_scores,
+    right_claims,
     verify_claims,
 )
 from repic.metrics.captions.capscore import COLUMNS, harmonic_values
-from repic.metrics.captions.judging import NO_JUDGE, refuse_silence
+from repic.metrics.captions.judging import ModelSource, require_answers
 from repic.metrics.captions.metric import Captions, MetricFailed
-from repic.parsing import find_names
 
 log = logging.getLogger(__name__)
 
 
-class JudgedCapScore:
-    """The columns of ``CapScore``, in percent.
-
-    Args:
-        judge: of ``conf/judge/``; None leaves the metric out.
-    """
+class JudgedCapScore(ModelSource):
+    """The columns of ``CapScore``, in percent."""
 
     names = COLUMNS
-
-    def __init__(self, *, judge: Judge | None) -> None:
-        self.judge = judge
-
-    def missing(self) -> str | None:
-        return NO_JUDGE if self.judge is None else None
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N 4"]:
         """A row for each caption: precision, recall and language in [0, 1], and 1.
@@ -50,23 +39,23 @@ class JudgedCapScore:
         Raises:
             MetricFailed: the pictures are not at hand, or the judge has answered nothing.
         """
-        assert self.judge is not None, "missing() has said so"
+        judge = self.asked
         if captions.images is None:
             raise MetricFailed("the pictures are not at hand (of files: phase.<phase>.images)")
         texts = list(captions.texts)
         references = ["\n".join(group).strip() for group in captions.references]
         different = list(dict.fromkeys(references))
-        found = extract_claims(self.judge, [*texts, *different])
-        refuse_silence([c for c, text in zip(found, texts, strict=False) if text.strip()])
+        found = extract_claims(judge, [*texts, *different])
+        require_answers([c for c, text in zip(found, texts, strict=False) if text.strip()])
         claims = found[: len(texts)]
         units_of = dict(zip(different, found[len(texts) :], strict=True))
         units = [units_of[reference] for reference in references]
         answers = (
             claims,
-            verify_claims(self.judge, captions.images, [some or () for some in claims]),
+            verify_claims(judge, captions.images, [some or () for some in claims]),
             units,
-            covered_units(self.judge, texts, [some or () for some in units]),
-            language_scores(self.judge, texts),
+            covered_units(judge, texts, [some or () for some in units]),
+            language_scores(judge, texts),
         )
         rows = np.zeros((len(texts), 4))
         for i, parts in enumerate(zip(*answers, strict=True)):
@@ -95,8 +84,5 @@ def _row(
     """Precision, recall, language and 1; zeros where an answer or the reference is missing."""
     if claims is None or held is None or not units or covered is None or language is None:
         return 0.0, 0.0, 0.0, 0.0
-    right = sum(
-        holds and (names is None or set(find_names(claim)) <= set(names))
-        for claim, holds in zip(claims, held, strict=True)
-    )
+    right = right_claims(claims, held, names)
     return right / max(len(claims), 1), sum(covered) / len(units), language.mean, 1.0

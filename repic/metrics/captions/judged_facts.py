@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-from repic.judges.benchmarks import TaggedFact, check_facts, extract_facts, match_facts
+from repic.judges.answers import TaggedFact
 from repic.judges.client import Judge
+from repic.judges.questions import check_facts, extract_facts, match_facts
 from repic.metrics.captions.dcscore import Trial, Verdict
-from repic.metrics.captions.judging import NO_JUDGE, refuse_silence
+from repic.metrics.captions.judging import ModelSource, require_answers
 from repic.metrics.captions.metric import Captions
 from repic.parsing import find_names
 from repic.types import ImageSource
@@ -16,7 +17,7 @@ STEPS = ("extract", "match", "verify")
 Texts = tuple[str, ...]
 
 
-class JudgedFacts:
+class JudgedFacts(ModelSource):
     """A ``FactSource`` that asks a model.
 
     Args:
@@ -25,7 +26,6 @@ class JudgedFacts:
             differ only if the judge's temperature is above 0.
     """
 
-    may_fail = True
     needs = "a reference caption with a fact in it"
 
     def __init__(self, *, judge: Judge | None, trials: Mapping[str, int]) -> None:
@@ -34,10 +34,8 @@ class JudgedFacts:
                 f"metrics.scorers.dcscore.sources.judge.trials: {dict(trials)} is not a number of"
                 f" 1 or more for each of {', '.join(STEPS)}"
             )
-        self.judge, self.num_trials = judge, dict(trials)
-
-    def missing(self) -> str | None:
-        return NO_JUDGE if self.judge is None else None
+        super().__init__(judge=judge)
+        self.num_trials = dict(trials)
 
     def trials(self, captions: Captions) -> list[list[Trial | None] | None]:
         oracles = self._oracles(captions.references)
@@ -52,7 +50,7 @@ class JudgedFacts:
         """Facts of the references that are no remarks, each group once; None: no answer."""
         texts = ["\n".join(group).strip() for group in references]
         different = list(dict.fromkeys(texts))
-        facts = dict(zip(different, extract_facts(self._asked, different), strict=True))
+        facts = dict(zip(different, extract_facts(self.asked, different), strict=True))
         return [_relevant(facts[text]) for text in texts]
 
     def _trials(
@@ -60,8 +58,8 @@ class JudgedFacts:
     ) -> Iterator[tuple[int, Trial | None]]:
         """Yield place and trial of every caption that has an oracle, for one extraction."""
         texts = [captions.texts[i] for i in oracles]
-        extracted = extract_facts(self._asked, texts, trial=extraction)
-        refuse_silence([some for some, t in zip(extracted, texts, strict=True) if t.strip()])
+        extracted = extract_facts(self.asked, texts, trial=extraction)
+        require_answers([some for some, t in zip(extracted, texts, strict=True) if t.strip()])
         ready: dict[int, tuple[Sequence[TaggedFact], Texts]] = {}
         for (i, oracle), facts in zip(oracles.items(), extracted, strict=True):
             if facts is not None and oracle is not None:
@@ -82,7 +80,7 @@ class JudgedFacts:
         number = self.num_trials["match"]
         texts, oracles = [_texts(facts) for facts, _ in ready], [oracle for _, oracle in ready]
         return [
-            match_facts(self._asked, texts, oracles, trial=extraction * number + trial)
+            match_facts(self.asked, texts, oracles, trial=extraction * number + trial)
             for trial in range(number)
         ]
 
@@ -99,14 +97,9 @@ class JudgedFacts:
         texts = [_texts(facts) for facts, _ in ready]
         known = [[fact for fact in oracle if find_names(fact)] for _, oracle in ready]
         return [
-            check_facts(self._asked, pictures, texts, known, trial=extraction * number + trial)
+            check_facts(self.asked, pictures, texts, known, trial=extraction * number + trial)
             for trial in range(number)
         ]
-
-    @property
-    def _asked(self) -> Judge:
-        assert self.judge is not None, "missing() has said so"
-        return self.judge
 
 
 _BY_MATCH = "a fact is right if it has a partner"

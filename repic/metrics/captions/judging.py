@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from repic.judges.client import Judge
 from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,29 @@ class Source(Protocol):
 S = TypeVar("S", bound=Source)
 
 
+class ModelSource:
+    """A judge that is a model.
+
+    Args:
+        judge: of ``conf/judge/``; None leaves the metric out.
+    """
+
+    may_fail = True
+    needs = ""
+
+    def __init__(self, *, judge: Judge | None) -> None:
+        self.judge = judge
+
+    def missing(self) -> str | None:
+        return NO_JUDGE if self.judge is None else None
+
+    @property
+    def asked(self) -> Judge:
+        """The judge, where ``missing`` has not said that there is none."""
+        assert self.judge is not None, "missing() has said so"
+        return self.judge
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A caption's scores.
@@ -58,7 +82,7 @@ class Outcome:
     weight: int = 1
 
 
-def refuse_silence(answers: Sequence[object]) -> None:
+def require_answers(answers: Sequence[object]) -> None:
     """Raise if a model was asked and has answered nothing.
 
     What is known without it, such as that a blank caption says nothing, is no score of a set.

@@ -7,8 +7,8 @@ from repic.judges.client import Judge
 from repic.judges.questions import CaptionPair, Preference, prefer
 from repic.metrics.captions.grammar_facts import (
     NAME,
-    NEEDS,
     Claim,
+    GrammarSource,
     Parser,
     Unread,
     caption_facts,
@@ -16,7 +16,7 @@ from repic.metrics.captions.grammar_facts import (
     judge_facts,
     scene_facts,
 )
-from repic.metrics.captions.judging import NO_JUDGE, Source, refuse_silence
+from repic.metrics.captions.judging import ModelSource, Source, require_answers
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ class PairJudge(Source, Protocol):
         ...
 
 
-class GrammarPairs:
+class GrammarPairs(GrammarSource):
     """A ``PairJudge`` by exact counts: facts told rightly, each once, less claims that are false.
 
     Args:
@@ -41,14 +41,9 @@ class GrammarPairs:
         names_first: names alone decide, and all else only where they are equal.
     """
 
-    may_fail = False
-    needs = NEEDS
-
     def __init__(self, *, parser: Parser, unread: Unread, names_first: bool) -> None:
-        self.parser, self.unread, self.names_first = parser, unread, names_first
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        super().__init__(parser=parser, unread=unread)
+        self.names_first = names_first
 
     def applies(self, pair: CaptionPair) -> bool:
         return bool(complete_truth(pair.references, self.parser, self.unread).mentions)
@@ -76,7 +71,7 @@ def net(claims: Sequence[Claim]) -> int:
     return len(right) - sum(claim.oracle is None for claim in claims)
 
 
-class JudgedPairs:
+class JudgedPairs(ModelSource):
     """A ``PairJudge`` that asks a model about both orders; a choice that changes is a tie.
 
     Args:
@@ -84,23 +79,19 @@ class JudgedPairs:
         prompt: what is better: "prefer" (as a caption) or "personal".
     """
 
-    may_fail = True
     needs = "its picture at hand (of captions from files: phase.<phase>.images)"
 
     def __init__(self, *, judge: Judge | None, prompt: str) -> None:
-        self.judge, self.prompt = judge, prompt
-
-    def missing(self) -> str | None:
-        return NO_JUDGE if self.judge is None else None
+        super().__init__(judge=judge)
+        self.prompt = prompt
 
     def applies(self, pair: CaptionPair) -> bool:
         return pair.picture is not None
 
     def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
-        assert self.judge is not None, "missing() has said so"
-        found = prefer(self.judge, pairs, prompt=self.prompt)
+        found = prefer(self.asked, pairs, prompt=self.prompt)
         # Two equal captions are a tie that nobody is asked about.
-        refuse_silence(
+        require_answers(
             [p for p, pair in zip(found, pairs, strict=True) if pair.first != pair.second]
         )
         return found

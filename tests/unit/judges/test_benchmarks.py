@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.judges import benchmarks
+from repic.judges import questions
 from repic.judges.answers import FACTS, matches, parse_letter, parse_verdict
-from repic.judges.benchmarks import Choice
 from repic.judges.client import Judge, Question
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
@@ -94,13 +93,13 @@ def test_each_caption_has_its_own_questions() -> None:
 
     def use(judge: Judge) -> list[Any]:
         return [
-            benchmarks.extract_facts(judge, ["A cat.", "", "Hm."]),
-            benchmarks.match_facts(judge, [["P.", "X."], [], ["Q."]], [["X."], ["Y."], []]),
-            benchmarks.check_facts(
+            questions.extract_facts(judge, ["A cat.", "", "Hm."]),
+            questions.match_facts(judge, [["P.", "X."], [], ["Q."]], [["X."], ["Y."], []]),
+            questions.check_facts(
                 judge, [Noise(0)] * 3, [["A."], ["A."], []], [["<bo> is a cat."], [], []]
             ),
-            benchmarks.choose_options(
-                judge, [Choice("C.", "What?", ("x", "y")), Choice("C.", "Who?", ("x", "y"))]
+            questions.choose_options(
+                judge, [("C.", "What?", ("x", "y")), ("C.", "Who?", ("x", "y"))]
             ),
         ]
 

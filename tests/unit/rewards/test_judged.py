@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from repic.judges.client import Answer, Judge
+from repic.judges.questions import LanguageScores
 from repic.rewards.claims import Findings, Share
 from repic.rewards.judged import JudgedClaims, JudgedLanguage
-from repic.rewards.language import LanguageScores
 from repic.types import Example
 from tests.fakes import Noise
 from tests.judge_server import make_judge

@@ -1,12 +1,14 @@
 import random
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rewards.language import LanguageReward, LanguageScores
+from repic.judges.questions import LanguageScores
+from repic.rewards.language import LanguageReward
 from repic.rewards.language_rules import LanguageRules
 from repic.toybox.grammar import parse_caption, write_captions
 from repic.types import Example, Rollout, Scene
@@ -85,7 +87,7 @@ def test_reference_captions_are_well_written(scene: Scene, style: int) -> None:
         key=lambda m: ["left", "middle", "right"].index(m.attributes["position"]),
     )
     scene = Scene(tuple(ordered), scene.background)
-    assert scores(write_captions(scene)[style], scene) == (1, 1, 1)
+    assert scores(write_captions(scene)[style], scene) == LanguageScores(1.0, 1.0, 1.0)
 
 
 words = st.sampled_from("a red bear sits on the left , <bo> . cosy On".split())
@@ -93,7 +95,7 @@ words = st.sampled_from("a red bear sits on the left , <bo> . cosy On".split())
 
 @given(st.lists(words, max_size=25).map(" ".join))
 def test_scores_are_shares(caption: str) -> None:
-    assert all(0 <= part <= 1 for part in scores(caption))
+    assert all(0 <= part <= 1 for part in astuple(scores(caption)))
 
 
 @given(worlds, st.integers(0, 99))
@@ -114,7 +116,7 @@ def test_repetition_is_written_worse(scene: Scene) -> None:
 
 @pytest.mark.parametrize("caption", ["", "  \n", "...", "!"])
 def test_no_words_no_language(caption: str) -> None:
-    assert scores(caption) == (0, 0, 0)
+    assert scores(caption) == LanguageScores(0.0, 0.0, 0.0)
 
 
 class Told:
