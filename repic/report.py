@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from repic.assembly import saved_examples
-from repic.page.runs_page import collect_runs, write_runs_page
-from repic.tables.runs import find_unfinished
+from repic.page.runs_page import write_runs_page
+from repic.tables.runs import evaluated_runs
 
 # Toybox's scenes are then 320 pixels wide, as the page shows them.
 SCALE = 1.25
@@ -45,9 +45,8 @@ def write(arguments: argparse.Namespace) -> str:
             f"--out {arguments.out}: is a folder; name a file, as in {arguments.out}/page.html"
         )
     remake = None if arguments.no_pictures else partial(saved_examples, scale=SCALE)
-    runs = collect_runs(arguments.runs)
-    for folder in find_unfinished(arguments.runs):
-        print(f"passed over, as it has not ended: {folder}", file=sys.stderr)
+    runs, passed_over = evaluated_runs(arguments.runs)
+    print(*passed_over, sep="\n", end="\n" * bool(passed_over), file=sys.stderr)
     holds = write_runs_page(arguments.out, runs, remake=remake, num_items=arguments.items)
     size = arguments.out.stat().st_size / 1e6
     return (

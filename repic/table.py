@@ -5,8 +5,7 @@ Imports what it needs when it is known what is wanted, so that --help answers at
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,111 +68,64 @@ def make_tables(options: argparse.Namespace) -> None:
     Raises:
         ValueError: runs cannot be compared, or an option does not fit them.
     """
-    from rich.console import Console
-
-    from repic.tables import test_set
     from repic.tables.layouts import refuse_unknown
+    from repic.tables.runs import evaluated_runs
+    from repic.tables.test_set import apart, refuse_other_test_sets, told_apart
+    from repic.tables.write import print_tables, write_tables
 
     refuse_unknown(options.form, "--form")
     if options.samples < 1:
         raise ValueError(f"--samples: {options.samples} is below 1")
     if options.out and options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: is a file; tables need a folder")
-    console = Console()
-    runs = read_runs(options.runs, console)
-    if options.apart:
-        groups = test_set.apart(runs)
-    else:
-        test_set.refuse_other_test_sets(runs)
-        groups = [runs]
+    runs, passed_over = evaluated_runs(options.runs)
+    print(*passed_over, sep="\n", end="\n" * bool(passed_over))
+    if not options.apart:
+        refuse_other_test_sets(runs)
+    groups = apart(runs) if options.apart else [runs]
     for number, group in enumerate(groups, start=1):
         folder = options.out
         if len(groups) > 1:
-            console.print(
-                f"test set {number} of {len(groups)}: {test_set.told_apart(groups, number - 1)}"
-            )
+            print(f"test set {number} of {len(groups)}: {told_apart(groups, number - 1)}")
             folder = folder and folder / f"test_set_{number}"
-        show(group, options, console, folder)
-
-
-def show(runs: list[Any], options: argparse.Namespace, console: Any, folder: Path | None) -> None:
-    """Tables, differences and orderings of runs that can be compared."""
-    from repic.tables.write import print_tables, write_tables
-
-    tables, compare = tables_of(runs, options)
-    if options.orderings:
-        from repic.tables.orderings import founding_orderings, orderings_table
-
-        tables = {"orderings": orderings_table(founding_orderings(runs, compare())), **tables}
-    for name, table in tables.items():
-        print_tables(table)
+        tables = tables_of(group, options)
+        print_tables(*tables.values())
         if folder:
-            write_tables(folder, name, table)
-    if folder:
-        print(f"written to {folder}")
+            for name, table in tables.items():
+                write_tables(folder, name, table)
+            print(f"written to {folder}")
 
 
-def tables_of(
-    runs: list[Any], options: argparse.Namespace
-) -> tuple[dict[str, Any], Callable[[], Any]]:
-    """Tables by the names of their files, and what gives a ``Comparison``, which is heavy."""
-    from repic.tables import layouts
+def tables_of(runs: list[Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of runs that can be compared, by the names of the tables' files."""
+    from repic.tables import layouts, weighting
+    from repic.tables.differences import differences
     from repic.tables.estimates import CONFIDENCE
+    from repic.tables.orderings import founding_orderings, orderings_table
+    from repic.tables.paired import Comparison
 
-    drawn = {"num_samples": options.samples, "confidence": CONFIDENCE, "seed": options.seed}
+    draws = {"num_samples": options.samples, "seed": options.seed}
     weights: dict[str, float] = {}
     conditions: Any = ()
     if options.weights is not None:
-        from repic.tables import weighting
-
         weights = weighting.parse_weights(options.weights)
         conditions = weighting.shared_conditions(runs)
-        runs = weighting.with_weighted_rewards(runs, weights, **drawn)
+        runs = weighting.with_weighted_rewards(runs, weights, confidence=CONFIDENCE, **draws)
     tables = layouts.tables_of(options.form, runs)
     if weights:
         first = next(iter(tables))
         column, note = weighting.column(weights), weighting.note(weights, conditions)
         tables[first] = layouts.with_column(tables[first], column, note)
-
-    @cache
-    def compare() -> Any:
-        from repic.tables.paired import Comparison
-
-        return Comparison(
-            num_samples=options.samples, seed=options.seed, weights=weights, conditions=conditions
-        )
-
+    comparison = Comparison(**draws, weights=weights, conditions=conditions)
     if options.against is not None:
-        from repic.tables.differences import differences
-
         for name, table in list(tables.items()):
-            found = differences(table, options.against, compare())
+            found = differences(table, options.against, comparison)
             if found.has_values:
                 tables[f"{name}_against"] = found
-    return tables, compare
-
-
-def read_runs(folders: Sequence[Path], console: Any) -> list[Any]:
-    """Every run below the folders, each once; those that evaluated nothing are passed over.
-
-    Raises:
-        ValueError: a folder holds no run, or no run was evaluated.
-    """
-    from repic.tables.runs import find_runs, find_unfinished
-
-    found = {run.folder.resolve(): run for folder in folders for run in find_runs(folder)}
-    for folder in find_unfinished(folders):
-        console.print(
-            f"passed over, as it has not ended (the same command goes on with it): {folder}",
-            soft_wrap=True,
-        )
-    for run in found.values():
-        if not run.metrics:
-            console.print(f"passed over, as it evaluated nothing: {run.folder}", soft_wrap=True)
-    runs = [run for run in found.values() if run.metrics]
-    if not runs:
-        raise ValueError(f"{folders[0]}: no run there has evaluated anything")
-    return runs
+    if options.orderings:
+        found = orderings_table(founding_orderings(runs, comparison))
+        return {"orderings": found, **tables}
+    return tables
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from repic.settings import changes_results, split_override
 from repic.tables.ablation import ablation
 from repic.tables.columns import count_columns
 from repic.tables.layouts import summary_tables
-from repic.tables.runs import Run, find_runs
+from repic.tables.runs import Run
 from repic.tables.test_set import refuse_other_test_sets
 from repic.tables.write import cell_text
 from repic.types import Example
@@ -30,19 +30,6 @@ class Contents(NamedTuple):
     num_methods: int
     num_scenes: int
     num_pictures: int
-
-
-def collect_runs(roots: Sequence[Path]) -> list[Run]:
-    """Every run under some folders that evaluated something, each once.
-
-    Raises:
-        ValueError: a folder holds no run, or one is malformed, or none was evaluated.
-    """
-    found = {run.folder.resolve(): run for root in roots for run in find_runs(root)}
-    runs = [run for run in found.values() if run.metrics]
-    if not runs:
-        raise ValueError(f"{roots[0]}: no run there has evaluated anything")
-    return runs
 
 
 def write_runs_page(

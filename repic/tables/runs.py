@@ -5,7 +5,7 @@ along the way) and ``predictions.jsonl`` (captions; see ``repic.data.predictions
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,28 @@ def read_run(folder: Path) -> Run:
         left_out={metric: str(why) for metric, why in found.left_out.items()},
         test_set=found.test_set,
     )
+
+
+def evaluated_runs(roots: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Every run under some folders that evaluated something, each once; and who was passed over.
+
+    Raises:
+        ValueError: a folder holds no run, or one is malformed, or none was evaluated.
+    """
+    found = {run.folder.resolve(): run for root in roots for run in find_runs(root)}
+    passed_over = [
+        f"passed over, as it has not ended (the same command goes on with it): {folder}"
+        for folder in find_unfinished(roots)
+    ]
+    passed_over += [
+        f"passed over, as it evaluated nothing: {run.folder}"
+        for run in found.values()
+        if not run.metrics
+    ]
+    runs = [run for run in found.values() if run.metrics]
+    if not runs:
+        raise ValueError(f"{roots[0]}: no run there has evaluated anything")
+    return runs, passed_over
 
 
 def find_runs(root: Path) -> list[Run]:
