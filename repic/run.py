@@ -40,6 +40,7 @@ def job(cfg: DictConfig) -> str | float:
         that searches. ``cfg.folder`` has the folder either way, for who waits for the job's end.
     """
     hydra_cfg = HydraConfig.get()
+    os.chdir(hydra_cfg.runtime.cwd)  # paths are those of the command, also with hydra.job.chdir
     # Which study asks for a run changes nothing about it: several studies share their runs.
     overrides = [o for o in hydra_cfg.overrides.task if settings.split_override(o)[0] != STUDY]
     choices = {

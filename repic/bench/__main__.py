@@ -5,6 +5,7 @@ what one library changes in itself does not reach the other; this one only waits
 """
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="bench")
 def job(cfg: DictConfig) -> None:
     """Run one bench."""
+    os.chdir(HydraConfig.get().runtime.cwd)  # as repic.run does
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
         print(as_markdown(paper_table(**paper)))

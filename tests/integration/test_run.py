@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub.utils import are_progress_bars_disabled
@@ -100,6 +101,18 @@ def test_a_finished_run_is_not_done_again_and_fresh_starts_anew(
     assert fresh.name == "seed_0-2"
     assert start(model, tmp_path, "method=sft") == fresh  # the newest is what goes on
     assert rows_of(fresh) == rows_of(first)
+
+
+def test_paths_are_those_of_the_command_where_jobs_have_folders_of_their_own(
+    model: Path, tmp_path: Path, main: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ck").symlink_to(model)
+    small = ("debug=fast", "metrics.counts=[1]", "phase.evaluate.per_count=1")
+    command = ("+experiment=evaluate", "model.path=ck", "outputs=out", "hydra.job.chdir=true")
+    status, _, complaint = main(*command, *small)
+    assert status == 0, complaint
+    assert [file.parent for file in tmp_path.rglob("captions")] == [tmp_path / "out" / "cache"]
 
 
 def test_a_run_that_comes_to_the_same_is_not_done_again(model: Path, tmp_path: Path) -> None:
