@@ -120,10 +120,15 @@ def run(
 
 
 def is_done(folder: Path, resolved: dict[Any, Any]) -> bool:
-    """Whether a folder has the finished run; raises if it has one with other settings."""
+    """Whether a folder has the finished run; raises if it has one of other settings or files."""
     settings.refuse_other_settings(folder, resolved)
     if not (folder / settings.PAGE).exists():
         return False
+    if changed := settings.changed_inputs(folder, resolved):
+        raise ValueError(
+            f"{folder}: is done, but the files of {changed[0]} have changed since; add fresh=true"
+            " to start anew, or give the run another name="
+        )
     log.info("already done: %s", folder)
     return True
 
@@ -149,9 +154,10 @@ def run_phases(
         resolved: the configuration as plain values.
         record: what the summary says of the run beside its results.
     """
-    from repic import distributed
+    from repic import distributed, files
     from repic.phases import loggers, pipeline
 
+    inputs = settings.inputs_of(resolved)  # as they are before they are read
     parts = assemble(cfg, folder, resolved)
     context = parts["context"]
     try:
@@ -161,6 +167,7 @@ def run_phases(
             pipeline.run_method(**parts, record=record)
         if distributed.rank() == 0:
             pipeline.show(context, parts["evaluation"], **cfg.report)
+            files.write_json(folder / settings.INPUTS, inputs)
             log.info("finished: %s", folder)
     finally:
         for logger in context.loggers:

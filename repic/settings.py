@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 import yaml
 
-from repic.files import read_json, read_text
+from repic.files import key_of, read_json, read_text
 
 FILE = "config.yaml"  # in a run's folder
 PAGE = "report.html"  # a run's last file
+INPUTS = "inputs.json"  # of a finished run: what its settings named was like this
 SEED = "seed"
 LONGEST_SLUG = 100
 
@@ -221,6 +222,36 @@ def refuse_other_settings(folder: Path, settings: Mapping[Any, Any]) -> None:
         )
 
 
+def inputs_of(settings: Mapping[Any, Any]) -> dict[str, str]:
+    """Hash the state of every folder that settings name, by key: its files, their sizes and times.
+
+    The contents would take minutes for a large model; a folder that was only copied counts as
+    another one.
+    """
+    outputs = Path(str(settings.get("outputs", ""))).absolute()
+    found = {}
+    for key, value in leaves(settings):
+        is_place = isinstance(value, str) and key.rpartition(".")[2] in ("path", "root")
+        if not is_place or not (folder := Path(value).expanduser()).is_dir():
+            continue
+        there = sorted(file for file in folder.rglob("*") if file.is_file())
+        stats = [
+            (str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in there
+            if outputs not in file.absolute().parents or outputs in folder.absolute().parents
+        ]
+        found[key] = key_of(stats)
+    return found
+
+
+def changed_inputs(folder: Path, settings: Mapping[Any, Any]) -> list[str]:
+    """Keys whose folders have changed since a run has finished."""
+    if not (folder / INPUTS).exists():
+        return []
+    before, now = read_json(folder / INPUTS), inputs_of(settings)
+    return [key for key, state in before.items() if now.get(key) != state]
+
+
 def same_run(
     output_dir: Path, settings: Mapping[Any, Any], choices: Mapping[str, Any]
 ) -> Path | None:
@@ -243,7 +274,8 @@ def same_run(
             chosen = {group: str(option) for group, option in record["choices"].items()}
             made = config_of(page.parent) or {}
             is_namesake = chosen == told and made.get("name") == settings["name"]
-            if is_namesake and _leaves_of(made) == wanted:
+            is_same = is_namesake and _leaves_of(made) == wanted
+            if is_same and not changed_inputs(page.parent, settings):
                 return page.parent
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # somebody else's folder, or one that was tampered with: not the same

@@ -48,6 +48,7 @@ class Monitor:
 
     Args:
         phase: the name in front of every number, as in ``grpo/kl``.
+        started_from: fingerprint of the model that the phase began with.
         iterations: how many there will be.
         checkpoint: where the state to resume from is kept.
         checkpoint_every: iterations between checkpoints.
@@ -61,6 +62,7 @@ class Monitor:
         self,
         phase: str,
         *,
+        started_from: str,
         iterations: int,
         checkpoint: Path,
         checkpoint_every: int,
@@ -69,7 +71,7 @@ class Monitor:
         loggers: Sequence[Logger],
         show: Mapping[str, str],
     ) -> None:
-        self.phase, self.iterations = phase, iterations
+        self.phase, self.started_from, self.iterations = phase, started_from, iterations
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
         self.val_every, self.validate = val_every, validate
         self.loggers = loggers
@@ -125,6 +127,7 @@ class Monitor:
             state = {
                 "iteration": module.iteration,
                 "time_s": self.time_s,
+                "started_from": self.started_from,
                 "weights": trained_weights(module.policy),
                 "optimizer": optimizer.state_dict(),
                 "extra": module.extra_state(),
@@ -154,10 +157,11 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
     weights = trained_weights(module.policy)
-    if weights.keys() != state["weights"].keys():
+    is_of_these = weights.keys() == state["weights"].keys()
+    if not is_of_these or state["started_from"] != monitor.started_from:
+        what = "another model to start from" if is_of_these else "other trainable weights"
         raise ValueError(
-            f"{path}: was written for other trainable weights than the model has now;"
-            " delete it or start with fresh=true"
+            f"{path}: was written for {what} than there is now; delete it or start with fresh=true"
         )
     for name, value in state["weights"].items():
         weights[name].copy_(value)

@@ -64,6 +64,7 @@ def train(
     jsonl = JsonlLogger(metrics, phase)
     monitor = Monitor(
         phase,
+        started_from=start.fingerprint,
         iterations=iterations,
         checkpoint=folder.with_name(f"{folder.name}.resume.pt"),
         checkpoint_every=checkpoint_every,

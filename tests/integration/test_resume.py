@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from repic import files
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
 from tests.integration.small import FEW, rows_of, start, summary_of
@@ -89,6 +90,26 @@ def test_training_goes_on_where_it_was(
     equal_runs(folder, uninterrupted)
     iterations = [row["iteration"] for row in rows_of(folder) if row["phase"] == phase]
     assert iterations == [1, 2, 3, 4]  # those after the checkpoint are not there twice
+
+
+def test_a_model_without_a_mark_of_its_own_is_not_done(
+    model: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = files.mark_done
+
+    def mark_done(folder: Path, record: Mapping[str, object]) -> None:
+        if folder.name == "grpo":
+            raise Interrupted
+        original(folder, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "mark_done", mark_done)
+        with pytest.raises(Interrupted):
+            start(model, tmp_path, *SIZES)
+    assert (tmp_path / "run" / "seed_0" / "checkpoints" / "grpo" / "model.safetensors").exists()
+    folder = start(model, tmp_path, *SIZES)
+    equal_runs(folder, uninterrupted)
+    assert [phase["phase"] for phase in summary_of(folder)["phases"]] == ["base", "sft", "grpo"]
 
 
 def test_evaluation_goes_on_where_it_was(

@@ -1,12 +1,10 @@
 import math
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from repic import files
 from repic.phases.loggers import JsonlLogger, close, has_wandb_account, wandb_logger
-from repic.phases.monitor import Monitor
 
 
 def test_lines_hold_phase_iteration_and_numbers(tmp_path: Path) -> None:
@@ -53,33 +51,6 @@ def test_an_interrupted_run_stays_one_wandb_run(tmp_path: Path) -> None:
     where = {"project": "p", "group": "g", "name": None, "mode": "offline"}
     ids = [wandb_logger(tmp_path / folder, **where)._wandb_init["id"] for folder in "aab"]
     assert ids[0] == ids[1] != ids[2]
-
-
-def test_a_resumed_phase_sends_no_iteration_twice(tmp_path: Path) -> None:
-    class Sent:
-        def __init__(self) -> None:
-            self.steps: list[int] = []
-
-        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-            self.steps.append(step)
-
-    sent, lines = Sent(), JsonlLogger(tmp_path / "metrics.jsonl", "grpo")
-    for first in (0, 5):  # interrupted after 8, when 5 was saved
-        monitor: Any = Monitor(
-            "grpo",
-            iterations=9,
-            checkpoint=tmp_path / "x",
-            checkpoint_every=5,
-            val_every=0,
-            validate=None,
-            loggers=[lines, cast(Any, sent)],
-            show={},
-        )
-        monitor.logged = lines.keep(first)
-        for iteration in range(first + 1, 9 if first == 0 else 10):
-            monitor.log({"loss": 1.0}, iteration)
-    assert sent.steps == [*range(1, 10)]
-    assert [row["iteration"] for row in files.read_lines(lines.path)] == [*range(1, 10)]
 
 
 def test_a_netrc_entry_is_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
