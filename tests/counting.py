@@ -8,15 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from repic.models.costs.table import make_config
-from repic.models.policy import Policy
-from tests import tiny
-
 _BENCH: Any = OmegaConf.to_container(
     OmegaConf.load(Path(__file__).parents[1] / "repic/conf/bench/paper.yaml")
 )
 PAPER = _BENCH["paper"]
-CONFIGS = {name: make_config(dimensions) for name, dimensions in PAPER["models"].items()}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 
 
@@ -27,10 +22,10 @@ def count(compute: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def load(directory: Path, **changes: object) -> tuple[Policy, Any]:
-    """Load a policy with eager attention, and a configuration for what it computes."""
-    policy = tiny.load(directory, attention="eager", **changes)
-    config = deepcopy(policy.network.config)
-    if config.model_type == "llava":
-        config.vision_feature_layer = -1  # the library runs the last layer, used or not
-    return policy, config
+def small(name: str, **text: Any) -> dict[str, Any]:
+    """The dimensions of one of the papers' models, with few layers and a narrow tower."""
+    dimensions = deepcopy(PAPER["models"][name])
+    dimensions["text_config"] |= {"num_hidden_layers": 2, **text}
+    layers = {"qwen2_5_vl": {"depth": 2}, "llava": {"num_hidden_layers": 2}}
+    dimensions["vision_config"] |= layers[dimensions["model_type"]]
+    return dimensions

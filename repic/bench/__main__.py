@@ -22,7 +22,7 @@ from repic.bench import record, tables
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
-from repic.models.costs import as_markdown, paper_table
+from repic.bench.paper import as_markdown, paper_table
 from repic.run import guarded
 from repic.tables.write import print_tables
 

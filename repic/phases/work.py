@@ -1,15 +1,22 @@
 """What an iteration's work was: tokens, seconds, memory, and how much of the device it used."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
-from repic.models.costs import Training, Workload, peak_flops, step_costs, utilization
+from repic.models.costs import NAIVE, MeasuredModel, Workload, count_flops
 from repic.models.engine.meter import peak_memory
+from repic.models.peaks import peak_flops, utilization
 from repic.phases.monitor import IterationListener
-from repic.types import Rollout
+from repic.types import ImageSource, Rollout
+
+log = logging.getLogger(__name__)
+
+_MEASURED: WeakKeyDictionary[Any, tuple[MeasuredModel, float] | None] = WeakKeyDictionary()
 
 
 def work_done(
@@ -33,8 +40,8 @@ def work_done(
     numbers |= engine.meter.take()
     numbers["memory/peak_mib"] = peak_memory(policy.device)
     peak = device_peak(policy)
-    if peak is not None:
-        needed = model_flops(policy, engine, groups, has_reference=has_reference)
+    needed = model_flops(policy, engine, groups, has_reference=has_reference) if peak else None
+    if needed is not None:
         update = num_updates * needed["update"] + needed["reference"]
         everything = needed["rollout"] + update
         numbers["mfu/update"] = utilization(update, times["update"], peak) or 0.0
@@ -53,39 +60,61 @@ def device_peak(policy: Any) -> float | None:
 
 def model_flops(
     policy: Any, engine: Any, groups: Sequence[Sequence[Rollout]], *, has_reference: bool
-) -> dict[str, int]:
+) -> dict[str, float] | None:
     """Model FLOPs of an iteration with one update: what the engine's way of computing it takes.
 
-    Captions count with their group's mean length, and a trained vision tower as a frozen one.
+    Captions count with their group's mean length, and a trained vision tower as a frozen one. A
+    picture counts by its pixels, at the rate of the first that is seen. None where a model's
+    operations cannot be counted.
     """
-    training = Training(
-        lora_rank=policy.model.peft_config["default"].r if policy.has_adapters else None,
-        has_reference=has_reference,
-        is_checkpointed=False,
-        micro_batch=1,
-        weight_bytes=2,
-    )
-    totals: dict[str, int] = {"rollout": 0, "reference": 0, "update": 0}
+    if policy not in _MEASURED:
+        _MEASURED[policy] = _measure(policy, groups)
+    if (measured := _MEASURED[policy]) is None:
+        return None
+    model, per_pixel = measured
+    totals = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
     for group in groups:
         (prompt,) = policy.encoder.prompts([group[0].example])
-        images = policy.encoder.images.encode(prompt.images)
         workload = Workload(
             prompts=1,
             group_size=len(group),
             prompt_tokens=len(prompt.input_ids),
             caption_tokens=round(sum(len(r.completion_ids) for r in group) / len(group)),
-            images=tuple(
-                tuple(image.inputs["image_grid_thw"][0].tolist())
-                if "image_grid_thw" in image.inputs
-                else (1, *image.size)
-                for image in images
-            ),
+            vision_flops=round(per_pixel * _num_pixels(policy, prompt.images)),
         )
-        flops = step_costs(policy.network.config, workload, training, engine.scheme).flops
+        scheme = engine.scheme if policy.family.unpackable is None else NAIVE
+        flops, _ = model.step(workload, scheme, has_reference=has_reference, is_checkpointed=False)
         totals["rollout"] += flops.vision + flops.prefill + flops.decode
         totals["reference"] += flops.reference
         totals["update"] += flops.update
     return totals
+
+
+def _measure(
+    policy: Any, groups: Sequence[Sequence[Rollout]]
+) -> tuple[MeasuredModel, float] | None:
+    """Count what a token and a pixel take, once for a policy."""
+    try:
+        rank = policy.model.peft_config["default"].r if policy.has_adapters else None
+        config, dtype = policy.network.config, policy.network.dtype
+        model = MeasuredModel(config, lora_rank=rank, dtype=dtype)
+        prompts = policy.encoder.prompts([group[0].example for group in groups])
+        shown = [source for prompt in prompts for source in prompt.images][:1]
+        if not shown:
+            return model, 0.0
+        images = policy.encoder.images.encode(shown)
+        with policy.evaluating():
+            seen = count_flops(lambda: policy.picture_features(images))
+        return model, seen / _num_pixels(policy, shown)
+    except Exception as error:  # of whatever kind: only a number is lost
+        kind = policy.network.config.model_type
+        log.info("no mfu: what %s computes cannot be counted (%s)", kind, error)
+        return None
+
+
+def _num_pixels(policy: Any, sources: Sequence[ImageSource]) -> int:
+    images = policy.encoder.images.encode(sources)
+    return sum(image.inputs["pixel_values"].numel() for image in images)
 
 
 @contextlib.contextmanager

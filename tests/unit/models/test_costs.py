@@ -1,7 +1,11 @@
-"""A whole step: against the engines under torch's counter, by hand, and by its properties."""
+"""A step's costs: against the engines under torch's counter, by hand, and by their properties.
+
+The counter knows no masks: eager attention computes, and it counts, every pair of a rectangle.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,32 +13,29 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForImageTextToText, DynamicCache
 
+from repic.bench.paper import make_config
 from repic.models.costs import (
     NAIVE,
     PACKED,
     PLAIN,
     SCHEMES,
-    Training,
+    MeasuredModel,
+    Scheme,
+    Work,
     Workload,
-    step_costs,
-)
-from repic.models.costs.flops import (
-    Grid,
-    attention_flops,
-    backward_flops,
     causal_pairs,
-    forward_flops,
-    vision_flops,
+    count_flops,
+    decode_work,
+    prefill_work,
+    scoring_work,
 )
-from repic.models.costs.table import make_config
-from repic.models.costs.workload import decode_work, prefill_work, scoring_work
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from tests import tiny
-from tests.counting import CONFIGS, LORA, PAPER, count, load
+from tests import tiny, tiny_families
+from tests.counting import LORA, count, small
 from tests.fakes import Noise, example
-from tests.properties import at_most
 from tests.tiny import sampling
 
 GROUP, PROMPTS, LENGTH = 3, 2, 5
@@ -43,7 +44,7 @@ GROUP, PROMPTS, LENGTH = 3, 2, 5
 @given(st.integers(0, 6), st.integers(1, 5), st.integers(1, 4))
 def test_pairs_are_those_of_the_mask(prompt: int, caption: int, group: int) -> None:
     w = Workload(
-        prompts=1, group_size=group, prompt_tokens=prompt, caption_tokens=caption, images=()
+        prompts=1, group_size=group, prompt_tokens=prompt, caption_tokens=caption, vision_flops=0
     )
     fed = caption - 1
     owner = torch.tensor([-1] * prompt + [g for g in range(group) for _ in range(fed)])
@@ -58,28 +59,31 @@ def test_pairs_are_those_of_the_mask(prompt: int, caption: int, group: int) -> N
     assert prefill_work(w, PLAIN).pairs == mask[:prompt].sum() == causal_pairs(prompt)
 
 
-def workload_of(policy: Policy, pictures: Sequence[Noise], grids: Sequence[Grid]) -> Workload:
-    tokens = policy.encoder.encode([example("a", pictures[:1], pictures[1])]).input_ids.shape[1]
+def load(directory: Path, **changes: Any) -> tuple[Policy, MeasuredModel]:
+    policy = tiny.load(directory, attention="eager", **changes)
+    rank = changes["lora"]["r"] if changes.get("lora") else None
+    config = policy.network.config
+    return policy, MeasuredModel(config, lora_rank=rank, dtype=torch.float32)
+
+
+def workload_of(policy: Policy, pictures: Sequence[Noise]) -> Workload:
+    prompt = policy.encoder.encode([example("a", pictures[:1], pictures[1])])
     return Workload(
         prompts=PROMPTS,
         group_size=GROUP,
-        prompt_tokens=tokens,
+        prompt_tokens=prompt.input_ids.shape[1],
         caption_tokens=LENGTH,
-        images=tuple(grids),
+        vision_flops=count(lambda: policy.picture_features(prompt.images)),
     )
 
 
 @pytest.mark.parametrize("scheme", [PLAIN, PACKED])
-def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> None:
-    policy, config = load(directory, lora=LORA)
+def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Scheme) -> None:
+    policy, model = load(directory, lora=LORA)
     policy.stop_ids = (10**6,)  # nothing ends early
-    grids = [(1, 4, 8), (1, 6, 4)] if config.model_type == "qwen2_5_vl" else [(1, 2, 2)] * 2
     noises = [[Noise(i, 56, 28), Noise(i + 9, 28, 42)] for i in range(PROMPTS)]
-    w = workload_of(policy, noises[0], grids)
-    training = Training(
-        lora_rank=4, has_reference=True, is_checkpointed=False, micro_batch=1, weight_bytes=4
-    )
-    flops = step_costs(config, w, training, scheme).flops
+    w = workload_of(policy, noises[0])
+    flops, _ = model.step(w, scheme, has_reference=True, is_checkpointed=False)
     engine = PlainEngine() if scheme is PLAIN else tiny.packed_engine()
     if scheme is PACKED:  # its kernels are not known to the counter: what they do is missing
         policy.network.config.get_text_config()._attn_implementation = "sdpa"
@@ -96,7 +100,7 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> Non
     def masked(pairs: int, rectangle: int) -> int:
         """What the counter sees of pairs that the mask hides, or misses of the others."""
         seen = rectangle if scheme is PLAIN else 0
-        return attention_flops(config, PROMPTS * seen) - attention_flops(config, PROMPTS * pairs)
+        return PROMPTS * model.forward.pair * (seen - pairs)
 
     vision = flops.vision // (3 if scheme is PLAIN else 1)
     hidden = masked(causal_pairs(length), length**2)
@@ -106,10 +110,42 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Any) -> Non
     counted = count(lambda: engine.reference_logprobs(policy, rollouts))
     assert counted == vision + flops.reference + hidden
     work = scoring_work(w, scheme).times(PROMPTS)
-    forward = forward_flops(config, work, lora_rank=4)
-    assert flops.update == forward + backward_flops(config, work, lora_rank=4)
+    assert flops.update == model.forward.of(work) + model.backward.of(work)
     counted = count(lambda: engine.logprobs(policy, rollouts))
-    assert counted == vision + forward + hidden
+    assert counted == vision + model.forward.of(work) + hidden
+
+
+def language_pass(policy: Policy, length: int) -> torch.Tensor:
+    axes = 3 if policy.family.uses_mrope else 1
+    hidden = policy.hidden_states(
+        policy.embed_tokens(torch.full((1, length), 9)),
+        attention_mask=torch.ones(1, length, dtype=torch.bool),
+        position_ids=torch.arange(length).expand(axes, 1, -1),
+    )
+    return policy.logits(hidden[:, -3:])
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_forward_and_backward_are_what_torch_counts(
+    directory: Path, lora: dict | None, checkpointing: bool
+) -> None:
+    policy, model = load(directory, lora=lora, gradient_checkpointing=checkpointing)
+    work, text = Work(17, 17 * 17, 3), policy.network.config.get_text_config()
+    assert count(lambda: language_pass(policy, 17)) == model.forward.of(work)
+    loss = language_pass(policy.train(), 17).sum()
+    expected = model.backward.of(work)
+    if checkpointing:
+        expected += model.forward._replace(predicted=0).of(work)
+        # Torch stops where all is there that the backward needs: before each layer's last matrix.
+        last = text.hidden_size * (4 if lora else text.intermediate_size)
+        expected -= 2 * 17 * text.num_hidden_layers * last
+    if lora and not checkpointing:
+        # Embeddings that are frozen take no gradient from the first layer's q, k and v.
+        first = policy.network.model.language_model.layers[0].self_attn
+        for matrix in (first.q_proj, first.k_proj, first.v_proj):
+            expected -= 2 * 17 * (matrix.base_layer.weight.numel() + 4 * text.hidden_size)
+    assert count(loss.backward) == expected
 
 
 def test_a_case_worked_by_hand() -> None:
@@ -118,87 +154,158 @@ def test_a_case_worked_by_hand() -> None:
     Hidden 4, intermediate 5, one head of 4 for queries and for keys, 1 layer, vocabulary 10: a
     layer's matrices have 4 · 16 + 3 · 20 = 124 weights.
     """
-    text = dict(vocab_size=10, hidden_size=4, intermediate_size=5, num_hidden_layers=1)
-    text |= dict(num_attention_heads=1, num_key_value_heads=1)
-    text |= dict(bos_token_id=0, eos_token_id=1)
-    config = make_config({**PAPER["models"]["qwen2_5_vl_7b"], "text_config": text})
-    w = Workload(prompts=1, group_size=2, prompt_tokens=3, caption_tokens=2, images=())
-    training = Training(
-        lora_rank=None, has_reference=True, is_checkpointed=True, micro_batch=1, weight_bytes=2
-    )
-    costs = step_costs(config, w, training, PACKED)
+    text: dict[str, Any] = dict(vocab_size=10, hidden_size=4, intermediate_size=5)
+    text |= dict(num_attention_heads=1, num_key_value_heads=1, num_hidden_layers=1)
+    text |= dict(bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 0]}
+    text["rope_parameters"] = rope
+    config = make_config(small("qwen2_5_vl_7b", **text))
+    model = MeasuredModel(config, lora_rank=None, dtype=torch.bfloat16)
+    w = Workload(prompts=1, group_size=2, prompt_tokens=3, caption_tokens=2, vision_flops=0)
+    flops, tokens = model.step(w, PACKED, has_reference=True, is_checkpointed=True)
     # The prompt: 3 tokens, 1 + 2 + 3 pairs, 1 logit vector of 2 · 4 · 10.
-    assert costs.flops.prefill == 2 * 3 * 124 + 4 * 6 * 4 + 80 == 920
+    assert flops.prefill == 2 * 3 * 124 + 4 * 6 * 4 + 80 == 920
     # One more token per caption, which sees 4.
-    assert costs.flops.decode == 2 * 2 * 124 + 4 * 8 * 4 + 2 * 80 == 784
+    assert flops.decode == 2 * 2 * 124 + 4 * 8 * 4 + 2 * 80 == 784
     # 5 tokens, 14 pairs, 4 places where a caption's token is predicted.
     layers = 2 * 5 * 124 + 4 * 14 * 4
-    assert costs.flops.reference == layers + 4 * 80 == 1784
-    assert costs.flops.update == 3 * 1784
-    assert costs.flops.recomputed == layers == 1464
-    assert costs.flops.vision == 0
-    assert costs.flops.model == 920 + 784 + 4 * 1784
-    assert costs.flops.hardware == costs.flops.model + 1464
-    assert costs.tokens == 3 + 2 + 5 + 5
+    assert flops.reference == layers + 4 * 80 == 1784
+    assert flops.update == 3 * 1784
+    assert flops.recomputed == layers == 1464
+    assert flops.vision == 0
+    assert flops.model == 920 + 784 + 4 * 1784
+    assert tokens == 3 + 2 + 5 + 5
     # In rows: 2 × 4 tokens, 2 × 10 pairs; everything of the prompt twice in the naive rollout.
     rows = 2 * 8 * 124 + 4 * 20 * 4 + 4 * 80
-    plain, naive = (step_costs(config, w, training, scheme) for scheme in (PLAIN, NAIVE))
-    assert plain.flops.reference == naive.flops.reference == rows == 2624
-    assert plain.tokens == 3 + 2 + 8 + 8
-    assert naive.flops.prefill == 2 * 920
-    assert naive.tokens == 6 + 2 + 8 + 8
+    (plain, plain_tokens), (naive, naive_tokens) = (
+        model.step(w, scheme, has_reference=True, is_checkpointed=True) for scheme in (PLAIN, NAIVE)
+    )
+    assert plain.reference == naive.reference == rows == 2624
+    assert plain_tokens == 3 + 2 + 8 + 8
+    assert naive.prefill == 2 * 920
+    assert naive_tokens == 6 + 2 + 8 + 8
 
 
-@at_most(12)  # of 21 steps each
-@given(st.data(), st.sampled_from(sorted(CONFIGS)))
-def test_sharing_saves_and_more_work_costs_more(data: Any, name: str) -> None:
+@cache
+def measured(name: str, rank: int | None) -> MeasuredModel:
+    return MeasuredModel(make_config(small(name)), lora_rank=rank, dtype=torch.bfloat16)
+
+
+@given(st.data(), st.sampled_from(["qwen2_5_vl_7b", "llava_1_5_7b"]), st.sampled_from([None, 8]))
+def test_sharing_saves_and_more_work_costs_more(data: Any, name: str, rank: int | None) -> None:
+    model = measured(name, rank)
     w = Workload(
         prompts=data.draw(st.integers(1, 4)),
         group_size=data.draw(st.integers(1, 9)),
         prompt_tokens=data.draw(st.integers(1, 3000)),
         caption_tokens=data.draw(st.integers(1, 300)),
-        images=((1, 24, 24),) * data.draw(st.integers(0, 2)),
+        vision_flops=data.draw(st.integers(0, 10**12)),
     )
-    t = Training(
-        lora_rank=data.draw(st.sampled_from([None, 8])),
-        has_reference=data.draw(st.booleans()),
-        is_checkpointed=data.draw(st.booleans()),
-        micro_batch=data.draw(st.integers(1, 4)),
-        weight_bytes=data.draw(st.sampled_from([2, 4])),
-    )
-    config = CONFIGS[name]
-    naive, plain, packed = (step_costs(config, w, t, scheme) for scheme in SCHEMES)
-    for more, less in ((naive, plain), (plain, packed)):
-        assert more.tokens >= less.tokens
-        assert more.memory.peak >= less.memory.peak
-        for field in fields(more.flops):
-            assert getattr(more.flops, field.name) >= getattr(less.flops, field.name)
+    also = {"has_reference": data.draw(st.booleans()), "is_checkpointed": data.draw(st.booleans())}
+    naive, plain, packed = (model.step(w, scheme, **also) for scheme in SCHEMES)
+    for (more, more_tokens), (less, less_tokens) in ((naive, plain), (plain, packed)):
+        assert more_tokens >= less_tokens
+        for field in fields(more):
+            assert getattr(more, field.name) >= getattr(less, field.name)
     schemes = [replace(scheme, keeps_features=False) for scheme in SCHEMES]
-    alone = [step_costs(config, replace(w, group_size=1), t, scheme) for scheme in schemes]
+    alone = [model.step(replace(w, group_size=1), scheme, **also) for scheme in schemes]
     assert alone[0] == alone[1] == alone[2]
-    for scheme, costs in zip(SCHEMES, (naive, plain, packed), strict=True):
-        twice = step_costs(config, replace(w, prompts=2 * w.prompts), t, scheme)
-        assert twice.tokens == 2 * costs.tokens
-        assert twice.flops.hardware == 2 * costs.flops.hardware
+    for scheme, (flops, tokens) in zip(SCHEMES, (naive, plain, packed), strict=True):
+        twice, twice_tokens = model.step(replace(w, prompts=2 * w.prompts), scheme, **also)
+        assert twice_tokens == 2 * tokens
+        assert (twice.model, twice.recomputed) == (2 * flops.model, 2 * flops.recomputed)
         for key in ("prompt_tokens", "caption_tokens", "group_size"):
             longer = replace(w, **{key: getattr(w, key) + 1})
-            more = step_costs(config, longer, t, scheme)
-            assert more.flops.model > costs.flops.model
-            assert more.memory.cache >= costs.memory.cache
+            assert model.step(longer, scheme, **also)[0].model > flops.model
 
 
 def test_what_is_not_done_costs_nothing() -> None:
-    config = CONFIGS["llava_1_5_7b"]
-    w = Workload(
-        prompts=2, group_size=3, prompt_tokens=600, caption_tokens=9, images=((1, 24, 24),)
-    )
-    t = Training(
-        lora_rank=8, has_reference=True, is_checkpointed=True, micro_batch=1, weight_bytes=2
-    )
-    full = step_costs(config, w, t, PLAIN).flops
+    model = measured("llava_1_5_7b", 8)
+    w = Workload(prompts=2, group_size=3, prompt_tokens=600, caption_tokens=9, vision_flops=7)
+    full, _ = model.step(w, PLAIN, has_reference=True, is_checkpointed=True)
     assert full.recomputed > 0
-    assert full.vision == 2 * 3 * vision_flops(config, w.images)  # prompts × passes
-    assert step_costs(config, w, t, NAIVE).flops.vision == 3 * full.vision
-    bare = replace(t, has_reference=False, is_checkpointed=False)
-    less = step_costs(config, w, bare, PLAIN).flops
-    assert less == replace(full, vision=full.vision // 3 * 2, reference=0, recomputed=0)
+    assert full.vision == 2 * 3 * 7  # prompts × passes
+    naive, _ = model.step(w, NAIVE, has_reference=True, is_checkpointed=True)
+    assert naive.vision == 3 * full.vision
+    less, _ = model.step(w, PLAIN, has_reference=False, is_checkpointed=False)
+    assert (less.recomputed, less.reference) == (0, 0)
+    assert less.vision == 2 * 2 * 7
+    assert less.update == full.update
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_numbers_of_weights_and_of_what_is_kept_while_decoding(
+    directory: Path, lora: dict | None
+) -> None:
+    policy, model = load(directory, lora=lora)
+    assert sum(w.numel() for w in policy.model.parameters()) == model.parameters + model.adapters
+    assert sum(w.numel() for w in policy.trainable_parameters()) == model.trained
+    cache = DynamicCache()
+    with torch.no_grad():
+        policy.hidden_states(
+            policy.embed_tokens(torch.full((12, 25), 9)),
+            attention_mask=torch.ones(12, 25, dtype=torch.bool),
+            position_ids=torch.arange(25).expand(3 if policy.family.uses_mrope else 1, 12, -1),
+            cache=cache,
+        )
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    assert held == 12 * 25 * model.cached
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("rank", [None, 8])
+def test_a_layer_keeps_what_autograd_saves(dtype: torch.dtype, rank: int | None) -> None:
+    # Queries are wider than the hidden size, so that no two of a layer's sizes are alike.
+    text = dict(vocab_size=99, hidden_size=48, intermediate_size=80, num_attention_heads=4)
+    text |= dict(head_dim=16, num_key_value_heads=2, bos_token_id=0, eos_token_id=1)
+    saved, expected = [], []
+    for layers in (2, 3):
+        config = make_config(small("llava_1_5_7b", **text, num_hidden_layers=layers))
+        config.vision_config.hidden_size = config.vision_config.intermediate_size = 16
+        model = MeasuredModel(config, lora_rank=rank, dtype=dtype)
+        inputs = 5 * 48 + 64 + 80  # of a layer's matrices: their dropout masks, which are not here
+        expected.append(model.kept - (layers * inputs if rank else 0))
+        saved.append(saved_bytes(config, dtype, rank))
+    assert saved[1] - saved[0] == 16 * (expected[1] - expected[0])
+
+
+def saved_bytes(config: Any, dtype: torch.dtype, rank: int | None) -> int:
+    """What autograd holds of 16 tokens after a forward, weights aside."""
+    from peft import LoraConfig, get_peft_model
+
+    from repic.models.families import family_of
+
+    model: Any = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
+    model = model.to(dtype).train()
+    if rank:
+        model.requires_grad_(False)
+        targets = family_of(config).adapter_targets
+        model = get_peft_model(model, LoraConfig(r=rank, target_modules=targets)).get_base_model()
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    held = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        embeddings = model.get_input_embeddings()(torch.zeros(1, 16, dtype=torch.long))
+        output = model.model.language_model(
+            inputs_embeds=embeddings.detach().requires_grad_(), use_cache=False
+        )
+    assert output.last_hidden_state.requires_grad
+    return sum(size for place, size in held.items() if place not in weights)
+
+
+@pytest.mark.parametrize("family", tiny_families.BUILDERS)
+def test_every_family_can_be_counted(family: str, tmp_path: Path) -> None:
+    policy = tiny.load(tiny_families.BUILDERS[family](tmp_path), attention="eager")
+    model = MeasuredModel(policy.network.config, lora_rank=None, dtype=torch.float32)
+    ids = torch.full((1, 9), 40)
+    row = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    counted = count(lambda: policy.network(**row, use_cache=False))
+    # Masked pairs are seen too, and the positions' rotation in some families.
+    assert counted == pytest.approx(model.forward.of(Work(9, 81, 9)), rel=0.01)
+    images = policy.encoder.images.encode([Noise(1, 60, 30)])
+    assert count_flops(lambda: policy.picture_features(images)) > 0

@@ -1,15 +1,17 @@
 """What is logged of an iteration's work, on a device whose peak is made up."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 
 from repic.models.engine.plain import PlainEngine
+from repic.models.policy import Policy
 from repic.phases import work
 from repic.phases.work import model_flops, work_done
 from repic.types import Rollout
-from tests import tiny
+from tests import tiny, tiny_families
 from tests.counting import count
 from tests.fakes import Noise, example
 
@@ -37,9 +39,42 @@ def test_flops_are_those_of_the_forward_pass(tmp_path: Path, lora: dict | None) 
     policy.freeze_reference()
     one = example("a", query=Noise(2))
     groups = [[Rollout(one, "", torch.ones(4).long(), torch.zeros(4), True) for _ in range(3)]]
-    needed = model_flops(policy, PlainEngine(), groups, has_reference=True)["reference"]
+    needed = model_flops(policy, PlainEngine(), groups, has_reference=True)
+    assert needed is not None
     pictures = policy.encoder.encode([one]).images
     vision = count(lambda: policy.picture_features(pictures))
     counted = count(lambda: PlainEngine().reference_logprobs(policy, groups[0])) - vision
     # The counter sees masked pairs too, about half of attention's, which is little here.
-    assert needed < counted < 1.15 * needed
+    assert needed["reference"] < counted < 1.15 * needed["reference"]
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm", "gemma3"])
+def test_every_family_is_told_its_utilization(tmp_path: Path, monkeypatch, family: str) -> None:
+    policy = tiny.load(tiny_families.BUILDERS[family](tmp_path))
+    told = told_of(policy, monkeypatch)
+    assert 0 < told["mfu/update"] < told["mfu/iteration"] * 3
+
+
+def test_what_cannot_be_counted_is_left_out(tmp_path: Path, monkeypatch, caplog) -> None:
+    policy = tiny.load(tiny.build_qwen(tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("another kind of layer")
+
+    monkeypatch.setattr(work, "MeasuredModel", fail)
+    with caplog.at_level(logging.INFO):
+        told = told_of(policy, monkeypatch)
+    assert "time/update_s" in told
+    assert not any(key.startswith("mfu/") for key in told)
+    assert caplog.text.count("no mfu: what qwen2_5_vl computes cannot be counted") == 1
+
+
+def told_of(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What is logged of two iterations on a device whose peak is known."""
+    monkeypatch.setattr(work, "device_peak", lambda policy: 1e6)
+    one = example("a", [Noise(1)], Noise(2))
+    groups = [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in (3, 5)]]
+    times = {"rollout": 2.0, "update": 4.0}
+    engine = tiny.packed_engine()
+    work_done(policy, engine, groups, times, has_reference=True, num_updates=1)
+    return work_done(policy, engine, groups, times, has_reference=True, num_updates=1)
