@@ -17,7 +17,7 @@ escapes from being judged.
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from repic.rewards.asking import Answers, ask
+from repic.rewards.masked import Answers, score_where_it_applies
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
 
@@ -79,7 +79,7 @@ class ClaimsReward:
         self.source, self.tasks = source, frozenset(tasks)
 
     def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:
-        return ask(
+        return score_where_it_applies(
             rollouts,
             self.components,
             tasks=self.tasks,

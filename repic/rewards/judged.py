@@ -4,7 +4,7 @@ The reference's units are the claims of its answers, taken apart once for each e
 uses a bracketed name of nobody present is false, whatever the judge says. A claim that is repeated
 is one claim (the judge is told so).
 
-A question that is not answered makes its component fail, and no other: see ``asking``.
+A question that is not answered makes its component fail, and no other: see ``masked``.
 """
 
 from collections.abc import Sequence

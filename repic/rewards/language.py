@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from repic.judges.questions import LanguageScores
-from repic.rewards.asking import Answers, ask
+from repic.rewards.masked import Answers, score_where_it_applies
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
 
@@ -52,7 +52,7 @@ class LanguageReward:
         self.source, self.tasks = source, frozenset(tasks)
 
     def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:
-        return ask(
+        return score_where_it_applies(
             rollouts,
             self.components,
             tasks=self.tasks,

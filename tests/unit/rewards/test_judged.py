@@ -3,14 +3,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repic.judges.client import Answer, Judge
 from repic.judges.questions import LanguageScores
-from repic.rewards.claims import Findings, Share
+from repic.rewards.claims import ClaimsReward, Findings, Share
 from repic.rewards.judged import JudgedClaims, JudgedLanguage
-from repic.types import Example
+from repic.rewards.language import LanguageReward
+from repic.rewards.rubric import Rubric
+from repic.types import Example, Rollout
 from tests.fakes import Noise
-from tests.judge_server import make_judge
+from tests.judge_server import Act, judge_server, make_judge
 
 CAPTION = "A red bear, <bo>, on a cosy sofa. A cat, <mi>."
 CLAIMS = '["A bear.", "It is red.", "It is <bo>.", "How cosy.", "A cat.", "It is <mi>."]'
@@ -130,3 +135,47 @@ def test_language_is_the_judges_three_marks(monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_a_judge_the_choice_is_named(source: type) -> None:
     with pytest.raises(ValueError, match=re.escape("choose judge=openai or judge=local")):
         source(judge=None)
+
+
+WORDS = ["yes", "no", "perhaps", "", "[]", '["yes", "no"]', '["A bear."]', '[["A bear.", 1]]', "{}"]
+WORDS += [
+    '{"clarity": 5, "fluency": 3, "coherence": 1}',
+    '{"clarity": 9}',
+    "[1, 2]",
+    "<think>",
+    "7",
+]
+ACTS = [*map(Act, WORDS), Act(content=None), Act(content=[1]), Act(raw=b"null"), Act(cut=True)]
+ACTS += [Act(status=status) for status in (400, 401, 429, 500)]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from(ACTS), min_size=1, max_size=6))
+def test_whatever_a_judge_answers_a_component_is_a_share_or_failed_and_counted(
+    acts: list[Act],
+) -> None:
+    captions = [CAPTION, "A bear.", ""]
+    rollouts = [
+        Rollout(example(), text, torch.zeros(1, dtype=torch.long), torch.zeros(1), True)
+        for text in captions
+    ]
+    with judge_server(acts) as server:
+        judge = make_judge(server.base_url, attempts=1, attempts_unparsable=1, concurrency=1)
+        rewards = {
+            "claims": ClaimsReward(source=JudgedClaims(judge=judge), tasks=["caption"]),
+            "language": LanguageReward(source=JudgedLanguage(judge=judge), tasks=["caption"]),
+        }
+        batch = Rubric(rewards, {}).score(rollouts)
+    assert batch.failed is not None
+    missing = batch.values.isnan()
+    assert (missing | ~batch.failed).all()
+    unexplained = missing & ~batch.failed
+    # A reference in which nothing was found to cover has no recall.
+    unexplained[:, batch.names.index("recall")] = False
+    assert not unexplained.any()
+    shares = batch.values[~batch.values.isnan()]
+    assert ((shares >= 0) & (shares <= 1)).all()
+    counts = judge.counts()
+    failed = sum(count for name, count in counts.items() if name.startswith("failed_"))
+    assert (failed > 0) == bool(batch.failed.any())
+    assert set(batch.failures()) == set(batch.names)

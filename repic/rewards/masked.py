@@ -1,4 +1,4 @@
-"""Rewards that ask something else about many captions at a time, which may fail to answer."""
+"""Rewards by a source that is asked about many captions at a time, and may fail to answer."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -10,7 +10,7 @@ from repic.types import Example, Rollout
 Answers = Sequence[Sequence[float | None]]
 
 
-def ask(
+def score_where_it_applies(
     rollouts: Sequence[Rollout],
     names: tuple[str, ...],
     *,
