@@ -1,4 +1,4 @@
-"""Costs of the papers' settings: what is measured of a model without numbers, multiplied.
+"""Costs of the papers' settings, from models that have sizes and no numbers.
 
 Memory is what the passes must hold. Not counted: the vision tower's working memory, kernels'
 scratch space, the allocator's fragmentation, pixels, communication buffers. Adapters are in
@@ -7,25 +7,22 @@ what they belong to (no float32 masters of bfloat16 weights).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import AutoConfig
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForImageTextToText
 
-from repic.models.costs import (
-    SCHEMES,
-    MeasuredModel,
-    Scheme,
-    Workload,
-    count_flops,
-    scoring_work,
-)
+from repic.models.costs import SCHEMES, ModelCosts, Scheme, Workload, scoring_work
+from repic.models.families import family_of
 
 Row = dict[str, str | float]
 _FLOAT32 = 4  # bytes
-_DTYPES = {2: torch.bfloat16, 4: torch.float32}
 
 
 def paper_table(
@@ -41,17 +38,12 @@ def paper_table(
         A row for each setting and scheme: tokens in thousands, FLOPs in 10¹², memory in GiB.
     """
     rows: list[Row] = []
-    measured: dict[tuple[Any, ...], MeasuredModel] = {}
     for setting in settings:
         training, work = setting["training"], dict(setting["workload"])
-        rank, width = training["lora_rank"], training["weight_bytes"]
-        key = (setting["model"], rank, width)
-        if key not in measured:
-            config = make_config(models[setting["model"]])
-            measured[key] = MeasuredModel(config, lora_rank=rank, dtype=_DTYPES[width])
-        model = measured[key]
+        network = make_network(models[setting["model"]], lora_rank=training["lora_rank"])
+        model = ModelCosts(network, family_of(network.config))
         images = Counter(tuple(image) for image in work.pop("images"))
-        vision = sum(n * picture_flops(model, image) for image, n in images.items())
+        vision = sum(n * picture_flops(network, image) for image, n in images.items())
         workload = Workload(vision_flops=vision, **work)
         for scheme in SCHEMES:
             flops, tokens = model.step(
@@ -69,7 +61,7 @@ def paper_table(
                 "model TFLOP": flops.model,
                 "recomputed": flops.recomputed,
             }
-            memory = step_memory(model, workload, training, scheme)
+            memory = step_memory(network, workload, training, scheme)
             rows.append(
                 {
                     "setting": setting["name"],
@@ -82,31 +74,84 @@ def paper_table(
     return rows
 
 
-def make_config(dimensions: Mapping[str, Any]) -> Any:
-    """Build the library's configuration from dimensions as in a config.json."""
+def make_network(dimensions: Mapping[str, Any], *, lora_rank: int | None) -> Any:
+    """Build a model on the meta device; its language model, or adapters on it, are trained.
+
+    Args:
+        dimensions: as in a config.json.
+    """
     values = {**dimensions}
     # The library writes into what it is given.
     parts = {key: {**values.pop(key)} for key in ("text_config", "vision_config")}
-    return AutoConfig.for_model(values.pop("model_type"), **values, **parts)
+    config = AutoConfig.for_model(values.pop("model_type"), **values, **parts)
+    family = family_of(config)
+    with torch.device("meta"):
+        network: Any = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
+        for name, weight in network.named_parameters():
+            weight.requires_grad = family.is_language(name)
+        if lora_rank is not None:
+            get_peft_model(network, LoraConfig(r=lora_rank, target_modules=family.adapter_targets))
+    if family.quicken is not None:
+        family.quicken(network)
+    return network
 
 
-def picture_flops(model: MeasuredModel, image: Sequence[int]) -> int:
+@torch.no_grad()
+def picture_flops(network: Any, image: Sequence[int]) -> int:
     """Count what tower and projector compute for a picture of (time, rows, columns) patches."""
-    vision = model.network.config.vision_config
+    vision = network.config.vision_config
     time, rows, columns = image
     inputs: dict[str, Tensor]
-    if model.family.is_any_size:
+    if family_of(network.config).is_any_size:
         values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
         pixels = torch.empty(time * rows * columns, values, device="meta")
         inputs = {"pixel_values": pixels, "image_grid_thw": torch.tensor([list(image)])}
     else:
         height, width = (side * vision.patch_size for side in (rows, columns))
         inputs = {"pixel_values": torch.empty(1, 3, height, width, device="meta")}
-    return count_flops(lambda: model.network.model.get_image_features(**inputs, return_dict=True))
+    with FlopCounterMode(display=False) as counter, _FollowMeta():
+        network.model.get_image_features(**inputs, return_dict=True)
+    return counter.get_total_flops()
+
+
+class _FollowMeta(TorchDispatchMode):
+    """Sizes of pictures have numbers, pixels have none: what meets these needs none either."""
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if any(isinstance(x, Tensor) and x.is_meta for x in tree_flatten((args, kwargs))[0]):
+            args, kwargs = tree_map_only(Tensor, lambda x: x.to("meta"), (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def layer_bytes(text: Any, *, width: int, lora_rank: int | None) -> int:
+    """Bytes per token that the library's layer keeps for its backward pass, of width w.
+
+    With hidden size H, intermediate I, queries Q, keys K (all per token):
+
+    - the inputs of both norms, in float32: 8 H, and a float32 for each norm: 8
+    - queries, keys, values: w (Q + 2 K); attention's output: w Q, and a float32 per head
+    - the gate, its activation and the other branch: 3 w I
+    - weights trained: the norms' scaled inputs and their outputs, 4 w H, and down's input, w I
+    - adapters: for every projection its input, dropped out and in float32, 4 (5 H + Q + I), the
+      mask (a byte each, as on a GPU), 5 H + Q + I, and the low-rank values: 4 · 7 · rank
+
+    Not counted: keys and values repeated for all heads where a kernel wants them so.
+    """
+    hidden, wide, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
+    size = getattr(text, "head_dim", None) or hidden // heads
+    query, key = heads * size, text.num_key_value_heads * size
+    shared = 2 * _FLOAT32 * (hidden + 1) + _FLOAT32 * heads
+    shared += width * (2 * query + 2 * key + 3 * wide)
+    if lora_rank is None:
+        return shared + width * (4 * hidden + wide)
+    return shared + (_FLOAT32 + 1) * (5 * hidden + query + wide) + _FLOAT32 * 7 * lora_rank
 
 
 def step_memory(
-    model: MeasuredModel, workload: Workload, training: Mapping[str, Any], scheme: Scheme
+    network: Any, workload: Workload, training: Mapping[str, Any], scheme: Scheme
 ) -> dict[str, int]:
     """Estimate the bytes that a step holds.
 
@@ -122,20 +167,21 @@ def step_memory(
     - the peak: the larger of rollout and update; the rollout holds no gradients
     """
     width, rank = training["weight_bytes"], training["lora_rank"]
+    model, text = ModelCosts(network, family_of(network.config)), network.config.get_text_config()
     trained = model.trained * (_FLOAT32 if rank else width)
     reference = 0 if rank or not training["has_reference"] else trained
     weights = width * model.parameters + _FLOAT32 * model.adapters + reference
     captions = workload.group_size * (workload.caption_tokens - 1)
-    copies = 1 if scheme.shares_cache else workload.group_size
+    copies = 1 if scheme.shares_scoring else workload.group_size
     places = workload.prompts * (copies * workload.prompt_tokens + captions)
     cache = model.cached * width * places
     groups = min(training["micro_batch"], workload.prompts)
     work = scoring_work(workload, scheme).times(groups)
-    unchecked = work.tokens * model.kept
-    activations = unchecked
+    layer = layer_bytes(text, width=width, lora_rank=rank)
+    unchecked = activations = work.tokens * text.num_hidden_layers * layer
     if training["is_checkpointed"]:
-        inputs = model.layers * model.hidden * width
-        activations = work.tokens * (inputs + model.kept // model.layers)
+        inputs = text.num_hidden_layers * text.hidden_size * width
+        activations = work.tokens * (inputs + layer)
     logits = _FLOAT32 * work.predicted * model.vocabulary
     rows = groups * (workload.group_size * workload.prompt_tokens + captions)
     return {

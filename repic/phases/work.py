@@ -7,8 +7,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from repic.models.costs import NAIVE, MeasuredModel, Workload, count_flops
+from repic.models.costs import NAIVE, ModelCosts, Workload
 from repic.models.engine.meter import peak_memory
 from repic.models.peaks import peak_flops, utilization
 from repic.phases.monitor import IterationListener
@@ -16,7 +17,7 @@ from repic.types import ImageSource, Rollout
 
 log = logging.getLogger(__name__)
 
-_MEASURED: WeakKeyDictionary[Any, tuple[MeasuredModel, float] | None] = WeakKeyDictionary()
+_MEASURED: WeakKeyDictionary[Any, tuple[ModelCosts, float] | None] = WeakKeyDictionary()
 
 
 def work_done(
@@ -90,22 +91,19 @@ def model_flops(
     return totals
 
 
-def _measure(
-    policy: Any, groups: Sequence[Sequence[Rollout]]
-) -> tuple[MeasuredModel, float] | None:
+def _measure(policy: Any, groups: Sequence[Sequence[Rollout]]) -> tuple[ModelCosts, float] | None:
     """Count what a token and a pixel take, once for a policy."""
     try:
-        rank = policy.model.peft_config["default"].r if policy.has_adapters else None
-        config, dtype = policy.network.config, policy.network.dtype
-        model = MeasuredModel(config, lora_rank=rank, dtype=dtype)
         prompts = policy.encoder.prompts([group[0].example for group in groups])
         shown = [source for prompt in prompts for source in prompt.images][:1]
-        if not shown:
-            return model, 0.0
-        images = policy.encoder.images.encode(shown)
-        with policy.evaluating():
-            seen = count_flops(lambda: policy.picture_features(images))
-        return model, seen / _num_pixels(policy, shown)
+        per_pixel = 0.0
+        if shown:
+            images = policy.encoder.images.encode(shown)
+            counter = FlopCounterMode(display=False)
+            with policy.evaluating(), torch.no_grad(), counter:
+                policy.picture_features(images)
+            per_pixel = counter.get_total_flops() / _num_pixels(policy, shown)
+        return ModelCosts(policy.network, policy.family), per_pixel
     except Exception as error:  # of whatever kind: only a number is lost
         kind = policy.network.config.model_type
         log.info("no mfu: what %s computes cannot be counted (%s)", kind, error)

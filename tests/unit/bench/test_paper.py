@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaModel
 
-from repic.bench.paper import as_markdown, make_config, paper_table, step_memory
-from repic.models.costs import PACKED, PLAIN, SCHEMES, MeasuredModel, Workload
+from repic.bench.paper import as_markdown, layer_bytes, make_network, paper_table, step_memory
+from repic.models.costs import PACKED, PLAIN, SCHEMES, ModelCosts, Workload
+from repic.models.families import FAMILIES, family_of
 from tests import tiny
 from tests.counting import LORA, PAPER, small
 
@@ -19,6 +22,11 @@ TRAINING: dict[str, Any] = {
     "micro_batch": 2,
     "weight_bytes": 2,
 }
+
+
+# Queries are wider than the hidden size, so that no two of a layer's sizes are alike.
+TEXT: dict[str, Any] = dict(vocab_size=99, hidden_size=48, intermediate_size=80, head_dim=16)
+TEXT |= dict(num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1)
 
 
 def test_the_papers_settings_make_a_table() -> None:
@@ -38,8 +46,8 @@ def test_the_real_models() -> None:
     sizes = {"qwen2_5_vl_3b": 3_754_622_976, "qwen2_5_vl_7b": 8_292_166_656}
     sizes["llava_1_5_7b"] = 7_063_427_072
     for name, size in sizes.items():
-        config = make_config(PAPER["models"][name])
-        assert MeasuredModel(config, lora_rank=8, dtype=torch.bfloat16).parameters == size
+        network = make_network(PAPER["models"][name], lora_rank=8)
+        assert ModelCosts(network, family_of(network.config)).parameters == size
     row = paper_table(PAPER["models"], PAPER["settings"][:1])[2]
     expected = {"k tokens": 18.2, "vision": 9.19, "prefill": 27.2, "decode": 60.9}
     expected |= {"reference": 86.1, "update": 180, "recomputed": 83.6, "weights": 16.0}
@@ -56,8 +64,7 @@ def test_weights_gradients_and_moments(tmp_path: Path, lora: dict | None) -> Non
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
     rank = lora and lora["r"]
-    model = MeasuredModel(policy.network.config, lora_rank=rank, dtype=torch.bfloat16)
-    memory = step_memory(model, WORK, {**TRAINING, "lora_rank": rank}, PLAIN)
+    memory = step_memory(policy.network, WORK, {**TRAINING, "lora_rank": rank}, PLAIN)
     size = sum(weight.nbytes for weight in trained)
     states = [state for values in optimizer.state.values() for state in values.values()]
     moments = sum(state.nbytes for state in states if state.ndim)
@@ -67,22 +74,53 @@ def test_weights_gradients_and_moments(tmp_path: Path, lora: dict | None) -> Non
 
 
 def test_memory_worked_by_hand() -> None:
-    text = dict(vocab_size=99, hidden_size=48, intermediate_size=80, num_attention_heads=4)
-    text |= dict(head_dim=16, num_key_value_heads=2, bos_token_id=0, eos_token_id=1)
-    config = make_config(small("llava_1_5_7b", **text))
-    model = MeasuredModel(config, lora_rank=None, dtype=torch.bfloat16)
-    memory = step_memory(model, WORK, TRAINING, PLAIN)
+    network = make_network(small("llava_1_5_7b", **TEXT), lora_rank=None)
+    memory = step_memory(network, WORK, TRAINING, PLAIN)
     assert memory["logits"] == 4 * 2 * (3 * 6) * 99  # bytes, groups, places, vocabulary
     assert memory["all logits"] == 4 * 2 * (3 * 25) * 99
     # Bytes, layers, keys and values, captions, tokens, values.
     assert memory["KV cache"] == 2 * 2 * 2 * 12 * 25 * 32
-    packed = step_memory(model, WORK, TRAINING, PACKED)
+    layer = layer_bytes(network.config.get_text_config(), width=2, lora_rank=None)
+    packed = step_memory(network, WORK, TRAINING, PACKED)
     assert packed["KV cache"] == 2 * 2 * 2 * 4 * (20 + 3 * 5) * 32
-    assert memory["activations"] == memory["unchecked"] == 2 * 3 * 25 * model.kept
-    checkpointed = step_memory(model, WORK, {**TRAINING, "is_checkpointed": True}, PACKED)
-    assert checkpointed["activations"] == 2 * 35 * (2 * 48 * 2 + model.kept // 2)
-    assert checkpointed["unchecked"] == 2 * 35 * model.kept
+    assert memory["activations"] == memory["unchecked"] == 2 * 3 * 25 * 2 * layer
+    checkpointed = step_memory(network, WORK, {**TRAINING, "is_checkpointed": True}, PACKED)
+    assert checkpointed["activations"] == 2 * 35 * (2 * 48 * 2 + layer)
+    assert checkpointed["unchecked"] == 2 * 35 * 2 * layer
     gradients = memory["gradients, Adam"] // 3
     update = gradients + memory["activations"] + memory["logits"]
     assert memory["KV cache"] < update
     assert memory["peak GiB"] == memory["weights"] + 2 * gradients + update
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("rank", [None, 8])
+def test_a_layer_keeps_what_autograd_saves(dtype: torch.dtype, rank: int | None) -> None:
+    text = LlamaConfig(**TEXT)
+    expected = layer_bytes(text, width=dtype.itemsize, lora_rank=rank)
+    if rank:
+        expected += 3 * (5 * 48 + 64 + 80)  # on a CPU the masks are float32
+    two, three = (saved_bytes(text, layers, dtype, rank) for layers in (2, 3))
+    assert three - two == 16 * expected
+
+
+def saved_bytes(config: LlamaConfig, layers: int, dtype: torch.dtype, rank: int | None) -> int:
+    """What autograd holds of 16 tokens after a forward, weights aside."""
+    config.num_hidden_layers = layers
+    model: Any = LlamaModel._from_config(config, attn_implementation="sdpa").to(dtype).train()
+    if rank:
+        names = list(FAMILIES["llava"].adapted)
+        lora = LoraConfig(r=rank, lora_dropout=0.05, target_modules=names)
+        model = get_peft_model(model, lora).train().get_base_model()
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    held = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(torch.zeros(1, 16, dtype=torch.long), use_cache=False)
+    assert output.last_hidden_state.requires_grad
+    return sum(size for place, size in held.items() if place not in weights)

@@ -13,25 +13,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForImageTextToText, DynamicCache
+from transformers import DynamicCache
 
-from repic.bench.paper import make_config
+from repic.bench.paper import make_network
 from repic.models.costs import (
     NAIVE,
     PACKED,
     PLAIN,
     SCHEMES,
-    MeasuredModel,
+    ModelCosts,
     Scheme,
     Work,
     Workload,
     causal_pairs,
-    count_flops,
     decode_work,
     prefill_work,
     scoring_work,
 )
 from repic.models.engine.plain import PlainEngine
+from repic.models.families import family_of
 from repic.models.policy import Policy
 from tests import tiny, tiny_families
 from tests.counting import LORA, count, small
@@ -59,11 +59,9 @@ def test_pairs_are_those_of_the_mask(prompt: int, caption: int, group: int) -> N
     assert prefill_work(w, PLAIN).pairs == mask[:prompt].sum() == causal_pairs(prompt)
 
 
-def load(directory: Path, **changes: Any) -> tuple[Policy, MeasuredModel]:
+def load(directory: Path, **changes: Any) -> tuple[Policy, ModelCosts]:
     policy = tiny.load(directory, attention="eager", **changes)
-    rank = changes["lora"]["r"] if changes.get("lora") else None
-    config = policy.network.config
-    return policy, MeasuredModel(config, lora_rank=rank, dtype=torch.float32)
+    return policy, ModelCosts(policy.network, policy.family)
 
 
 def workload_of(policy: Policy, pictures: Sequence[Noise]) -> Workload:
@@ -157,10 +155,7 @@ def test_a_case_worked_by_hand() -> None:
     text: dict[str, Any] = dict(vocab_size=10, hidden_size=4, intermediate_size=5)
     text |= dict(num_attention_heads=1, num_key_value_heads=1, num_hidden_layers=1)
     text |= dict(bos_token_id=0, eos_token_id=1, pad_token_id=2)
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 0]}
-    text["rope_parameters"] = rope
-    config = make_config(small("qwen2_5_vl_7b", **text))
-    model = MeasuredModel(config, lora_rank=None, dtype=torch.bfloat16)
+    model = measured("qwen2_5_vl_7b", None, **text)
     w = Workload(prompts=1, group_size=2, prompt_tokens=3, caption_tokens=2, vision_flops=0)
     flops, tokens = model.step(w, PACKED, has_reference=True, is_checkpointed=True)
     # The prompt: 3 tokens, 1 + 2 + 3 pairs, 1 logit vector of 2 · 4 · 10.
@@ -187,8 +182,9 @@ def test_a_case_worked_by_hand() -> None:
 
 
 @cache
-def measured(name: str, rank: int | None) -> MeasuredModel:
-    return MeasuredModel(make_config(small(name)), lora_rank=rank, dtype=torch.bfloat16)
+def measured(name: str, rank: int | None, **text: Any) -> ModelCosts:
+    network = make_network(small(name, **text), lora_rank=rank)
+    return ModelCosts(network, family_of(network.config))
 
 
 @given(st.data(), st.sampled_from(["qwen2_5_vl_7b", "llava_1_5_7b"]), st.sampled_from([None, 8]))
@@ -207,9 +203,8 @@ def test_sharing_saves_and_more_work_costs_more(data: Any, name: str, rank: int 
         assert more_tokens >= less_tokens
         for field in fields(more):
             assert getattr(more, field.name) >= getattr(less, field.name)
-    schemes = [replace(scheme, keeps_features=False) for scheme in SCHEMES]
-    alone = [model.step(replace(w, group_size=1), scheme, **also) for scheme in schemes]
-    assert alone[0] == alone[1] == alone[2]
+    alone = replace(w, group_size=1, vision_flops=0)  # features are kept from pass to pass
+    assert len({model.step(alone, scheme, **also) for scheme in SCHEMES}) == 1
     for scheme, (flops, tokens) in zip(SCHEMES, (naive, plain, packed), strict=True):
         twice, twice_tokens = model.step(replace(w, prompts=2 * w.prompts), scheme, **also)
         assert twice_tokens == 2 * tokens
@@ -252,60 +247,12 @@ def test_numbers_of_weights_and_of_what_is_kept_while_decoding(
     assert held == 12 * 25 * model.cached
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("rank", [None, 8])
-def test_a_layer_keeps_what_autograd_saves(dtype: torch.dtype, rank: int | None) -> None:
-    # Queries are wider than the hidden size, so that no two of a layer's sizes are alike.
-    text = dict(vocab_size=99, hidden_size=48, intermediate_size=80, num_attention_heads=4)
-    text |= dict(head_dim=16, num_key_value_heads=2, bos_token_id=0, eos_token_id=1)
-    saved, expected = [], []
-    for layers in (2, 3):
-        config = make_config(small("llava_1_5_7b", **text, num_hidden_layers=layers))
-        config.vision_config.hidden_size = config.vision_config.intermediate_size = 16
-        model = MeasuredModel(config, lora_rank=rank, dtype=dtype)
-        inputs = 5 * 48 + 64 + 80  # of a layer's matrices: their dropout masks, which are not here
-        expected.append(model.kept - (layers * inputs if rank else 0))
-        saved.append(saved_bytes(config, dtype, rank))
-    assert saved[1] - saved[0] == 16 * (expected[1] - expected[0])
-
-
-def saved_bytes(config: Any, dtype: torch.dtype, rank: int | None) -> int:
-    """What autograd holds of 16 tokens after a forward, weights aside."""
-    from peft import LoraConfig, get_peft_model
-
-    from repic.models.families import family_of
-
-    model: Any = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
-    model = model.to(dtype).train()
-    if rank:
-        model.requires_grad_(False)
-        targets = family_of(config).adapter_targets
-        model = get_peft_model(model, LoraConfig(r=rank, target_modules=targets)).get_base_model()
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    held = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        embeddings = model.get_input_embeddings()(torch.zeros(1, 16, dtype=torch.long))
-        output = model.model.language_model(
-            inputs_embeds=embeddings.detach().requires_grad_(), use_cache=False
-        )
-    assert output.last_hidden_state.requires_grad
-    return sum(size for place, size in held.items() if place not in weights)
-
-
 @pytest.mark.parametrize("family", tiny_families.BUILDERS)
 def test_every_family_can_be_counted(family: str, tmp_path: Path) -> None:
     policy = tiny.load(tiny_families.BUILDERS[family](tmp_path), attention="eager")
-    model = MeasuredModel(policy.network.config, lora_rank=None, dtype=torch.float32)
+    model = ModelCosts(policy.network, policy.family)
     ids = torch.full((1, 9), 40)
     row = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     counted = count(lambda: policy.network(**row, use_cache=False))
     # Masked pairs are seen too, and the positions' rotation in some families.
     assert counted == pytest.approx(model.forward.of(Work(9, 81, 9)), rel=0.01)
-    images = policy.encoder.images.encode([Noise(1, 60, 30)])
-    assert count_flops(lambda: policy.picture_features(images)) > 0

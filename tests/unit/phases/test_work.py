@@ -61,7 +61,7 @@ def test_what_cannot_be_counted_is_left_out(tmp_path: Path, monkeypatch, caplog)
     def fail(*_: object, **__: object) -> None:
         raise KeyError("another kind of layer")
 
-    monkeypatch.setattr(work, "MeasuredModel", fail)
+    monkeypatch.setattr(work, "ModelCosts", fail)
     with caplog.at_level(logging.INFO):
         told = told_of(policy, monkeypatch)
     assert "time/update_s" in told
