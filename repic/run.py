@@ -302,6 +302,9 @@ def main() -> None:
     """Run from the command line."""
     # Where somebody's own rewards lie; python -m looks here, the console script does not.
     sys.path.append(os.getcwd())
+    keys = [settings.split_override(argument)[0] for argument in sys.argv]
+    if STUDY in keys:  # it is a multirun, whether -m is there or not
+        sys.argv.insert(keys.index(STUDY), "hydra.mode=MULTIRUN")
     again = "the same command goes on from there"
     guarded(job, "repic", kept="what was finished is saved", after=again)
 

@@ -100,7 +100,10 @@ def test_every_study_says_what_it_asks_and_its_jobs_compose(name: str) -> None:
     assert text.splitlines()[0] == "# @package _global_"
     assert f"+study={name}" in text.splitlines()[1]
     assert text.splitlines()[2].startswith("# ")  # the question, and how long it takes
-    sweeper = yaml.safe_load(text)["hydra"]["sweeper"]["params"]
+    study = yaml.safe_load(text)
+    if "defaults" in study:  # another study's runs
+        study = yaml.safe_load((CONF / "study" / f"{study['defaults'][0]}.yaml").read_text())
+    sweeper = study["hydra"]["sweeper"]["params"]
     overrides = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweeper.items()])
     tried = [
         [f"{o.input_line.partition('=')[0]}={v}" for v in o.sweep_string_iterator()]
