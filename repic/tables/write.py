@@ -263,14 +263,14 @@ def _number(estimate: Estimate, value: float, digits: int | None) -> str:
 
 
 def _digits(value: float, digits: int | None, *, sign: str = "") -> str:
-    """Write a number; of three digits there is no fraction from a hundred on.
+    """Write a number, if no digits are asked for with the three that count.
 
     Example:
-        >>> [_digits(x, None) for x in (0.0123, 1.234, 56.78, 1234.5)]
-        ['0.012', '1.23', '56.8', '1234']
+        >>> [_digits(x, None) for x in (0.0123, 0.5, 56.78, 1234.5)]
+        ['0.0123', '0.500', '56.8', '1,234']
     """
     if digits is None:
-        digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+        return f"{value:{sign}#.3g}" if abs(value) < 99.95 else f"{value:{sign},.0f}"
     return f"{value:{sign}.{digits}f}"
 
 

@@ -14,7 +14,7 @@ def test_costs_are_medians_with_their_range_and_compared_with_the_first() -> Non
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
     assert rows["plain"] == ["plain", "3", "2.00", "2.00", "300", "1.00", "1.00"]
     assert rows["packed"] == ["packed", "3", "0.500", "2.00", "300", "0.250", "1.00"]
-    assert rows["trl"] == ["trl", "2", "9.00", "2.00", "2050", "4.50", "1.00"]
+    assert rows["trl"] == ["trl", "2", "9.00", "2.00", "2,050", "4.50", "1.00"]
     assert "[1.00–4.00]" in text
 
 

@@ -62,7 +62,7 @@ def test_cells() -> None:
     texts = [cell_text(e) for e in (ONE, SEEDS, BARE, None)]
     assert texts == ["41.3 [37.2, 45.9]", "65.8 ± 2.1", "12.0", "–"]
     three = Estimate(1.234, 0.0123, 1234.5, num_seeds=1)
-    assert cell_text(three, digits=None) == "1.23 [0.012, 1234]"
+    assert cell_text(three, digits=None) == "1.23 [0.0123, 1,234]"
 
 
 def test_markdown_to_the_letter() -> None:
