@@ -22,9 +22,9 @@ from repic.bench import record, tables
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
-from repic.bench.paper import as_markdown, paper_table
+from repic.bench.paper import paper_table
 from repic.run import guarded
-from repic.tables.write import print_tables
+from repic.tables.write import markdown, print_tables
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def job(cfg: DictConfig) -> None:
     os.chdir(HydraConfig.get().runtime.cwd)  # as repic.run does
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
-        print(as_markdown(paper_table(**paper)))
+        print(markdown(tables.costs_on_paper(paper_table(**paper))))
         return
     hydra_cfg = HydraConfig.get()
     bench(cfg, Path(hydra_cfg.runtime.output_dir), overrides=list(hydra_cfg.overrides.task))

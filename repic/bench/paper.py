@@ -194,25 +194,3 @@ def step_memory(
         "all logits": _FLOAT32 * rows * model.vocabulary,
         "peak GiB": weights + 2 * trained + max(cache, trained + activations + logits),
     }
-
-
-def as_markdown(rows: Sequence[Row]) -> str:
-    """Lay rows out as a Markdown table, with three significant digits.
-
-    Example:
-        >>> print(as_markdown([{"scheme": "plain", "tokens": 1234.5, "memory": 0.0123}]))
-        | scheme | tokens | memory |
-        |---|--:|--:|
-        | plain | 1,234 | 0.0123 |
-    """
-    first = rows[0]
-    marks = ("---" if isinstance(value, str) else "--:" for value in first.values())
-    lines = ["| " + " | ".join(first) + " |", "|" + "|".join(marks) + "|"]
-    for row in rows:
-        cells = (value if isinstance(value, str) else _digits(value) for value in row.values())
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,7 +1,7 @@
 """The bench's result for the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, Summary, median_ratio, summary_of
@@ -62,6 +62,17 @@ def parts_table(steps: Sequence[Step], limit: float) -> Table:
     )
     note = f"Sharing each prompt makes the update's tokens {limit:.2f} times fewer."
     return Table("its parts, CPU s", columns, rows, note, row_column=CONTENDER)
+
+
+def costs_on_paper(rows: Sequence[Mapping[str, str | float]]) -> Table:
+    """Costs on paper; see ``repic.bench.paper``."""
+    first, *others = rows[0]
+    columns = [
+        Column(name, kind="text" if isinstance(rows[0][name], str) else "number", digits=None)
+        for name in others
+    ]
+    cells = [Row(str(row[first]), tuple(row[name] for name in others)) for row in rows]
+    return Table("The papers' settings", columns, cells, row_column=Column(first, kind="text"))
 
 
 def _estimate(summary: Summary) -> Estimate:
