@@ -1,24 +1,31 @@
 """Shapes that annotations state are checked while the tests run."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from repic.metrics.statistics import cluster_sums
-from repic.models.positions import num_tokens, plain_positions
-from repic.rl.advantages import rloo_advantages
+from repic.models.engine.logprobs import token_logprobs
+from repic.rl.advantages import refuse_lone
 
 
 def test_a_wrong_shape_is_noticed() -> None:
-    rewards, weights = torch.rand(2, 3, 4), torch.ones(4)
-    assert rloo_advantages(rewards, weights).shape == (2, 3)
-    for others in ((rewards[0], weights), (rewards, weights[:3]), (rewards.long(), weights)):
-        with pytest.raises(TypeCheckError, match="rloo_advantages"):
-            rloo_advantages(*others)
+    rewards = torch.rand(2, 3, 4)
+    refuse_lone(rewards)
+    for others in (rewards[0], rewards.long(), rewards.tolist()):
+        with pytest.raises(TypeCheckError, match="refuse_lone"):
+            refuse_lone(others)
+    logits, ids = torch.zeros(2, 5), torch.zeros(2).long()
+    token_logprobs(logits, ids)
+    with pytest.raises(TypeCheckError, match="token_logprobs"):
+        token_logprobs(logits, ids[:1])
 
 
-def test_every_module_that_states_shapes_is_checked() -> None:
-    with pytest.raises(TypeCheckError, match="cluster_sums"):
-        cluster_sums([[1.0]], ["a"])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeCheckError, match="num_tokens"):
-        plain_positions([num_tokens("3")])  # pyright: ignore[reportArgumentType]
+def test_the_modules_that_state_shapes_are_checked_and_no_others() -> None:
+    modules = {n: m for n, m in sys.modules.items() if n.startswith("repic.") and m.__file__}
+    checked = {n for n, m in modules.items() if "Jaxtyping" in type(m.__loader__).__name__}
+    states = {n for n, m in modules.items() if "jaxtyping" in Path(m.__file__).read_text("utf-8")}
+    assert checked == states
+    assert {"repic.rl.advantages", "repic.models.engine.logprobs"} <= checked
