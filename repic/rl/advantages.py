@@ -50,13 +50,14 @@ def compute_advantages(
         ValueError: the advantages are not [B, G], or their components do not add up to them.
     """
     result = function(rewards, weights)
-    advantages = result if isinstance(result, Advantages) else Advantages(result)
-    values, components = advantages.values, advantages.components
+    values = result.values if isinstance(result, Advantages) else result
     if values.shape != rewards.shape[:2]:
         raise ValueError(
             f"advantage: the function returns {list(values.shape)} for rewards"
             f" {list(rewards.shape)}; return one number for each rollout, [B, G]"
         )
+    advantages = result if isinstance(result, Advantages) else Advantages(values)
+    components = advantages.components
     if components is not None:
         gap = (components.sum(dim=2) - values).abs().amax()
         if components.shape != rewards.shape or gap > 1e-4 * (1 + values.abs().amax()):

@@ -20,15 +20,16 @@ def test_a_policy_is_loaded_as_asked(directory: Path) -> None:
 
 
 def test_reading_a_large_model_is_announced(
-    qwen: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    small, large = (tiny.build_qwen(tmp_path / name) for name in ("small", "large"))
     caplog.set_level(logging.INFO)
-    tiny.load(qwen)
+    tiny.load(small)
     assert caplog.messages == []
     monkeypatch.setattr(loading, "_LARGE", 2**10)
-    tiny.load(qwen)
+    tiny.load(large)
     before, after = caplog.messages
-    assert before.startswith(f"{qwen}: reading 0.0 GB of weights")
+    assert before.startswith(f"{large}: reading 0.0 GB of weights")
     assert " million weights, read in " in after
 
 
