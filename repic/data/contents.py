@@ -5,14 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from repic.data.module import Examples
-from repic.types import Example, ImageSource
+from repic.types import Example, picture_content
 
 Messages = Callable[[Example], Sequence[Mapping[str, Any]]]
-
-
-def picture_content(picture: ImageSource) -> str:
-    """Equal for two pictures with equal pixels alone; see ``repic.types.ImageSource``."""
-    return getattr(picture, "content", picture.key)
 
 
 def prompt_content(example: Example, messages: Messages) -> list[object]:

@@ -25,13 +25,13 @@ from torch import Tensor
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from repic.models.directory import find_model, is_on_hub
-from repic.types import Box, Example, Reference
+from repic.types import Box, Example, Reference, picture_content
 
 KEY = "detector.path"
 # What reads several queries beside one picture, and what reads one text.
 _SEVERAL = ("owlvit", "owlv2")
 _ONE = ("grounding-dino", "mm-grounding-dino")
-Asked = tuple[str, tuple[str, ...]]  # the picture's key, and what is looked for in it
+Asked = tuple[str, tuple[str, ...]]  # what the picture shows, and what is looked for in it
 
 
 class Detection(NamedTuple):
@@ -93,7 +93,7 @@ class OpenVocabularyDetector:
         known = tuple(text for text in texts if text is not None)
         if example.query is None or len(known) < len(texts):
             return None
-        asked = (example.query.key, known)
+        asked = (picture_content(example.query), known)
         if asked not in self._seen:
             self._seen[asked] = self._model.look(example.query.load(), known) if known else []
             if len(self._seen) > self.cache_size:

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from repic.models.families import EncodedImage, Family, Parts
-from repic.types import ImageSource
+from repic.types import ImageSource, picture_content
 
 _CACHE_BYTES = 256 * 2**20
 
@@ -27,6 +27,10 @@ class OnlyImage:
     @property
     def key(self) -> str:
         return f"only:{self.original.key}"
+
+    @property
+    def content(self) -> str:
+        return f"only:{picture_content(self.original)}"
 
     def load(self) -> Image.Image:
         return self.original.load()
@@ -78,11 +82,12 @@ class ImageEncoder:
         return [self._encode(source) for source in sources]
 
     def _encode(self, source: ImageSource) -> EncodedImage:
-        if source.key in self._cache:
-            self._cache.move_to_end(source.key)
-            return self._cache[source.key]
+        key = picture_content(source)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
         image = self._process(source)
-        self._keep(source.key, image)
+        self._keep(key, image)
         return image
 
     def _keep(self, key: str, image: EncodedImage) -> None:

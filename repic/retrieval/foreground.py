@@ -43,11 +43,6 @@ class ForegroundRegions:
                     f"retrieval.proposer.{name}: {getattr(self, name)} is no share between 0 and 1"
                 )
 
-    @property
-    def version(self) -> str:
-        """What the boxes depend on besides the picture."""
-        return repr(self)
-
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return squares around the regions, from the top; words are of no use here."""
         pixels = np.asarray(picture.convert("RGB"))

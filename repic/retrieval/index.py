@@ -33,13 +33,9 @@ INDEX, ENTRIES = "index.faiss", "entries.json"
 
 @dataclass(frozen=True)
 class ReferenceIndex:
-    """Vectors of references; row i shows ``names[i]``.
-
-    ``version`` is a hash of all that a search depends on: names, pixels and embedder.
-    """
+    """Vectors of references; row i shows ``names[i]``."""
 
     names: tuple[str, ...]
-    version: str
     faiss_index: Any
 
     def search(
@@ -75,13 +71,12 @@ def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) 
         "names": names,
         "contents": [content_hash(picture) for picture in pictures],
     }
-    version = digest(entries)
     kept = _read(root / key)
     if kept is not None and kept[1] == entries:
-        return ReferenceIndex(tuple(names), version, kept[0])
+        return ReferenceIndex(tuple(names), kept[0])
     made = _make(pictures, entries["contents"], _vectors(kept), embedder)
     _write(root / key, made, entries)
-    return ReferenceIndex(tuple(names), version, made)
+    return ReferenceIndex(tuple(names), made)
 
 
 def content_hash(picture: Image.Image) -> str:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from repic.detectors.open_vocabulary import ZeroShotModel, as_query, find_detector
-from repic.models.directory import fingerprint, is_on_hub
+from repic.models.directory import is_on_hub
 from repic.types import Box
 
 KEY = "retrieval.proposer.path"
@@ -40,11 +40,6 @@ class OpenVocabularyRegions:
             find_detector(path, key=KEY)
         self.path, self.threshold, self.most, self.device = path, threshold, most, device
         self.kinds = None if kinds is None else tuple(kinds)
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of the weights, and the settings."""
-        return f"{fingerprint(self.path)} {self.threshold} {self.kinds} {self.most}"
 
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return the boxes of what is looked for."""

@@ -16,11 +16,6 @@ from repic.types import Box
 class Proposer(Protocol):
     """Where in a picture somebody may be."""
 
-    @property
-    def version(self) -> str:
-        """Equal where the boxes would be equal."""
-        ...
-
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return boxes in the picture.
 

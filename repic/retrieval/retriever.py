@@ -21,25 +21,16 @@ of RePIC's table 1.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from repic.retrieval.albums import Album, Scenes, make_albums
-from repic.retrieval.index import ReferenceIndex, content_hash, open_index
-from repic.retrieval.parts import Embedder, Proposer, digest
-from repic.types import Box, Example
+from repic.retrieval.index import ReferenceIndex, open_index
+from repic.retrieval.parts import Embedder, Proposer
+from repic.types import Box, Example, picture_content
 
-
-class Chosen(NamedTuple):
-    """Whom each example of a dataset introduces, in order.
-
-    ``version`` is a hash of what that follows from: settings, weights and every picture.
-    """
-
-    names: tuple[tuple[str, ...], ...]
-    version: str
+Chosen = tuple[tuple[str, ...], ...]  # whom each example of a dataset introduces, in order
 
 
 class Retriever:
@@ -78,7 +69,7 @@ class Retriever:
         self.proposer, self.embedder = proposer, embedder
         self.top_k, self.per_crop, self.min_similarity = tuple(top_k), per_crop, min_similarity
         self.scenes_per_album = scenes_per_album
-        self._chosen: dict[tuple[str, ...], Chosen] = {}
+        self._chosen: dict[tuple[tuple[str, ...], ...], Chosen] = {}
 
     def choose(self, scenes: Scenes, *, folder: Path) -> Chosen:
         """Retrieve for every example of a dataset; the second time for the same ones is free.
@@ -88,34 +79,28 @@ class Retriever:
             folder: where indices are kept between runs.
         """
         examples = [scenes[i] for i in range(len(scenes))]
-        ids = tuple(example.id for example in examples)
-        if ids not in self._chosen:
-            self._chosen[ids] = self._choose(scenes, examples, folder)
-        return self._chosen[ids]
+        key = tuple((e.id, *map(picture_content, e.images)) for e in examples)
+        if key not in self._chosen:
+            self._chosen[key] = self._choose(scenes, examples, folder)
+        return self._chosen[key]
 
     def introduce(self, scenes: Scenes, chosen: Chosen) -> list[Example]:
         """Return a dataset's examples with the chosen references in place of their own.
 
         The dataset may be drawn at another resolution than the one that was chosen from.
         """
-        return introduce(scenes, chosen.names, scenes_per_album=self.scenes_per_album)
+        return introduce(scenes, chosen, scenes_per_album=self.scenes_per_album)
 
     def _choose(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> Chosen:
         names: list[tuple[str, ...]] = [()] * len(scenes)
-        settings = [self.top_k, self.per_crop, self.min_similarity, self.proposer.version]
-        seen: list[object] = [settings]
         for album in make_albums(scenes, size=self.scenes_per_album):
             index = open_index(folder, album.references, self.embedder)
-            seen.append(index.version)
             queries = [examples[i] for i in album.scenes]
             pictures = [_query(example) for example in queries]
             found = self._search(queries, pictures, album, index)
-            for i, example, picture, some in zip(
-                album.scenes, queries, pictures, found, strict=True
-            ):
+            for i, some in zip(album.scenes, found, strict=True):
                 names[i] = some
-                seen.append([example.id, content_hash(picture), some])
-        return Chosen(tuple(names), digest(seen))
+        return tuple(names)
 
     def _search(
         self,

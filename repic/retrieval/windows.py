@@ -31,11 +31,6 @@ class SlidingWindows:
                 f"retrieval.proposer.overlap: {self.overlap} must be 0 or more, and less than 1"
             )
 
-    @property
-    def version(self) -> str:
-        """What the boxes depend on besides the picture."""
-        return f"windows {list(self.shares)} {self.overlap}"
-
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return the windows; what is looked for does not matter.
 

@@ -5,7 +5,6 @@ What to look for is read by OpenAI's CLIP (ViT-B/32), whose package ultralytics 
 GitHub by itself in the middle of a run: it must be there before. Its weights are downloaded.
 """
 
-import hashlib
 import importlib
 import importlib.util
 from collections.abc import Sequence
@@ -54,16 +53,6 @@ class YoloWorldRegions:
         self.weights, self.confidence = weights, confidence
         self.kinds = None if kinds is None else tuple(kinds)
         self._looked_for: tuple[str, ...] = ()
-
-    @cached_property
-    def version(self) -> str:
-        """The file's hash and the settings; a file that is not there is downloaded first."""
-        file = Path(self.weights)
-        if not file.is_file():
-            # Else the run that downloads it would have another version than those after it.
-            file = Path(self._model.ckpt_path)
-        weights = hashlib.sha256(file.read_bytes()).hexdigest()
-        return f"yolo-world {weights} {self.confidence} {self.kinds}"
 
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return the boxes of what is looked for."""

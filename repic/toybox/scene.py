@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from PIL import Image
 
@@ -33,7 +34,7 @@ class ToyboxImage:
     def key(self) -> str:
         return f"toybox:{self.seed}@{self.scale:g}"
 
-    @property
+    @cached_property
     def content(self) -> str:
         """The recipe; the seed alone is drawn by other rules elsewhere."""
         return repr(self)

@@ -13,7 +13,7 @@ from repic.models.engine.library import score_rows
 from repic.models.engine.meter import Meter
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.types import Example, ImageSource, Reference, Rollout
+from repic.types import Example, ImageSource, Reference, Rollout, picture_content
 
 # Largest difference of a log-probability that rounding explains, by the weights' precision.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
@@ -29,6 +29,10 @@ class Blank:
     @property
     def key(self) -> str:
         return f"blank:{self.original.key}"
+
+    @property
+    def content(self) -> str:
+        return f"blank:{picture_content(self.original)}"
 
     def load(self) -> Image.Image:
         return Image.new("RGB", self.original.load().size, (128, 128, 128))

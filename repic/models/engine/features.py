@@ -13,14 +13,14 @@ from torch import Tensor
 
 from repic.models.families import EncodedImage
 from repic.models.policy import Policy
-from repic.types import ImageSource
+from repic.types import ImageSource, picture_content
 
 # Numbers that go through a frozen tower together: 256 MiB, or about 55 pictures of 448 × 448.
 _PIXELS = 2**26
 
 
 class FeatureCache:
-    """Features of one policy's pictures, by the pictures' keys.
+    """Features of one policy's pictures, by what these show.
 
     Args:
         max_bytes: those used longest ago are forgotten beyond this; the ones of a call stay.
@@ -34,11 +34,11 @@ class FeatureCache:
     def features(
         self, policy: Policy, sources: Sequence[ImageSource]
     ) -> dict[str, Float[Tensor, "_ H"]]:
-        """Return each distinct picture's features.
+        """Return each distinct picture's features, by its content.
 
         Nothing is kept, and gradients flow, where anything that makes features is trained.
         """
-        distinct = {source.key: source for source in sources}
+        distinct = {picture_content(source): source for source in sources}
         weights = policy.vision_parameters()
         if any(weight.requires_grad for weight in weights):
             images = policy.encoder.images.encode(list(distinct.values()))

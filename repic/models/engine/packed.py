@@ -31,7 +31,7 @@ from repic.models.engine.packing import Group, PackedRow, pack
 from repic.models.engine.plain import PlainEngine
 from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
 from repic.models.policy import Injection, Policy
-from repic.types import Example, Rollout
+from repic.types import Example, Rollout, picture_content
 
 # Prompts go through the model in portions of so many tokens, whatever the size of the batch.
 _PREFILL_TOKENS = 16384
@@ -173,7 +173,9 @@ class PackedEngine(PlainEngine):
         cache = self._features.setdefault(policy, FeatureCache(self.feature_bytes))
         with self.meter.time("vision", policy.device):
             features = cache.features(policy, shown)
-        return policy.show(embeddings, row.image_mask, [features[s.key] for s in shown])
+        return policy.show(
+            embeddings, row.image_mask, [features[picture_content(s)] for s in shown]
+        )
 
 
 def prepare(policy: Policy) -> None:

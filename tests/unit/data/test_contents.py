@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from repic.data.contents import dataset_content, picture_content, prompt_content
+from repic.data.contents import dataset_content, prompt_content
 from repic.data.images import FileImage
 from repic.data.montages import MontageImage
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import portrait
 from repic.toybox.world import toys
-from repic.types import Example, Reference
+from repic.types import Example, Reference, picture_content
 
 
 def messages(example: Example) -> list[dict]:

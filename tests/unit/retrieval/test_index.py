@@ -91,12 +91,10 @@ def test_a_photo_that_changes_is_embedded_anew_and_no_other(tmp_path: Path) -> N
     photographs, cache = tmp_path, tmp_path / "cache"
     embedder = Corner()
     first = open_index(cache, photos(photographs, [1, 2, 3]), embedder)
-    again = open_index(cache, photos(photographs, [1, 2, 3]), embedder)
+    open_index(cache, photos(photographs, [1, 2, 3]), embedder)
     assert embedder.asked == [3]
-    assert again.version == first.version
     changed = open_index(cache, photos(photographs, [1, 250, 3]), embedder)
     assert embedder.asked == [3, 1]
-    assert changed.version != first.version
     old, new = (i.faiss_index.reconstruct_n(0, 3) for i in (first, changed))
     assert [(a == b).all() for a, b in zip(old, new, strict=True)] == [True, False, True]
     assert len(list(cache.iterdir())) == 1
@@ -122,18 +120,16 @@ def test_the_order_of_an_album_does_not_matter(
     cache, album = tmp_path_factory.mktemp("order"), noise_album(6)
     straight = open_index(cache, album, Corner())
     shuffled = open_index(cache, [album[i] for i in order], Corner())
-    assert (shuffled.names, shuffled.version) == (straight.names, straight.version)
+    assert shuffled.names == straight.names
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_names_and_embedders_have_indices_of_their_own(tmp_path: Path) -> None:
     album = noise_album(3)
-    versions = {
-        open_index(tmp_path, album, Corner()).version,
-        open_index(tmp_path, album, Corner("corner 2")).version,
-        open_index(tmp_path, album[:2], Corner()).version,
-        open_index(tmp_path, [Reference("<zo>", None, Noise(0)), *album[1:]], Corner()).version,
-    }
-    assert len(versions) == 4
+    open_index(tmp_path, album, Corner())
+    open_index(tmp_path, album, Corner("corner 2"))
+    open_index(tmp_path, album[:2], Corner())
+    open_index(tmp_path, [Reference("<zo>", None, Noise(0)), *album[1:]], Corner())
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -49,17 +49,6 @@ def test_kinds_that_are_listed_win_and_each_is_asked_once(folder: Path) -> None:
     assert regions(folder)(PICTURE, [KINDS[0], *KINDS]) == plain
 
 
-def test_the_version_follows_from_weights_and_settings(folder: Path) -> None:
-    versions = [
-        regions(folder).version,
-        regions(folder, threshold=0.02).version,
-        regions(folder, kinds=KINDS).version,
-        regions(folder, most=3).version,
-    ]
-    assert len(set(versions)) == 4
-    assert regions(folder).version == versions[0]
-
-
 def test_bad_settings_are_refused(folder: Path, tmp_path: Path) -> None:
     key = r"retrieval\.proposer\."
     with pytest.raises(ValueError, match=f"{key}path: there is no directory"):

@@ -154,27 +154,6 @@ def test_yolo_world_looks_for_the_album_s_kinds() -> None:
 
 
 @pytest.mark.usefixtures("world")
-def test_yolo_world_s_version_is_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "world.pt"
-    versions = []
-    for content in (b"one", b"two", b"one"):
-        file.write_bytes(content)
-        plain = YoloWorldRegions(weights=str(file), confidence=0.1, kinds=None)
-        versions.append(plain.version)
-    assert versions[0] == versions[2] != versions[1]
-    assert YoloWorldRegions(weights=str(file), confidence=0.2, kinds=None).version != versions[2]
-
-
-@pytest.mark.usefixtures("world")
-def test_the_run_that_downloads_yolo_world_has_the_version_of_those_after_it() -> None:
-    first, second = (
-        YoloWorldRegions(weights="new-world.pt", confidence=0.1, kinds=None).version
-        for _ in range(2)
-    )
-    assert first == second
-
-
-@pytest.mark.usefixtures("world")
 def test_what_yolo_world_lacks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights: there is no file .*gone\.pt; put it there"):
         YoloWorldRegions(weights=str(tmp_path / "gone.pt"), confidence=0.1, kinds=None)

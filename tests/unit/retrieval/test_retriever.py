@@ -36,8 +36,6 @@ class Stripes:
 class Columns:
     """A proposer: every column by itself."""
 
-    version = "columns"
-
     def __init__(self) -> None:
         self.looked_for = []
 
@@ -47,8 +45,6 @@ class Columns:
 
 
 class Nothing(Columns):
-    version = "nothing"
-
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         return []
 
@@ -109,7 +105,7 @@ def retriever(**changes: Any) -> Retriever:
 
 
 def retrieved(shop: Shop, folder: Path, **changes: Any) -> list[tuple[str, ...]]:
-    return list(retriever(**changes).choose(shop, folder=folder).names)
+    return list(retriever(**changes).choose(shop, folder=folder))
 
 
 def test_by_hand(tmp_path: Path) -> None:
@@ -171,7 +167,7 @@ def test_examples_are_the_same_but_for_whom_they_introduce(tmp_path: Path) -> No
     ours = retriever()
     chosen = ours.choose(shop, folder=tmp_path)
     for example_, plain in zip(ours.introduce(shop, chosen), [shop[0], shop[1]], strict=True):
-        assert example_.pool == chosen.names[int(plain.id)]
+        assert example_.pool == chosen[int(plain.id)]
         assert all(r.info == f"{r.name}!" and r.image is not None for r in example_.references)
         rest = ("id", "query", "question", "answers", "present", "num_concepts", "scene")
         assert all(getattr(example_, key) == getattr(plain, key) for key in rest)
@@ -181,20 +177,6 @@ def test_nobody_is_introduced_where_nothing_is_proposed(tmp_path: Path) -> None:
     ours = retriever(proposer=Nothing())
     chosen = ours.choose(Shop([RED]), folder=tmp_path)
     assert ours.introduce(Shop([RED]), chosen)[0].references == ()
-
-
-def test_the_version_follows_from_settings_pictures_and_references(tmp_path: Path) -> None:
-    plain = retriever().choose(Shop([RED]), folder=tmp_path).version
-    assert retriever().choose(Shop([RED]), folder=tmp_path).version == plain
-    others = [
-        retriever(top_k=[2, 2]).choose(Shop([RED]), folder=tmp_path),
-        retriever(per_crop=2).choose(Shop([RED]), folder=tmp_path),
-        retriever(min_similarity=-1.0).choose(Shop([RED]), folder=tmp_path),
-        retriever(proposer=Nothing()).choose(Shop([RED]), folder=tmp_path),
-        # As red as before, and yet another picture.
-        retriever().choose(Shop([(254, 0, 0)]), folder=tmp_path),
-    ]
-    assert plain not in {chosen.version for chosen in others}
 
 
 def test_the_album_tells_what_to_look_for_and_the_same_scenes_are_looked_at_once(
