@@ -1,7 +1,6 @@
 """Small random models on disk, laid out as the hub lays out the real ones."""
 
 import json
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,6 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
-    AutoImageProcessor,
-    AutoProcessor,
-    AutoTokenizer,
     CLIPImageProcessorPil,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -21,10 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLProcessor,
     Qwen2VLImageProcessorPil,
 )
-from transformers.processing_utils import ProcessorMixin
 
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.sampling import Sampling
@@ -242,43 +236,3 @@ def sampling(**changes: object) -> Sampling:
     """Draw from the whole distribution, unless told otherwise."""
     plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "stop": ()}
     return Sampling(**{**plain, "max_new_tokens": 8, **changes})
-
-
-class ImageOnlyProcessor(Qwen2_5_VLProcessor):
-    """The library's processor without its video part, which cannot be built here."""
-
-    def __init__(self, image_processor, tokenizer, chat_template=None) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return ["image_processor", "tokenizer"]
-
-
-def library_inputs(folder: Path, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """Encode prompts with the library's own processor."""
-    if "llava" in (folder / "config.json").read_text():
-        processor = AutoProcessor.from_pretrained(folder)
-    else:
-        processor = ImageOnlyProcessor(
-            AutoImageProcessor.from_pretrained(folder, backend="pil"),
-            AutoTokenizer.from_pretrained(folder),
-            QWEN_CHAT,
-        )
-    images = [[image.load() for image in example.images] for example in examples]
-    texts = [
-        processor.apply_chat_template(Prompt().messages(example), add_generation_prompt=True)
-        for example in examples
-    ]
-    return dict(
-        processor(
-            text=texts,
-            images=[image for row in images for image in row] or None,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
-    )

@@ -1,4 +1,4 @@
-"""Small random models of further families on disk, and the library's own processors of them."""
+"""Small random models of further families on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,12 +6,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
-from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
-from transformers.processing_utils import ProcessorMixin
+from transformers import PreTrainedTokenizerFast
 
-from repic.types import Example
 from tests import tiny
 from tests.fakes import Noise, example
 
@@ -215,60 +211,3 @@ EXAMPLES = [
     example("text", question="red or blue?"),
     example("one", [None], Noise(4, 60, 30), "Who?"),
 ]
-
-
-def library_processor(family: str, folder: Path) -> Any:
-    """Make the library's processor, without the video part that needs torchvision."""
-    kept = {
-        "qwen3_vl": (Qwen3VLProcessor, {}),
-        "llava_onevision": (
-            LlavaOnevisionProcessor,
-            {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
-        ),
-        # SmolVLM's own wants num2words for videos; on pictures it writes what this one does.
-        "smolvlm": (transformers.Idefics3Processor, {"image_seq_len": 4}),
-        "idefics3": (transformers.Idefics3Processor, {"image_seq_len": 4}),
-        "internvl": (
-            transformers.models.internvl.processing_internvl.InternVLProcessor,
-            {"image_seq_length": 4},
-        ),
-        "gemma3": (transformers.Gemma3Processor, {"image_seq_length": 4}),
-    }
-    base, settings = kept[family]
-    original = ProcessorMixin.__init__
-
-    class ImageOnly(base):
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return ["image_processor", "tokenizer"]
-
-    def without_videos(
-        self: Any, image_processor: Any, tokenizer: Any, *_: Any, chat_template: Any, **__: Any
-    ) -> None:
-        original(self, image_processor, tokenizer, chat_template=chat_template)
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    images = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    try:
-        ProcessorMixin.__init__ = without_videos
-        made = ImageOnly(
-            image_processor=images,
-            tokenizer=tokenizer,
-            chat_template=tokenizer.chat_template,
-            **settings,
-        )
-    finally:
-        ProcessorMixin.__init__ = original
-    return made
-
-
-def library_inputs(family: str, folder: Path, one: Example) -> dict[str, torch.Tensor]:
-    """Encode one prompt with the library's own processor."""
-    if family in ("qwen2_5_vl", "llava"):
-        return tiny.library_inputs(folder, [one])
-    processor = library_processor(family, folder)
-    text = processor.apply_chat_template(
-        tiny.Prompt().messages(one), add_generation_prompt=True, tokenize=False
-    )
-    images = [image.load() for image in one.images]
-    return dict(processor(text=[text], images=[images] if images else None, return_tensors="pt"))

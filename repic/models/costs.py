@@ -130,7 +130,8 @@ class Rates(NamedTuple):
     predicted: int
 
     def of(self, work: Work) -> int:
-        return sum(rate * number for rate, number in zip(self, work, strict=True))
+        tokens, pairs, predicted = work
+        return self.token * tokens + self.pair * pairs + self.predicted * predicted
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,17 @@ the routes to the sampling, is the library's.
 """
 
 import sys
+from pathlib import Path
+from typing import Any
 
-from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.cli.serve import Serve
 from transformers.cli.serving.model_manager import ModelManager
 
-from tests.tiny import ImageOnlyProcessor
+from tests import library
 
 
-def load_processor(
-    manager: ModelManager, model: str, gguf_file: str | None = None
-) -> ImageOnlyProcessor:
-    folder = model.rpartition("@")[0]  # the server adds a revision
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    images = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    return ImageOnlyProcessor(images, tokenizer, tokenizer.chat_template)
+def load_processor(manager: ModelManager, model: str, gguf_file: str | None = None) -> Any:
+    return library.processor(Path(model.rpartition("@")[0]))  # the server adds a revision
 
 
 def main(model: str, port: str) -> None:

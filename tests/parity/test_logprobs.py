@@ -19,7 +19,7 @@ from repic.models.engine.checks import check_engine
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
-from tests import tiny, tiny_families
+from tests import library, tiny, tiny_families
 from tests.fakes import Noise, example
 
 EXAMPLES = [
@@ -54,9 +54,9 @@ def rollouts_of(lengths: tuple[int, ...] = (1, 7, 3, 12, 5)) -> list[Rollout]:
 
 
 def library_logprobs(
-    model: PreTrainedModel, family: str, folder: Path, one: Example, completion_ids: Tensor
+    model: PreTrainedModel, folder: Path, one: Example, completion_ids: Tensor
 ) -> Tensor:
-    inputs = tiny_families.library_inputs(family, folder, one)
+    inputs = library.inputs(folder, [one])
     length = len(completion_ids)
     row = torch.cat([inputs["input_ids"], completion_ids[None]], dim=1)
     for name in ("mm_token_type_ids", "token_type_ids"):
@@ -72,11 +72,9 @@ def library_logprobs(
 @pytest.mark.parametrize("family", tiny_families.BUILDERS)
 def test_logprobs_and_gradients_equal_the_library(family: str, folders: dict[str, Path]) -> None:
     folder, rollouts = folders[family], rollouts_of()
-    library = AutoModelForImageTextToText.from_pretrained(folder)
+    network = AutoModelForImageTextToText.from_pretrained(folder)
     weights = torch.linspace(-1, 1, len(rollouts))
-    expected = [
-        library_logprobs(library, family, folder, r.example, r.completion_ids) for r in rollouts
-    ]
+    expected = [library_logprobs(network, folder, r.example, r.completion_ids) for r in rollouts]
     (weights @ torch.stack([logprobs.sum() for logprobs in expected])).backward()
     for engine in engines():
         policy = tiny.load(folder, train_vision=True)
@@ -84,9 +82,9 @@ def test_logprobs_and_gradients_equal_the_library(family: str, folders: dict[str
         for found, mask, logprobs in zip(ours.logprobs, ours.mask, expected, strict=True):
             torch.testing.assert_close(found[mask], logprobs, atol=1e-5, rtol=0)
         (weights @ ours.logprobs.sum(dim=1)).backward()
-        largest = max(p.grad.abs().max().item() for p in library.parameters() if p.grad is not None)
+        largest = max(p.grad.abs().max().item() for p in network.parameters() if p.grad is not None)
         for (name, found), other in zip(
-            policy.model.named_parameters(), library.parameters(), strict=True
+            policy.model.named_parameters(), network.parameters(), strict=True
         ):
             if other.grad is None:  # layers of the tower behind the one that is used
                 assert found.grad is None, name
@@ -98,7 +96,7 @@ def test_logprobs_and_gradients_equal_the_library(family: str, folders: dict[str
 @pytest.mark.parametrize("family", tiny_families.BUILDERS)
 def test_greedy_captions_equal_those_of_generate(family: str, folders: dict[str, Path]) -> None:
     folder = folders[family]
-    library = AutoModelForImageTextToText.from_pretrained(folder)
+    network = AutoModelForImageTextToText.from_pretrained(folder)
     policy = tiny.load(folder)
     policy.stop_ids = ()
     greedy = tiny.sampling(temperature=0.0, max_new_tokens=8)
@@ -108,8 +106,8 @@ def test_greedy_captions_equal_those_of_generate(family: str, folders: dict[str,
     ]
     compared = 0
     for number, one in enumerate(EXAMPLES):
-        inputs = tiny_families.library_inputs(family, folder, one)
-        rows = library.generate(**inputs, max_new_tokens=8, do_sample=False, eos_token_id=[])
+        inputs = library.inputs(folder, [one])
+        rows = network.generate(**inputs, max_new_tokens=8, do_sample=False, eos_token_id=[])
         expected = rows[0, inputs["input_ids"].shape[1] :].tolist()
         for rollouts in drawn:
             found = rollouts[number].completion_ids.tolist()
@@ -142,16 +140,16 @@ def test_adapters_and_what_is_seen_with(family: str, folders: dict[str, Path]) -
 
 def test_a_fall_back_to_plain_positions_would_be_noticed(folders: dict[str, Path]) -> None:
     folder = folders["qwen2_5_vl"]
-    library = AutoModelForImageTextToText.from_pretrained(folder)
+    network = AutoModelForImageTextToText.from_pretrained(folder)
     completion = torch.tensor([40, 41, 42])
     policy = tiny.load(folder)
     rollout = Rollout(EXAMPLES[3], "", completion, torch.zeros(3), False)
     ours = PlainEngine().logprobs(policy, [rollout]).logprobs[0]
-    right = library_logprobs(library, "qwen2_5_vl", folder, EXAMPLES[3], completion)
-    inputs = tiny.library_inputs(folder, [EXAMPLES[3]])
-    library.model.rope_deltas = None
+    right = library_logprobs(network, folder, EXAMPLES[3], completion)
+    inputs = library.inputs(folder, [EXAMPLES[3]])
+    network.model.rope_deltas = None
     row = torch.cat([inputs["input_ids"], completion[None]], dim=1)
-    wrong = library(
+    wrong = network(
         input_ids=row,
         pixel_values=inputs["pixel_values"],
         image_grid_thw=inputs["image_grid_thw"],
@@ -186,6 +184,7 @@ def test_an_entry_that_leaves_something_out_is_noticed(
 def unlisted(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Policy:
     monkeypatch.delitem(families.FAMILIES, name)
     loading._say_once.cache_clear()
+    monkeypatch.setattr(tiny, "_LOADED", {})
     return tiny.load(folder)
 
 

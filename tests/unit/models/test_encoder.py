@@ -8,7 +8,7 @@ from PIL import Image
 from repic.models import images
 from repic.models.encoder import PromptEncoder
 from repic.models.families import concatenate
-from tests import tiny, tiny_families
+from tests import library, tiny, tiny_families
 from tests.fakes import Noise, example, mixed_examples
 
 
@@ -32,7 +32,7 @@ class Counted:
 
 def test_inputs_are_those_of_the_library(directory: Path) -> None:
     examples = mixed_examples()
-    ours, theirs = encoder(directory).encode(examples), tiny.library_inputs(directory, examples)
+    ours, theirs = encoder(directory).encode(examples), library.inputs(directory, examples)
     assert torch.equal(ours.input_ids, theirs["input_ids"])
     assert torch.equal(ours.attention_mask, theirs["attention_mask"].bool())
     for name, tensor in concatenate(ours.images).items():
@@ -47,7 +47,7 @@ def test_each_family_has_the_inputs_of_its_library(family: str, tmp_path: Path) 
     made = encoder(folder)
     for one in tiny_families.EXAMPLES:
         ours = made.library_inputs(made.prompts([one])[0])
-        theirs = tiny_families.library_inputs(family, folder, one)
+        theirs = library.inputs(folder, [one])
         assert ours.keys() == theirs.keys()
         for name, expected in theirs.items():
             found = ours[name]
@@ -63,7 +63,7 @@ def test_bounds_on_pixels_are_those_of_the_library(qwen: Path, tmp_path: Path) -
     tiny.rewrite_json(folder / "preprocessor_config.json", size=size)
     examples = [example("a", [Noise(0, 14, 14)], Noise(1, 80, 60))]
     ours = encoder(qwen, min_pixels=28 * 28, max_pixels=42 * 42).encode(examples)
-    theirs = tiny.library_inputs(folder, examples)
+    theirs = library.inputs(folder, examples)
     pixels, grids = concatenate(ours.images).values()
     assert grids.tolist() == [[1, 4, 4], [1, 4, 6]]
     assert torch.equal(pixels, theirs["pixel_values"])

@@ -10,7 +10,7 @@ from repic.models.engine.packed import PackedEngine
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
-from tests import tiny
+from tests import library, tiny
 from tests.fakes import Noise, example, mixed_examples
 
 Engine = PlainEngine | PackedEngine
@@ -120,7 +120,7 @@ def test_sampled_tokens_follow_the_distribution(engine: Engine, qwen: Path) -> N
 
 def greedy_of_library(policy: Policy, folder: Path, examples: list[Example]) -> Tensor:
     generated = policy.model.generate(
-        **tiny.library_inputs(folder, examples),
+        **library.inputs(folder, examples),
         do_sample=False,
         max_new_tokens=GREEDY.max_new_tokens,
         eos_token_id=list(policy.stop_ids),
