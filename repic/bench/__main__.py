@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.bench import record, tables
+from repic.bench import results
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
@@ -35,7 +35,7 @@ def job(cfg: DictConfig) -> None:
     os.chdir(HydraConfig.get().runtime.cwd)  # as repic.run does
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
-        print(markdown(tables.costs_on_paper(paper_table(**paper))))
+        print(markdown(results.costs_on_paper(paper_table(**paper))))
         return
     hydra_cfg = HydraConfig.get()
     bench(cfg, Path(hydra_cfg.runtime.output_dir), overrides=list(hydra_cfg.overrides.task))
@@ -47,7 +47,7 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
     Args:
         cfg: the configuration.
         folder: gets steps.csv, logs and charts.
-        overrides: the command line's, for the record.
+        overrides: the command line's, for the results.
 
     Returns:
         All steps, warm-ups included.
@@ -64,8 +64,8 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
             continue  # nobody lived to be measured, and the log says why
         limits[value] = limit_of(setting, found)
         at = f", {cfg.sweep.key}={value}" if value else ""
-        costs = tables.cost_table(f"bench {cfg.name}{at}: a step", found)
-        print_tables(costs, tables.parts_table(found, limits[value]))
+        costs = results.cost_table(f"bench {cfg.name}{at}: a step", found)
+        print_tables(costs, results.parts_table(found, limits[value]))
         steps += found
         if value:
             draw(folder, steps, cfg.sweep.key, limits)
@@ -116,8 +116,8 @@ def limit_of(cfg: DictConfig, steps: Sequence[Step]) -> float:
 
 def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, float]) -> None:
     """Draw a sweep as far as it got."""
-    charts = {"cost": record.cost_chart(steps, label)}
-    charts["update"] = record.update_chart(steps, label, limits)
+    charts = {"cost": results.cost_chart(steps, label)}
+    charts["update"] = results.update_chart(steps, label, limits)
     for name, chart in charts.items():
         if drawn := chart.standalone():
             files.write_text(folder / f"{name}.svg", drawn)

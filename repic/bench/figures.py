@@ -1,9 +1,11 @@
 """What is made of the measurements: medians, spreads, and the limit set by the number of tokens."""
 
+import csv
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,16 @@ class Step:
     update_wall_s: float
     peak_mib: float
     load: float
+
+
+def append_step(path: Path, step: Step) -> None:
+    """Add a row, under a header where the file is new."""
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Step)])
+        if is_new:
+            writer.writeheader()
+        writer.writerow(asdict(step))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from repic import files
 from repic.assembly import make, quieten
-from repic.bench import record
 from repic.bench.contenders import PEER, Contender, take_turns
-from repic.bench.figures import Step
+from repic.bench.figures import Step, append_step
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def measure(
             **numbers,
         )
         steps.append(step)
-        record.append_step(folder / "steps.csv", step)
+        append_step(folder / "steps.csv", step)
         label = f"{number}/{cfg.pairs}" if number else "warm-up"
         log.info("%s %s: %.2f s CPU, %.2f s", label, step.contender, step.cpu_s, step.wall_s)
 

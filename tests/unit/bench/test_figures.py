@@ -1,8 +1,10 @@
+import csv
 import math
+from pathlib import Path
 
 import pytest
 
-from repic.bench.figures import Step, median_ratio, summarize, summary_of, token_limit
+from repic.bench.figures import Step, append_step, median_ratio, summarize, summary_of, token_limit
 
 
 def step(contender: str, number: int, **changes: object) -> Step:
@@ -51,3 +53,13 @@ def test_the_ratio_is_one_of_medians() -> None:
     steps = [step("plain", n, cpu_s=float(n)) for n in (1, 2, 6)]
     steps += [step("packed", n, cpu_s=0.5) for n in (1, 2, 6)]
     assert median_ratio(steps, "plain", "packed", "cpu_s") == 4.0
+
+
+def test_rows_are_added_below_one_header(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    for one in (step("plain", 1, value="2"), step("packed", 0, value="16", cpu_s=10.0)):
+        append_step(path, one)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["contender"], r["value"]) for r in rows] == [("plain", "2"), ("packed", "16")]
+    assert float(rows[1]["cpu_s"]) == 10.0

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaModel
 
 from repic.bench.paper import layer_bytes, make_network, paper_table, step_memory
-from repic.bench.tables import costs_on_paper
+from repic.bench.results import costs_on_paper
 from repic.models.costs import PACKED, PLAIN, SCHEMES, ModelCosts, Workload
 from repic.models.families import FAMILIES, family_of
 from repic.tables.write import markdown

@@ -1,10 +1,11 @@
-"""The bench's result for the terminal."""
+"""The bench's results: tables of one value of the swept key, charts of all."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, Summary, median_ratio, summary_of
+from repic.page.charts import Chart, Line
 from repic.tables.estimates import Estimate
 from repic.tables.table import Column, Row, Table
 
@@ -75,5 +76,37 @@ def costs_on_paper(rows: Sequence[Mapping[str, str | float]]) -> Table:
     return Table("The papers' settings", columns, cells, row_column=Column(first, kind="text"))
 
 
+def cost_chart(steps: Sequence[Step], label: str) -> Chart:
+    """Processor seconds of a step against the swept value, a line for each contender."""
+    names = dict.fromkeys(step.contender for step in steps)
+    lines = [_line(n, steps, lambda s, n=n: summary_of(s, n, "cpu_s").median) for n in names]
+    return Chart("CPU seconds a step", label, tuple(lines))
+
+
+def update_chart(steps: Sequence[Step], label: str, limits: Mapping[str, float]) -> Chart:
+    """How many times faster updates are than the first contender's, and how many they could be.
+
+    Args:
+        steps: of all values.
+        label: what the values are.
+        limits: of the token count, by value.
+    """
+    first, *others = dict.fromkeys(step.contender for step in steps)
+    lines = [
+        _line(n, steps, lambda s, n=n: median_ratio(s, first, n, "update_cpu_s")) for n in others
+    ]
+    limit = _line("limit", steps, lambda s: limits[s[0].value])
+    return Chart(f"{first}'s update ÷ that of", label, (*lines, limit))
+
+
 def _estimate(summary: Summary) -> Estimate:
     return Estimate(summary.median, summary.low, summary.high, num_seeds=1)
+
+
+def _line(label: str, steps: Sequence[Step], value: Callable[[list[Step]], float]) -> Line:
+    """One number for each swept value."""
+    by_value: dict[str, list[Step]] = {}
+    for step in steps:
+        by_value.setdefault(step.value, []).append(step)
+    xs = [float(x) for x in by_value]
+    return Line(label, xs, [value(there) for there in by_value.values()])

@@ -1,4 +1,6 @@
-from repic.bench.tables import cost_table, parts_table
+import math
+
+from repic.bench.results import cost_chart, cost_table, parts_table, update_chart
 from tests.unit.bench.test_figures import step
 from tests.unit.tables.test_write import shown
 
@@ -31,3 +33,24 @@ def test_one_who_died_in_the_warm_up_has_no_numbers() -> None:
     text = shown(cost_table("bench a", [*STEPS, step("other", 0)]))
     (row,) = (line.split() for line in text.splitlines() if "other" in line)
     assert row == ["other", "0", "–", "–", "–", "–", "–"]
+
+
+SWEPT = [
+    step("plain", 1, value="2", update_cpu_s=4.0),
+    step("packed", 1, value="2", update_cpu_s=2.0),
+    step("plain", 1, value="16", update_cpu_s=9.0, cpu_s=10.0),
+    step("packed", 0, value="16", update_cpu_s=1.0),
+]
+
+
+def test_a_line_has_a_gap_where_nothing_was_measured() -> None:
+    plain, packed = cost_chart(SWEPT, "group_size").lines
+    assert (plain.label, plain.xs, plain.ys) == ("plain", [2.0, 16.0], [1.0, 10.0])
+    assert packed.ys[0] == 1.0
+    assert math.isnan(packed.ys[1])
+
+
+def test_updates_stand_beside_what_they_could_be() -> None:
+    packed, limit = update_chart(SWEPT, "group_size", {"2": 1.9, "16": 9.0}).lines
+    assert packed.ys[0] == 2.0
+    assert limit.ys == [1.9, 9.0]
