@@ -45,7 +45,8 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics = make(cfg.metrics)
-    rubric = add_own(make(cfg.reward.rubric), resolved["reward"].get("own"))
+    own = resolved["reward"].get("own")  # cfg.reward.own as plain values
+    rubric = add_own(make(cfg.reward.rubric), own)
     retrieval = make(cfg.retrieval)
     evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
     validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)

@@ -105,6 +105,17 @@ class Judge:
         self._tally = Tally()
         self._lock = threading.Lock()  # of the tally, for rewards that ask from threads
 
+    def question(
+        self,
+        prompt: str,
+        parse: Callable[[str], T | None],
+        *pictures: Picture,
+        trial: int = 0,
+        **values: object,
+    ) -> Question[T]:
+        """Put a question in the words of a prompt, about these values and pictures."""
+        return Question(self.prompts.render(prompt, **values), parse, pictures, trial)
+
     def ask_all(self, questions: Sequence[Question[T]]) -> list[Answer[T] | None]:
         """Ask, and wait for all answers; None where there is none, in the questions' order.
 

@@ -12,7 +12,7 @@ words in ``conf/judge/`` are ours: BalCapRL's are not published.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from repic.judges.answers import (
     FACTS,
@@ -35,7 +35,6 @@ T = TypeVar("T")
 Answers = list[T | None]
 Claims = tuple[str, ...]
 
-_SCALE = {"low": LOWEST, "high": HIGHEST}  # of the three marks for language
 _CREDIT = {"A": 1.0, "tie": 0.5, "B": 0.0}
 
 
@@ -94,10 +93,8 @@ def extract_claims(judge: Judge, captions: Sequence[str]) -> Answers[Claims]:
     return ask_some(
         judge,
         [
-            Question(judge.prompts.render("claims", caption=caption), TEXTS)
-            if caption.strip()
-            else ()
-            for caption in captions
+            judge.question("claims", TEXTS, caption=text) if text.strip() else ()
+            for text in captions
         ],
     )
 
@@ -113,11 +110,7 @@ def verify_claims(
     return ask_some(
         judge,
         [
-            Question(
-                judge.prompts.render("verify", claims=list(some)), verdicts(len(some)), (picture,)
-            )
-            if some
-            else ()
+            judge.question("verify", verdicts(len(some)), picture, claims=some) if some else ()
             for picture, some in zip(pictures, claims, strict=True)
         ],
     )
@@ -130,10 +123,7 @@ def covered_units(
     return ask_some(
         judge,
         [
-            Question(
-                judge.prompts.render("coverage", caption=caption, units=list(some)),
-                verdicts(len(some)),
-            )
+            judge.question("coverage", verdicts(len(some)), caption=caption, units=some)
             if some and caption.strip()
             else (False,) * len(some)
             for caption, some in zip(captions, units, strict=True)
@@ -158,13 +148,12 @@ def right_claims(
 
 def language_scores(judge: Judge, captions: Sequence[str]) -> Answers[LanguageScores]:
     """Score clarity, fluency and coherence; a blank caption has the lowest."""
+    scale, worst = {"low": LOWEST, "high": HIGHEST}, LanguageScores(0.0, 0.0, 0.0)
     return ask_some(
         judge,
         [
-            Question(judge.prompts.render("language", caption=caption, **_SCALE), LANGUAGE)
-            if caption.strip()
-            else LanguageScores(0.0, 0.0, 0.0)
-            for caption in captions
+            judge.question("language", LANGUAGE, caption=text, **scale) if text.strip() else worst
+            for text in captions
         ],
     )
 
@@ -192,11 +181,14 @@ def prefer(
 
 
 def _both_orders(judge: Judge, pair: CaptionPair, prompt: str) -> list[Question[Choice]]:
-    lists = {"names": pair.names, "references": pair.references, "infos": pair.infos}
-    given = {name: list(texts) for name, texts in lists.items()}
+    given: dict[str, Any] = {
+        "names": pair.names,
+        "references": pair.references,
+        "infos": pair.infos,
+    }
     pictures = () if pair.picture is None else (pair.picture,)
     return [
-        Question(judge.prompts.render(prompt, first=a, second=b, **given), parse_choice, pictures)
+        judge.question(prompt, parse_choice, *pictures, first=a, second=b, **given)
         for a, b in ((pair.first, pair.second), (pair.second, pair.first))
     ]
 
@@ -220,9 +212,7 @@ def extract_facts(
     return ask_some(
         judge,
         [
-            Question(judge.prompts.render("facts", caption=text), FACTS, trial=trial)
-            if text.strip()
-            else ()
+            judge.question("facts", FACTS, trial=trial, caption=text) if text.strip() else ()
             for text in texts
         ],
     )
@@ -239,10 +229,8 @@ def match_facts(
     return ask_some(
         judge,
         [
-            Question(
-                judge.prompts.render("match", facts=list(some), oracle=list(oracle)),
-                matches(len(some), len(oracle)),
-                trial=trial,
+            judge.question(
+                "match", matches(len(some), len(oracle)), trial=trial, facts=some, oracle=oracle
             )
             if some and oracle
             else (None,) * len(some)
@@ -263,11 +251,8 @@ def check_facts(
     return ask_some(
         judge,
         [
-            Question(
-                judge.prompts.render("check", facts=list(some), known=list(names)),
-                verdicts(len(some)),
-                (picture,),
-                trial,
+            judge.question(
+                "check", verdicts(len(some)), picture, trial=trial, facts=some, known=names
             )
             if some
             else ()
@@ -281,11 +266,12 @@ def choose_options(judge: Judge, asked: Sequence[tuple[str, str, Sequence[str]]]
     return ask_some(
         judge,
         [
-            Question(
-                judge.prompts.render(
-                    "quiz", caption=caption, question=question, options=list(options)
-                ),
+            judge.question(
+                "quiz",
                 partial(parse_letter, count=len(options)),
+                caption=caption,
+                question=question,
+                options=options,
             )
             for caption, question, options in asked
         ],

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from repic.metrics.captions.grammar_facts import GrammarSource, complete_truth
+from repic.metrics.captions.grammar_facts import GrammarSource, complete_truth, scene_facts, slots
 from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import tokenize
 from repic.parsing import find_names
@@ -33,7 +33,6 @@ from repic.types import Mention, Scene
 
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
 COLUMNS = ("precision_claims", "recall_claims", "language", "b_capscore")
-Fact = tuple[str, str]
 Triple = tuple[str, ...]
 
 
@@ -60,7 +59,7 @@ class CapScore(GrammarSource):
             caption, said = captions.texts[i], self.parser(captions.texts[i])
             right = num_right(said, truths[i])
             rows[i, 0] = right / max(self._num_claims(caption, said), 1)
-            rows[i, 1] = right / _num_facts(truths[i])
+            rows[i, 1] = right / len(scene_facts(truths[i]))
             rows[i, 2] = self._language(caption, triples.of(caption), known)
             rows[i, 3] = 1
         return rows
@@ -71,7 +70,7 @@ class CapScore(GrammarSource):
     def _num_claims(self, caption: str, said: Scene) -> int:
         placed = [mention.name for mention in said.mentions if mention.name]
         num_loose = max(0, len(find_names(caption)) - len(placed))
-        return _num_facts(said) + num_loose + len(self.unread(caption))
+        return len(scene_facts(said)) + num_loose + len(self.unread(caption))
 
     def _language(self, caption: str, triples: Sequence[Triple], known: set[Triple]) -> float:
         sentences = [" ".join(tokenize(s)) for s in _SENTENCES.findall(caption) if tokenize(s)]
@@ -116,20 +115,13 @@ def num_right(said: Scene, truth: Scene) -> int:
     >>> num_right(Scene((Mention({"colour": "blue"}), Mention({"colour": "red"}, "<mo>"))), bears)
     2
     """
-    agreeing = [[len(_facts(m) & _facts(b)) for b in truth.mentions] for m in said.mentions]
+    agreeing = [
+        [len(slots(m).items() & slots(b).items()) for b in truth.mentions] for m in said.mentions
+    ]
     shared = np.reshape(agreeing, (len(said.mentions), len(truth.mentions)))
     right = int(shared[linear_sum_assignment(shared, maximize=True)].sum())
     is_setting_right = said.background is not None and said.background == truth.background
     return right + is_setting_right
-
-
-def _facts(mention: Mention) -> frozenset[Fact]:
-    name = [("name", mention.name)] if mention.name else []
-    return frozenset([*mention.attributes.items(), *name])
-
-
-def _num_facts(scene: Scene) -> int:
-    return sum(len(_facts(mention)) for mention in scene.mentions) + (scene.background is not None)
 
 
 def _slots(mentions: Collection[Mention]) -> dict[str, str]:

@@ -83,7 +83,7 @@ def scene_facts(scene: Scene) -> list[Fact]:
     facts = [
         Fact(being, slot, value)
         for being, mention in enumerate(scene.mentions)
-        for slot, value in _slots(mention).items()
+        for slot, value in slots(mention).items()
     ]
     return facts + ([Fact(None, SETTING, scene.background)] if scene.background else [])
 
@@ -162,5 +162,6 @@ def _by_being(facts: Sequence[Fact]) -> list[set[tuple[str, str]]]:
     return beings
 
 
-def _slots(mention: Mention) -> dict[str, str]:
+def slots(mention: Mention) -> dict[str, str]:
+    """A mention's attributes, its name among them."""
     return {**mention.attributes, **({NAME: mention.name} if mention.name else {})}
