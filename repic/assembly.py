@@ -7,7 +7,7 @@ something to make.
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -18,10 +18,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from repic import settings
+from repic import files, settings
 from repic.errors import explain
 
 if TYPE_CHECKING:
+    from repic.phases.context import DatasetMaker, SettingsKey
+    from repic.phases.phase import Phase
+    from repic.phases.pipeline import RunParts
+    from repic.rewards.rubric import Rubric
     from repic.types import Example
 
 log = logging.getLogger(__name__)
@@ -29,17 +33,18 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 
 
-def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[str, Any]:
-    """Instantiate every part of a run: the arguments of ``run_method``.
+def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunParts":
+    """Instantiate every part of a run.
 
     Nothing is computed yet; mistakes in the configuration show here.
     """
     import pytorch_lightning as pl
     import torch
 
-    from repic import distributed, files
+    from repic import distributed
     from repic.models.directory import fingerprint
     from repic.phases.context import Context, TrainedModel
+    from repic.phases.pipeline import BASE, MODEL, RunParts
     from repic.rewards.function import add_own
 
     torch.set_num_threads(cfg.trainer.threads)
@@ -50,24 +55,10 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
     retrieval = make(cfg.retrieval)
     evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
     validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)
-    phases = {}
-    for name in cfg.method.phases:
-        if name == "grpo" and (rubric is None or not rubric.weights.any()):
-            log.info("no reward has a weight, so there is no reinforcement learning")
-            continue
-        extra = {"rubric": rubric} if name == "grpo" else {}
-        phases[name] = make(cfg.phase[name], **extra)
+    phases = make_phases(cfg, rubric)
     accelerator = cfg.trainer.options.accelerator
     device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
     trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
-
-    def settings_key(*parts: str, without: Collection[str] = ()) -> str:
-        values = {part: reduce(getitem, part.split("."), resolved) for part in parts}
-        for part, value in values.items():
-            if isinstance(value, dict):
-                values[part] = {k: v for k, v in value.items() if f"{part}.{k}" not in without}
-        return files.key_of(values)
-
     context = Context(
         folder=folder,
         cache=(folder if cfg.fresh else Path(cfg.outputs).absolute()) / "cache",
@@ -84,20 +75,47 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> dict[st
         device=device,
         num_workers=cfg.trainer.num_workers,
         validate=lambda policy: validation.validate(policy, context),
-        settings_key=settings_key,
+        settings_key=settings_key_of(resolved),
     )
-    # What a run starts from is its base model; what it only judges may be anybody's.
-    called = "model" if "model" in cfg.method.evaluated else "base"
-    needs_base = called in cfg.method.evaluated or {"sft", "grpo"} & phases.keys()
+    evaluated = list(cfg.method.evaluated)
+    own = {name: make(cfg.captioner[name]) for name in cfg.captioner if name in evaluated}
+    known = [BASE, MODEL, *cfg.method.phases, *cfg.captioner]
+    if strangers := [name for name in evaluated if name not in known]:
+        raise ValueError(f"method.evaluated: {strangers[0]!r} is not one of {', '.join(known)}")
+    called = MODEL if MODEL in evaluated else BASE
+    first = next(iter(phases.values()), None)
     path = str(cfg.model.path)
-    base = TrainedModel(called, path, fingerprint(path), None, 0.0) if needs_base else None
-    return {
-        "context": context,
-        "base": base,
-        "phases": phases,
-        "evaluated": list(cfg.method.evaluated),
-        "evaluation": evaluation,
-    }
+    needs_start = called in evaluated or (first is not None and first.needs_model)
+    start = TrainedModel(called, path, fingerprint(path), None, 0.0) if needs_start else None
+    return RunParts(context, start, phases, own, evaluated, evaluation)
+
+
+def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":
+    """Make a method's phases; those that ask for the rubric get it, if it has any weight."""
+    phases = {}
+    for name in cfg.method.phases:
+        node = cfg.phase[name]
+        shared = {"rubric": rubric} if OmegaConf.is_missing(node, "rubric") else {}
+        if shared and (rubric is None or not rubric.weights.any()):
+            log.info("no reward has a weight, so %s has nothing to learn and is left out", name)
+            continue
+        phases[name] = make(node, **shared)
+        if phases[name].name != name:
+            raise ValueError(f"phase.{name}: calls itself {phases[name].name!r}; use one name")
+    return phases
+
+
+def settings_key_of(resolved: dict[Any, Any]) -> "SettingsKey":
+    """Return what hashes parts of a configuration, by dotted key."""
+
+    def settings_key(*parts: str, without: Collection[str] = ()) -> str:
+        values = {part: reduce(getitem, part.split("."), resolved) for part in parts}
+        for part, value in values.items():
+            if isinstance(value, dict):
+                values[part] = {k: v for k, v in value.items() if f"{part}.{k}" not in without}
+        return files.key_of(values)
+
+    return settings_key
 
 
 def make(node: DictConfig | None, **arguments: Any) -> Any:
@@ -105,7 +123,7 @@ def make(node: DictConfig | None, **arguments: Any) -> Any:
     return instantiate(node, _convert_="all", **arguments)
 
 
-def dataset_maker(data: DictConfig) -> Callable[..., Any]:
+def dataset_maker(data: DictConfig) -> "DatasetMaker":
     """Return a function of (split, counts, size, seed, other keys) that gives a dataset.
 
     Phases say size and seed where the split's configuration leaves them open (``???``): a value

@@ -159,14 +159,14 @@ def run_phases(
 
     inputs = settings.inputs_of(resolved)  # as they are before they are read
     parts = assemble(cfg, folder, resolved)
-    context = parts["context"]
+    context = parts.context
     try:
         for logger in context.loggers:
             loggers.log_settings(logger, resolved)
         if not (folder / "summary.json").exists():
-            pipeline.run_method(**parts, record=record)
+            pipeline.run_method(parts, record)
         if distributed.rank() == 0:
-            pipeline.show(context, parts["evaluation"], **cfg.report)
+            pipeline.show(context, parts.evaluation, **cfg.report)
             files.write_json(folder / settings.INPUTS, inputs)
             log.info("finished: %s", folder)
     finally:

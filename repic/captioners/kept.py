@@ -1,36 +1,21 @@
-"""Captions as a model writes them: portion by portion, each kept as soon as it is there."""
+"""Captions as they are written: portion by portion, each kept as soon as it is there."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from repic import distributed, files
+from repic.captioners.captioner import Caption, Captioner
 from repic.progress import ProgressLine
 from repic.types import Example
 
 log = logging.getLogger(__name__)
 
 
-class Caption(NamedTuple):
-    """One written caption.
-
-    ``finished`` is False when it was cut at the longest length; ``token_ids`` are the model's,
-    with the end token, and none where no model wrote it.
-    """
-
-    text: str
-    finished: bool
-    token_ids: tuple[int, ...] = ()
-
-
-Captioner = Callable[[Sequence[Example]], Sequence[Caption]]
-
-
 def kept_captions(
-    path: Path, examples: Sequence[Example], write: Captioner, *, portion: int, label: str
+    path: Path, examples: Sequence[Example], captioner: Captioner, *, portion: int, label: str
 ) -> list[Caption]:
-    """Return one answer an example: those of an earlier run, and new ones for the others.
+    """Return one caption an example: those of an earlier run, and new ones for the others.
 
     A portion is kept as soon as it is written, so that an interrupted run goes on with the one
     that it was at; jobs that want the same file wait for each other.
@@ -38,48 +23,47 @@ def kept_captions(
     Args:
         path: the JSON Lines file of these examples, whoever asks for them.
         examples: all of them, in an order that stays.
-        write: answers a portion.
-        portion: examples that are answered together.
+        captioner: writes a portion.
+        portion: examples that are captioned together.
         label: what the progress line calls it.
     """
     is_main = distributed.rank() == 0
     with files.only_one(path.with_suffix(".lock"), wanted=is_main):
-        answers = distributed.from_main(_read(path, examples, portion) if is_main else [])
-        if len(answers) == len(examples):
-            return answers
+        captions = distributed.from_main(_read(path, examples, portion) if is_main else [])
+        if len(captions) == len(examples):
+            return captions
         if is_main:  # without what an interruption, or another version, has left behind
-            files.write_lines(path, _rows(examples, answers))
-        if answers:
-            log.info("%s: %d of %d are there already", label, len(answers), len(examples))
+            files.write_lines(path, _rows(examples, captions))
+        if captions:
+            log.info("%s: %d of %d are there already", label, len(captions), len(examples))
         progress = ProgressLine(label, len(examples), {})
         if is_main:
-            progress.start(len(answers))
+            progress.start(len(captions))
         try:
-            for first in range(len(answers), len(examples), portion):
+            for first in range(len(captions), len(examples), portion):
                 batch = examples[first : first + portion]
-                written = list(write(batch))
-                answers += written
+                written = list(captioner.write(batch))
+                captions += written
                 if is_main:
                     for row in _rows(batch, written):
                         files.append_line(path, row)
-                    progress.update({}, len(answers))
+                    progress.update({}, len(captions))
         finally:
             progress.stop()
-    return answers
+    return captions
 
 
-def _rows(examples: Sequence[Example], answers: Sequence[Caption]) -> list[dict[str, object]]:
-    """Rows of the file; of the first examples alone where there are fewer answers."""
+def _rows(examples: Sequence[Example], captions: Sequence[Caption]) -> list[dict[str, object]]:
+    """Rows of the file; of the first examples alone where there are fewer captions."""
     return [
-        {"id": example.id, **answer._asdict()}
-        for example, answer in zip(examples, answers, strict=False)
+        {"id": example.id, **caption._asdict()}
+        for example, caption in zip(examples, captions, strict=False)
     ]
 
 
 def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Caption]:
     """Answers kept of the first examples, in whole portions; none if they are of other ones."""
-    # Captions that were kept without their tokens are written anew.
-    rows = [row for row in files.read_lines(path) if "token_ids" in row]
+    rows = files.read_lines(path)
     if [row["id"] for row in rows] != [example.id for example in examples[: len(rows)]]:
         return []
     if len(rows) < len(examples):

@@ -21,7 +21,7 @@ class TrainedModel:
     """A model that a phase has made, or that a run starts from.
 
     Attributes:
-        phase: "base" or the phase that made it.
+        phase: the phase that made it; "base", or "model" where a run only captions with it.
         checkpoint: its Hugging Face directory, or hub id.
         fingerprint: a hash of its weights and of all else that it reads and writes by.
         started_from: the fingerprint of the model that the phase began with; None for a base.

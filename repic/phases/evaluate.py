@@ -8,13 +8,19 @@ from typing import Any
 import torch
 
 from repic import distributed, files
-from repic.captioners.kept import Caption, Captioner, kept_captions
+from repic.captioners.captioner import Caption, Captioner
+from repic.captioners.kept import kept_captions
+from repic.captioners.model import sample_captions
 from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
 from repic.metrics.protocols import protocol_cells
-from repic.models.generation import describe, left_out
-from repic.phases.context import Context, TrainedModel
+from repic.metrics.suite import MetricSuite
+from repic.models.engine.sampling import Sampling
+from repic.models.policy import Policy
+from repic.phases.context import Context
+from repic.retrieval.retriever import Retriever
+from repic.rewards.rubric import Rubric
 from repic.types import Example, Prediction, Rollout
 
 log = logging.getLogger(__name__)
@@ -22,32 +28,7 @@ log = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
 
-# What decides no caption: the model's files are in its fingerprint, and prompts are told in full.
-BESIDE_CAPTIONS = tuple(
-    f"model.{key}"
-    for key in ("path", "prompt", "lora", "train_vision", "export", "gradient_checkpointing")
-)
-
 TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
-
-
-def sample_texts(
-    policy: Any, engine: Any, examples: Sequence[Example], *, batch_size: int, sampling: Any
-) -> list[Caption]:
-    """Caption in batches, one answer an example; ranks share the examples out."""
-    rank, ranks = distributed.rank(), distributed.world_size()
-    mine = list(examples[rank::ranks])
-    answers = []
-    for first in range(0, len(mine), batch_size):
-        batch = mine[first : first + batch_size]
-        rollouts = engine.sample(policy, batch, group_size=1, sampling=sampling, seed=0)
-        answers += [Caption(r.text, r.finished, tuple(r.completion_ids.tolist())) for r in rollouts]
-    return distributed.gather(answers)
-
-
-def name_everybody(examples: Sequence[Example]) -> list[Caption]:
-    """A policy without eyes: says every name of the prompt, whoever is there."""
-    return [Caption(f"Here are {', '.join(example.pool)}.", True) for example in examples]
 
 
 def evaluated_examples(
@@ -74,9 +55,6 @@ def evaluated_examples(
     return WrongReferences(examples, kind=demonstrations, seed=seed)
 
 
-WRITERS_WITHOUT_MODEL = {"name_everybody": name_everybody}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Captions of the same scenes from each of a run's models, and their scores.
@@ -99,11 +77,11 @@ class Evaluation:
     per_count: int
     seed: int
     batch_size: int
-    sampling: Any
-    metrics: Any
-    rubric: Any
+    sampling: Sampling
+    metrics: MetricSuite
+    rubric: Rubric | None
     demonstrations: str
-    retrieval: Any
+    retrieval: Retriever | None
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
@@ -153,23 +131,27 @@ class Evaluation:
         dataset = self.dataset(context, count, **drawn)
         if self.retrieval is None or not len(dataset):
             return [dataset[i] for i in range(len(dataset))]
-        return self.retrieval.introduce(dataset, self.chosen(context, count))
-
-    def chosen(self, context: Context, count: int) -> Any:
-        """Whom retrieval introduces, decided by rank 0 on the pictures that a model sees."""
         chosen = None
-        if distributed.rank() == 0:
-            dataset, folder = self.dataset(context, count), context.cache / "retrieval"
-            chosen = self.retrieval.choose(dataset, folder=folder)
-        return distributed.from_main(chosen)
+        if distributed.rank() == 0:  # by the pictures that a model sees, whatever is drawn here
+            seen, folder = self.dataset(context, count), context.cache / "retrieval"
+            chosen = self.retrieval.choose(seen, folder=folder)
+        chosen = distributed.from_main(chosen)
+        assert chosen is not None
+        return self.retrieval.introduce(dataset, chosen)
 
-    def validate(self, policy: Any, context: Context) -> dict[str, float]:
+    def validate(self, policy: Policy, context: Context) -> dict[str, float]:
         """Score a policy during training: ``{"3/accuracy": ...}``, nothing is kept."""
         predictions = []
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
-            answers = self.sample(policy, context, examples)
-            predictions += self.predictions("val", examples, answers, context)
+            captions = sample_captions(
+                policy,
+                context.engine,
+                examples,
+                batch_size=self.batch_size,
+                sampling=self.sampling,
+            )
+            predictions += self.predictions("val", examples, captions, context)
         return {
             f"{count}/{name}": value
             for count, cell in self.metrics(predictions).items()
@@ -177,31 +159,35 @@ class Evaluation:
             if isinstance(value, float)  # the intervals are for the tables
         }
 
-    def evaluate(self, stage: TrainedModel, context: Context) -> tuple[list[Prediction], Scores]:
-        """Caption and score every number of concepts with a stage's model.
+    def evaluate(
+        self, name: str, captioner: Captioner, context: Context
+    ) -> tuple[list[Prediction], Scores]:
+        """Let somebody caption every number of concepts, and score the captions.
 
-        Captions are kept in the cache by what decides them: the model and the prompts, pictures
+        Captions are kept in the cache by what decides them: the captioner and the prompts, pictures
         included. So runs which share a model caption with it once, an interrupted evaluation goes
         on where it was, and a photo that has changed is captioned anew.
+
+        Args:
+            name: what the captions are filed under.
+            captioner: who writes them.
+            context: the run.
         """
         predictions, images = [], []
-        parts = ("model", "engine", "phase.evaluate.sampling")
-        settings = context.settings_key(*parts, without=BESIDE_CAPTIONS)
-        if stage.checkpoint:
-            log.info("%s captions: %s", stage.phase, self.decoding(stage))
-        write = self.writer(stage, context)
+        if captioner.decoding is not None:
+            log.info("%s captions: %s", name, captioner.decoding)
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
             prompts = [prompt_content(example, context.prompt.messages) for example in examples]
-            key = files.key_of([stage.fingerprint, settings, prompts])
-            answers = kept_captions(
+            key = files.key_of([captioner.key, prompts])
+            captions = kept_captions(
                 context.cache / "captions" / f"{key}.jsonl",
                 examples,
-                write,
+                captioner,
                 portion=self.batch_size * distributed.world_size(),
-                label=f"captions of {stage.phase}, {count} concept{'' if count == 1 else 's'}",
+                label=f"captions of {name}, {count} concept{'' if count == 1 else 's'}",
             )
-            predictions += self.predictions(stage.phase, examples, answers, context)
+            predictions += self.predictions(name, examples, captions, context)
             images += [example.query for example in examples]
         scores = self.metrics(predictions)
         if distributed.rank() == 0:  # who writes them down
@@ -216,12 +202,8 @@ class Evaluation:
                     scores[count] |= cell
         for count, cell in scores.items():
             what = "1 concept" if count == "1" else f"{count} concepts"
-            log.info("%s, %s: %s", stage.phase, what, brief(cell))
+            log.info("%s, %s: %s", name, what, brief(cell))
         return predictions, scores
-
-    def decoding(self, model: TrainedModel) -> str:
-        """Say how captions are drawn, and what the model's directory asks for beside."""
-        return describe(self.sampling, left_out(model.checkpoint, self.sampling))
 
     def settings(self) -> dict[str, Any]:
         """What says which scenes there are and how they are judged, by configuration key."""
@@ -234,60 +216,37 @@ class Evaluation:
             "metrics.tokenizer": self.metrics.scorer.tokenizer,
         }
 
-    def sample(self, policy: Any, context: Context, examples: Sequence[Example]) -> list[Caption]:
-        """Caption with a policy."""
-        return sample_texts(
-            policy,
-            context.engine,
-            examples,
-            batch_size=self.batch_size,
-            sampling=self.sampling,
-        )
-
-    def writer(self, stage: TrainedModel, context: Context) -> Captioner:
-        """Something that answers; the model is loaded when the first answer is wanted."""
-        if stage.phase in WRITERS_WITHOUT_MODEL:
-            return WRITERS_WITHOUT_MODEL[stage.phase]
-        policy = None
-
-        def write(examples: Sequence[Example]) -> list[Caption]:
-            nonlocal policy
-            policy = policy or context.load_policy(path=stage.checkpoint).to(context.device)
-            return self.sample(policy, context, examples)
-
-        return write
-
     def predictions(
         self,
-        phase: str,
+        name: str,
         examples: Sequence[Example],
-        answers: Sequence[Caption],
+        captions: Sequence[Caption],
         context: Context,
     ) -> list[Prediction]:
         """Join captions with what they answer and, if there is a rubric, what it says."""
-        parts = self.reward_parts(examples, answers)
+        parts = self.reward_parts(examples, captions)
         return [
             Prediction(
                 id=example.id,
-                phase=phase,
+                phase=name,
                 task=example.task,
                 num_concepts=example.num_concepts,
                 prompt=context.prompt.text(example),
                 images=tuple(image.key for image in example.images),
-                caption=answer.text,
+                caption=caption.text,
                 answers=example.answers,
                 present=example.present,
                 # Somebody whom no reference introduces can be missed.
                 pool=tuple(dict.fromkeys((*example.pool, *example.present))),
                 rewards=part,
-                finished=answer.finished,
+                finished=caption.finished,
                 infos=tuple(r.info for r in example.references if r.info is not None),
             )
-            for example, answer, part in zip(examples, answers, parts, strict=True)
+            for example, caption, part in zip(examples, captions, parts, strict=True)
         ]
 
     def reward_parts(
-        self, examples: Sequence[Example], answers: Sequence[Caption]
+        self, examples: Sequence[Example], captions: Sequence[Caption]
     ) -> list[dict[str, float | None]]:
         """Raw reward components of each caption; None where one does not apply."""
         if self.rubric is None:
@@ -295,12 +254,12 @@ class Evaluation:
         rollouts = [
             Rollout(
                 example,
-                answer.text,
-                torch.tensor(answer.token_ids, dtype=torch.long),
+                caption.text,
+                torch.tensor(caption.token_ids, dtype=torch.long),
                 torch.empty(0),
-                answer.finished,
+                caption.finished,
             )
-            for example, answer in zip(examples, answers, strict=True)
+            for example, caption in zip(examples, captions, strict=True)
         ]
         scored = self.rubric.score(rollouts)
         return [scored.breakdown(i) for i in range(len(rollouts))]

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from repic.captioners.captioner import Labels
 from repic.phases.context import Context, TrainedModel
 
 
@@ -59,6 +60,12 @@ class Phase(ABC):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         """Train from ``start``; what is finished already is not done again."""
 
+    @property
+    def caption_labels(self) -> Labels:
+        """What a captioner is called that captions with the phase's model."""
+        return Labels(self.label, self.short, self.is_shared, has_model=True)
+
     def describe(self) -> dict[str, Any]:
         """What ``summary.json`` says of it beside the model that it made."""
-        return {"curves": [asdict(curve) for curve in self.curves]}
+        curves = [asdict(curve) for curve in self.curves]
+        return {"label": self.label, "short": self.short, "curves": curves}

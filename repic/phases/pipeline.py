@@ -3,60 +3,89 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from repic import distributed, files
+from repic.captioners.captioner import Captioner, Labels, describe
+from repic.captioners.model import ModelCaptioner
+from repic.models.generation import describe as describe_sampling
+from repic.models.generation import left_out
 from repic.page.run_page import write_run_report
 from repic.phases.context import Context, TrainedModel
-from repic.phases.evaluate import (
-    WRITERS_WITHOUT_MODEL,
-    Evaluation,
-    Scores,
-    prediction_rows,
-)
+from repic.phases.evaluate import Evaluation, Scores, prediction_rows
 from repic.phases.loggers import log_images
+from repic.phases.phase import Phase
 from repic.phases.summary import plain
 from repic.tables.test_set import describe_test_set
 from repic.types import Prediction
 
 log = logging.getLogger(__name__)
 
+# What a run starts from is its base model; what it only captions with may be anybody's.
+BASE, MODEL = "base", "model"
+STARTS = {
+    BASE: Labels("base model", "base model", is_shared=True, has_model=True),
+    MODEL: Labels("model", "model", is_shared=False, has_model=True),
+}
 
-def run_method(
-    context: Context,
-    *,
-    base: TrainedModel | None,
-    phases: Mapping[str, Any],
-    evaluated: Sequence[str],
-    evaluation: Evaluation,
-    record: Mapping[str, Any],
-) -> None:
-    """Train, caption, score, and write ``predictions.jsonl`` and ``summary.json``.
 
-    Args:
+# What decides no caption: the model's files are in its fingerprint, and prompts are told in full.
+BESIDE_CAPTIONS = tuple(
+    f"model.{key}"
+    for key in ("path", "prompt", "lora", "train_vision", "export", "gradient_checkpointing")
+)
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """All that a run is made of.
+
+    Attributes:
         context: the run.
-        base: the model to start from; None for methods that need none.
+        start: the model to start from; None for methods that need none.
         phases: in the order in which they run, each from the model of the one before.
-        evaluated: "base" or "model", names of phases, or of what captions without a model; a
+        captioners: by name, those that no phase makes.
+        evaluated: whose captions are scored: names of ``STARTS``, of phases and of captioners. A
             phase that does not run is passed over.
         evaluation: how.
-        record: what the summary says of the run beside its results.
+    """
+
+    context: Context
+    start: TrainedModel | None
+    phases: Mapping[str, Phase]
+    captioners: Mapping[str, Captioner]
+    evaluated: Sequence[str]
+    evaluation: Evaluation
+
+
+def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
+    """Train, caption, score, and write ``predictions.jsonl`` and ``summary.json``.
+
+    The summary holds, beside what ``record`` says and scores by captioner, number of concepts and
+    metric: ``phases``, a list of the models there are, with the label, short label and curves that
+    each phase declares (see ``repic.phases.phase``); and ``captioners``, by the name that scores
+    are filed under, what each declares (see ``repic.captioners.captioner``).
     """
     begun = time.perf_counter()
-    for part in (*phases.values(), evaluation):
+    context, evaluation = parts.context, parts.evaluation
+    for part in (*parts.phases.values(), evaluation):
         part.check(context)
-    stages = {} if base is None else {base.phase: base}
-    stage = base or TrainedModel("nothing", "", "", None, 0.0)
-    for name, phase in phases.items():
-        stage = phase.run(context, stage)
-        stages[name] = stage
-    for name in WRITERS_WITHOUT_MODEL:
-        stages[name] = TrainedModel(name, "", name, None, 0.0)
+    model = parts.start or TrainedModel("nothing", "", "", None, 0.0)
+    captioners, models = dict(parts.captioners), []
+    if parts.start is not None:
+        labels = STARTS[model.phase]
+        captioners[model.phase] = captioner_of(model, labels, context, evaluation)
+        models.append({**model.record(), "label": labels.label, "short": labels.short})
+    for name, phase in parts.phases.items():
+        model = phase.run(context, model)
+        captioners[name] = captioner_of(model, phase.caption_labels, context, evaluation)
+        models.append({**model.record(), **phase.describe()})
     predictions: list[Prediction] = []
     scores: dict[str, Scores] = {}
-    for name in evaluated:
-        if name in stages:
-            rows, scores[name] = evaluation.evaluate(stages[name], context)
+    for name in parts.evaluated:
+        if name in captioners:
+            rows, scores[name] = evaluation.evaluate(name, captioners[name], context)
             predictions += rows
     if distributed.rank() == 0:
         files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
@@ -65,16 +94,35 @@ def run_method(
             "time_s": round(time.perf_counter() - begun, 1),
             "split": evaluation.split,
             "decoding": {
-                name: evaluation.decoding(stages[name])
-                for name in scores
-                if stages[name].checkpoint
+                name: captioner.decoding
+                for name, captioner in captioners.items()
+                if name in scores and captioner.decoding
             },
             "test_set": describe_test_set(predictions, evaluation.settings()),
-            "phases": [s.record() for n, s in stages.items() if n not in WRITERS_WITHOUT_MODEL],
+            "phases": models,
+            "captioners": {name: describe(captioners[name]) for name in scores},
             "metrics": plain(scores),
             "left_out": evaluation.metrics.scorer.left_out,
         }
         files.write_json(context.folder / "summary.json", summary)
+
+
+def captioner_of(
+    model: TrainedModel, labels: Labels, context: Context, evaluation: Evaluation
+) -> ModelCaptioner:
+    """Caption with a model as an evaluation does."""
+    sampling = evaluation.sampling
+    parts = ("model", "engine", "phase.evaluate.sampling")
+    settings = context.settings_key(*parts, without=BESIDE_CAPTIONS)
+    return ModelCaptioner(
+        labels,
+        key=files.key_of([model.fingerprint, settings]),
+        load=lambda: context.load_policy(path=model.checkpoint).to(context.device),
+        engine=context.engine,
+        decoding=describe_sampling(sampling, left_out(model.checkpoint, sampling)),
+        sampling=sampling,
+        batch_size=evaluation.batch_size,
+    )
 
 
 def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, scale: float) -> None:

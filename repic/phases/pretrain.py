@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from repic import distributed, files
+from repic.captioners.model import sample_captions
 from repic.data.module import Examples
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
-from repic.phases.evaluate import sample_texts
 from repic.phases.phase import Curve
 from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule, SupervisedPhase
@@ -145,7 +145,7 @@ class PracticePhase(Pretraining):
     def validate(self, policy: Policy, context: Context) -> dict[str, float]:
         """Grades by task and part, in percent."""
         examples = self.val_examples()
-        texts = sample_texts(
+        texts = sample_captions(
             policy,
             context.engine,
             examples,

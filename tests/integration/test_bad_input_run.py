@@ -165,10 +165,10 @@ def test_a_guard_says_in_one_line_what_stopped_a_run_and_how_to_go_on(command) -
 
 
 def test_ctrl_c_outside_of_training_says_so_too(command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def of_stage(self: Evaluation, stage: Any, context: Any) -> Any:
+    def evaluate(self: Evaluation, name: str, captioner: Any, context: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Evaluation, "of_stage", of_stage)
+    monkeypatch.setattr(Evaluation, "evaluate", evaluate)
     code, text = command(*SMALL)
     assert code == 130
     assert "interrupted; what was finished is saved; the same" in last_line(text)

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from repic import assembly, run, settings
+from repic.phases.pipeline import RunParts
 from tests import photos
 from tests.integration.small import FEW, compose_run
 from tests.unit.tables.saved import predictions, save_run
@@ -33,7 +34,7 @@ GROUPS = sorted(
 STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 
 
-def assemble(cfg: DictConfig, tmp_path: Path) -> dict[str, Any]:
+def assemble(cfg: DictConfig, tmp_path: Path) -> RunParts:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     return assembly.assemble(cfg, tmp_path, resolved)
@@ -67,9 +68,9 @@ def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_
     assert choices["experiment"] == name
     assert cfg.name == name
     parts = assemble(cfg, tmp_path)
-    for phase in parts["phases"].values():
-        phase.check(parts["context"])
-    assert parts["evaluation"].scenes(parts["context"], 1)[0].num_concepts == 1
+    for phase in parts.phases.values():
+        phase.check(parts.context)
+    assert parts.evaluation.scenes(parts.context, 1)[0].num_concepts == 1
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -235,7 +236,7 @@ def test_the_kl_choice_reaches_the_phase(option: str) -> None:
 def test_scenes_of_all_counts_are_different_ones(tmp_path: Path) -> None:
     cfg, _ = compose_run("method=name_everybody", "debug=fast", f"outputs={tmp_path}")
     parts = assemble(cfg, tmp_path)
-    scenes = {n: parts["evaluation"].scenes(parts["context"], n) for n in range(1, 6)}
+    scenes = {n: parts.evaluation.scenes(parts.context, n) for n in range(1, 6)}
     assert [e.id for e in scenes[3]] == [f"toybox/0/test/caption/3/{i}" for i in range(2)]
     every = [example for examples in scenes.values() for example in examples]
     for keys in ({e.id for e in every}, {e.query and e.query.key for e in every}):
@@ -264,22 +265,9 @@ def test_every_leaf_is_read() -> None:
     code += "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
     read = set(re.findall(r"(?:cfg|config|\$\{)\.?([a-z_]+(?:\.[a-z_]+)*)", code))
     splits = {"data.train", "data.val", "data.test", "data.prompt"}
-    phases = {
-        f"phase.{name}"
-        for name in (
-            "sft",
-            "grpo",
-            "pretrain_vision",
-            "pretrain",
-            "evaluate",
-            "validate",
-            "rescore",
-            "check_data",
-            "compare",
-        )
-    }
+    lists = {f"{g}.{p.stem}" for g in ("phase", "captioner") for p in (CONF / g).glob("*.yaml")}
     # A judge is one constructor's arguments, for the rewards and metrics that name it.
-    known = read | splits | phases | {"judge"}
+    known = read | splits | lists | {"judge"}
     cfg, _ = compose_run("logger=wandb")
     assert unread_keys(cfg, known) == []
     # The test can fail.

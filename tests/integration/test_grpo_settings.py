@@ -11,7 +11,7 @@ from tests.integration.test_compose import assemble
 def check(tmp_path: Path, *overrides: str) -> None:
     cfg, _ = compose_run("method=repic", "debug=fast", f"outputs={tmp_path}", *overrides)
     parts = assemble(cfg, tmp_path)
-    parts["phases"]["grpo"].check(parts["context"])
+    parts.phases["grpo"].check(parts.context)
 
 
 REFUSED = {

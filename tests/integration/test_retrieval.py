@@ -26,7 +26,7 @@ def evaluation_of(*overrides: str, outputs: Path) -> tuple[Any, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     parts = assembly.assemble(cfg, outputs, resolved)
-    return parts["evaluation"], parts["context"]
+    return parts.evaluation, parts.context
 
 
 def test_naming_everybody_is_the_retriever_s_own_score(model: Path, tmp_path: Path) -> None:

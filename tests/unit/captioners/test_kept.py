@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic import files
-from repic.captioners.kept import Caption, kept_captions
+from repic.captioners.captioner import Caption, Cost, Labels
+from repic.captioners.kept import kept_captions
 from repic.types import Example
 
 
@@ -18,14 +19,20 @@ def example(name: str) -> Example:
     return Example(name, "caption", (), None, "?", "", (), (), 1)
 
 
-class Captioner:
+class Portions:
     """Says what it is asked about; stops when it has answered ``limit`` portions."""
+
+    labels = Labels("portions", "portions", is_shared=False, has_model=False)
+    key, decoding = "portions", None
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.asked: list[list[str]] = []
 
-    def __call__(self, examples: Sequence[Example]) -> list[Caption]:
+    def cost(self) -> Cost:
+        return Cost()
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
         if self.limit is not None and len(self.asked) == self.limit:
             raise KeyboardInterrupt
         self.asked.append([e.id for e in examples])
@@ -33,7 +40,7 @@ class Captioner:
 
 
 def ask(
-    path: Path, examples: Sequence[Example], writer: Captioner, portion: int = 2
+    path: Path, examples: Sequence[Example], writer: Portions, portion: int = 2
 ) -> list[Caption]:
     return kept_captions(path, examples, writer, portion=portion, label="captions")
 
@@ -41,14 +48,14 @@ def ask(
 def test_an_interrupted_run_goes_on_with_the_portion_it_was_at(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(5)]
     with pytest.raises(KeyboardInterrupt):
-        ask(path, examples, Captioner(limit=1))
+        ask(path, examples, Portions(limit=1))
     assert [row["id"] for row in files.read_lines(path)] == ["e0", "e1"]
-    later = Captioner()
+    later = Portions()
     answers = ask(path, examples, later)
     assert later.asked == [["e2", "e3"], ["e4"]]
     assert [a.text for a in answers] == [f"this is e{i}" for i in range(5)]
     assert [a.finished for a in answers] == [True, True, True, False, True]
-    again = Captioner(limit=0)
+    again = Portions(limit=0)
     assert ask(path, examples, again) == answers  # whole: nobody is asked
 
 
@@ -61,11 +68,11 @@ def test_it_comes_to_the_same_wherever_it_was_interrupted(
     path = tmp_path_factory.mktemp("answers") / "a.jsonl"
     examples = [example(f"e{i}") for i in range(size)]
     try:
-        ask(path, examples, Captioner(limit=stop), portion)
+        ask(path, examples, Portions(limit=stop), portion)
     except KeyboardInterrupt:
         if cut and (text := path.read_text()):  # in the middle of a line
             path.write_text(text[:-7])
-    later = Captioner()
+    later = Portions()
     answers = ask(path, examples, later, portion)
     assert [a.text for a in answers] == [f"this is e{i}" for i in range(size)]
     # The batches are those of a run without interruption: a caption may depend on its batch.
@@ -77,18 +84,18 @@ def test_it_comes_to_the_same_wherever_it_was_interrupted(
 def test_what_was_kept_of_others_or_without_tokens_is_written_anew(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(3)]
     files.write_lines(path, [{"id": "e0", "text": "old", "finished": True}])
-    assert ask(path, examples, Captioner())[0].text == "this is e0"
-    others = Captioner()
+    assert ask(path, examples, Portions())[0].text == "this is e0"
+    others = Portions()
     ask(path, [example("x"), *examples], others)
     assert others.asked == [["x", "e0"], ["e1", "e2"]]
-    fewer = Captioner()
+    fewer = Portions()
     ask(path, [example("x")], fewer)
     assert fewer.asked == [["x"]]  # a longer file is not this one
 
 
 def test_two_jobs_that_want_the_same_captions_write_them_once(tmp_path: Path) -> None:
     path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(6)]
-    writers, found = [Captioner(), Captioner()], []
+    writers, found = [Portions(), Portions()], []
     jobs = [
         threading.Thread(target=lambda w=w: found.append(ask(path, examples, w))) for w in writers
     ]
@@ -104,8 +111,8 @@ def test_progress_is_told_of_what_takes_longer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
-    ask(tmp_path / "a.jsonl", [example(f"e{i}") for i in range(4)], Captioner())
+    ask(tmp_path / "a.jsonl", [example(f"e{i}") for i in range(4)], Portions())
     assert caplog.messages == []
     monkeypatch.setattr("repic.progress.SECONDS_BETWEEN_LINES", -1)
-    ask(tmp_path / "b.jsonl", [example(f"e{i}") for i in range(4)], Captioner())
+    ask(tmp_path / "b.jsonl", [example(f"e{i}") for i in range(4)], Portions())
     assert [text.split("  ")[0] for text in caplog.messages] == ["captions 2/4", "captions 4/4"]

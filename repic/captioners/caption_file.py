@@ -1,0 +1,70 @@
+"""Captions that exist, whoever wrote them, as a system of an evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from repic import files
+from repic.captioners.captioner import Caption, Cost, Labels
+from repic.data.caption_files import read_caption_sets
+from repic.metrics.rescoring import CaptionRecord
+from repic.types import Example
+
+
+class CaptionFile:
+    """Finds a picture's caption in a file.
+
+    Args:
+        path: a caption file, or a folder of them; see ``repic.data.caption_files``.
+        system: whose captions, where a predictions.jsonl holds several: base, sft, grpo, ...
+        label: what tables call them.
+
+    Raises:
+        ValueError: there is no such file, or no caption of that system in it.
+    """
+
+    decoding = None
+
+    def __init__(self, path: str | None, system: str | None, label: str) -> None:
+        if path is None:
+            raise ValueError("captions: method.evaluated has `file`; say captions=<a caption file>")
+        self.path, self.labels = path, Labels(label, label, is_shared=False, has_model=True)
+        found = [r for captions in read_caption_sets(Path(path)) for r in captions.records]
+        systems = dict.fromkeys(r.system for r in found if r.system is not None)
+        if len(systems) > 1 and system is None:
+            raise ValueError(
+                f"captioner.file.system: {path} has captions of {', '.join(systems)}; choose one"
+            )
+        self.records: dict[str, list[CaptionRecord]] = {}
+        for record in found:
+            if record.system in (system, None) or system is None:
+                self.records.setdefault(record.image, []).append(record)
+        if not self.records:
+            raise ValueError(f"captioner.file.system: {path} has no caption of {system!r}")
+        self.key = files.key_of(
+            [(r.image, sorted(r.targets), r.caption) for rs in self.records.values() for r in rs]
+        )
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        """Return the captions of the examples' pictures.
+
+        Raises:
+            ValueError: a picture has none, or several of which none is for these names.
+        """
+        return [Caption(self.record_of(example).caption, True) for example in examples]
+
+    def record_of(self, example: Example) -> CaptionRecord:
+        """The row of an example's picture: the one that asks for the same names, if several do."""
+        picture = example.images[-1].key
+        parts = PurePosixPath(picture).parts
+        # A published file has paths below the folder of pictures.
+        ends = [picture, *("/".join(parts[place:]) for place in range(len(parts)))]
+        records = next((self.records[end] for end in ends if end in self.records), [])
+        named = [r for r in records if set(r.targets) == set(example.present)] or records
+        if len({record.caption for record in named}) != 1:
+            number = "no caption" if not named else f"{len(named)} different captions"
+            raise ValueError(f"{self.path}: {number} of {picture}, example {example.id}")
+        return named[0]
+
+    def cost(self) -> Cost:
+        """Whatever it was, nothing is known of it."""
+        return Cost()
