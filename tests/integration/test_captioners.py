@@ -31,7 +31,7 @@ def test_a_file_of_captions_is_scored_as_its_own_run_scored_it(
     assert scores["file"] == expected["grpo"]
     assert summary["captioners"]["file"]["label"] == "theirs"
     others = ("captioner.file.system=grpo", "phase.evaluate.seed=7")
-    with pytest.raises(ValueError, match=r"no caption of toybox:test/"):
+    with pytest.raises(ValueError, match=r"no caption of toybox:7/test/"):
         start(finished, tmp_path, *given, *others, name="others")
     with pytest.raises(Exception, match="say captions=<a caption file>"):
         start(finished, tmp_path, *NAMES_ALONE, evaluated, name="none")
