@@ -17,7 +17,7 @@ from typing import Any
 
 from repic.files import as_shape, read_json
 from repic.metrics.names import Lexicon, key_of
-from repic.metrics.rescoring import KnownNames
+from repic.metrics.naming import KnownNames
 from repic.types import Reference
 
 from .images import FileImage

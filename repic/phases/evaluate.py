@@ -14,7 +14,7 @@ from repic.captioners.model import sample_captions
 from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
-from repic.metrics.protocols import protocol_cells
+from repic.metrics.kept import CaptionScores
 from repic.metrics.suite import MetricSuite
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
@@ -26,7 +26,20 @@ from repic.types import Example, Prediction, Rollout
 log = logging.getLogger(__name__)
 
 
-Scores = dict[str, dict[str, Any]]  # number of concepts → metric → value
+@dataclass(frozen=True)
+class Evaluated:
+    """What one model's evaluation gave.
+
+    Attributes:
+        predictions: its captions.
+        cells: number of concepts → metric → value; on rank 0.
+        measured: what was measured of each caption; on rank 0.
+    """
+
+    predictions: list[Prediction]
+    cells: Mapping[str, Mapping[str, Any]]
+    measured: CaptionScores | None
+
 
 TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
 
@@ -159,9 +172,7 @@ class Evaluation:
             if isinstance(value, float)  # the intervals are for the tables
         }
 
-    def evaluate(
-        self, name: str, captioner: Captioner, context: Context
-    ) -> tuple[list[Prediction], Scores]:
+    def evaluate(self, name: str, captioner: Captioner, context: Context) -> Evaluated:
         """Let somebody caption every number of concepts, and score the captions.
 
         Captions are kept in the cache by what decides them: the captioner and the prompts, pictures
@@ -189,21 +200,14 @@ class Evaluation:
             )
             predictions += self.predictions(name, examples, captions, context)
             images += [example.query for example in examples]
-        scores = self.metrics(predictions)
-        if distributed.rank() == 0:  # who writes them down
-            names = protocol_cells(
-                predictions,
-                num_samples=self.metrics.bootstrap_samples,
-                confidence=self.metrics.confidence,
-                seed=self.metrics.seed,
-            )
-            for cells in (names, self.metrics.captions(predictions, images)):
-                for count, cell in cells.items():
-                    scores[count] |= cell
-        for count, cell in scores.items():
+        if distributed.rank() > 0:  # rank 0 writes down what came out
+            return Evaluated(predictions, {}, None)
+        measured = self.metrics.measure(predictions, images)
+        cells = self.metrics.cells(measured)
+        for count, cell in cells.items():
             what = "1 concept" if count == "1" else f"{count} concepts"
             log.info("%s, %s: %s", name, what, brief(cell))
-        return predictions, scores
+        return Evaluated(predictions, cells, measured)
 
     def settings(self) -> dict[str, Any]:
         """What says which scenes there are and how they are judged, by configuration key."""

@@ -11,14 +11,16 @@ from repic.captioners.captioner import Captioner, Labels, describe
 from repic.captioners.model import ModelCaptioner
 from repic.models.generation import describe as describe_sampling
 from repic.models.generation import left_out
+from repic.metrics.column import as_rows
+from repic.metrics.kept import FILE as SCORES
+from repic.metrics.kept import write_scores
 from repic.page.run_page import write_run_report
 from repic.phases.context import Context, TrainedModel
-from repic.phases.evaluate import Evaluation, Scores, prediction_rows
+from repic.phases.evaluate import Evaluated, Evaluation, prediction_rows
 from repic.phases.loggers import log_images
 from repic.phases.phase import Phase
 from repic.phases.summary import plain
 from repic.tables.test_set import describe_test_set
-from repic.types import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +83,16 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         model = phase.run(context, model)
         captioners[name] = captioner_of(model, phase.caption_labels, context, evaluation)
         models.append({**model.record(), **phase.describe()})
-    predictions: list[Prediction] = []
-    scores: dict[str, Scores] = {}
-    for name in parts.evaluated:
-        if name in captioners:
-            rows, scores[name] = evaluation.evaluate(name, captioners[name], context)
-            predictions += rows
+    found: dict[str, Evaluated] = {
+        name: evaluation.evaluate(name, captioners[name], context)
+        for name in parts.evaluated
+        if name in captioners
+    }
     if distributed.rank() == 0:
+        predictions = [prediction for part in found.values() for prediction in part.predictions]
         files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
+        measured = {name: part.measured for name, part in found.items() if part.measured}
+        write_scores(context.folder / SCORES, measured)
         summary = {
             **record,
             "time_s": round(time.perf_counter() - begun, 1),
@@ -96,12 +100,13 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
             "decoding": {
                 name: captioner.decoding
                 for name, captioner in captioners.items()
-                if name in scores and captioner.decoding
+                if name in found and captioner.decoding
             },
             "test_set": describe_test_set(predictions, evaluation.settings()),
             "phases": models,
-            "captioners": {name: describe(captioners[name]) for name in scores},
-            "metrics": plain(scores),
+            "captioners": {name: describe(captioners[name]) for name in found},
+            "metrics": plain({name: part.cells for name, part in found.items()}),
+            "columns": as_rows(evaluation.metrics.columns),
             "left_out": evaluation.metrics.scorer.left_out,
         }
         files.write_json(context.folder / "summary.json", summary)

@@ -10,9 +10,11 @@ from repic.data.caption_files import CaptionSet, read_caption_sets, read_referen
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
 from repic.metrics.captions.metric import Captions
+from repic.metrics.kept import score
+from repic.metrics.naming import KnownNames
 from repic.metrics.paper_names import VARIANTS, variant_for
-from repic.metrics.rescoring import PROTOCOLS, KnownNames, record_cider, score_captions
-from repic.metrics.suite import MetricSuite
+from repic.metrics.rescoring import PROTOCOLS, score_captions
+from repic.metrics.suite import STANDARD, MetricSuite
 from repic.tables.rescoring_table import Rescored
 
 log = logging.getLogger(__name__)
@@ -82,21 +84,21 @@ class Rescore:
         targets = [record.targets for record in found.records]
         variant = VARIANTS[self.variant] if self.variant else variant_for(targets)
         captions = self.read(found)
-        cider = record_cider(captions)
-        others = self.metrics.score_statistics(
-            self.metrics.scorer.statistics(captions), [record.image for record in found.records]
+        drawn = {
+            "num_samples": self.metrics.bootstrap_samples,
+            "confidence": self.metrics.confidence,
+            "seed": self.metrics.seed,
+        }
+        chosen = [name for name in self.metrics.scorer.metrics if name not in STANDARD]
+        others = score(
+            self.metrics.scorer.measure(captions, chosen) if chosen else {},
+            [record.image for record in found.records],
+            **drawn,
         )
         rows = []
         for protocol in PROTOCOLS if self.protocol == BOTH else (self.protocol,):
-            score = score_captions(
-                found.records,
-                protocol=protocol,
-                variant=variant,
-                known=known,
-                num_samples=self.metrics.bootstrap_samples,
-                confidence=self.metrics.confidence,
-                seed=self.metrics.seed,
-                cider=cider,
+            named = score_captions(
+                captions, protocol=protocol, variant=variant, known=known, **drawn
             )
             rows.append(
                 Rescored(
@@ -105,8 +107,9 @@ class Rescore:
                     protocol=protocol,
                     num_captions=len(found.records),
                     num_images=len({record.image for record in found.records}),
-                    score=score,
+                    score=named,
                     captions=others,
+                    columns=self.metrics.columns,
                     left_out=dict(self.metrics.scorer.left_out),
                 )
             )
@@ -130,6 +133,7 @@ class Rescore:
             [record.infos for record in found.records],
             images,
             [record.key for record in found.records],
+            [record.pool for record in found.records],
         )
 
 

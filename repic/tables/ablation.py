@@ -6,9 +6,10 @@ one row.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from repic.metrics.column import Direction
 from repic.settings import (
     SEED,
     is_of_prompt,
@@ -87,7 +88,7 @@ def ablation(
     rows = [row for phase in order for row in _phase_rows(runs, phase, keys, columns)]
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
-    marks = _note(rows, has_best=any(column.has_best for column in columns))
+    marks = _note(rows, {column.direction for column in columns})
     note = " ".join(filter(None, (note, _fewer_seeds(rows, columns), marks)))
     return Ablation(title, columns, tuple(rows), note)
 
@@ -236,7 +237,7 @@ def _fewer_seeds(rows: Sequence[Configuration], columns: Sequence[MetricColumn])
     return f"Seeds that have a value, where not all have: {'; '.join(cells[:3])}{more}."
 
 
-def _note(rows: Sequence[Configuration], *, has_best: bool) -> str:
+def _note(rows: Sequence[Configuration], directions: Collection[Direction]) -> str:
     estimates = [e for row in rows for e in row.cells if e is not None and e.has_interval]
     percent = f"{100 * CONFIDENCE:.0f} %"
     parts = []
@@ -244,6 +245,7 @@ def _note(rows: Sequence[Configuration], *, has_best: bool) -> str:
         parts.append(f"±: {percent} confidence interval over seeds (Student's t).")
     if any(e.num_seeds == 1 for e in estimates):
         parts.append(f"[low, high]: one result; {percent} bootstrap interval over scenes.")
-    if has_best:
-        parts.append("Bold: the highest value of its column, which is not a test of significance.")
+    words = {"up": "highest", "down": "lowest"}
+    if best := " or ".join(word for direction, word in words.items() if direction in directions):
+        parts.append(f"Bold: the {best} value of its column, which is not a test of significance.")
     return " ".join(parts)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from repic.metrics.column import Direction
 from repic.tables.runs import Run
 from repic.tables.table import Column
 
 ALL = "all"
-WEIGHTED = "weighted_reward"  # a metric that is computed for one table; see ``weighting``
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class MetricColumn(Column):
 
     metric: str = ""
     count: str = ALL
-    has_best: bool = field(default=True, kw_only=True)
+    direction: Direction = field(default="up", kw_only=True)
 
 
 CIDER = MetricColumn("CIDEr", "CIDEr × 100 over all scenes", "cider")

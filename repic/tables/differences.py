@@ -33,18 +33,12 @@ def differences(table: Ablation, against: str, comparison: Comparison) -> Ablati
         cells = tuple(comparison.difference(row, base, column) for column in table.columns)
         seeds = max((cell.num_seeds for cell in cells if cell is not None), default=1)
         rows.append(replace(row, cells=cells, asides=(seeds,)))
-    anew = (
-        f" Counted anew from captions, whose summaries were made by other rules:"
-        f" {', '.join(sorted(comparison.recounted))}."
-        if comparison.recounted
-        else ""
-    )
     return replace(
         table,
         title=f"{table.title}: difference from {' and '.join(labels)}",
-        columns=tuple(replace(column, has_best=False) for column in table.columns),
+        columns=tuple(replace(column, direction="none") for column in table.columns),
         rows=tuple(rows),
-        note=NOTE + unpaired_note(table, comparison) + anew,
+        note=NOTE + unpaired_note(table, comparison),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from repic.metrics.naming import PaperNames, Recognition
 from repic.tables.ablation import Ablation, ablation
 from repic.tables.columns import ALL, MetricColumn, counts_of
 from repic.tables.runs import Run
@@ -13,16 +14,7 @@ NOTE = (
     " of nobody, is an error. A caption that names everybody is perfect by the first alone."
 )
 
-# The metrics of ``repic.metrics.protocols``, which is not read for what summaries already have.
-COLUMNS = {
-    "paper_precision": "P paper",
-    "paper_recall": "R paper",
-    "paper_f1": "F1 paper",
-    "robust_precision": "P robust",
-    "robust_recall": "R robust",
-    "robust_f1": "F1 robust",
-}
-NAME_METRICS = tuple(COLUMNS)
+_DECLARED = [c for c in (*PaperNames().columns, *Recognition().columns) if "accuracy" not in c.name]
 
 
 def names_table(runs: Sequence[Run], count: str, *, note: str = NOTE) -> Ablation:
@@ -32,7 +24,7 @@ def names_table(runs: Sequence[Run], count: str, *, note: str = NOTE) -> Ablatio
     )
     return ablation(
         runs,
-        columns=[MetricColumn(label, metric, metric, count) for metric, label in COLUMNS.items()],
+        columns=[MetricColumn(c.label, c.name, c.name, count) for c in _DECLARED],
         title=f"Names {where}: precision, recall and F1 by two protocols (%)",
         note=note,
     )

@@ -6,41 +6,30 @@ by ``repic.metrics.statistics``.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from repic.data.predictions import read_predictions
-from repic.metrics.captions.metric import CaptionMetric, MetricFailed
-from repic.metrics.captions.metric import Captions as ReadCaptions
-from repic.metrics.captions.tokens import TOKENIZERS
-from repic.metrics.protocols import WIDTH, caption_metrics, caption_statistics, cluster_of
+from repic.metrics.kept import FILE, MEND, CaptionScores, Measured, read_scores
 from repic.metrics.statistics import (
     Difference,
-    MetricsOf,
     cluster_sums,
     contrast_interval,
     mean_difference,
     paired_differences,
 )
-from repic.tables import recounted
 from repic.tables.ablation import Configuration, estimate_of
 from repic.tables.columns import ALL, MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate
 from repic.tables.runs import Run
-from repic.tables.test_set import tokenizer_of
-from repic.tables.weighting import Conditions, reward_metrics, weighted_rewards
-from repic.types import Prediction
+from repic.tables.weighting import METRIC, Conditions, weighted_rewards
 
+OF_THE_WHOLE = "depends on all captions of a model together; several seeds tell"
+NOT_MEASURED = "was not measured of each caption; several seeds do"
+OF_ANOTHER = "is computed by a metric outside the package that is no mean; several seeds do"
 
-@dataclass(frozen=True)
-class Captions:
-    """Statistics of one phase's captions, a row a caption."""
-
-    keys: tuple[tuple[str, int], ...]
-    clusters: tuple[str, ...]
-    rows: Float[np.ndarray, "N K"]
+Source = tuple[Run, str]  # whose captions: of which phase
 
 
 @dataclass(frozen=True)
@@ -72,11 +61,8 @@ class Comparison:
     ) -> None:
         self.num_samples, self.seed, self.weights = num_samples, seed, weights or {}
         self.conditions = conditions
-        self.recounted: set[str] = set()
         self.unpaired: dict[str, str] = {}  # metric -> why captions of it cannot be paired
-        self._predictions: dict[tuple[str, str], list[Prediction]] = {}
-        self._read: dict[tuple[str, str], list[ReadCaptions]] = {}
-        self._captions: dict[tuple[str, str, CaptionMetric | None], Captions] = {}
+        self._scores: dict[tuple[str, str], CaptionScores] = {}
         self._pairs: dict[tuple[object, ...], dict[str, Difference]] = {}
 
     def difference(
@@ -88,37 +74,27 @@ class Comparison:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
         for seed in by_seed:
             sources = (_run(row, seed), row.phase), (_run(other, seed), other.phase)
-            if self.can_pair(sources, column.metric):
-                found = self._paired(*sources, column)[column.metric]
+            if pair := self.measured(sources, column.metric):
+                found = self._paired(sources, pair, column)[column.metric]
                 return None if math.isnan(found.value) else _as_estimate(found, num_seeds=1)
         return None
 
-    def can_pair(self, sources: Sequence[tuple[Run, str]], metric: str) -> bool:
-        """Whether captions tell a metric; if not, ``unpaired`` says why.
+    def measured(self, sources: Sequence[Source], metric: str) -> list[Measured] | None:
+        """What gives a metric, of each source's captions; None, and ``unpaired`` says why.
 
         Raises:
             ValueError: a run has no such captions.
         """
-        reason = self._why_not(sources, metric)
-        if reason is not None:
-            self.unpaired[metric] = reason
-        return reason is None
-
-    def _why_not(self, sources: Sequence[tuple[Run, str]], metric: str) -> str | None:
-        owner = recounted.METRIC_OF.get(metric)
-        if owner is None:
-            if metric in _COUNTED:
-                return None
-            return recounted.OF_THE_WHOLE if metric in recounted.WHOLE else recounted.NOT_AT_HAND
-        if (lacking := owner.missing()) is not None:
-            return lacking
-        try:
-            for run, phase in sources:
-                rows = self.captions(run, phase, metric).rows
-                if not recounted.is_as_told(run, phase, owner, rows):
-                    return recounted.OTHER_RULES
-        except MetricFailed as error:
-            return str(error)
+        found = [self.scores(*source).owner(metric) for source in sources]
+        there = [each for each in found if each is not None]
+        if len(there) < len(found):
+            self.unpaired[metric] = NOT_MEASURED
+        elif any(each.is_of_the_whole for each in there):
+            self.unpaired[metric] = OF_THE_WHOLE
+        elif any(each.values is None for each in there):
+            self.unpaired[metric] = OF_ANOTHER
+        else:
+            return there
         return None
 
     def contrast(self, terms: Sequence[Term]) -> Estimate | None:
@@ -128,8 +104,11 @@ class Comparison:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
         for seed in by_seed:
             sources = [(_run(term.row, seed), term.row.phase) for term in terms]
-            if all(self.can_pair(sources, term.column.metric) for term in terms):
-                return _as_estimate(self._bootstrapped(terms, sources), num_seeds=1)
+            pairs = zip(terms, sources, strict=True)
+            found = [self.measured([source], term.column.metric) for term, source in pairs]
+            if all(found):
+                parts = [part for one in found if one for part in one]
+                return _as_estimate(self._bootstrapped(terms, sources, parts), num_seeds=1)
         return None
 
     def _by_seed(self, terms: Sequence[Term]) -> dict[str, float]:
@@ -146,18 +125,18 @@ class Comparison:
         return found
 
     def _paired(
-        self, one: tuple[Run, str], other: tuple[Run, str], column: MetricColumn
+        self, sources: Sequence[Source], pair: Sequence[Measured], column: MetricColumn
     ) -> dict[str, Difference]:
-        names = str(one[0].folder), one[1], str(other[0].folder), other[1]
-        key = (*names, column.count, recounted.METRIC_OF.get(column.metric))
+        names = [name for run, phase in sources for name in (str(run.folder), phase)]
+        key = (*names, column.count, *(declared.name for declared in pair[0].columns))
         if key not in self._pairs:
-            first, second = self.aligned([one, other], [column.metric] * 2)
-            mask = _of_count(first, column.count)
-            clusters = [c for c, chosen in zip(first.clusters, mask, strict=True) if chosen]
+            first = self.aligned(sources)[0]
+            mask = first.of_count(column.count)
+            pictures = [p for p, chosen in zip(first.pictures, mask, strict=True) if chosen]
             self._pairs[key] = paired_differences(
-                cluster_sums(first.rows[mask], clusters),
-                cluster_sums(second.rows[mask], clusters),
-                _values_of(column.metric),
+                cluster_sums(pair[0].rows[mask], pictures),
+                cluster_sums(pair[1].rows[mask], pictures),
+                pair[0].scores,
                 num_samples=self.num_samples,
                 confidence=CONFIDENCE,
                 seed=self.seed,
@@ -165,43 +144,38 @@ class Comparison:
         return self._pairs[key]
 
     def _bootstrapped(
-        self, terms: Sequence[Term], sources: Sequence[tuple[Run, str]]
+        self, terms: Sequence[Term], sources: Sequence[Source], parts: Sequence[Measured]
     ) -> Difference:
-        captions = self.aligned(sources, [term.column.metric for term in terms])
+        captions = self.aligned(sources)
         blocks = [
-            c.rows * _of_count(c, term.column.count)[:, None]
-            for c, term in zip(captions, terms, strict=True)
+            part.rows * scores.of_count(term.column.count)[:, None]
+            for scores, term, part in zip(captions, terms, parts, strict=True)
         ]
         ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
 
         def value_of(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, " S"]:
-            pairs = zip(terms, np.split(sums, ends, axis=1), strict=True)
-            values = [t.sign * _values_of(t.column.metric)(p)[t.column.metric] for t, p in pairs]
+            three = zip(terms, parts, np.split(sums, ends, axis=1), strict=True)
+            values = [t.sign * part.scores(p)[t.column.metric] for t, part, p in three]
             return np.sum(values, axis=0)
 
         return contrast_interval(
-            cluster_sums(np.hstack(blocks), captions[0].clusters),
+            cluster_sums(np.hstack(blocks), captions[0].pictures),
             value_of,
             num_samples=self.num_samples,
             confidence=CONFIDENCE,
             seed=self.seed,
         )
 
-    def aligned(self, sources: Sequence[tuple[Run, str]], metrics: Sequence[str]) -> list[Captions]:
+    def aligned(self, sources: Sequence[Source]) -> list[CaptionScores]:
         """The captions of several (run, phase), all of the same scenes in the same order.
-
-        Args:
-            sources: whose.
-            metrics: for each, which metric's statistics.
 
         Raises:
             ValueError: one has scenes that another has not.
         """
-        pairs = zip(sources, metrics, strict=True)
-        found = [self.captions(run, phase, metric) for (run, phase), metric in pairs]
-        for captions, (run, phase) in zip(found, sources, strict=True):
-            if captions.keys != found[0].keys:
-                lacking = sorted({*captions.keys} ^ {*found[0].keys}) or captions.keys
+        found = [self.scores(run, phase) for run, phase in sources]
+        for scores, (run, phase) in zip(found, sources, strict=True):
+            if scores.keys != found[0].keys:
+                lacking = sorted({*scores.keys} ^ {*found[0].keys}) or scores.keys
                 raise ValueError(
                     f"{run.folder}: its {phase!r} captions cannot be paired with those of"
                     f" {sources[0][0].folder}: one of them lacks the scene {lacking[0][0]!r} with"
@@ -209,75 +183,40 @@ class Comparison:
                 )
         return found
 
-    def captions(self, run: Run, phase: str, metric: str) -> Captions:
-        """One phase's statistics for a metric, and for all that are counted together with it.
+    def scores(self, run: Run, phase: str) -> CaptionScores:
+        """What was measured of one phase's captions, ordered, so that draws are always the same.
 
         Raises:
-            ValueError: the run has no such captions.
-            MetricFailed: a program that the metric calls has failed.
+            ValueError: the run has kept no such scores, or those of other captions.
         """
-        owner = recounted.METRIC_OF.get(metric)
-        key = (str(run.folder), phase, owner)
-        if key not in self._captions:
-            predictions = self._predictions_of(run, phase)
-            if owner is None:
-                rows = caption_statistics(predictions, tokenizer=TOKENIZERS[tokenizer_of(run)])
-                rows = np.hstack(
-                    [rows, weighted_rewards(predictions, self.weights, self.conditions)]
-                )
-                self._note_recount(run, phase, rows)
-            else:
-                rows = recounted.statistics(owner, self._read_of(run, phase))
-            self._captions[key] = Captions(
-                tuple((p.id, p.num_concepts) for p in predictions),
-                tuple(cluster_of(p) for p in predictions),
-                rows,
-            )
-        return self._captions[key]
-
-    def _predictions_of(self, run: Run, phase: str) -> list[Prediction]:
-        """One phase's captions, ordered, so that draws are always the same."""
         key = (str(run.folder), phase)
-        if key not in self._predictions:
-            found = [p for p in read_predictions(run.folder) if p.phase == phase]
-            if not found:
+        if key not in self._scores:
+            kept = read_scores(run.folder).get(phase)
+            if kept is None:
+                raise ValueError(f"{run.folder / FILE}: has no {phase!r} captions; {MEND}")
+            refuse_another_run_s(kept, run, phase)
+            order = sorted(range(len(kept.keys)), key=lambda i: kept.keys[i][::-1])
+            scores = kept.take(order)
+            if self.weights:
+                weighed = weighted_rewards(scores, self.weights, self.conditions)
+                scores = replace(scores, metrics={**scores.metrics, METRIC: weighed})
+            self._scores[key] = scores
+        return self._scores[key]
+
+
+def refuse_another_run_s(scores: CaptionScores, run: Run, phase: str) -> None:
+    """Raise if kept scores do not add up to what the run's summary says."""
+    told = run.metrics.get(phase, {}).get(ALL, {})
+    for measured in scores.metrics.values():
+        if measured.values is None:
+            continue
+        for name, value in measured.scores(measured.rows.sum(axis=0, keepdims=True)).items():
+            said = told.get(name, math.nan)
+            if isinstance(said, float) and not math.isnan(said) and not np.isclose(said, value[0]):
                 raise ValueError(
-                    f"{run.folder}: predictions.jsonl is not there, or has no {phase!r} captions;"
-                    " a comparison of single runs pairs captions. Leave the run out, or give"
-                    " several seeds of both"
+                    f"{run.folder / FILE}: its {phase!r} captions have {name} {value[0]:.6g}, and"
+                    f" summary.json says {said:.6g}: they are of two runs; {MEND}"
                 )
-            self._predictions[key] = sorted(found, key=lambda p: (p.num_concepts, p.id))
-        return self._predictions[key]
-
-    def _read_of(self, run: Run, phase: str) -> list[ReadCaptions]:
-        key = (str(run.folder), phase)
-        if key not in self._read:
-            tokenize = TOKENIZERS[tokenizer_of(run)]
-            predictions = self._predictions_of(run, phase)
-            self._read[key] = recounted.read_captions(predictions, tokenize=tokenize)
-        return self._read[key]
-
-    def _note_recount(self, run: Run, phase: str, rows: Float[np.ndarray, "N K"]) -> None:
-        """Remember a run whose summary has other numbers than its captions now give."""
-        now = _counted(rows.sum(axis=0, keepdims=True))
-        then = run.metrics[phase].get(ALL, {})
-        for metric in ("accuracy", "cider"):
-            value = then.get(metric)
-            if isinstance(value, float) and abs(value - now[metric].item()) > 0.05:
-                self.recounted.add(str(run.folder))
-
-
-def _counted(sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-    """Names, CIDEr and rewards, which are counted together."""
-    return {**caption_metrics(sums[:, :WIDTH]), **reward_metrics(sums[:, WIDTH:])}
-
-
-_COUNTED = frozenset(_counted(np.zeros((1, WIDTH + 2))))
-
-
-def _values_of(metric: str) -> MetricsOf:
-    owner = recounted.METRIC_OF.get(metric)
-    return _counted if owner is None else owner.values
 
 
 def common_seeds(rows: Sequence[Configuration]) -> list[str]:
@@ -293,10 +232,6 @@ def common_seeds(rows: Sequence[Configuration]) -> list[str]:
 
 def _run(row: Configuration, seed: str) -> Run:
     return row.runs[seed] if seed in row.runs else row.runs[""]
-
-
-def _of_count(captions: Captions, count: str) -> np.ndarray:
-    return np.array([count in (ALL, str(number)) for _, number in captions.keys])
 
 
 def _as_estimate(found: Difference, num_seeds: int | None = None) -> Estimate:

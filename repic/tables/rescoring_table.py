@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from repic.metrics.column import ScoreColumn
 from repic.metrics.rescoring import METRICS
 from repic.metrics.statistics import FEW_CLUSTERS, Score
 from repic.tables.caption_tables import grouped, left_out_note
@@ -42,6 +43,7 @@ class Rescored:
     Attributes:
         score: names, CIDEr and length.
         captions: the other caption metrics, which are the same by all protocols.
+        columns: what those say of their columns.
         left_out: caption metric -> why it could not be computed.
     """
 
@@ -52,6 +54,7 @@ class Rescored:
     num_images: int
     score: Score
     captions: Score = field(default_factory=lambda: Score({}, {}))
+    columns: tuple[ScoreColumn, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, metric: str) -> Estimate | None:
@@ -91,12 +94,13 @@ def rescoring_tables(rows: Sequence[Rescored]) -> list[Table]:
         details={"left_out": left_out},
     )
     tables = [first]
-    for i, (title, labels, note) in enumerate(grouped(others)):
+    declared = [column for row in sets for column in row.columns]
+    for i, (title, shown, note) in enumerate(grouped(declared, others)):
         tables.append(
             Table(
                 title=f"Captions {title}",
-                columns=[Column(label, key=name) for name, label in labels.items()],
-                rows=[Row(row.label, tuple(map(row.estimate, labels))) for row in sets],
+                columns=[Column(c.label, key=c.name, digits=c.digits) for c in shown],
+                rows=[Row(row.label, tuple(row.estimate(c.name) for c in shown)) for row in sets],
                 note=note if i else f"{note} {left_out_note(left_out)}".strip(),
                 row_column=CAPTIONS,
             )

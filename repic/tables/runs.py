@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repic.files import as_shape, read_json, read_rows, shown
+from repic.metrics.column import ScoreColumn
 from repic.settings import FILE, config_of
 
 # metric -> value, and "<metric>_ci" -> (low, high)
@@ -37,6 +38,7 @@ class Run:
         choices: option by group of the configuration, for example ``{"reward": "combined"}``.
         metrics: phase -> number of concepts (or "all") -> metric -> value. A value that could
             not be had (null in the file) is NaN.
+        columns: what its metrics say of their columns.
         left_out: caption metric -> why it could not be computed.
         phases: what each phase started from, and where its model lies.
         test_set: which scenes were captioned; None where none were.
@@ -51,6 +53,7 @@ class Run:
     time_s: float
     phases: tuple[Mapping[str, Any], ...]
     metrics: Mapping[str, Mapping[str, Cell]]
+    columns: tuple[ScoreColumn, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
 
@@ -74,6 +77,7 @@ class _Summary:
     time_s: float
     phases: list[dict[str, Any]]
     metrics: dict[str, dict[str, dict[str, Any]]]
+    columns: list[ScoreColumn] = field(default_factory=list)
     left_out: dict[str, Any] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
 
@@ -105,6 +109,7 @@ def read_run(folder: Path) -> Run:
         time_s=found.time_s,
         phases=tuple(found.phases),
         metrics=_metrics(f"{path}: metrics", found.metrics),
+        columns=tuple(found.columns),
         left_out={metric: str(why) for metric, why in found.left_out.items()},
         test_set=found.test_set,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from repic.metrics.column import Direction
 from repic.tables.estimates import Estimate
 
 # None: there is nothing. A bare number has no interval.
@@ -23,7 +24,8 @@ class Column:
         key: what CSV and JSON call it; the label if it is empty.
         kind: "text" stands at the left. CSV and JSON give "estimate" with the ends of its interval.
         digits: after the point; None: as many as make three in all.
-        has_best: whether the highest value is the best one, and so in bold.
+        direction: which value is the best one, and so in bold: the highest ("up"), the lowest
+            ("down"), or none.
         is_alarm: whether the terminal shows what is not 0 in red.
         is_for_programs: whether it stands in CSV and JSON alone.
         unsaid: a value that the terminal and the page leave out beside a row's label.
@@ -34,7 +36,7 @@ class Column:
     key: str = field(default="", kw_only=True)
     kind: Literal["text", "number", "estimate"] = field(default="estimate", kw_only=True)
     digits: int | None = field(default=1, kw_only=True)
-    has_best: bool = field(default=False, kw_only=True)
+    direction: Direction = field(default="none", kw_only=True)
     is_alarm: bool = field(default=False, kw_only=True)
     is_for_programs: bool = field(default=False, kw_only=True)
     unsaid: float | None = field(default=None, kw_only=True)
@@ -108,11 +110,11 @@ class Table:
         return [value if isinstance(value, str) else f"{value} {label}" for label, value in said]
 
     def is_best(self, row: Row, column: Column) -> bool:
-        """Whether a cell shows the highest value of its column and block.
+        """Whether a cell shows the best value of its column and block.
 
         None does where there is nothing to choose: of one row, or where all are equal.
         """
-        if not column.has_best:
+        if column.direction == "none":
             return False
         place = self.columns.index(column)
         block = [other for other in self.rows if other.block == row.block]
@@ -121,7 +123,8 @@ class Table:
         values = {value for value in shown if value is not None}
         value = _rounded(row.cells[place], column.digits)
         is_equal = len(values) == 1 and shown.count(value) > 1
-        return len(block) > 1 and bool(values) and not is_equal and value == max(values)
+        best = max if column.direction == "up" else min
+        return len(block) > 1 and bool(values) and not is_equal and value == best(values)
 
 
 def _rounded(cell: Cell, digits: int | None) -> float | None:

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from repic.data.predictions import read_predictions
-from repic.metrics.protocols import cluster_of
-from repic.metrics.statistics import bootstrap_intervals, cluster_sums
-from repic.metrics.suite import by_phase
+from repic.metrics.captions.metric import means
+from repic.metrics.column import ScoreColumn
+from repic.metrics.kept import CaptionScores, Measured, read_scores, score
 from repic.settings import config_of
-from repic.tables.columns import ALL, WEIGHTED, MetricColumn
-from repic.tables.runs import Cell, Run
-from repic.types import Prediction
+from repic.tables.columns import ALL, MetricColumn
+from repic.tables.runs import Run
 
-METRIC = WEIGHTED
+METRIC = "weighted_reward"
 
 # As they stand in a configuration: {component: …, given: …, at_least: …, at_most: …}.
 Conditions = tuple[Mapping[str, Any], ...]
@@ -100,24 +98,21 @@ def shared_conditions(runs: Sequence[Run]) -> Conditions | None:
 
 
 def weighted_rewards(
-    predictions: Sequence[Prediction],
-    weights: Mapping[str, float],
-    conditions: Conditions | None = (),
-) -> Float[np.ndarray, "N 2"]:
-    """A caption's weighted reward, and 1 if any part applies; of sums the ratio is the mean."""
+    scores: CaptionScores, weights: Mapping[str, float], conditions: Conditions | None = ()
+) -> Measured:
+    """A caption's weighted reward, and 1 if any part applies; the ratio of sums is the mean."""
     # A condition on what a run did not keep takes no part.
     others = {name for c in conditions or () for name in (*_components(c), c["given"])}
-    names = sorted({*weights, *others, *(part for p in predictions for part in p.rewards)})
-    values = np.array(
-        [[math.nan if (v := p.rewards.get(n)) is None else v for n in names] for p in predictions],
-        dtype=float,
-    ).reshape(len(predictions), len(names))
+    names = sorted({*weights, *others, *scores.rewards})
+    nothing = np.full(len(scores.keys), np.nan)
+    values = np.stack([scores.rewards.get(name, nothing) for name in names], axis=1)
     if conditions:
         values = _conditioned(values, names, conditions)
     terms = np.array([weights.get(name, 0.0) for name in names], dtype=float) * values
     applies = np.isfinite(values) & np.array([name in weights for name in names], dtype=bool)
     total = np.where(applies, terms, 0.0).sum(axis=1)
-    return np.column_stack([total, applies.any(axis=1)])
+    rows = np.column_stack([total, applies.any(axis=1)])
+    return Measured((ScoreColumn(METRIC, "reward", "up", ""),), rows, means)
 
 
 def _components(condition: Mapping[str, Any]) -> list[str]:
@@ -137,12 +132,6 @@ def _conditioned(
     return conditioned_rewards(torch.from_numpy(values)[None], names, read)[0].numpy()
 
 
-def reward_metrics(sums: Float[np.ndarray, "S 2"]) -> dict[str, Float[np.ndarray, " S"]]:
-    """Mean weighted reward; NaN where there is no caption that it applies to."""
-    total, number = sums.T
-    return {METRIC: np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)}
-
-
 def with_weighted_rewards(
     runs: Sequence[Run],
     weights: Mapping[str, float],
@@ -156,54 +145,34 @@ def with_weighted_rewards(
     A run that kept none of the weighted parts, because it was made with another reward, has none.
 
     Raises:
-        ValueError: a run has no captions, or no run has a part; the message names those there are.
+        ValueError: a run has kept no scores, or no run a part; the message names those there are.
     """
     known: set[str] = set()
     conditions = shared_conditions(runs)
     found = []
     for run in runs:
-        predictions = read_predictions(run.folder)
-        if not predictions:
-            raise ValueError(
-                f"{run.folder}: has no predictions.jsonl, whose reward parts --weights weighs;"
-                " leave the run out"
-            )
-        parts = {part for prediction in predictions for part in prediction.rewards}
+        phases = read_scores(run.folder)
+        parts = {part for scores in phases.values() for part in scores.rewards}
         known |= parts
         if parts >= weights.keys():
             metrics = {phase: dict(cells) for phase, cells in run.metrics.items()}
-            for phase, captions in by_phase(predictions).items():
-                ends = {"num_samples": num_samples, "confidence": confidence, "seed": seed}
-                for count, cell in _cells(captions, weights, conditions, **ends).items():
-                    if count in metrics.get(phase, {}):
-                        metrics[phase][count] = {**metrics[phase][count], **cell}
+            for phase, scores in phases.items():
+                weighed = weighted_rewards(scores, weights, conditions)
+                scores = replace(scores, metrics={METRIC: weighed})
+                for count in metrics.get(phase, {}):
+                    chosen = scores.part(count)
+                    mean = score(
+                        chosen.metrics,
+                        chosen.pictures,
+                        num_samples=num_samples,
+                        confidence=confidence,
+                        seed=seed,
+                    )
+                    ends = {f"{name}_ci": found for name, found in mean.intervals.items()}
+                    metrics[phase][count] = {**metrics[phase][count], **mean.values, **ends}
             run = replace(run, metrics=metrics)
         found.append(run)
     if unknown := [part for part in weights if part not in known]:
         there = ", ".join(sorted(known)) or "none: these runs were made without a reward"
         raise ValueError(f"--weights: no run has the part {unknown[0]!r}; there are {there}")
     return found
-
-
-def _cells(
-    predictions: Sequence[Prediction],
-    weights: Mapping[str, float],
-    conditions: Conditions | None,
-    *,
-    num_samples: int,
-    confidence: float,
-    seed: int,
-) -> dict[str, Cell]:
-    rows = weighted_rewards(predictions, weights, conditions)
-    groups: dict[str, list[int]] = {ALL: list(range(len(predictions)))}
-    for i, prediction in enumerate(predictions):
-        groups.setdefault(str(prediction.num_concepts), []).append(i)
-    cells: dict[str, Cell] = {}
-    for count, places in groups.items():
-        sums = cluster_sums(rows[places], [cluster_of(predictions[i]) for i in places])
-        ends = bootstrap_intervals(
-            sums, reward_metrics, num_samples=num_samples, confidence=confidence, seed=seed
-        )
-        value = reward_metrics(sums.sum(axis=0, keepdims=True))[METRIC].item()
-        cells[count] = {METRIC: value, **{f"{name}_ci": found for name, found in ends.items()}}
-    return cells

@@ -15,7 +15,7 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.diversity import SelfBleu
 from repic.metrics.captions.meteor import Meteor
-from repic.metrics.captions.metric import CaptionMetric, Captions
+from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.tokens import one_line, ptb
 from repic.metrics.cider import cider_scores, words
@@ -64,7 +64,7 @@ def scores(metric: CaptionMetric, captions: Captions) -> tuple[dict, dict]:
     """Corpus score and scores of the captions, by name."""
     rows = metric.statistics(captions)
     assert np.isfinite(rows).all()
-    return metric.values(rows.sum(axis=0, keepdims=True)), metric.values(rows)
+    return column_scores(metric, rows.sum(axis=0, keepdims=True)), column_scores(metric, rows)
 
 
 @pytest.mark.parametrize("seed", range(5))

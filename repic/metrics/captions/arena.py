@@ -13,13 +13,18 @@ from pathlib import Path
 
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.baselines import read_baselines
-from repic.metrics.captions.judging import PERCENT, JudgedMetric, Outcome
+from repic.metrics.captions.judging import PERCENT, WHO_JUDGES, JudgedMetric, Outcome
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.same_picture import partners
+from repic.metrics.column import JUDGES, ScoreColumn
 
 KEY = "metrics.scorers.arena"
 REFERENCE = "reference"
+_NOTE = (
+    "arena: wins less losses against the baselines, from -100 to 100; turns: choices that change"
+    " with the order, in %."
+)
 
 
 class Arena(JudgedMetric[PairJudge]):
@@ -35,7 +40,13 @@ class Arena(JudgedMetric[PairJudge]):
     def __init__(
         self, *, baselines: Sequence[str], source: str, sources: Mapping[str, PairJudge]
     ) -> None:
-        super().__init__("arena", "arena_inconsistent", key=KEY, source=source, sources=sources)
+        super().__init__(
+            ScoreColumn("arena", "arena", "up", JUDGES, (_NOTE, WHO_JUDGES)),
+            ScoreColumn("arena_inconsistent", "turns", "none", JUDGES),
+            key=KEY,
+            source=source,
+            sources=sources,
+        )
         if isinstance(baselines, str):
             raise ValueError(f"{KEY}.baselines: {baselines!r} is no list: [{baselines}]")
         self.baselines = tuple(baselines)

@@ -19,14 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repic.local import lacking
-from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
+from repic.metrics.column import MEANING, ScoreColumn
 
 SCALE = 100.0
 
 _BOTH_ENDS = slice(1, -1)  # [CLS] ... [SEP]
 
 
-class BertScore(MeanMetric):
+class BertScore(Metric):
     """BERTScore F1 × 100, the mean over captions.
 
     Args:
@@ -36,7 +37,8 @@ class BertScore(MeanMetric):
     """
 
     def __init__(self, *, path: str | None, layer: int, batch_size: int) -> None:
-        super().__init__("bert_score")
+        notes = ("BERT: BERTScore F1, not rescaled.",)
+        super().__init__(ScoreColumn("bert_score", "BERT", "up", MEANING, notes))
         self.path, self.layer, self.batch_size = path, layer, batch_size
 
     def missing(self) -> str | None:

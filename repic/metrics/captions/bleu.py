@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.metric import Captions, Metric
+from repic.metrics.column import NGRAMS, ScoreColumn
 
 ORDERS = 4
 SCALE = 100.0
@@ -23,13 +24,23 @@ _TINY, _SMALL = 1e-15, 1e-9  # the judge's
 WIDTH = 2 + 2 * ORDERS
 
 
-class Bleu:
-    """BLEU × 100. A corpus has the ratio of its summed counts, not the mean of its captions."""
+def bleu_scores(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S 4"]:
+    """BLEU × 100 of orders 1 to 4; a corpus has the ratio of its summed counts."""
+    return SCALE * bleu(sums)
 
-    names = tuple(f"bleu_{order}" for order in range(1, ORDERS + 1))
 
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+class Bleu(Metric):
+    """BLEU × 100, which is not the mean of captions' scores."""
+
+    def __init__(self) -> None:
+        notes = ("B: BLEU of the whole set.",)
+        super().__init__(
+            *(
+                ScoreColumn(f"bleu_{order}", f"B-{order}", "up", NGRAMS, notes)
+                for order in range(1, ORDERS + 1)
+            ),
+            values=bleu_scores,
+        )
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         rows = np.zeros((len(captions.words), WIDTH))
@@ -40,9 +51,6 @@ class Bleu:
                 closest = min(map(len, references), key=lambda n: (abs(n - len(tokens)), n))
                 row[:] = [1, closest, *totals(len(tokens)), *matches(tokens, references)]
         return rows
-
-    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        return dict(zip(self.names, SCALE * bleu(sums).T, strict=True))
 
 
 def grams(tokens: Sequence[str], order: int) -> Iterator[tuple[str, ...]]:

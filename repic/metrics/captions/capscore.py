@@ -19,27 +19,47 @@ the set's three means, so that one empty caption does not count more than it sho
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
 from repic.metrics.captions.grammar_facts import GrammarSource, complete_truth, scene_facts, slots
-from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.metric import Captions, ratio
 from repic.metrics.cider import tokenize
+from repic.metrics.column import CLAIMS, ScoreColumn
 from repic.parsing import find_names
 from repic.types import Mention, Scene
 
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
-COLUMNS = ("precision_claims", "recall_claims", "language", "b_capscore")
+_NOTES = (
+    "P: right claims by claims; R: facts that are said by facts; L: language; b-CapScore: their"
+    " harmonic mean. By toybox's grammar or by a model, in %.",
+)
+COLUMNS = (
+    ScoreColumn("precision_claims", "P", "up", CLAIMS, _NOTES),
+    ScoreColumn("recall_claims", "R", "up", CLAIMS),
+    ScoreColumn("language", "L", "up", CLAIMS),
+    ScoreColumn("b_capscore", "b-CapScore", "up", CLAIMS),
+)
 Triple = tuple[str, ...]
 
 
-class CapScore(GrammarSource):
-    """Columns ``precision_claims``, ``recall_claims``, ``language``, ``b_capscore``, in percent."""
+def harmonic_values(sums: Float[np.ndarray, "S 4"]) -> Float[np.ndarray, "S 4"]:
+    """Means of three scores and their harmonic mean, in percent; NaN without a caption."""
+    means = ratio(sums[:, :3], sums[:, 3:])
+    # NaN counts as above 0: it stays what it is.
+    inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
+    return 100 * np.column_stack([means, 3 / inverses.sum(axis=1)])
 
-    names = COLUMNS
+
+class CapScore(GrammarSource):
+    """Columns of ``COLUMNS``, in percent."""
+
+    columns = COLUMNS
+    values = staticmethod(harmonic_values)
+    is_of_the_whole = False
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N 4"]:
         """A row for each caption: precision, recall and language in [0, 1], and 1.
@@ -64,9 +84,6 @@ class CapScore(GrammarSource):
             rows[i, 3] = 1
         return rows
 
-    def values(self, sums: Float[np.ndarray, "S 4"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        return harmonic_values(sums)
-
     def _num_claims(self, caption: str, said: Scene) -> int:
         placed = [mention.name for mention in said.mentions if mention.name]
         num_loose = max(0, len(find_names(caption)) - len(placed))
@@ -80,17 +97,6 @@ class CapScore(GrammarSource):
         telling = sum(bool(scene.mentions or scene.background) for scene in parsed)
         fluent = sum(triple in known for triple in triples) / len(triples)
         return (telling / len(sentences) + fluent + len(set(sentences)) / len(sentences)) / 3
-
-
-def harmonic_values(sums: Float[np.ndarray, "S 4"]) -> dict[str, Float[np.ndarray, " S"]]:
-    """Turn sums of rows into percent, by column; NaN where no caption was counted."""
-    parts, ones = sums[:, :3], sums[:, 3:]
-    means = np.divide(parts, ones, out=np.full(parts.shape, np.nan), where=ones > 0)
-    # NaN counts as above 0: it stays what it is.
-    inverses = np.divide(1, means, out=np.full(means.shape, np.inf), where=means != 0)
-    harmonic = 3 / inverses.sum(axis=1)
-    columns = (*means.T, harmonic)
-    return {name: 100 * column for name, column in zip(COLUMNS, columns, strict=True)}
 
 
 class _Triples:

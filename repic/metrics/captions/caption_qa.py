@@ -18,6 +18,7 @@ from repic.judges.questions import choose_options
 from repic.metrics.captions.grammar_facts import GrammarSource, Parser
 from repic.metrics.captions.judging import (
     PERCENT,
+    WHO_JUDGES,
     JudgedMetric,
     ModelSource,
     Outcome,
@@ -26,6 +27,7 @@ from repic.metrics.captions.judging import (
 )
 from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar, read_quizzes
+from repic.metrics.column import JUDGES, ScoreColumn
 
 CANNOT = "Cannot answer from the caption"
 BONUS = 0.05  # of "cannot" over a guess
@@ -70,7 +72,9 @@ class CaptionQA(JudgedMetric[Reader]):
         sources: Mapping[str, Reader],
     ) -> None:
         key = "metrics.scorers.caption_qa"
-        super().__init__("caption_qa", key=key, source=source, sources=sources)
+        notes = ("QA: CaptionQA, what can be answered from the caption, in %.", WHO_JUDGES)
+        column = ScoreColumn("caption_qa", "QA", "up", JUDGES, notes)
+        super().__init__(column, key=key, source=source, sources=sources)
         if most is not None and most < 1:
             raise ValueError(f"{key}.most: {most} is not a number of questions")
         self.questions, self.quizzes, self.most = questions, quizzes, most

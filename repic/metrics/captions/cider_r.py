@@ -1,4 +1,4 @@
-"""CIDEr-R: CIDEr-D with penalties that long references survive.
+"""CIDEr-D as a metric, and CIDEr-R: CIDEr-D with penalties that long references survive.
 
 dos Santos et al. 2021, https://arxiv.org/abs/2109.13701: the Gaussian of the difference in length
 gives way to repetition^0.8 × length^0.2. The first is the geometric mean, over a caption's words,
@@ -16,8 +16,9 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.captions.metric import Captions, MeanMetric, ratio
-from repic.metrics.cider import SCALE
+from repic.metrics.captions.metric import Captions, Metric, ratio
+from repic.metrics.cider import SCALE, cider_scores
+from repic.metrics.column import NGRAMS, ScoreColumn
 
 REPETITION, LENGTH = 0.8, 0.2
 _TEN = 10.0
@@ -25,14 +26,25 @@ _TEN = 10.0
 _WORD = re.compile(r"\w+")
 
 
-class CiderR(MeanMetric):
+CIDER_NOTE = ("CIDEr and CIDEr-R: means over captions, from 0 to 1000.",)
+
+
+class Cider(Metric):
+    """CIDEr-D × 100, the mean over captions; see ``repic.metrics.cider``."""
+
+    def __init__(self) -> None:
+        super().__init__(ScoreColumn("cider", "CIDEr", "up", NGRAMS, CIDER_NOTE))
+
+    def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
+        scores = cider_scores(captions.words, captions.reference_words, captions.cosines)
+        return self.rows(scores)
+
+
+class CiderR(Metric):
     """CIDEr-R × 100, the mean over captions; from 0 to 1000."""
 
     def __init__(self) -> None:
-        super().__init__("cider_r")
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        super().__init__(ScoreColumn("cider_r", "CIDEr-R", "up", NGRAMS, CIDER_NOTE))
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         number, groups = len(captions.words), captions.reference_words

@@ -16,13 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repic.local import lacking
-from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
+from repic.metrics.column import MEANING, ScoreColumn
 from repic.types import ImageSource
 
 SCALE = 100.0
 
 
-class ClipScore(MeanMetric):
+class ClipScore(Metric):
     """CLIPScore × 100, and RefCLIPScore × 100 where there are references; means over captions.
 
     Args:
@@ -33,7 +34,10 @@ class ClipScore(MeanMetric):
     """
 
     def __init__(self, *, path: str | None, weight: float, prefix: str, batch_size: int) -> None:
-        super().__init__("clip_score", "ref_clip_score")
+        super().__init__(
+            ScoreColumn("clip_score", "CLIP", "up", MEANING, ("CLIP: CLIPScore.",)),
+            ScoreColumn("ref_clip_score", "RefCLIP", "up", MEANING),
+        )
         self.path, self.weight, self.prefix, self.batch_size = path, weight, prefix, batch_size
 
     def missing(self) -> str | None:

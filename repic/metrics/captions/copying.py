@@ -4,26 +4,30 @@ A model that looks needs no such words; one that copies them writes them even wh
 (RePIC, https://arxiv.org/abs/2506.18369, tables A.2 and A.3).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from repic.metrics.captions.bleu import grams
-from repic.metrics.captions.metric import CaptionMetric, Captions, ratio
+from repic.metrics.captions.metric import CaptionMetric, Captions, Metric
+from repic.metrics.column import PROMPT, ScoreColumn
 
 RUN = 4  # words
 SCALE = 100.0
+_MIDDLE_ORDERS = ("bleu_2", "bleu_3")  # two of BLEU's four are enough against the prompt
 
 
-class Copied:
+class Copied(Metric):
     """Words in runs of four or more that an info has as well, by all words of captions, in %."""
 
-    names = ("copied",)
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+    def __init__(self) -> None:
+        notes = (
+            "copied: words in runs of four or more that the prompt's infos have, too, in %. Where"
+            " the infos are wrong, low is good.",
+        )
+        super().__init__(ScoreColumn("copied", "copied", "none", PROMPT, notes))
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         rows = np.zeros((len(captions.words), 2))
@@ -31,11 +35,9 @@ class Copied:
         for row, (text, infos) in zip(rows, pairs, strict=True):
             if infos:
                 tokens = text.split()
-                row[:] = copied_words(tokens, [info.split() for info in infos]), len(tokens)
+                copied = copied_words(tokens, [info.split() for info in infos])
+                row[:] = SCALE * copied, len(tokens)
         return rows
-
-    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        return {"copied": SCALE * ratio(sums[:, 0], sums[:, 1])}
 
 
 def copied_words(caption: Sequence[str], infos: Sequence[Sequence[str]]) -> int:
@@ -64,7 +66,18 @@ class AgainstInfo:
 
     def __init__(self, metric: CaptionMetric) -> None:
         self._metric = metric
-        self.names = tuple(f"copy_{name}" for name in metric.names)
+        self.values, self.is_of_the_whole = metric.values, metric.is_of_the_whole
+        self.columns = tuple(
+            replace(
+                column,
+                name=f"copy_{column.name}",
+                direction="none",
+                table=PROMPT,
+                notes=(),
+                is_shown=column.is_shown and column.name not in _MIDDLE_ORDERS,
+            )
+            for column in metric.columns
+        )
 
     def missing(self) -> str | None:
         return self._metric.missing()
@@ -72,6 +85,3 @@ class AgainstInfo:
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         changed = {"references": captions.infos, "reference_words": captions.info_words}
         return self._metric.statistics(replace(captions, **changed))
-
-    def values(self, sums: Float[np.ndarray, "S K"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        return {f"copy_{name}": found for name, found in self._metric.values(sums).items()}

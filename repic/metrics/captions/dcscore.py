@@ -31,8 +31,9 @@ from repic.metrics.captions.grammar_facts import (
     judge_facts,
     scene_facts,
 )
-from repic.metrics.captions.judging import PERCENT, JudgedMetric, Outcome, Source
+from repic.metrics.captions.judging import PERCENT, WHO_JUDGES, JudgedMetric, Outcome, Source
 from repic.metrics.captions.metric import Captions
+from repic.metrics.column import JUDGES, ScoreColumn
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,19 @@ class DCScore(JudgedMetric[FactSource]):
     """
 
     def __init__(self, *, source: str, sources: Mapping[str, FactSource]) -> None:
-        columns = ("dcscore", "dcscore_precision", "dcscore_recall")
-        super().__init__(*columns, key="metrics.scorers.dcscore", source=source, sources=sources)
+        notes = (
+            "DCScore: mean of two F1 (P: right facts by facts; R: facts that are told by facts),"
+            " in %.",
+            WHO_JUDGES,
+        )
+        super().__init__(
+            ScoreColumn("dcscore", "DCScore", "up", JUDGES, notes),
+            ScoreColumn("dcscore_precision", "P", "up", JUDGES),
+            ScoreColumn("dcscore_recall", "R", "up", JUDGES),
+            key="metrics.scorers.dcscore",
+            source=source,
+            sources=sources,
+        )
 
     def outcomes(self, captions: Captions) -> list[Outcome | None]:
         return [None if t is None else _outcome(t) for t in self.source.trials(captions)]

@@ -12,12 +12,17 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics.captions.bleu import ORDERS, WIDTH, bleu, grams, totals
-from repic.metrics.captions.metric import Captions, MeanMetric, ratio
+from repic.metrics.captions.metric import Captions, Metric
+from repic.metrics.column import THEMSELVES, ScoreColumn
 
 SCALE = 100.0
+OF_ALL = (
+    "Self-BLEU and D depend on how many captions there are, and their intervals take the other"
+    " captions as given: they say nothing of other scenes."
+)
 
 
-class SelfBleu(MeanMetric):
+class SelfBleu(Metric):
     """BLEU-4 × 100 of each caption against all others, the mean over captions; low is varied.
 
     Zhu et al. 2018, https://arxiv.org/abs/1802.01886, section 3; BLEU as in ``bleu.py``. Of each
@@ -25,10 +30,9 @@ class SelfBleu(MeanMetric):
     """
 
     def __init__(self) -> None:
-        super().__init__("self_bleu")
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        notes = ("Self-BLEU: BLEU-4 of a caption against all others (low: varied).", OF_ALL)
+        column = ScoreColumn("self_bleu", "Self-BLEU", "none", THEMSELVES, notes)
+        super().__init__(column, is_of_the_whole=True)
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         tokens = [text.split() for text in captions.words]
@@ -79,7 +83,7 @@ class _Lengths:
         return min(near, key=lambda other: (abs(other - length), other))
 
 
-class Distinct:
+class Distinct(Metric):
     """Different n-grams by all n-grams of the collection, in %; high is varied.
 
     Li et al. 2016, https://arxiv.org/abs/1510.03055, section 5. An n-gram that occurs m times
@@ -87,10 +91,12 @@ class Distinct:
     different ones.
     """
 
-    names = ("distinct_1", "distinct_2")
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+    def __init__(self) -> None:
+        notes = ("D: different n-grams by all n-grams, in %.", OF_ALL)
+        columns = (
+            ScoreColumn(f"distinct_{n}", f"D-{n}", "none", THEMSELVES, notes) for n in (1, 2)
+        )
+        super().__init__(*columns, is_of_the_whole=True)
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         rows = np.zeros((len(captions.words), 4))
@@ -98,25 +104,16 @@ class Distinct:
             texts = [list(grams(text.split(), order)) for text in captions.words]
             occurs = Counter(gram for text in texts for gram in text)
             column = 2 * (order - 1)
-            rows[:, column] = [sum(1 / occurs[gram] for gram in text) for text in texts]
+            rows[:, column] = [sum(SCALE / occurs[gram] for gram in text) for text in texts]
             rows[:, column + 1] = [len(text) for text in texts]
         return rows
 
-    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        return {
-            name: SCALE * ratio(sums[:, 2 * i], sums[:, 2 * i + 1])
-            for i, name in enumerate(self.names)
-        }
 
-
-class Length(MeanMetric):
+class Length(Metric):
     """Words of a caption as a person counts them: what spaces part."""
 
     def __init__(self) -> None:
-        super().__init__("words")
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        super().__init__(ScoreColumn("words", "words", "none", THEMSELVES))
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         return self.rows(np.array([len(text.split()) for text in captions.texts], dtype=np.float64))

@@ -6,7 +6,7 @@ clarity, fluency and coherence.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 class JudgedCapScore(ModelSource):
     """The columns of ``CapScore``, in percent."""
 
-    names = COLUMNS
+    columns = COLUMNS
+    values = staticmethod(harmonic_values)
+    is_of_the_whole = False
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N 4"]:
         """A row for each caption: precision, recall and language in [0, 1], and 1.
@@ -68,9 +70,6 @@ class JudgedCapScore(ModelSource):
         if failed:
             log.warning("b_capscore: %d of %d captions have no value", failed, len(texts))
         return rows
-
-    def values(self, sums: Float[np.ndarray, "S 4"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        return harmonic_values(sums)
 
 
 def _row(

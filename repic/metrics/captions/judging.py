@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.judges.client import Judge
-from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
+from repic.metrics.column import JUDGES, ScoreColumn
 
 log = logging.getLogger(__name__)
 
 PERCENT = 100.0
+WHO_JUDGES = "By toybox's grammar or by a model: metrics.scorers.<metric>.source."
 NO_JUDGE = "no model is asked: choose judge=openai or judge=local"
 
 
@@ -97,14 +99,14 @@ def require_answers(answers: Sequence[object]) -> None:
         raise MetricFailed(f"the judge has answered none of {len(answers)} questions")
 
 
-class JudgedMetric(MeanMetric, ABC, Generic[S]):
+class JudgedMetric(Metric, ABC, Generic[S]):
     """A mean of captions' scores by one of several judges.
 
     With a judge that may fail there is one more column: ``<first column>_unjudged``, the share of
     questions in % to which there was no answer. What was answered alone counts in the others.
 
     Args:
-        names: of the columns.
+        columns: what it gives.
         key: of the configuration.
         source: the judge's name.
         sources: the judges to choose from.
@@ -113,12 +115,16 @@ class JudgedMetric(MeanMetric, ABC, Generic[S]):
         ValueError: there is no judge of this name.
     """
 
-    def __init__(self, *names: str, key: str, source: str, sources: Mapping[str, S]) -> None:
+    def __init__(
+        self, *columns: ScoreColumn, key: str, source: str, sources: Mapping[str, S]
+    ) -> None:
         if source not in sources:
             raise ValueError(f"{key}.source: {source!r} is not one of {', '.join(sources)}")
         self.source = sources[source]
-        self._own = names
-        super().__init__(*names, *([f"{names[0]}_unjudged"] if self.source.may_fail else []))
+        self._own = columns
+        # How much a judge left out is in the files, and in the log where it is anything.
+        unjudged = ScoreColumn(f"{columns[0].name}_unjudged", "-", "none", JUDGES, is_shown=False)
+        super().__init__(*columns, *([unjudged] if self.source.may_fail else []))
 
     def missing(self) -> str | None:
         return self.source.missing()
@@ -139,12 +145,12 @@ class JudgedMetric(MeanMetric, ABC, Generic[S]):
         if any(outcome.failed for outcome in judged):
             log.warning(
                 "%s: %d of %d captions have no value, and %.1f %% of the questions no answer",
-                self._own[0],
+                self._own[0].name,
                 failed,
                 len(judged),
                 PERCENT * sum(outcome.failed for outcome in judged) / len(judged),
             )
-        columns = np.full((len(found), len(self.names)), np.nan)
+        columns = np.full((len(found), len(self.columns)), np.nan)
         weights = np.ones(columns.shape)
         for i, outcome in enumerate(found):
             if outcome is not None and outcome.scores is not None:

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float
 from pycocoevalcap.meteor import meteor as judge
 
-from repic.metrics.captions.metric import Captions, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.captions.tokens import NO_JAVA, has_java, one_line
+from repic.metrics.column import MEANING, ScoreColumn
 
 SCALE = 100.0
 
@@ -31,10 +32,17 @@ _COUNTS = 23
 _MATCHES = slice(4, 20)
 
 
-class Meteor:
-    """METEOR × 100; a corpus has the score of its summed counts."""
+def meteor_scores(sums: Float[np.ndarray, "S 24"]) -> Float[np.ndarray, "S 1"]:
+    """METEOR × 100 of summed rows: a corpus has the score of its summed counts."""
+    return np.where(sums[:, :1] > 0, SCALE * meteor(sums[:, 1:])[:, None], np.nan)
 
-    names = ("meteor",)
+
+class Meteor(Metric):
+    """METEOR × 100."""
+
+    def __init__(self) -> None:
+        column = ScoreColumn("meteor", "METEOR", "up", MEANING)
+        super().__init__(column, values=meteor_scores)
 
     def missing(self) -> str | None:
         return None if has_java() else NO_JAVA
@@ -54,10 +62,6 @@ class Meteor:
             _start.cache_clear()
             raise MetricFailed(f"its jar failed ({error})") from error
         return rows
-
-    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        scores = SCALE * meteor(sums[:, 1:])
-        return {"meteor": np.where(sums[:, 0] > 0, scores, np.nan)}
 
 
 @functools.cache

@@ -6,7 +6,8 @@ are worth: one row alone is the caption's score, all rows together are the corpu
 bootstrap sums the rows that it draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics.cider import cosines
+from repic.metrics.column import ScoreColumn
 from repic.types import ImageSource
 
 Tokenizer = Callable[[Sequence[str]], list[str]]
@@ -49,6 +51,7 @@ class Captions:
         reference_words: the references' tokens.
         info_words: the infos' tokens.
         keys: what each is a caption of; None where nobody says.
+        pools: the names that each one's prompt introduced; None where that is not known.
     """
 
     texts: Texts
@@ -59,6 +62,7 @@ class Captions:
     reference_words: Sequence[Texts]
     info_words: Sequence[Texts]
     keys: Sequence[CaptionKey] | None = None
+    pools: Sequence[tuple[str, ...] | None] | None = None
 
     @classmethod
     def read(
@@ -70,13 +74,15 @@ class Captions:
         tokenize: Tokenizer,
         images: Sequence[ImageSource] | None = None,
         keys: Sequence[CaptionKey] | None = None,
+        pools: Sequence[tuple[str, ...] | None] | None = None,
     ) -> "Captions":
         """Tokenize everything at once: each text by itself, and each different one once.
 
         Raises:
-            ValueError: there are not as many references, infos, images or keys as captions.
+            ValueError: there are not as many references, infos, images, keys or pools as captions.
         """
         beside = {"references": references, "infos": infos, "images": images, "keys": keys}
+        beside["pools"] = pools
         for name, found in beside.items():
             if found is not None and len(found) != len(texts):
                 raise ValueError(f"{len(texts)} captions, but {name} for {len(found)}")
@@ -92,6 +98,7 @@ class Captions:
             [[words[text] for text in group] for group in references],
             [[words[text] for text in group] for group in infos],
             keys,
+            pools,
         )
 
     @cached_property
@@ -105,11 +112,16 @@ class CaptionMetric(Protocol):
     """One metric, which may have several columns (BLEU-1 to BLEU-4).
 
     Attributes:
-        names: of its columns.
+        columns: what it gives.
+        is_of_the_whole: whether a caption's statistics depend on the other captions of its model;
+            then captions of two models cannot change hands one by one.
     """
 
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def columns(self) -> tuple[ScoreColumn, ...]: ...
+
+    @property
+    def is_of_the_whole(self) -> bool: ...
 
     def missing(self) -> str | None:
         """Say what this machine lacks for it, as the end of "<metric> is left out: "; or None."""
@@ -123,36 +135,66 @@ class CaptionMetric(Protocol):
         """
         ...
 
-    def values(self, sums: Float[np.ndarray, "S K"]) -> Mapping[str, Float[np.ndarray, " S"]]:
-        """Turn sums of rows into scores, by name; NaN where no caption was counted."""
+    @property
+    def values(self) -> "ValuesOf":
+        """From sums of rows to scores, a column each; NaN where no caption was counted.
+
+        A function that knows nothing of the metric's settings, as it stands in the module: those
+        who read saved statistics have it by its name.
+        """
         ...
+
+
+ValuesOf = Callable[[Float[np.ndarray, "S K"]], Float[np.ndarray, "S C"]]
 
 
 class MetricFailed(RuntimeError):
     """A program that a metric calls has failed; the message is for the table's note."""
 
 
-class MeanMetric:
-    """Base of metrics whose corpus score is the plain mean of their captions' scores.
+def means(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S C"]:
+    """Of pairs of columns, the first by the second: a sum of scores, and how many there are.
+
+    Example:
+        >>> means(np.array([[3.0, 2.0, 0.0, 0.0]])).tolist()
+        [[1.5, nan]]
+    """
+    return ratio(sums[:, 0::2], sums[:, 1::2])
+
+
+class Metric:
+    """Base of metrics whose scores are ratios of two sums: as a rule the mean over captions.
 
     Args:
-        names: of the columns; each has two statistics, the score and 1 if there is one.
+        columns: what it gives. Each has two statistics, the score and 1 if there is one, unless
+            there are other ``values``.
+        values: from sums of rows to scores.
+        is_of_the_whole: whether a caption's statistics depend on its model's other captions.
     """
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(
+        self, *columns: ScoreColumn, values: ValuesOf = means, is_of_the_whole: bool = False
+    ) -> None:
+        self.columns, self.values, self.is_of_the_whole = columns, values, is_of_the_whole
+
+    def missing(self) -> str | None:
+        """Nothing, unless a metric says so."""
+        return None
 
     def rows(self, *scores: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N K"]:
         """Statistics of one array of scores a column; NaN means that there is none."""
         pairs = [(np.nan_to_num(column), ~np.isnan(column)) for column in scores]
         return np.stack([part for pair in pairs for part in pair], axis=1).astype(np.float64)
 
-    def values(self, sums: Float[np.ndarray, "S K"]) -> dict[str, Float[np.ndarray, " S"]]:
-        return {
-            name: ratio(sums[:, 2 * i], sums[:, 2 * i + 1]) for i, name in enumerate(self.names)
-        }
+
+def column_scores(
+    metric: CaptionMetric, sums: Float[np.ndarray, "S K"]
+) -> dict[str, Float[np.ndarray, " S"]]:
+    """A metric's scores of rows of sums, by column."""
+    values = metric.values(sums)
+    return {column.name: values[:, i] for i, column in enumerate(metric.columns)}
 
 
-def ratio(part: Float[np.ndarray, " S"], whole: Float[np.ndarray, " S"]) -> np.ndarray:
-    """Divide; NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+def ratio(part: np.ndarray, whole: np.ndarray, empty: float = math.nan) -> np.ndarray:
+    """Divide; NaN, or another value, where the whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, empty), where=whole > 0)

@@ -13,20 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.captions.metric import Captions, MeanMetric
+from repic.metrics.captions.metric import Captions, Metric
+from repic.metrics.column import NGRAMS, ScoreColumn
 
 BETA = 1.2
 SCALE = 100.0
 
 
-class RougeL(MeanMetric):
+class RougeL(Metric):
     """ROUGE-L × 100, the mean over captions."""
 
     def __init__(self) -> None:
-        super().__init__("rouge_l")
-
-    def missing(self) -> None:
-        """Nothing: it is Python alone."""
+        super().__init__(ScoreColumn("rouge_l", "R-L", "up", NGRAMS, ("R-L: ROUGE-L.",)))
 
     def statistics(self, captions: Captions) -> Float[np.ndarray, "N K"]:
         pairs = zip(captions.words, captions.reference_words, strict=True)

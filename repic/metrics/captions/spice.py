@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from pycocoevalcap.spice import get_stanford_models, spice
 
-from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.captions.tokens import NO_JAVA, has_java, one_line
+from repic.metrics.column import MEANING, ScoreColumn
 
 SCALE = 100.0
 
@@ -23,11 +24,11 @@ FOLDER = Path(spice.__file__).parent
 _JARS = tuple(f"{get_stanford_models.JAR}{end}.jar" for end in ("", "-models"))
 
 
-class Spice(MeanMetric):
+class Spice(Metric):
     """SPICE × 100: F1 of scene-graph tuples, the mean over captions."""
 
     def __init__(self) -> None:
-        super().__init__("spice")
+        super().__init__(ScoreColumn("spice", "SPICE", "up", MEANING))
 
     def missing(self) -> str | None:
         if not has_java():

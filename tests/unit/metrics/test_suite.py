@@ -1,4 +1,6 @@
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 import yaml
 
 from repic.metrics.cider import cider_scores, words
+from repic.metrics.kept import all_scores
 from repic.metrics.suite import MetricSuite, by_phase
+from repic.phases.evaluate import brief
 from repic.types import Prediction
 
 POOL = ("<momi>", "<tavo>", "<lidu>")
@@ -30,6 +34,11 @@ def prediction(caption: str, *present: str, phase: str = "sft", answers: bool = 
         present=present,
         pool=POOL,
     )
+
+
+def apart(group: list[Prediction]) -> list[Prediction]:
+    """Each caption of a picture of its own."""
+    return [replace(p, id=str(i), images=(f"{i}",)) for i, p in enumerate(group)]
 
 
 NO_OTHERS = {"captions": [], "tokenizer": "words", "scorers": {}}
@@ -82,19 +91,12 @@ def test_cider_has_the_document_frequencies_of_its_own_count() -> None:
     assert cells["2"]["cider"] == pytest.approx(scores["2"].mean())
     both = np.concatenate(list(scores.values()))
     assert cells["all"]["cider"] == pytest.approx(both.mean())
-    # As one cell the references of both groups count, which is something else.
-    together = suite(0).score(ONE + TWO)["cider"]
-    everything = cider_of(ONE + TWO)
-    assert together == pytest.approx(everything.mean())
-    assert together != pytest.approx(cells["all"]["cider"])
-
-
-def test_score_of_one_count_is_its_cell() -> None:
-    assert suite().score(ONE) == suite()(ONE + TWO)["1"]
+    # As one collection the references of both groups would count, which is something else.
+    assert cider_of(ONE + TWO).mean() != pytest.approx(cells["all"]["cider"])
 
 
 def test_intervals_hold_the_estimate_and_shrink_with_the_number_of_examples() -> None:
-    few, many = suite(1000).score(ONE * 10), suite(1000).score(ONE * 160)
+    few, many = (suite(1000)(apart(ONE * number))["1"] for number in (10, 160))
     for name in ("accuracy", "precision", "recall", "f1", "cider", "overall"):
         low, high = few[f"{name}_ci"]
         assert low < few[name] < high
@@ -104,7 +106,7 @@ def test_intervals_hold_the_estimate_and_shrink_with_the_number_of_examples() ->
 
 
 def test_accuracy_interval_has_the_width_of_the_binomial() -> None:
-    low, high = suite(4000).score(ONE * 50)["accuracy_ci"]
+    low, high = suite(4000)(apart(ONE * 50))["1"]["accuracy_ci"]
     expected = 2 * 1.96 * 100 * math.sqrt(0.25 * 0.75 / 200)
     assert high - low == pytest.approx(expected, rel=0.06)
     assert low < 25 < high
@@ -112,42 +114,70 @@ def test_accuracy_interval_has_the_width_of_the_binomial() -> None:
 
 def test_confidence_and_seed_matter_and_repeating_does_not() -> None:
     kwargs = {"counts": [1], "bootstrap_samples": 500, **NO_OTHERS}
-    wide = MetricSuite(**kwargs, confidence=0.99, seed=0).score(ONE * 9)["f1_ci"]
-    narrow = MetricSuite(**kwargs, confidence=0.5, seed=0).score(ONE * 9)["f1_ci"]
-    other = MetricSuite(**kwargs, confidence=0.99, seed=1).score(ONE * 9)["f1_ci"]
+    nine = apart(ONE * 9)
+    wide = MetricSuite(**kwargs, confidence=0.99, seed=0)(nine)["1"]["f1_ci"]
+    narrow = MetricSuite(**kwargs, confidence=0.5, seed=0)(nine)["1"]["f1_ci"]
+    other = MetricSuite(**kwargs, confidence=0.99, seed=1)(nine)["1"]["f1_ci"]
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
-    assert other != wide == MetricSuite(**kwargs, confidence=0.99, seed=0).score(ONE * 9)["f1_ci"]
+    assert other != wide == MetricSuite(**kwargs, confidence=0.99, seed=0)(nine)["1"]["f1_ci"]
 
 
 def test_without_samples_there_are_no_intervals() -> None:
-    assert not [name for name in suite(0).score(ONE) if name.endswith("_ci")]
+    assert not [name for name in suite(0)(ONE)["1"] if name.endswith("_ci")]
+
+
+def test_captions_of_one_picture_are_drawn_together() -> None:
+    """Whoever asks four times about a picture knows no more of other pictures."""
+    once = suite(1000)(apart(ONE))["1"]
+    often = suite(1000)(apart(ONE) * 5)["1"]
+    for name in ("accuracy", "precision", "recall", "f1"):
+        assert often[f"{name}_ci"] == pytest.approx(once[f"{name}_ci"])
+    assert (
+        suite(1000)([replace(p, images=("one",)) for p in ONE])["1"]
+        .keys()
+        .isdisjoint({"accuracy_ci", "cider_ci"})
+    )
 
 
 def test_photos_without_references_have_recognition_only() -> None:
-    cell = suite().score([prediction("<momi>", "<momi>", answers=False) for _ in range(3)])
+    group = [prediction("<momi>", "<momi>", answers=False) for _ in range(3)]
+    cell = suite()(group)["1"]
     assert cell["accuracy"] == 100
-    assert math.isnan(cell["cider"])
-    assert math.isnan(cell["overall"])
+    assert cell.keys().isdisjoint({"cider", "overall", "cider_ci", "overall_ci"})
 
 
-def test_one_scene_has_no_cider_and_does_not_spoil_all() -> None:
-    cells = suite(0)([*ONE, TWO[0]])
-    assert math.isnan(cells["2"]["cider"])
+def test_one_scene_has_no_cider_does_not_spoil_all_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cells = suite(0)([*ONE, TWO[0]])
+        assert (
+            brief(suite()([TWO[0]])["all"])
+            == "accuracy 100.0  precision 100.0  recall 100.0  f1 100.0"
+        )
+    assert "cider" not in cells["2"]
     assert cells["all"]["cider"] == pytest.approx(cells["1"]["cider"])
 
 
 def test_nothing_to_judge() -> None:
     assert suite()([]) == {}
-    empty = suite().score([])
-    assert empty["num_examples"] == 0
-    assert math.isnan(empty["accuracy"])
+
+
+def test_what_was_measured_of_each_caption_adds_up_to_the_cells() -> None:
+    found = suite()
+    scores = found.measure(TWO + ONE)
+    assert scores.keys == tuple((p.id, p.num_concepts) for p in ONE + TWO)
+    cells = found.cells(scores)
+    for count, cell in cells.items():
+        mask = scores.of_count(count)
+        sums = np.hstack([m.rows[mask] for m in scores.metrics.values()]).sum(axis=0)[None]
+        for name, value in all_scores(scores.metrics, sums).items():
+            assert value.item() == pytest.approx(cell[name])
+    assert {"paper_f1", "f1", "overall"} <= cells["1"].keys()
 
 
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"prediction scene/x: .*<zaza>"):
-        suite().score(
-            [Prediction("scene/x", "sft", "caption", 1, "", (), "", (), ("<zaza>",), POOL)]
-        )
+        suite()([Prediction("scene/x", "sft", "caption", 1, "", (), "", (), ("<zaza>",), POOL)])
     good = {"counts": [1], "bootstrap_samples": 1, "confidence": 0.9, "seed": 0, **NO_OTHERS}
     for key, value in [("counts", [6]), ("counts", []), ("confidence", 95.0)]:
         with pytest.raises(ValueError, match=f"metrics.{key}"):

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from repic.metrics.protocols import protocol_cells
+from repic.metrics.column import as_rows
+from repic.metrics.kept import FILE, write_scores
 from repic.metrics.suite import MetricSuite, by_phase
 from repic.phases.summary import plain
 from repic.tables.paired import Comparison
@@ -70,26 +71,25 @@ def save_run(
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     settings: Mapping[str, Any] = SETTINGS,
+    suite: MetricSuite | None = None,
 ) -> Run:
-    """Write a run's summary and captions."""
-    suite = MetricSuite(
+    """Write a run's summary, captions and scores."""
+    suite = suite or MetricSuite(
         counts=[1], captions=[], tokenizer="words", scorers={}, bootstrap_samples=20,
         confidence=0.95, seed=0,
     )  # fmt: skip
-    metrics: dict[str, Any] = {}
-    for phase, found in by_phase(captions).items():
-        metrics[phase] = suite(found)
-        names = protocol_cells(found, num_samples=20, confidence=0.95, seed=0)
-        for count, cell in names.items():
-            metrics[phase][count] |= cell
+    scores = {phase: suite.measure(found) for phase, found in by_phase(captions).items()}
+    metrics = {phase: suite.cells(found) for phase, found in scores.items()}
     summary = {
         "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
         "overrides": [*overrides, f"seed={seed}"],
         "choices": {"reward": "combined", **(choices or {})},
-        "metrics": plain(metrics), "test_set": describe_test_set(captions, settings),
+        "metrics": plain(metrics), "columns": as_rows(suite.columns),
+        "test_set": describe_test_set(captions, settings),
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
+    write_scores(folder / FILE, scores)
     lines = [json.dumps(asdict(p)) for p in captions]
     (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     return read_run(folder)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from repic.metrics.kept import FILE
 from repic.tables.ablation import ablation
 from repic.tables.columns import ALL, MetricColumn
 from repic.tables.differences import differences
@@ -48,7 +49,7 @@ def test_several_seeds_are_paired_by_seed_worked_by_hand(tmp_path: Path) -> None
     assert found.high - 50 == pytest.approx(4.3027 * 25 / math.sqrt(3), abs=1e-3)
     # Captions are not needed for it.
     for run in runs:
-        (run.folder / "predictions.jsonl").unlink()
+        (run.folder / FILE).unlink()
     assert compare().difference(rl, sft, ACC) == found
 
 
@@ -93,7 +94,6 @@ def test_every_metric_of_a_form_has_its_difference(tmp_path: Path) -> None:
     sft, rl = ablation([run], [ACC]).rows
     reward = MetricColumn("reward", "", METRIC, ALL)
     assert shared.difference(rl, sft, reward).mean == 2 * 0.75
-    assert not shared.recounted
 
 
 def test_a_contrast_of_gains_worked_by_hand(tmp_path: Path) -> None:
@@ -118,8 +118,12 @@ def test_runs_that_cannot_be_paired_are_named(tmp_path: Path) -> None:
     rows = ablation([one, two], [ACC]).rows
     with pytest.raises(ValueError, match=r"cannot be paired with .*lacks the scene 'test/5'"):
         compare().difference(*rows, ACC)
-    (two.folder / "predictions.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"two: predictions.jsonl is not there, or has no 'grpo'"):
+    (two.folder / FILE).unlink()
+    with pytest.raises(ValueError, match=r"two: there is no scores.npz.*delete summary.json"):
+        compare().difference(*rows, ACC)
+    other = run_of(tmp_path / "other", ("sft", WORSE))
+    (other.folder / FILE).rename(two.folder / FILE)
+    with pytest.raises(ValueError, match=r"two/scores.npz: has no 'grpo' captions; delete it"):
         compare().difference(*rows, ACC)
 
 
@@ -133,8 +137,9 @@ def test_the_order_of_captions_does_not_matter(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_other_numbers_in_a_summary_are_told(tmp_path: Path) -> None:
+def test_scores_of_another_run_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ("sft", WORSE), ("grpo", BETTER))
-    run.metrics["grpo"][ALL]["accuracy"] = 12.0  # by the rules of another day
-    table = ablation([run], [ACC])
-    assert f"{run.folder}" in differences(table, "SFT", compare()).note
+    other = run_of(tmp_path / "other", ("sft", WORSE), ("grpo", WORSE))
+    (other.folder / FILE).rename(run.folder / FILE)
+    with pytest.raises(ValueError, match=r"accuracy 25, and summary\.json says 100: they"):
+        differences(ablation([run], [ACC]), "SFT", compare())

@@ -4,7 +4,11 @@ import json
 import math
 from dataclasses import replace
 
-from repic.metrics.rescoring import METRICS, Score
+from repic.metrics.captions.bleu import Bleu
+from repic.metrics.captions.copying import Copied
+from repic.metrics.captions.diversity import Length
+from repic.metrics.rescoring import METRICS
+from repic.metrics.statistics import Score
 from repic.tables.rescoring_table import FEW_IMAGES, NOTE, Rescored, rescoring_tables
 from repic.tables.write import csv_text, json_text, markdown
 from tests.unit.tables.test_write import shown
@@ -12,6 +16,7 @@ from tests.unit.tables.test_write import shown
 VALUES = dict(zip(METRICS, (100.0, 98.78, 99.387, 97.56, math.nan, 44.11), strict=True))
 INTERVALS = {name: (value - 1.5, value + 1.5) for name, value in VALUES.items()}
 OTHERS = Score({"bleu_1": 40.0, "words": 50.0, "copied": 3.0}, {"bleu_1": (39.0, 41.0)})
+COLUMNS = tuple(c for metric in (Bleu(), Length(), Copied()) for c in metric.columns)
 ROWS = [
     Rescored("a|b.json", "2-concept", "paper", 82, 41, Score(VALUES, INTERVALS)),
     Rescored("a|b.json", "2-concept", "robust", 82, 41, Score(VALUES, {})),
@@ -43,7 +48,7 @@ def test_intervals_over_few_images_are_not_to_be_trusted() -> None:
 
 def test_caption_metrics_have_a_row_a_set_whatever_the_protocols() -> None:
     rows = [
-        replace(row, label=label, captions=OTHERS, left_out={"spice": "no jar"})
+        replace(row, label=label, captions=OTHERS, columns=COLUMNS, left_out={"spice": "no jar"})
         for label in ("a|b", "c")
         for row in ROWS
     ]

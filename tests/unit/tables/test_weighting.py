@@ -8,6 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repic.metrics.kept import FILE, CaptionScores
+from repic.metrics.suite import MetricSuite
 from repic.tables.ablation import ablation
 from repic.tables.runs import Run
 from repic.tables.weighting import (
@@ -15,7 +17,6 @@ from repic.tables.weighting import (
     column,
     note,
     parse_weights,
-    reward_metrics,
     shared_conditions,
     weighted_rewards,
     with_weighted_rewards,
@@ -27,9 +28,17 @@ TEST = predictions("grpo", [True, False, True, True])
 NONE = {"reward": "none"}
 
 
+def measured(captions: list) -> CaptionScores:
+    suite = MetricSuite(
+        counts=[1], captions=[], tokenizer="words", scorers={}, bootstrap_samples=0,
+        confidence=0.95, seed=0,
+    )  # fmt: skip
+    return suite.measure(captions)
+
+
 def mean(captions: list, weights: dict[str, float]) -> float:
-    sums = weighted_rewards(captions, weights).sum(axis=0, keepdims=True)
-    return reward_metrics(sums)[METRIC].item()
+    found = weighted_rewards(measured(captions), weights)
+    return found.scores(found.rows.sum(axis=0, keepdims=True))[METRIC].item()
 
 
 def test_worked_by_hand(tmp_path: Path) -> None:
@@ -74,7 +83,7 @@ def test_a_part_counts_only_where_its_condition_holds_worked_by_hand(tmp_path: P
     weights = {"style": 1.0, "box": 0.5}
     conditions = shared_conditions([run])
     assert conditions == (GATE,)
-    rows = weighted_rewards(captions, weights, conditions)
+    rows = weighted_rewards(measured(captions), weights, conditions).rows
     assert rows[:, 0] == pytest.approx([0.5, 1.3, 0.5, 1.3])
     (found,) = with_weighted_rewards([run], weights, **DRAWS)
     assert found.metrics["grpo"]["all"][METRIC] == pytest.approx(0.9)
@@ -83,7 +92,12 @@ def test_a_part_counts_only_where_its_condition_holds_worked_by_hand(tmp_path: P
     )
     assert "As in training" not in note({"box": 1.0}, conditions)
     # What a run did not keep cannot be looked at.
-    assert weighted_rewards(TEST, {"names": 1.0}, conditions)[:, 0].tolist() == [1, 0, 1, 1]
+    assert weighted_rewards(measured(TEST), {"names": 1.0}, conditions).rows[:, 0].tolist() == [
+        1,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_runs_with_other_conditions_are_measured_alike(tmp_path: Path) -> None:
@@ -125,10 +139,10 @@ def test_unknown_parts_are_named_with_those_there_are(tmp_path: Path) -> None:
     assert METRIC not in found.metrics["sft"]["all"]
 
 
-def test_a_run_without_captions_is_named(tmp_path: Path) -> None:
+def test_a_run_without_scores_is_named(tmp_path: Path) -> None:
     run = save_run(tmp_path / "run", TEST)
-    (run.folder / "predictions.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"run: has no predictions\.jsonl.*leave the run out"):
+    (run.folder / FILE).unlink()
+    with pytest.raises(ValueError, match=r"run: there is no scores\.npz.*start the run's command"):
         with_weighted_rewards([run], {"names": 1.0}, **DRAWS)
 
 

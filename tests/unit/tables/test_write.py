@@ -29,8 +29,8 @@ BARE = Estimate(12.0, math.nan, math.nan, num_seeds=1)
 TABLE = Table(
     title="A & B",
     columns=(
-        Column("at 1", "accuracy at 1", has_best=True),
-        Column("at 3", key="three", has_best=True),
+        Column("at 1", "accuracy at 1", direction="up"),
+        Column("at 3", key="three", direction="up"),
         Column("nothing"),
         Column("missing", kind="number", is_alarm=True),
         Column("p", kind="number", digits=3),

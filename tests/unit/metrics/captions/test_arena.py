@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.arena import Arena
 from repic.metrics.captions.baselines import read_baselines
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
 from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.captions.tokens import words
@@ -61,7 +61,7 @@ def read(*texts: str, references: tuple[str, ...] = REFERENCES, keys: bool = Tru
 
 
 def cell(metric: Arena, captions: Captions) -> dict[str, float]:
-    found = metric.values(metric.statistics(captions).sum(axis=0, keepdims=True))
+    found = column_scores(metric, metric.statistics(captions).sum(axis=0, keepdims=True))
     return {name: value.item() for name, value in found.items()}
 
 

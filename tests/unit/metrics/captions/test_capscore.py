@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.capscore import CapScore, num_right
-from repic.metrics.captions.metric import Captions
+from repic.metrics.captions.metric import Captions, column_scores
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.toybox.world import BACKGROUNDS, VALUES
@@ -38,7 +38,7 @@ def metric() -> CapScore:
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
     rows = metric().statistics(read(*pairs))
-    found = metric().values(rows.sum(axis=0, keepdims=True))
+    found = column_scores(metric(), rows.sum(axis=0, keepdims=True))
     return {name: value.item() for name, value in found.items()}
 
 

@@ -16,7 +16,7 @@ from repic.metrics.captions.caption_qa import (
     question_score,
     shuffled_options,
 )
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
 from repic.metrics.captions.quiz import NO_NAME, Quiz, SceneQuizzes, answer_by_grammar, read_quizzes
 from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
@@ -55,7 +55,7 @@ def score(caption: str, references: Sequence[str], **changes: Any) -> float:
     captions = Captions.read([caption], [tuple(references)], [()], tokenize=words)
     chosen = metric(**changes)
     rows = chosen.statistics(captions)
-    return chosen.values(rows)["caption_qa"].item()
+    return column_scores(chosen, rows)["caption_qa"].item()
 
 
 def test_questions_of_a_scene_by_hand() -> None:
@@ -181,9 +181,9 @@ def of(*images: str) -> Captions:
 
 def test_a_files_questions_all_count_alike(file: Path) -> None:
     chosen = metric("judge", Fixed("a bear", "yes", CANNOT), questions=str(file))
-    assert chosen.names == ("caption_qa", "caption_qa_unjudged")
+    assert [c.name for c in chosen.columns] == ["caption_qa", "caption_qa_unjudged"]
     rows = chosen.statistics(of("a.jpg", "b.jpg", "c.jpg"))
-    values = chosen.values(rows.sum(axis=0, keepdims=True))
+    values = column_scores(chosen, rows.sum(axis=0, keepdims=True))
     # Right, right, 1/2 + 0.05, and wrong, of four questions; c.jpg has none.
     assert values["caption_qa"].item() == pytest.approx(100 * 2.55 / 4)
     assert values["caption_qa_unjudged"].item() == 0
@@ -193,7 +193,7 @@ def test_a_files_questions_all_count_alike(file: Path) -> None:
 def test_what_is_not_answered_has_no_score(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     chosen = metric("judge", Fixed("yes"), questions=str(file))
     rows = chosen.statistics(of("a.jpg", "b.jpg"))
-    values = chosen.values(rows.sum(axis=0, keepdims=True))
+    values = column_scores(chosen, rows.sum(axis=0, keepdims=True))
     assert values["caption_qa"].item() == 100  # of the one question that has an answer
     assert values["caption_qa_unjudged"].item() == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert not rows[1, :2].any()

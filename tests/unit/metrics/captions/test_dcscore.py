@@ -13,7 +13,7 @@ from repic.metrics.captions.dcscore import (
     precision_recall,
     trial_scores,
 )
-from repic.metrics.captions.metric import Captions, MetricFailed
+from repic.metrics.captions.metric import Captions, MetricFailed, column_scores
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Scene
@@ -37,7 +37,7 @@ def metric() -> DCScore:
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
     rows = metric().statistics(read(*pairs))
-    found = metric().values(rows.sum(axis=0, keepdims=True))
+    found = column_scores(metric(), rows.sum(axis=0, keepdims=True))
     return {name: value.item() for name, value in found.items()}
 
 
@@ -158,6 +158,6 @@ def test_what_the_grammar_cannot_read_is_not_judged() -> None:
 def test_captions_count_alike_and_a_source_has_to_be_known() -> None:
     whole, nothing = (REFERENCES[1], REFERENCES), ("", REFERENCES)
     assert cell(whole, nothing)["dcscore"] == pytest.approx(50)
-    assert np.isnan(metric().values(np.zeros((1, 6)))["dcscore"]).all()
+    assert np.isnan(column_scores(metric(), np.zeros((1, 6)))["dcscore"]).all()
     with pytest.raises(ValueError, match=r"dcscore\.source: 'gpt' is not one of grammar"):
         DCScore(source="gpt", sources={"grammar": metric().source})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from repic.metrics.captions.judged_capscore import JudgedCapScore
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
 from repic.metrics.captions.tokens import words
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
@@ -56,7 +56,7 @@ def test_columns_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     assert not bare.any()
     assert caplog.text.count("1 of 3 captions have no value") == 1
     assert "1 of 1 captions" not in caplog.text  # who has no reference has not failed
-    values = metric.values(rows[:1])
+    values = column_scores(metric, rows[:1])
     assert values["b_capscore"].item() == pytest.approx(100 * 3 / (3 + 2 + 2))
 
 

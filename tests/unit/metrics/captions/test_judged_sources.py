@@ -15,7 +15,7 @@ from repic.metrics.captions.caption_qa import CaptionQA, GrammarReader, JudgedRe
 from repic.metrics.captions.dcscore import DCScore, GrammarFacts
 from repic.metrics.captions.judged_facts import JudgedFacts
 from repic.metrics.captions.judging import JudgedMetric
-from repic.metrics.captions.metric import Captions, MetricFailed
+from repic.metrics.captions.metric import Captions, MetricFailed, column_scores
 from repic.metrics.captions.pairs import GrammarPairs, JudgedPairs
 from repic.metrics.captions.quiz import SceneQuizzes
 from repic.metrics.captions.tokens import words
@@ -108,7 +108,8 @@ def test_the_model_gives_what_the_exact_judge_gives(make: Callable[..., JudgedMe
     assert len(server.bodies) > 5
     assert rows[:, :-2] == pytest.approx(expected)
     assert (rows[:, -2:] == [0, 1]).all()  # nothing was left unjudged
-    assert asked.names == (*known.names, f"{known.names[0]}_unjudged")
+    assert asked.columns[:-1] == known.columns
+    assert asked.columns[-1].name == f"{known.columns[0].name}_unjudged"
     assert len(np.unique(expected[:6, 0])) >= 2  # it tells these captions apart
 
 
@@ -151,7 +152,7 @@ def test_trials_are_asked_with_other_seeds_and_averaged() -> None:
                         images=[PICTURES[0]])  # fmt: skip
     with exact(wrap) as (judge, server):
         metric = dcscore(judge, "judge", match=2, verify=3)
-        values = metric.values(metric.statistics(one))
+        values = column_scores(metric, metric.statistics(one))
     assert seeds == {"Take a caption": {0}, "Two lists": {0, 1000}, "Check facts": {0, 1000, 2000}}
     assert len(server.bodies) == 2 + 2 + 3  # two texts to take apart
     # Three facts of 15 (two beings of seven, and the beach); unmatched ones are new: 3 of 18.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from repic.metrics.captions.meteor import Meteor, meteor, without_whole
-from repic.metrics.captions.metric import Captions, MetricFailed
+from repic.metrics.captions.metric import Captions, MetricFailed, column_scores
 from repic.metrics.cider import words
 
 # "a cat sits" with "the cat is here", as the jar aligns them: cat exactly, "sits" and "is" by
@@ -46,7 +46,7 @@ class Jar:
 def test_without_references_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("repic.metrics.captions.meteor.judge.Meteor", None)
     rows = Meteor().statistics(captions([[]]))
-    assert np.isnan(Meteor().values(rows)["meteor"]).all()
+    assert np.isnan(column_scores(Meteor(), rows)["meteor"]).all()
 
 
 @pytest.mark.parametrize("answer", ["", "1 2 3", "Error: out of memory"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.cider_r import CiderR, penalty
-from repic.metrics.captions.metric import CaptionMetric, Captions
+from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
 from repic.metrics.captions.rouge import RougeL, longest_common, rouge_l
 from repic.metrics.cider import cider_scores, words
 
@@ -25,7 +25,7 @@ def captions(texts, references) -> Captions:
 
 def corpus(metric: CaptionMetric, found: Captions) -> dict[str, float]:
     sums = metric.statistics(found).sum(axis=0, keepdims=True)
-    return {name: value.item() for name, value in metric.values(sums).items()}
+    return {name: value.item() for name, value in column_scores(metric, sums).items()}
 
 
 def test_bleu_worked_by_hand() -> None:
@@ -45,7 +45,7 @@ def test_bleu_worked_by_hand() -> None:
 def test_bleu_of_a_corpus_is_no_mean() -> None:
     found = captions(["a b c d e f", "x"], [["a b c d e f"], ["y"]])
     rows = Bleu().statistics(found)
-    each = Bleu().values(rows)["bleu_1"]
+    each = column_scores(Bleu(), rows)["bleu_1"]
     assert each == pytest.approx([100, 0], abs=1e-3)
     assert corpus(Bleu(), found)["bleu_1"] == pytest.approx(100 * 6 / 7)
 
@@ -84,7 +84,7 @@ def test_cider_r_worked_by_hand() -> None:
     second = 1 * math.exp(-((1 / 3) ** 2)) ** 0.2
     rows = CiderR().statistics(found)
     expected = 1000 * np.array([first, second]) * same
-    assert CiderR().values(rows)["cider_r"] == pytest.approx(expected)
+    assert column_scores(CiderR(), rows)["cider_r"] == pytest.approx(expected)
     # a: 2/√5 · (2·1+…) — checked by itself: cosine of (2, 1) clipped to (1, 1), one order of four
     # of pairs (a-a and a-bear against a-bear), none of three.
     assert same[0] == pytest.approx((2 / math.sqrt(5) / math.sqrt(2) + 1 / math.sqrt(2)) / 4)
@@ -112,7 +112,7 @@ def test_long_references_survive_cider_r() -> None:
     half = captions([" ".join(long.split()[:70]), "b"], [[long], ["c"]])
     assert corpus(CiderR(), found)["cider_r"] > 450
     gaussian = cider_scores(half.words, half.reference_words)[0]
-    ours = CiderR().values(CiderR().statistics(half))["cider_r"][0]
+    ours = column_scores(CiderR(), CiderR().statistics(half))["cider_r"][0]
     assert gaussian < 1 < 500 < ours
 
 

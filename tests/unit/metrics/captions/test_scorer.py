@@ -7,20 +7,22 @@ import pytest
 
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.diversity import Length
-from repic.metrics.captions.metric import Captions, MeanMetric, MetricFailed
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed, column_scores
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.scorer import CaptionScorer
 from repic.metrics.captions.spice import Spice
 from repic.metrics.captions.tokens import one_line, ptb
+from repic.metrics.column import ScoreColumn
+from repic.metrics.kept import score
 
 SETTINGS = {"num_samples": 400, "confidence": 0.95, "seed": 0}
 
 
-class Late(MeanMetric):
+class Late(Metric):
     """Fails at the second set of captions."""
 
     def __init__(self) -> None:
-        super().__init__("late")
+        super().__init__(ScoreColumn("late", "late"))
         self.calls = 0
 
     def missing(self) -> str | None:
@@ -53,23 +55,23 @@ def read(found: CaptionScorer, texts=TEXTS, references=REFERENCES) -> Captions:
 
 def test_columns_stand_in_the_order_they_were_asked_for() -> None:
     found = scorer("length", "cider", "bleu", "length")
-    score = found.score(found.statistics(read(found)), list("abcd"), **SETTINGS)
-    assert list(score.values) == ["words", "bleu_1", "bleu_2", "bleu_3", "bleu_4"]
-    assert score.values["words"] == 10 / 4
-    for name, value in score.values.items():
-        low, high = score.intervals[name]
+    found_score = score(found.measure(read(found)), list("abcd"), **SETTINGS)
+    assert list(found_score.values) == ["words", "bleu_1", "bleu_2", "bleu_3", "bleu_4"]
+    assert found_score.values["words"] == 10 / 4
+    for name, value in found_score.values.items():
+        low, high = found_score.intervals[name]
         assert low <= value <= high
 
 
 def test_a_resampled_bleu_is_that_of_the_resampled_captions() -> None:
     """Statistics of a cluster drawn twice are those of its captions, twice."""
     found = scorer("bleu")
-    rows = found.statistics(read(found))["bleu"]
+    rows = found.measure(read(found))["bleu"].rows
     times = np.array([2, 0, 1, 1])
     drawn = [i for i, n in enumerate(times) for _ in range(n)]
-    again = found.statistics(read(found, [TEXTS[i] for i in drawn], [REFERENCES[i] for i in drawn]))
-    there = Bleu().values(again["bleu"].sum(axis=0, keepdims=True))
-    here = Bleu().values((times @ rows)[None])
+    again = found.measure(read(found, [TEXTS[i] for i in drawn], [REFERENCES[i] for i in drawn]))
+    there = column_scores(Bleu(), again["bleu"].rows.sum(axis=0, keepdims=True))
+    here = column_scores(Bleu(), (times @ rows)[None])
     assert {k: v.item() for k, v in here.items()} == pytest.approx(
         {k: v.item() for k, v in there.items()}
     )
@@ -77,19 +79,19 @@ def test_a_resampled_bleu_is_that_of_the_resampled_captions() -> None:
 
 def test_captions_of_one_image_are_one_cluster() -> None:
     found = scorer("rouge_l")
-    rows = found.statistics(read(found, TEXTS * 5, REFERENCES * 5))
-    alike = found.score(rows, list("abcd") * 5, **SETTINGS).intervals["rouge_l"]
-    apart = found.score(rows, range(20), **SETTINGS).intervals["rouge_l"]
+    rows = found.measure(read(found, TEXTS * 5, REFERENCES * 5))
+    alike = score(rows, list("abcd") * 5, **SETTINGS).intervals["rouge_l"]
+    apart = score(rows, range(20), **SETTINGS).intervals["rouge_l"]
     assert alike[1] - alike[0] > 1.5 * (apart[1] - apart[0])
-    assert found.score(rows, ["a"] * 20, **SETTINGS).intervals == {}
+    assert score(rows, ["a"] * 20, **SETTINGS).intervals == {}
 
 
 def test_what_cannot_be_computed_is_said_once_and_left_out(caplog) -> None:
     found = scorer("absent", "late", "length", absent=Absent(), late=Late())
     with caplog.at_level(logging.WARNING):
         found.check()
-        first = found.statistics(read(found))
-        second = found.statistics(read(found))
+        first = found.measure(read(found))
+        second = found.measure(read(found))
     assert caplog.messages == [
         "absent is left out: it needs something",
         "late is left out: its program fell over",
@@ -98,20 +100,20 @@ def test_what_cannot_be_computed_is_said_once_and_left_out(caplog) -> None:
     assert (list(first), list(second)) == (["late", "length"], ["length"])
     both = found.join([first, second])
     assert list(both) == ["length"]
-    assert len(both["length"]) == 8
+    assert len(both["length"].rows) == 8
 
 
 def test_without_references_only_the_others_are_shown() -> None:
     found = scorer("bleu", "rouge_l", "length")
-    rows = found.statistics(read(found, TEXTS, [[]] * 4))
-    assert list(found.score(rows, range(4), **SETTINGS).values) == ["words"]
+    rows = found.measure(read(found, TEXTS, [[]] * 4))
+    assert list(score(rows, range(4), **SETTINGS).values) == ["words"]
 
 
 def test_nothing_chosen_and_nothing_to_score() -> None:
     found = scorer("cider")
-    assert found.score(found.statistics(read(found)), range(4), **SETTINGS).values == {}
+    assert score(found.measure(read(found)), range(4), **SETTINGS).values == {}
     found = scorer("bleu")
-    assert found.score(found.statistics(read(found, [], [])), [], **SETTINGS).values == {}
+    assert score(found.measure(read(found, [], [])), [], **SETTINGS).values == {}
 
 
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

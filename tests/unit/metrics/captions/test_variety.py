@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.copying import AgainstInfo, Copied, copied_words
 from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
-from repic.metrics.captions.metric import CaptionMetric, Captions
+from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
 from repic.metrics.cider import words
 
 TEXTS = st.lists(
@@ -25,7 +25,7 @@ def captions(texts, infos=None) -> Captions:
 
 def corpus(metric: CaptionMetric, found: Captions) -> dict[str, float]:
     sums = metric.statistics(found).sum(axis=0, keepdims=True)
-    return {name: value.item() for name, value in metric.values(sums).items()}
+    return {name: value.item() for name, value in column_scores(metric, sums).items()}
 
 
 def test_distinct_worked_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_self_bleu_worked_by_hand() -> None:
 def test_self_bleu_is_bleu_against_the_others(texts: list[str]) -> None:
     others = [texts[:i] + texts[i + 1 :] for i in range(len(texts))]
     against = Captions.read(texts, others, [()] * len(texts), tokenize=words)
-    expected = Bleu().values(Bleu().statistics(against))["bleu_4"]
+    expected = column_scores(Bleu(), Bleu().statistics(against))["bleu_4"]
     np.testing.assert_allclose(SelfBleu().statistics(captions(texts))[:, 0], expected, atol=1e-9)
 
 
@@ -109,12 +109,15 @@ def test_against_info_is_the_metric_with_infos_for_references() -> None:
     found = corpus(AgainstInfo(Bleu()), captions(texts, infos))
     there = corpus(Bleu(), Captions.read(texts, infos, [(), ()], tokenize=words))
     assert found == {f"copy_{name}": value for name, value in there.items()}
-    assert AgainstInfo(Bleu()).names == tuple(f"copy_bleu_{n}" for n in range(1, 5))
+    columns = AgainstInfo(Bleu()).columns
+    assert [c.name for c in columns] == [f"copy_bleu_{n}" for n in range(1, 5)]
+    assert [c.is_shown for c in columns] == [True, False, False, True]
+    assert {c.direction for c in columns} == {"none"}
 
 
 def test_shares_of_distinct_belong_to_their_captions() -> None:
     texts = ["a b", "a c c"]
     rows = Distinct().statistics(captions(texts))
     counts = Counter("a b a c c".split())
-    assert rows[:, 0] == pytest.approx([1 / counts["a"] + 1, 1 / 2 + 2 / 2])
+    assert rows[:, 0] == pytest.approx([100 / counts["a"] + 100, 100 / 2 + 200 / 2])
     assert rows[:, 1].tolist() == [2, 3]

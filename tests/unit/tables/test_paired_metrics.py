@@ -1,8 +1,10 @@
 import random
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from repic.metrics.captions.bleu import Bleu
@@ -10,17 +12,24 @@ from repic.metrics.captions.capscore import CapScore
 from repic.metrics.captions.cider_r import CiderR
 from repic.metrics.captions.copying import AgainstInfo, Copied
 from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
-from repic.metrics.captions.meteor import Meteor
-from repic.metrics.captions.metric import CaptionMetric, Captions, MetricFailed
+from repic.metrics.captions.metric import (
+    CaptionMetric,
+    Captions,
+    Metric,
+    ValuesOf,
+    column_scores,
+    means,
+)
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.cider import words
+from repic.metrics.column import ScoreColumn
 from repic.metrics.statistics import exchange_p_values
-from repic.metrics.suite import MetricSuite, by_phase
+from repic.metrics.suite import MetricSuite
 from repic.tables.ablation import ablation
+from repic.tables.caption_tables import caption_tables
 from repic.tables.columns import ALL, MetricColumn
 from repic.tables.differences import differences
-from repic.tables.paired import Term
-from repic.tables.recounted import METRIC_OF, WHOLE
+from repic.tables.paired import NOT_MEASURED, OF_ANOTHER, OF_THE_WHOLE, Term
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction
@@ -68,12 +77,7 @@ def toys(phase: str, seed: int, number: int = 12, readable: bool = False) -> lis
 
 def saved_toys(folder: Path, **more: int) -> tuple[Run, list[Prediction]]:
     captions = [*toys("sft", 1, **more), *toys("grpo", 2, **more)]
-    run = save_run(folder, captions)
-    for phase, found in by_phase(captions).items():
-        for count, cell in suite().captions(found, [None] * len(found)).items():
-            cell = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.items()}
-            run.metrics[phase][count].update(cell)
-    return run, captions
+    return save_run(folder, captions, suite=suite()), captions
 
 
 def total(name: str, metric: CaptionMetric, captions: Sequence[Prediction]) -> float:
@@ -84,7 +88,8 @@ def total(name: str, metric: CaptionMetric, captions: Sequence[Prediction]) -> f
         [p.infos for p in captions],
         tokenize=words,
     )
-    return metric.values(metric.statistics(read).sum(axis=0, keepdims=True))[name].item()
+    sums = metric.statistics(read).sum(axis=0, keepdims=True)
+    return column_scores(metric, sums)[name].item()
 
 
 PAIRED = ("cider_r", "bleu_1", "bleu_4", "rouge_l", "words", "copied", "copy_bleu_1")
@@ -137,41 +142,62 @@ def test_claims_are_paired_where_the_grammar_reads_the_references(tmp_path: Path
     assert compare().difference(rl, sft, column).mean == pytest.approx(then[0] - then[1])
 
 
-def test_what_captions_do_not_tell_is_absent_and_the_note_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Charm(Metric):
+    """One's own metric, outside the package."""
+
+    def __init__(self, values: ValuesOf = means) -> None:
+        super().__init__(ScoreColumn("charm", "charm", "down"), values=values)
+
+    def statistics(self, captions: Captions) -> np.ndarray:
+        return self.rows(np.array([float(len(text)) for text in captions.texts]))
+
+
+def squares(sums: np.ndarray) -> np.ndarray:
+    return means(sums) ** 2
+
+
+def with_charm(values: ValuesOf) -> MetricSuite:
+    return MetricSuite(
+        counts=[1, 2], captions=["charm"], tokenizer="words", scorers={"charm": Charm(values)},
+        bootstrap_samples=20, confidence=0.95, seed=0,
+    )  # fmt: skip
+
+
+def test_ones_own_metric_stands_in_a_table_with_its_label_and_direction_and_is_paired(
+    tmp_path: Path,
 ) -> None:
+    captions = [*toys("sft", 1), *toys("grpo", 2)]
+    run = save_run(tmp_path / "run", captions, suite=with_charm(means))
+    table = caption_tables([run])[-1]
+    (charm,) = table.columns
+    assert (table.title, charm.label, charm.direction) == (
+        "Captions further metrics",
+        "charm",
+        "down",
+    )
+    lowest = min(table.rows, key=lambda row: row.cells[0].mean)
+    assert [table.is_best(row, charm) for row in table.rows] == [r is lowest for r in table.rows]
+    assert "Bold: the lowest value" in table.note
+    assert differences(table, "SFT", compare()).rows[0].cells[0] is not None
+    # What is no mean is computed by a function that a file of scores cannot name.
+    other = save_run(tmp_path / "other", captions, suite=with_charm(squares))
+    found = differences(caption_tables([other])[-1], "SFT", compare())
+    assert found.rows[0].cells == (None,)
+    assert found.note.endswith(f"Not paired: charm ({OF_ANOTHER}).")
+
+
+def test_what_is_not_paired_is_absent_and_the_note_says_why(tmp_path: Path) -> None:
     run, _ = saved_toys(tmp_path / "run")
     for phase in ("sft", "grpo"):
-        # A model's, a program's that is not here, and by somebody's own rules.
-        run.metrics[phase][ALL].update(bert_score=90.0, meteor=20.0, rouge_l=20.0)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    names = ("bleu_1", "self_bleu", "distinct_1", "bert_score", "meteor", "rouge_l")
+        run.metrics[phase][ALL]["bert_score"] = 90.0
+    names = ("bleu_1", "self_bleu", "distinct_1", "bert_score")
     table = ablation([run], [MetricColumn(name, "", name, ALL) for name in names])
     found = differences(table, "SFT", compare())
-    assert [e is not None for e in found.rows[0].cells] == [True, *[False] * 5]
+    assert [e is not None for e in found.rows[0].cells] == [True, *[False] * 3]
     assert found.note.endswith(
-        " Not paired: self_bleu, distinct_1 (depends on all captions of a model together; several"
-        " seeds tell); bert_score (captions alone do not tell it; several seeds do); meteor (it"
-        " needs Java, and there is none here (Debian: apt-get install default-jre-headless));"
-        " rouge_l (the summary's was made by another scorer than this)."
+        f" Not paired: self_bleu, distinct_1 ({OF_THE_WHOLE}); bert_score ({NOT_MEASURED})."
     )
     assert "Not paired" not in differences(ablation([run], [ACC]), "SFT", compare()).note
-
-
-def test_a_program_that_fails_leaves_its_metric_out(tmp_path: Path, monkeypatch) -> None:
-    run, _ = saved_toys(tmp_path / "run")
-    for phase in ("sft", "grpo"):
-        run.metrics[phase][ALL]["meteor"] = 20.0
-
-    def statistics(self: Meteor, captions: Captions) -> None:
-        raise MetricFailed("its jar failed (no answer)")
-
-    monkeypatch.setattr(Meteor, "missing", lambda self: None)
-    monkeypatch.setattr(Meteor, "statistics", statistics)
-    sft, rl = ablation([run]).rows
-    comparison = compare()
-    assert comparison.difference(rl, sft, MetricColumn("", "", "meteor", ALL)) is None
-    assert comparison.unpaired == {"meteor": "its jar failed (no answer)"}
 
 
 def rejections(metric: CaptionMetric, name: str, *, trials: int, scenes: int) -> float:
@@ -191,14 +217,15 @@ def rejections(metric: CaptionMetric, name: str, *, trials: int, scenes: int) ->
             for _ in range(2)
         ]
         rows = [metric.statistics(captions) for captions in told]
-        p = exchange_p_values(*rows, metric.values, num_samples=200, seed=0)[name]
+        of = partial(column_scores, metric)
+        p = exchange_p_values(*rows, of, num_samples=200, seed=0)[name]
         found += p <= 0.05
     return found / trials
 
 
 def test_equal_models_would_differ_in_what_is_not_paired_and_do_not_in_what_is() -> None:
-    assert "self_bleu" in WHOLE
-    assert "bleu_1" in METRIC_OF
+    assert SelfBleu().is_of_the_whole
+    assert not Bleu().is_of_the_whole
     size = {"trials": 100, "scenes": 40}
     assert rejections(SelfBleu(), "self_bleu", **size) > 0.12
     assert rejections(Bleu(), "bleu_1", **size) < 0.11  # 5 of 100, and 2.6 standard errors
