@@ -9,11 +9,11 @@ from typing import Any
 from repic import distributed, files
 from repic.captioners.captioner import Captioner, Labels, describe
 from repic.captioners.model import ModelCaptioner
-from repic.models.generation import describe as describe_sampling
-from repic.models.generation import left_out
 from repic.metrics.column import as_rows
 from repic.metrics.kept import FILE as SCORES
 from repic.metrics.kept import write_scores
+from repic.models.generation import describe as describe_sampling
+from repic.models.generation import left_out
 from repic.page.run_page import write_run_report
 from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import Evaluated, Evaluation, prediction_rows
