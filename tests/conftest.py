@@ -63,3 +63,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_gpu)
         if item.get_closest_marker("java") and shutil.which("java") is None:
             item.add_marker(no_java)
+
+
+# Small random models. What builds them loads the models' library, which few tests need.
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import build_qwen
+
+    return build_qwen(tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import build_llava
+
+    return build_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="session", params=["qwen", "llava"])
+def directory(request: pytest.FixtureRequest) -> Path:
+    """Each architecture in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another Qwen, to be trained."""
+    from tests.tiny import build_qwen
+
+    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)

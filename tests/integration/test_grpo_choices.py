@@ -20,12 +20,7 @@ from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
 from tests.modules import FIXED_KL, Vowels, examples, grpo
-from tests.tiny import build_qwen, load
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
+from tests.tiny import load
 
 
 class Seen:

@@ -19,12 +19,7 @@ from repic.types import Example
 from tests import tiny
 from tests.judge_server import make_judge
 from tests.modules import Recorder, Vowels, grpo, guard, guards
-from tests.tiny import build_qwen, load
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
+from tests.tiny import load
 
 
 class Length:

@@ -18,15 +18,10 @@ from repic.types import Rollout
 from tests import tiny
 from tests.fakes import example
 from tests.modules import SGD, TARGETS, Recorder, constant, examples, fit, grpo
-from tests.tiny import build_qwen, load
+from tests.tiny import load
 
 # What depends on how the work was cut, and not on its result.
 OF_THE_WORK = ("time/", "tokens/", "memory/")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
 
 
 def sft(folder: Path, micro_batch: int, *, grad_clip: float = 1e9, **kept: Any) -> SftModule:

@@ -13,7 +13,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.phases.vision import VisionModule
 from repic.types import Example, ImageSource
 from tests.fakes import Noise, example
-from tests.tiny import build_qwen, load
+from tests.tiny import load
 
 SLOTS = {"colour": ("red", "green"), "species": ("bear", "cat", "pig")}
 RED_BEAR = {"colour": "red", "species": "bear"}
@@ -35,11 +35,6 @@ def labels(image: ImageSource, rows: int, columns: int) -> list[Mapping[str, str
     """The first cell is unclear, the others show what the picture's seed says."""
     content = RED_BEAR if image.key.startswith("noise:0") else GREEN_PIG
     return [None, *[content] * (rows * columns - 1)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_qwen(tmp_path_factory.mktemp("model") / "random", seed=1)
 
 
 def module(folder: Path, unspoken: Sequence[str] = ()) -> VisionModule:
