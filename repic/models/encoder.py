@@ -114,12 +114,12 @@ class PromptEncoder:
         self.family = family_of(config)
         bounds = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         self.images = ImageEncoder(directory, self.family, config, self.tokenizer, **bounds)
-        self.image_token_id: int = config.image_token_id
         # Tokens that the library takes for a picture's or a film's place wherever they stand.
-        others = (getattr(config, "video_token_id", None),)
-        self.image_ids = {i for i in (self.image_token_id, *others) if i is not None}
+        places = (getattr(config, f"{kind}_token_id", None) for kind in ("image", "video"))
+        self.image_ids = {token for token in places if token is not None}
+        self.image_token_id: int = getattr(config, "image_token_id", -1)
         self.max_length: int = text_config.max_position_embeddings
-        self._placeholder = self._token(getattr(config, self.family.placeholder))
+        self._placeholder = self._token(getattr(config, self.family.placeholder, 0))
         self._library = None if self.family.encode else _library_processor(directory)
         # A step asks for its prompts several times. With the example, so that its id stays taken.
         self._kept: OrderedDict[int, tuple[Example, EncodedPrompt]] = OrderedDict()
@@ -196,33 +196,17 @@ class PromptEncoder:
         shown = _images(messages)
         if self.family.looks_closer and len(shown) == 1:
             shown = [OnlyImage(shown[0])]
-        pieces = text.split(self._placeholder)
-        if len(pieces) != len(shown) + 1:
-            raise ValueError(
-                f"{name}: the prompt has {len(pieces) - 1} image placeholders for {len(shown)}"
-                f" images; no text may contain {self._placeholder}"
-            )
         # Templates that write the first token themselves must not get it twice.
         bos = self.tokenizer.bos_token
-        is_begun = bos is not None and text.startswith(bos)
+        special = {"add_special_tokens": bos is None or not text.startswith(bos)}
         inputs: dict[str, Tensor] = {}
         if self._library is not None:
-            inputs = _library_inputs(self._library, text, shown, add_special_tokens=not is_begun)
+            inputs = _library_inputs(self._library, text, shown, **special)
             ids: list[int] = inputs["input_ids"][0].tolist()
             positions = plain_positions(len(ids))
         else:
             images = self.images.encode(shown)
-            written = pieces[0] + "".join(
-                image.text + piece for image, piece in zip(images, pieces[1:], strict=True)
-            )
-            ids = self.tokenizer(written, add_special_tokens=not is_begun)["input_ids"]
-            features = sum(image.num_tokens for image in images)
-            if ids.count(self.image_token_id) != features:
-                raise ValueError(
-                    f"{name}: the prompt has {ids.count(self.image_token_id)} places for"
-                    f" {features} features of images; no text may contain"
-                    f" {self._token(self.image_token_id)}"
-                )
+            ids = self.tokenizer(self._written(name, text, images), **special)["input_ids"]
             positions = self._positions(ids, images)
         if len(ids) >= self.max_length:
             raise ValueError(
@@ -230,6 +214,18 @@ class PromptEncoder:
                 f" {self.max_length}; lower model.max_pixels or show fewer pictures"
             )
         return EncodedPrompt(text, torch.tensor(ids), positions, tuple(shown), inputs)
+
+    def _written(self, name: str, text: str, images: Sequence[EncodedImage]) -> str:
+        """Put what stands for each picture in its placeholder's place."""
+        token, placeholder = self._token(self.image_token_id), self._placeholder
+        pieces = text.split(placeholder)
+        if len(pieces) != len(images) + 1 or (token != placeholder and token in text):
+            raise ValueError(
+                f"{name}: the prompt has {len(pieces) - 1} image placeholders for {len(images)}"
+                f" images; no text may contain {placeholder} or {token}"
+            )
+        after = zip(images, pieces[1:], strict=True)
+        return pieces[0] + "".join(image.text + piece for image, piece in after)
 
     def _positions(self, ids: list[int], images: Sequence[EncodedImage]) -> Int[Tensor, "axes P"]:
         """Count places: along one line, or with pictures along three axes."""
