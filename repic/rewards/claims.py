@@ -14,12 +14,11 @@ something to compare with depends on the example alone, never on the caption, so
 escapes from being judged.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from repic.rewards.masked import Answers, score_where_it_applies
-from repic.rewards.rubric import RewardBatch
-from repic.types import Example, Rollout
+from repic.rewards.masked import Answers, MaskedReward, RewardSource
+from repic.types import Example
 
 NAN = float("nan")
 
@@ -47,50 +46,20 @@ class Findings(NamedTuple):
 
 
 @runtime_checkable
-class ClaimSource(Protocol):
+class ClaimSource(RewardSource, Protocol):
     """Finds the claims of captions and judges them, many captions at a time."""
-
-    def applies(self, example: Example) -> bool:
-        """Whether captions of this example can be judged."""
-        ...
 
     def find(self, captions: Sequence[str], examples: Sequence[Example]) -> Sequence[Findings]:
         """Judge captions, each with its example."""
         ...
 
-    def take_counts(self) -> Mapping[str, float]:
-        """What that has taken since the last call; nothing, if no one is asked."""
-        ...
 
-
-class ClaimsReward:
-    """Components ``precision`` and ``recall``, each in [0, 1]; see the module's docstring.
-
-    Both are NaN where the source does not apply, and NaN and failed where it had no answer.
-
-    Args:
-        source: of the claims and of what became of them.
-        tasks: the tasks whose answers are captions; elsewhere both components are NaN.
-    """
+class ClaimsReward(MaskedReward[ClaimSource]):
+    """Components ``precision`` and ``recall``, each in [0, 1]; see the module's docstring."""
 
     components = ("precision", "recall")
 
-    def __init__(self, *, source: ClaimSource, tasks: Collection[str]) -> None:
-        self.source, self.tasks = source, frozenset(tasks)
-
-    def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:
-        return score_where_it_applies(
-            rollouts,
-            self.components,
-            tasks=self.tasks,
-            applies=self.source.applies,
-            question=self._shares,
-        )
-
-    def take_counts(self) -> Mapping[str, float]:
-        return self.source.take_counts()
-
-    def _shares(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
+    def ask(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
         return [
             (_share(found.claims, empty=0.0), _share(found.units, empty=NAN))
             for found in self.source.find(captions, examples)

@@ -23,15 +23,29 @@ from repic.rewards.claims import Findings, Share
 from repic.types import Example
 
 
-class JudgedClaims:
-    """A ``ClaimSource``; what "verified and pointable" means stands in the judge's prompt.
+class _Asking:
+    """Asks a model.
 
     Args:
         judge: of ``conf/judge/``.
     """
 
     def __init__(self, *, judge: Judge | None) -> None:
-        self.judge = _required(judge)
+        if judge is None:
+            raise ValueError(
+                "reward=balcaprl_judge asks a model: choose judge=openai or judge=local"
+            )
+        self.judge = judge
+
+    def take_counts(self) -> dict[str, float]:
+        return self.judge.take_counts()
+
+
+class JudgedClaims(_Asking):
+    """A ``ClaimSource``; what "verified and pointable" means stands in the judge's prompt."""
+
+    def __init__(self, *, judge: Judge | None) -> None:
+        super().__init__(judge=judge)
         self._units: dict[tuple[str, ...], Claims] = {}  # by the answers that they were found in
 
     def applies(self, example: Example) -> bool:
@@ -42,9 +56,6 @@ class JudgedClaims:
         units = [self._units.get(example.answers) for example in examples]
         right, covered = self._right(claims, examples), self._covered(captions, units)
         return [Findings(*shares) for shares in zip(right, covered, strict=True)]
-
-    def take_counts(self) -> dict[str, float]:
-        return self.judge.take_counts()
 
     def _extract(
         self, captions: Sequence[str], examples: Sequence[Example]
@@ -83,30 +94,14 @@ class JudgedClaims:
         ]
 
 
-class JudgedLanguage:
-    """A ``LanguageSource``; what the three marks mean stands in the judge's prompt.
-
-    Args:
-        judge: of ``conf/judge/``.
-    """
-
-    def __init__(self, *, judge: Judge | None) -> None:
-        self.judge = _required(judge)
+class JudgedLanguage(_Asking):
+    """A ``LanguageSource``; what the three marks mean stands in the judge's prompt."""
 
     def applies(self, example: Example) -> bool:
         return True
-
-    def take_counts(self) -> dict[str, float]:
-        return self.judge.take_counts()
 
     def scores(
         self, captions: Sequence[str], examples: Sequence[Example]
     ) -> list[LanguageScores | None]:
         del examples
         return language_scores(self.judge, captions)
-
-
-def _required(judge: Judge | None) -> Judge:
-    if judge is None:
-        raise ValueError("reward=balcaprl_judge asks a model: choose judge=openai or judge=local")
-    return judge

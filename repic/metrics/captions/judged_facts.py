@@ -39,12 +39,17 @@ class JudgedFacts(ModelSource):
 
     def trials(self, captions: Captions) -> list[list[Trial | None] | None]:
         oracles = self._oracles(captions.references)
-        asked = [i for i, oracle in enumerate(oracles) if oracle != ()]
-        found: dict[int, list[Trial | None]] = {i: [] for i in asked}
-        for extraction in range(self.num_trials["extract"]):
-            for i, trial in self._trials(captions, {i: oracles[i] for i in asked}, extraction):
-                found[i].append(trial)
-        return [found.get(i) for i in range(len(oracles))]
+        # Where there is no oracle nothing is asked, as of a blank caption.
+        texts = ["" if o == () else text for o, text in zip(oracles, captions.texts, strict=True)]
+        rounds = [
+            trials
+            for extraction in range(self.num_trials["extract"])
+            for trials in self._rounds(texts, oracles, captions.images, extraction)
+        ]
+        return [
+            None if oracle == () else list(trials)
+            for oracle, *trials in zip(oracles, *rounds, strict=True)
+        ]
 
     def _oracles(self, references: Sequence[Sequence[str]]) -> list[Texts | None]:
         """Facts of the references that are no remarks, each group once; None: no answer."""
@@ -53,78 +58,52 @@ class JudgedFacts(ModelSource):
         facts = dict(zip(different, extract_facts(self.asked, different), strict=True))
         return [_relevant(facts[text]) for text in texts]
 
-    def _trials(
-        self, captions: Captions, oracles: Mapping[int, Texts | None], extraction: int
-    ) -> Iterator[tuple[int, Trial | None]]:
-        """Yield place and trial of every caption that has an oracle, for one extraction."""
-        texts = [captions.texts[i] for i in oracles]
+    def _rounds(
+        self,
+        texts: Sequence[str],
+        oracles: Sequence[Texts | None],
+        images: Sequence[ImageSource] | None,
+        extraction: int,
+    ) -> Iterator[list[Trial | None]]:
+        """Yield every combination's trials of all captions, for one extraction."""
         extracted = extract_facts(self.asked, texts, trial=extraction)
         require_answers([some for some, t in zip(extracted, texts, strict=True) if t.strip()])
-        ready: dict[int, tuple[Sequence[TaggedFact], Texts]] = {}
-        for (i, oracle), facts in zip(oracles.items(), extracted, strict=True):
-            if facts is not None and oracle is not None:
-                ready[i] = facts, oracle
-        matches = self._matches(list(ready.values()), extraction)
-        checks = self._checks(list(ready.values()), _pictures(captions, ready), extraction)
-        for i in oracles.keys() - ready.keys():
-            yield from [(i, None)] * (len(matches) * len(checks))
+        facts = [
+            [text for text, _ in some] if some and oracle else []
+            for some, oracle in zip(extracted, oracles, strict=True)
+        ]
+        known = [oracle or () for oracle in oracles]
+        num_matches, num_checks = self.num_trials["match"], self.num_trials["verify"]
+        matches = [
+            match_facts(self.asked, facts, known, trial=extraction * num_matches + trial)
+            for trial in range(num_matches)
+        ]
+        checks: Sequence[Sequence[tuple[bool, ...] | str | None]] = [[_BY_MATCH] * len(texts)]
+        if images is not None:
+            named = [[fact for fact in oracle if find_names(fact)] for oracle in known]
+            checks = [
+                check_facts(self.asked, images, facts, named, trial=extraction * num_checks + trial)
+                for trial in range(num_checks)
+            ]
         for match, check in product(matches, checks):
-            for (i, (facts, oracle)), partners, shown in zip(
-                ready.items(), match, check, strict=True
-            ):
-                yield i, _trial(facts, oracle, partners, shown)
-
-    def _matches(
-        self, ready: Sequence[tuple[Sequence[TaggedFact], Texts]], extraction: int
-    ) -> list[list[tuple[int | None, ...] | None]]:
-        number = self.num_trials["match"]
-        texts, oracles = [_texts(facts) for facts, _ in ready], [oracle for _, oracle in ready]
-        return [
-            match_facts(self.asked, texts, oracles, trial=extraction * number + trial)
-            for trial in range(number)
-        ]
-
-    def _checks(
-        self,
-        ready: Sequence[tuple[Sequence[TaggedFact], Texts]],
-        pictures: Sequence[ImageSource] | None,
-        extraction: int,
-    ) -> Sequence[Sequence[tuple[bool, ...] | str | None]]:
-        """Verdicts by the pictures; without them, once ``_BY_MATCH`` for each caption."""
-        if pictures is None:
-            return [[_BY_MATCH] * len(ready)]
-        number = self.num_trials["verify"]
-        texts = [_texts(facts) for facts, _ in ready]
-        known = [[fact for fact in oracle if find_names(fact)] for _, oracle in ready]
-        return [
-            check_facts(self.asked, pictures, texts, known, trial=extraction * number + trial)
-            for trial in range(number)
-        ]
+            yield [_trial(*parts) for parts in zip(extracted, oracles, match, check, strict=True)]
 
 
 _BY_MATCH = "a fact is right if it has a partner"
-
-
-def _pictures(captions: Captions, places: Mapping[int, object]) -> list[ImageSource] | None:
-    return None if captions.images is None else [captions.images[i] for i in places]
 
 
 def _relevant(facts: Sequence[TaggedFact] | None) -> Texts | None:
     return None if facts is None else tuple(text for text, is_relevant in facts if is_relevant)
 
 
-def _texts(facts: Sequence[TaggedFact]) -> list[str]:
-    return [text for text, _ in facts]
-
-
 def _trial(
-    facts: Sequence[TaggedFact],
-    oracle: Texts,
+    facts: Sequence[TaggedFact] | None,
+    oracle: Texts | None,
     partners: Sequence[int | None] | None,
     shown: Sequence[bool] | str | None,
 ) -> Trial | None:
     """Join the answers; None if one is missing."""
-    if partners is None or shown is None:
+    if facts is None or oracle is None or partners is None or shown is None:
         return None
     right = [p is not None for p in partners] if isinstance(shown, str) else shown
     verdicts = (
