@@ -41,7 +41,10 @@ def write_generation_config(folder: Path, sampling: Sampling, stop_ids: Sequence
 
 
 def spell_for_transformers_4(folder: Path) -> None:
-    """Add to the configurations what transformers 4.57 looks for under another name."""
+    """Add to the configurations what transformers 4.57 looks for under another name.
+
+    Rotary parameters that differ by the kind of layer (Gemma 3's) have no such name.
+    """
     config = read_json(folder / "config.json")
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or {}
