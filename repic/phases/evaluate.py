@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,9 +19,11 @@ from repic.metrics.suite import MetricSuite
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.phases.context import Context
-from repic.retrieval.retriever import Retriever
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Prediction, Rollout
+
+if TYPE_CHECKING:  # FAISS tells what it tries while it is imported
+    from repic.retrieval.retriever import Retriever
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Evaluation:
     metrics: MetricSuite
     rubric: Rubric | None
     demonstrations: str
-    retrieval: Retriever | None
+    retrieval: "Retriever | None"
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
