@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from repic import commands, settings
+from repic import settings
 from repic.assembly import SPLITS, assemble, dataset_maker, make
 from repic.errors import explain
 
@@ -175,23 +176,43 @@ def run_phases(
 
 
 def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
-    """Do what needs no model; see ``repic.commands``."""
+    """Do what needs no model, print its tables, and keep them in the run's folder.
+
+    Raises:
+        ValueError: files of the data are missing or corrupt.
+    """
+    from repic.tables import data_table, preferences_table, rescoring_table
+    from repic.tables.write import print_tables, write_tables
+
     phase = make(cfg.phase[name])
-    if name != "check_data":
-        {"rescore": commands.rescore, "compare": commands.compare}[name](phase, folder)
-        return
-    dataset = dataset_maker(cfg.data)
+    complaint, forms = None, (".md", ".csv", ".json")
+    if name == "rescore":
+        stem, tables = "rescored", rescoring_table.rescoring_tables(phase())
+    elif name == "compare":
+        stem, tables = "compared", [preferences_table.preferences_table(phase())]
+    else:
+        check = phase(*open_data(cfg.data))
+        stem, tables, forms = "check", [data_table.data_table(check)], (".md", ".json")
+        complaint = check.complaint()
+    first, *others = write_tables(folder, stem, *tables, forms=forms)
+    print_tables(*tables)
+    print(f"written to {first} and {', '.join(path.suffix for path in others)}")
+    if complaint is not None:
+        raise ValueError(f"data: {complaint}; {first} lists them")
+
+
+def open_data(data: DictConfig) -> tuple[Callable[[str], Any], list[str]]:
+    """What opens a split with all its files, whatever the counts and the size; and the splits."""
+    dataset = dataset_maker(data)
 
     def open_split(split: str) -> Any:
-        # Every file is looked at, whatever the counts and the size.
         asked = {"counts": [1, 2, 3, 4, 5], "size": 1, "seed": 0, "missing": "skip"}
         try:
             return dataset(split=split, **asked)
         except HydraException as error:
             raise ValueError(explain(error)) from error
 
-    splits = [split for split in SPLITS if cfg.data.get(split) is not None]
-    commands.check_data(phase, folder, open_split=open_split, splits=splits)
+    return open_split, [split for split in SPLITS if data.get(split) is not None]
 
 
 def number_of(folder: Path, key: str) -> float:

@@ -21,7 +21,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from repic.files import Texts, as_shape, read_json
@@ -209,22 +209,11 @@ def _refuse_twice(place: str, values: Sequence[str]) -> None:
 
 def as_text(found: MontageList) -> str:
     """Write the list as the file has it: a line for each subject and montage."""
-    subjects = [
-        f"    {json.dumps(key)}: "
-        + json.dumps(
-            {
-                "name": subject.name,
-                "kind": subject.kind,
-                "reference": subject.reference,
-                "photos": list(subject.photos),
-            }
-        )
-        for key, subject in found.subjects.items()
-    ]
-    montages = [
-        "    " + json.dumps({"photos": list(m.photos), "introduced": list(m.introduced)})
-        for m in found.montages
-    ]
+    subjects = []
+    for subject in found.subjects.values():
+        entry = asdict(subject)
+        subjects.append(f"    {json.dumps(entry.pop('key'))}: {json.dumps(entry)}")
+    montages = [f"    {json.dumps(asdict(montage))}" for montage in found.montages]
     return (
         f'{{\n  "seed": {found.seed},\n  "per_count": {found.per_count},\n  "subjects": {{\n'
         + ",\n".join(subjects)

@@ -130,7 +130,7 @@ def test_a_split_that_cannot_be_read_does_not_hide_the_other(command, tmp_path: 
     code, out, err, check = command("data=repic_train", f"data.root={tmp_path}")
     assert code == 1
     assert "1 split cannot be read" in err
-    assert "oict_training_5k_multi.json: there is no such file" in out
+    assert "oict_training_5k_multi.json: no such file" in out
     assert [role["found"] for role in roles_of(check).values()] == [2, 2]
 
 

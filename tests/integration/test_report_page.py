@@ -241,8 +241,8 @@ def test_runs_without_captions_have_tables(runs: Path, tmp_path: Path) -> None:
         (["runs", "--out", "empty"], "", "--out empty: is a folder; name a file"),
         (["runs", "--out", "no/where.html"], "", "there is no folder no"),
         (["runs"], "{", "predictions.jsonl, line 13: not JSON"),
-        (["runs"], '{"id": 3}', "predictions.jsonl, line 13: the key 'rewards' is missing"),
-        (["runs"], '{"rewards": {}, "id": 3}', "line 13: 'id' is 3, need str"),
+        (["runs"], '{"rewards": {}}', "predictions.jsonl, line 13: the key 'id' is missing"),
+        (["runs"], '{"rewards": {}, "id": 3}', "line 13, key 'id': is 3, need text"),
     ],
 )
 def test_bad_input_is_said_in_a_line(

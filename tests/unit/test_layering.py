@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-bench -> {run, sweep, table, report} -> assembly -> commands -> phases
+bench -> {run, sweep, table, report} -> assembly -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
 -> {types, files, local, words, errors}.
@@ -26,7 +26,6 @@ LAYERS = (
     ("retrieval", "page"),
     ("captioners",),
     ("phases",),
-    ("commands",),
     ("assembly",),
     ("run", "sweep", "table", "report"),
     ("bench",),
