@@ -1,9 +1,10 @@
-"""Qwen2.5-VL's vision tower without Python loops over images.
+"""The vision towers of Qwen2.5-VL and Qwen3-VL without Python loops over images.
 
 Under SDPA the library calls attention once per image (or window) and layer, and builds positions
 and window order image by image: for hundreds of small pictures that is nearly all of the time.
-Here segments of one length share one attention call, and what follows from an image's grid is
-computed once per grid. The results are those of the original forward up to rounding.
+Here segments of one length share one attention call, and what follows from an image's grid is, in
+Qwen2.5-VL's tower, computed once per grid. The results are those of the original forward up to
+rounding.
 """
 
 from functools import lru_cache, partial
@@ -19,11 +20,14 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionAttention,
     apply_rotary_pos_emb_vision,
 )
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+
+_ATTENTION = (Qwen2_5_VLVisionAttention, Qwen3VLVisionAttention)
 
 
 def batch_vision_attention(model: nn.Module) -> int:
-    """Replace, in place, the looping parts of every Qwen2.5-VL vision tower in ``model``.
+    """Replace, in place, the looping parts of every such vision tower in ``model``.
 
     Towers that run another implementation than SDPA (flash attention has its own kernel for many
     lengths, eager is wanted as it is) and other architectures are left alone.
@@ -33,15 +37,16 @@ def batch_vision_attention(model: nn.Module) -> int:
     """
     changed = 0
     for module in model.modules():
-        if isinstance(module, Qwen2_5_VLVisionAttention):
-            if module.config._attn_implementation == "sdpa":
+        if isinstance(module, _ATTENTION):
+            config: Any = module.config
+            if config._attn_implementation == "sdpa":
                 module.forward = MethodType(_attend_by_length, module)
                 changed += 1
         elif isinstance(module, Qwen2_5_VisionTransformerPretrainedModel) and not any(
             isinstance(hook, partial) and hook.func is _add_layout
             for hook in module._forward_pre_hooks.values()
         ):
-            config: Any = module.config
+            config = module.config
             sizes = (config.spatial_merge_size, config.window_size, config.patch_size)
             module.register_forward_pre_hook(partial(_add_layout, sizes=sizes), with_kwargs=True)
     return changed
@@ -88,7 +93,7 @@ def _attend_by_length(
     position_embeddings: tuple[Tensor, Tensor],
     **_: Any,
 ) -> Tensor:
-    """Stand in for ``Qwen2_5_VLVisionAttention.forward``."""
+    """Stand in for an attention layer's ``forward``."""
     query, key, value = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
     query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
     out = attention_by_length(query, key, value, cu_seqlens, scaling=self.scaling)
