@@ -6,41 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from repic.page.charts import Chart, Line, smooth
-from repic.tables.ablation import Configuration, ablation
+from repic.tables.ablation import Configuration, ablation, author_of, is_retrieving
 from repic.tables.columns import count_columns
-from repic.tables.runs import MetricRow, Run, read_metrics
+from repic.tables.runs import Curve, MetricRow, Run, read_metrics
 
-SHORT = {"base": "base model", "model": "model", "sft": "SFT", "grpo": "RL"}
-
-SHARE = "grpo/advantage_share/"  # logged of components with a weight alone
-
-# Title, and which keys are its lines; a line is called by what the pattern's group holds.
-CURVES = (
-    ("Reward", re.compile(r"grpo/reward/(.+)")),
-    ("Recognition accuracy (%) on validation", re.compile(r"val/(\d)/accuracy")),
-    ("CIDEr on validation", re.compile(r"val/(\d)/cider")),
-    ("KL to the reference", re.compile(r"grpo/(kl)")),
-    ("Caption length, tokens", re.compile(r"grpo/(length)")),
-    ("Entropy, nats per token", re.compile(r"grpo/(entropy)")),
-    ("Share of clipped tokens", re.compile(r"grpo/(clip_frac)")),
-    ("SFT loss", re.compile(r"sft/(loss)")),
-    ("Loss of the vision tower, a square", re.compile(r"pretrain_vision/(loss)")),
-    ("Pre-training loss", re.compile(r"pretrain/(loss)")),
-)
-
-RETRIEVER, SKIP = "name_everybody", "skip"  # the retriever's own score; the option without one
+TOTAL = "total"  # the line that is drawn first
 
 # key -> iteration -> value
 Series = Mapping[str, Mapping[float, float]]
 
 
-def learning_curves(rows: Sequence[MetricRow]) -> list[Chart]:
-    """The charts that the logged keys give; those of which little was logged are left out.
+def learning_curves(run: Run, rows: Sequence[MetricRow]) -> list[Chart]:
+    """The charts that a run's phases declare; those of which little was logged are left out.
 
     Each phase has its own, since it counts its iterations anew.
     """
     phases = dict.fromkeys(row.phase for row in rows)
-    return _charts({phase: {"": _series(rows, phase)} for phase in phases}, {})
+    return _charts([run], {phase: {"": _series(rows, phase)} for phase in phases})
 
 
 def compared_curves(runs: Sequence[Run]) -> list[Chart]:
@@ -49,13 +31,13 @@ def compared_curves(runs: Sequence[Run]) -> list[Chart]:
     A phase that only one configuration has is drawn as in ``learning_curves``.
     """
     logged = {run.folder: read_metrics(run.folder) for run in runs}
-    rows = _drawn(ablation(runs).rows)
+    rows = _models(runs, ablation(runs).rows)
     phases: dict[str, dict[str, Series]] = {}
     for row in rows:
         found = [_series(logged[run.folder], row.phase) for run in row.runs.values()]
         if mean := _mean_series(found):
             phases.setdefault(row.phase, {})[row.label] = mean
-    return _charts(phases, {row.label: style for style, row in enumerate(rows)})
+    return _charts(runs, phases, {row.label: style for style, row in enumerate(rows)})
 
 
 def accuracy_chart(runs: Sequence[Run]) -> Chart | None:
@@ -71,11 +53,12 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart | None:
     if len(columns) < 2:
         return None
     counts = [float(column.count) for column in columns]
-    lines = [_accuracy_line(row, counts) for row in _drawn(ablation(runs, columns).rows)]
-    if retrieving := [run for run in runs if run.choices.get("retrieval", SKIP) != SKIP]:
+    rows = _models(runs, ablation(runs, columns).rows)
+    if retrieving := [run for run in runs if is_retrieving(run)]:
         # By themselves: naming everybody without a retriever is another thing.
-        rows = ablation(retrieving, columns).rows
-        lines += [_accuracy_line(row, counts) for row in rows if row.phase == RETRIEVER]
+        others = ablation(retrieving, columns).rows
+        rows += [row for row in others if not author_of(runs, row.phase).has_model]
+    lines = [_accuracy_line(row, counts) for row in rows]
     title = "Recognition accuracy (%) by number of concepts"
     return Chart(title, "concepts", tuple(lines), tuple(counts)) if lines else None
 
@@ -90,9 +73,9 @@ def concepts(count: int) -> str:
     return f"{count} concept{'' if count == 1 else 's'}"
 
 
-def _drawn(rows: Sequence[Configuration]) -> list[Configuration]:
+def _models(runs: Sequence[Run], rows: Sequence[Configuration]) -> list[Configuration]:
     """The rows that are models; their places are their styles in every chart of a page."""
-    return [row for row in rows if row.phase != RETRIEVER]
+    return [row for row in rows if author_of(runs, row.phase).has_model]
 
 
 def _accuracy_line(row: Configuration, counts: Sequence[float]) -> Line:
@@ -134,45 +117,52 @@ def _mean(values: Sequence[float]) -> float:
     return sum(finite) / len(finite) if finite else math.nan
 
 
-def _charts(phases: Mapping[str, Mapping[str, Series]], styles: Mapping[str, int]) -> list[Chart]:
-    """Every chart of every phase: phase -> configuration -> series."""
+def _charts(
+    runs: Sequence[Run],
+    logged: Mapping[str, Mapping[str, Series]],
+    styles: Mapping[str, int] | None = None,
+) -> list[Chart]:
+    """Every chart of every phase, those of the last first.
+
+    Args:
+        runs: whose phases say what to draw.
+        logged: phase -> configuration -> series.
+        styles: of the configurations' lines.
+    """
+    phases = {phase.phase: phase for run in runs for phase in run.phases}
+    titles = [curve.title for phase in phases.values() for curve in phase.curves]
     charts = []
-    for title, pattern in CURVES:
-        for phase, configurations in phases.items():
-            found = {name: _lines(pattern, s) for name, s in configurations.items()}
+    for phase in reversed(phases.values()):
+        for curve in phase.curves if phase.phase in logged else ():
+            # Several phases may validate.
+            of = f", {phase.short}" if titles.count(curve.title) > 1 else ""
+            found = {name: _lines(curve, s) for name, s in logged[phase.phase].items()}
             if len(found) == 1:
-                charts.append(_chart(title, pattern, phase, *found.values()))
+                (lines,) = found.values()
+                charts.append(Chart(f"{curve.title}{of}", "iteration", tuple(lines)))
             else:
-                charts += _compared(title, pattern, phase, found, styles)
+                charts += _compared(curve.title, of, found, styles or {})
     return [chart for chart in charts if any(len(line.xs) > 1 for line in chart.lines)]
 
 
-def _lines(pattern: re.Pattern[str], series: Series) -> list[Line]:
+def _lines(curve: Curve, series: Series) -> list[Line]:
     """The lines of one configuration, the total first."""
-    found = [(m[1], series[key]) for key in series if (m := pattern.fullmatch(key))]
-    shares = {key.removeprefix(SHARE) for key in series if key.startswith(SHARE)}
-    if pattern.pattern.startswith("grpo/reward") and shares:
-        # What is only measured (a length in characters) has other units than what is trained on.
-        found = [(label, s) for label, s in found if label in shares or label == "total"]
-    found.sort(key=lambda pair: (pair[0] != "total", pair[0]))
-    lines = [smooth(Line(label, list(s), list(s.values()))) for label, s in found]
-    if pattern.pattern.startswith("val/"):
-        lines = [replace(line, label=concepts(int(line.label))) for line in lines]
+    pattern = re.compile(curve.keys)
+    found = {match[1]: key for key in series if (match := pattern.fullmatch(key))}
+    among = {key.removeprefix(curve.among) for key in series if key.startswith(curve.among)}
+    if curve.among and among:
+        found = {name: key for name, key in found.items() if name in {TOTAL, *among}}
+    names = sorted(found, key=lambda name: (name != TOTAL, name))
+    lines = []
+    for name in names:
+        points = series[found[name]]
+        label = concepts(int(name)) if name.isdecimal() else name
+        lines.append(smooth(Line(label, list(points), list(points.values()))))
     return lines
 
 
-def _chart(title: str, pattern: re.Pattern[str], phase: str, lines: Sequence[Line]) -> Chart:
-    if pattern.pattern.startswith("val/"):  # several phases have these
-        title = f"{title}, {SHORT.get(phase, phase)}"
-    return Chart(title, "iteration", tuple(lines))
-
-
 def _compared(
-    title: str,
-    pattern: re.Pattern[str],
-    phase: str,
-    found: Mapping[str, Sequence[Line]],
-    styles: Mapping[str, int],
+    title: str, of: str, found: Mapping[str, Sequence[Line]], styles: Mapping[str, int]
 ) -> list[Chart]:
     """One chart for each key, since lines are configurations."""
     labels = dict.fromkeys(line.label for lines in found.values() for line in lines)
@@ -185,5 +175,5 @@ def _compared(
             if line.label == label
         ]
         what = f"{title}: {label}" if len(labels) > 1 else title
-        charts.append(_chart(what, pattern, phase, lines))
+        charts.append(Chart(f"{what}{of}", "iteration", tuple(lines)))
     return charts

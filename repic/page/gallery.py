@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repic.page.cards import BoxCard, CaptionCard, ReferenceCard, SceneCard
-from repic.tables.ablation import SHARED, Configuration, ablation
+from repic.tables.ablation import Configuration, ablation, author_of
 from repic.tables.runs import Run
 from repic.types import Example, Prediction, Reference
-
-# Captions that no model wrote are not shown.
-NO_MODEL = ("name_everybody",)
 
 
 class SceneKey(NamedTuple):
@@ -60,7 +57,7 @@ def methods_of(runs: Sequence[Run]) -> list[Method]:
             row.label, row.phase, tuple(sorted(_sharing(row, runs), key=_by_seed)), row.num_seeds
         )
         for row in ablation(runs).rows
-        if row.phase not in NO_MODEL
+        if author_of(runs, row.phase).has_model
     ]
 
 
@@ -198,7 +195,7 @@ def _reference_card(name: str, known: Reference | None, prediction: Prediction) 
 
 def _sharing(row: Configuration, runs: Sequence[Run]) -> list[Run]:
     """The runs whose results a row shows; several may have the same base model, or SFT."""
-    if row.phase not in SHARED:
+    if not author_of(runs, row.phase).is_shared:
         return list(row.runs.values())
     shown = {repr(run.metrics[row.phase]) for run in row.runs.values()}
     return [run for run in runs if repr(run.metrics.get(row.phase)) in shown]

@@ -7,16 +7,13 @@ from pathlib import Path
 from repic.data.predictions import read_predictions
 from repic.page import gallery
 from repic.page.cards import Fact, SceneCard
-from repic.page.curves import SHORT, concepts, learning_curves
+from repic.page.curves import concepts, learning_curves
 from repic.page.page import write_report
-from repic.tables.ablation import LABELS, Ablation
+from repic.tables.ablation import Ablation
 from repic.tables.columns import ALL
 from repic.tables.layouts import summary_tables
 from repic.tables.runs import Run, read_metrics, read_run
 from repic.types import Example, Prediction
-
-# Phases whose captions are shown, and as whose: the names everybody has no picture of.
-AUTHORS = {"base": "base model", "model": "model", "sft": "before RL (SFT)", "grpo": "after RL"}
 
 
 def write_run_report(
@@ -43,19 +40,19 @@ def write_run_report(
         subtitle=f"seed {run.seed} · {' '.join(run.overrides) or 'no overrides'}",
         summary=headline(run),
         tables=run_tables(run),
-        curves=learning_curves(read_metrics(folder)),
-        scenes=scene_cards(predictions, examples, scenes_per_count),
+        curves=learning_curves(run, read_metrics(folder)),
+        scenes=scene_cards(run, predictions, examples, scenes_per_count),
         about=about(run),
     )
     return path
 
 
 def headline(run: Run) -> list[Fact]:
-    """Before and after RL; or the last model alone, if there is nothing to compare it with."""
-    trained = [phase for phase in ("base", "model", "sft", "grpo") if phase in run.metrics]
-    if not trained:
+    """Before and after the last phase; or its model alone, if there is no other."""
+    models = [name for name in run.metrics if run.authors[name].has_model][-2:]
+    if not models:
         return []
-    before, after = trained[max(0, len(trained) - 2)], trained[-1]
+    before, after = models[0], models[-1]
     facts = []
     for count in ("1", "3", "5", ALL):
         metric, label = ("cider", "CIDEr") if count == ALL else ("accuracy", "Recognition, %")
@@ -63,7 +60,8 @@ def headline(run: Run) -> list[Fact]:
         numbers = [v for v in values if isinstance(v, float) and not math.isnan(v)]
         if numbers:
             what = "all scenes" if count == ALL else concepts(int(count))
-            who = f"from {SHORT[before]} to {SHORT[after]}" if len(numbers) > 1 else SHORT[after]
+            who = " to ".join(run.authors[name].short for name in models[-len(numbers) :])
+            who = f"from {who}" if len(numbers) > 1 else who
             value = " → ".join(f"{number:.1f}" for number in numbers)
             facts.append(Fact(f"{label}, {what}", value, who))
     return facts
@@ -78,13 +76,14 @@ def run_tables(run: Run) -> list[Ablation]:
 
 
 def scene_cards(
-    predictions: Sequence[Prediction], examples: Iterable[Example], per_count: int
+    run: Run, predictions: Sequence[Prediction], examples: Iterable[Example], per_count: int
 ) -> list[SceneCard]:
-    """The first scenes of every number of concepts, with what each phase says of them."""
+    """The first scenes of every number of concepts, with what each model says of them."""
     scenes: dict[gallery.SceneKey, dict[str, Prediction]] = {}
     for p in predictions:
-        if p.phase in AUTHORS:
-            scenes.setdefault(gallery.key_of(p), {})[AUTHORS[p.phase]] = p
+        author = run.authors[p.phase]
+        if author.has_model:
+            scenes.setdefault(gallery.key_of(p), {})[author.label] = p
     counts = {key.num_concepts for key in scenes}
     keys = gallery.choose(scenes, dict.fromkeys(counts, per_count))
     by_key = {gallery.key_of(example): example for example in examples}
@@ -94,9 +93,9 @@ def scene_cards(
 def about(run: Run) -> dict[str, str]:
     """Where the numbers come from: configuration, code, and which model started from which."""
     lineage = {
-        f"model: {LABELS.get(str(phase.get('phase')), phase.get('phase'))}": (
-            f"{phase.get('checkpoint')} · fingerprint {str(phase.get('fingerprint'))[:12]}"
-            + (f" · from {str(phase['started_from'])[:12]}" if phase.get("started_from") else "")
+        f"model: {phase.label}": (
+            f"{phase.checkpoint} · fingerprint {phase.fingerprint[:12]}"
+            + (f" · from {phase.started_from[:12]}" if phase.started_from else "")
         )
         for phase in run.phases
     }

@@ -19,13 +19,10 @@ from repic.settings import (
 )
 from repic.tables.columns import MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
-from repic.tables.runs import Cell, Run
+from repic.tables.runs import Author, Cell, Run
 from repic.tables.table import Column, Row, Table
 
-# Phases that runs may share, in the order of their rows, and what a reader calls them.
-SHARED = {"base": "base model", "name_everybody": "names everybody", "sft": "SFT only"}
-LABELS = {**SHARED, "model": "model", "grpo": "+ RL"}
-# Who names everybody that a retriever found says what the retriever says.
+# Who sees nothing and names everybody that a retriever found says what the retriever says.
 RETRIEVER = "the retriever itself (upper bound)"
 
 # Options with a natural order; others follow by name.
@@ -84,13 +81,26 @@ def ablation(
     columns = tuple(columns)
     keys = varying_keys(runs)
     found = dict.fromkeys(phase for run in runs for phase in run.metrics)
-    order = [p for p in SHARED if p in found] + [p for p in found if p not in SHARED]
-    rows = [row for phase in order for row in _phase_rows(runs, phase, keys, columns)]
+    rows = [
+        row
+        for phase in sorted(found, key=lambda phase: not author_of(runs, phase).is_shared)
+        for row in _phase_rows(runs, phase, keys, columns)
+    ]
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, {column.direction for column in columns})
     note = " ".join(filter(None, (note, _fewer_seeds(rows, columns), marks)))
     return Ablation(title, columns, tuple(rows), note)
+
+
+def author_of(runs: Sequence[Run], phase: str) -> Author:
+    """Who wrote captions that several runs have under one name."""
+    return next(run.authors[phase] for run in runs if phase in run.metrics)
+
+
+def is_retrieving(run: Run) -> bool:
+    """Whether a retriever found who is introduced."""
+    return settings_of(run)["retrieval"] != "skip"
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ def _phase_rows(
             f"{a} and {b} are the same configuration and seed, but their {phase!r} results"
             " differ: leave one of them out"
         )
-    if phase in SHARED:
+    if author_of(runs, phase).is_shared:
         # What a setting has no influence on is one thing, not one for each setting.
         for key in [SEED, *(k for k in keys if not is_of_prompt(k))]:
             fewer = [k for k in relevant if k != key]
@@ -151,9 +161,10 @@ def _row(
     columns: Sequence[MetricColumn],
 ) -> Configuration:
     settings = [(k, v) for k, v in zip(keys, values, strict=True) if v is not None]
-    retrieved = (settings_of(r.run)["retrieval"] != "skip" for r in results.values())
-    is_retriever = phase == "name_everybody" and all(retrieved)
-    label = RETRIEVER if is_retriever else LABELS.get(phase, phase)
+    runs = {seed: result.run for seed, result in results.items()}
+    author = author_of(list(runs.values()), phase)
+    is_retriever = not author.has_model and all(map(is_retrieving, runs.values()))
+    label = RETRIEVER if is_retriever else author.label
     if settings:
         label += f" ({', '.join(f'{k}={v}' for k, v in settings)})"
     cells = [result.cells for result in results.values()]
@@ -163,7 +174,7 @@ def _row(
         asides=(len(results),),
         block=", ".join(f"{k}={v}" for k, v in settings if is_of_prompt(k)),
         phase=phase,
-        runs={seed: result.run for seed, result in results.items()},
+        runs=runs,
     )
 
 

@@ -31,16 +31,56 @@ class EvaluatedOn:
 
 
 @dataclass(frozen=True)
+class Author:
+    """Whoever wrote captions, as it declares itself; see ``repic.captioners.captioner``.
+
+    Attributes:
+        label: what tables call it.
+        short: the same beside other words.
+        is_shared: several runs may have the same captions of it, which tables show once.
+        has_model: it can see; the page shows what it says of scenes.
+    """
+
+    label: str
+    short: str
+    is_shared: bool
+    has_model: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A chart of what a phase logs, as it declares it; see ``repic.phases.phase``."""
+
+    title: str
+    keys: str
+    among: str = ""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A model of a run: what it is called, where it lies, and what its training logged."""
+
+    phase: str
+    checkpoint: str
+    fingerprint: str
+    started_from: str | None
+    label: str
+    short: str
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's ``summary.json``.
 
     Attributes:
         choices: option by group of the configuration, for example ``{"reward": "combined"}``.
-        metrics: phase -> number of concepts (or "all") -> metric -> value. A value that could
+        metrics: author -> number of concepts (or "all") -> metric -> value. A value that could
             not be had (null in the file) is NaN.
         columns: what its metrics say of their columns.
         left_out: caption metric -> why it could not be computed.
-        phases: what each phase started from, and where its model lies.
+        phases: the models there are, in the order in which they were made.
+        authors: by the names that ``metrics`` has.
         test_set: which scenes were captioned; None where none were.
     """
 
@@ -51,9 +91,10 @@ class Run:
     choices: Mapping[str, str]
     git_commit: str | None
     time_s: float
-    phases: tuple[Mapping[str, Any], ...]
+    phases: tuple[Phase, ...]
     metrics: Mapping[str, Mapping[str, Cell]]
     columns: tuple[ScoreColumn, ...] = ()
+    authors: Mapping[str, Author] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
 
@@ -75,8 +116,9 @@ class _Summary:
     choices: dict[str, Any]
     git_commit: str | None
     time_s: float
-    phases: list[dict[str, Any]]
+    phases: list[Phase]
     metrics: dict[str, dict[str, dict[str, Any]]]
+    captioners: dict[str, Author]
     columns: list[ScoreColumn] = field(default_factory=list)
     left_out: dict[str, Any] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
@@ -97,6 +139,8 @@ def read_run(folder: Path) -> Run:
     path = folder / "summary.json"
     mend = "did the run end? Start it again with the same command to complete it"
     found = as_shape(_Summary, read_json(path, mend=mend), str(path))
+    if unknown := [name for name in found.metrics if name not in found.captioners]:
+        raise ValueError(f"{path}: 'captioners' does not have {unknown[0]!r}, whose metrics it has")
     if found.metrics and found.test_set is None:
         raise ValueError(f"{path}: has metrics, but no test_set that says what they are of; {mend}")
     return Run(
@@ -108,6 +152,7 @@ def read_run(folder: Path) -> Run:
         git_commit=found.git_commit,
         time_s=found.time_s,
         phases=tuple(found.phases),
+        authors=found.captioners,
         metrics=_metrics(f"{path}: metrics", found.metrics),
         columns=tuple(found.columns),
         left_out={metric: str(why) for metric, why in found.left_out.items()},

@@ -18,6 +18,7 @@ from repic.tables.test_set import describe_test_set
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Prediction
 from tests.photos import draw_collection
+from tests.unit.tables.saved import AUTHORS, PHASES
 
 RULES = {
     "absent": [1, 2],
@@ -101,7 +102,8 @@ def write_run(
         "choices": {"reward": reward},
         "git_commit": None,
         "time_s": 1.0,
-        "phases": [],
+        "phases": [asdict(phase) for phase in PHASES],
+        "captioners": {name: asdict(AUTHORS[name]) for name in ("base", "grpo")},
         "metrics": {"base": {c: {"accuracy": 1.0, "cider": 1.0} for c in cells}, "grpo": cells},
     }
     said = [

@@ -7,6 +7,9 @@ import pytest
 
 from repic.page.curves import accuracy_chart, compared_curves, learning_curves
 from repic.tables.runs import MetricRow, Run
+from tests.unit.tables.saved import AUTHORS, PHASES
+
+RUN = Run(Path("x"), "x", 0, (), {}, None, 1.0, PHASES, {}, authors=AUTHORS)
 
 
 def test_curves_are_gathered_by_key() -> None:
@@ -16,7 +19,7 @@ def test_curves_are_gathered_by_key() -> None:
         MetricRow("grpo", 2, {"val/1/accuracy": 50.0, "val/3/accuracy": 30.0}),
         MetricRow("grpo", 4, {"val/1/accuracy": 60.0, "val/3/accuracy": 40.0}),
     ]
-    reward, accuracy = learning_curves(rows)  # a single value of the KL makes no curve
+    reward, accuracy = learning_curves(RUN, rows)  # a single value of the KL makes no curve
     assert [line.label for line in reward.lines] == ["total", "aim"]
     assert list(reward.lines[0].xs) == [1, 2]
     assert list(reward.lines[1].ys) == [0.1, 0.2]
@@ -30,14 +33,14 @@ def test_what_is_only_measured_is_not_among_the_rewards() -> None:
         MetricRow("grpo", i, {**values, **({"grpo/advantage_share/aim": 1.0} if i == 2 else {})})
         for i in (1, 2)
     ]
-    (reward,) = learning_curves(rows)
+    (reward,) = learning_curves(RUN, rows)
     assert [line.label for line in reward.lines] == ["total", "aim"]
 
 
 def test_phases_do_not_draw_over_each_other() -> None:
     values = {("sft", 1): 10.0, ("sft", 2): 20.0, ("grpo", 1): 30.0, ("grpo", 2): 40.0}
     rows = [MetricRow(phase, i, {"val/3/cider": value}) for (phase, i), value in values.items()]
-    before, after = learning_curves(rows)
+    after, before = learning_curves(RUN, rows)
     assert (before.title, after.title) == ("CIDEr on validation, SFT", "CIDEr on validation, RL")
     assert [list(chart.lines[0].ys) for chart in (before, after)] == [[10.0, 20.0], [30.0, 40.0]]
 
@@ -70,7 +73,8 @@ def make_run(folder: Path, seed: int, kl: str, rewards: list[float], accuracy: f
         choices={"kl": kl},
         git_commit=None,
         time_s=1.0,
-        phases=(),
+        phases=PHASES,
+        authors=AUTHORS,
         metrics={
             "name_everybody": {c: {"accuracy": 0.0} for c in ("1", "3")},
             "sft": {c: {"accuracy": 20.0} for c in ("1", "3")},

@@ -17,6 +17,7 @@ from repic.page.gallery import (
 )
 from repic.tables.runs import Run
 from repic.types import Example, Prediction, Reference
+from tests.unit.tables.saved import AUTHORS
 
 
 def make_run(
@@ -32,6 +33,7 @@ def make_run(
         git_commit=None,
         time_s=1.0,
         phases=(),
+        authors=AUTHORS,
         metrics={p: {"1": {"accuracy": 1.0}} if p == "base" else cells for p in phases},
     )
 

@@ -11,9 +11,33 @@ from repic.metrics.kept import FILE, write_scores
 from repic.metrics.suite import MetricSuite, by_phase
 from repic.phases.summary import plain
 from repic.tables.paired import Comparison
-from repic.tables.runs import Run, read_run
+from repic.tables.runs import Author, Curve, Phase, Run, read_run
 from repic.tables.test_set import describe_test_set
 from repic.types import Prediction
+
+AUTHORS = {
+    "name_everybody": Author("names everybody", "names everybody", is_shared=True, has_model=False),
+    "base": Author("base model", "base model", is_shared=True, has_model=True),
+    "model": Author("model", "model", is_shared=False, has_model=True),
+    "sft": Author("SFT only", "SFT", is_shared=True, has_model=True),
+    "grpo": Author("+ RL", "RL", is_shared=False, has_model=True),
+}
+VALIDATION = Curve("CIDEr on validation", r"val/(\d)/cider")
+PHASES = (
+    Phase(
+        "sft", "c1", "f1", "00", "SFT only", "SFT",
+        (VALIDATION, Curve("SFT loss", "sft/(loss)")),
+    ),
+    Phase(
+        "grpo", "c2", "f2", "f1", "+ RL", "RL",
+        (
+            Curve("Reward", "grpo/reward/(.+)", among="grpo/advantage_share/"),
+            Curve("Accuracy on validation", r"val/(\d)/accuracy"),
+            VALIDATION,
+            Curve("KL to the reference", "grpo/(kl)"),
+        ),
+    ),
+)  # fmt: skip
 
 # Which scenes two models of one run get right.
 WORSE, BETTER = [False] * 6 + [True] * 2, [True] * 6 + [True] * 2
@@ -84,6 +108,7 @@ def save_run(
         "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
         "overrides": [*overrides, f"seed={seed}"],
         "choices": {"reward": "combined", **(choices or {})},
+        "captioners": {name: asdict(AUTHORS[name]) for name in metrics},
         "metrics": plain(metrics), "columns": as_rows(suite.columns),
         "test_set": describe_test_set(captions, settings),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from repic.settings import configured, varying_keys
 from repic.tables.ablation import Ablation, ablation
 from repic.tables.columns import FOUNDING, accuracy_columns, count_columns
 from repic.tables.runs import Run
+from tests.unit.tables.saved import AUTHORS
 
 
 def cell(accuracy: float, cider: float = 80.0) -> dict:
@@ -43,6 +44,7 @@ def make_run(
             phase: {"1": cell(a + 10), "3": cell(a), "all": cell(a + 5, 80 + a / 10)}
             for phase, a in phases.items()
         },
+        authors=AUTHORS,
     )
 
 

@@ -8,6 +8,7 @@ from repic.tables.orderings import NOTE, founding_orderings, orderings_table
 from repic.tables.paired import Comparison
 from repic.tables.runs import Run
 from repic.tables.write import csv_text, markdown
+from tests.unit.tables.saved import AUTHORS
 from tests.unit.tables.test_write import shown
 
 # The founding document's ablation, and its orderings: single, at 3, CIDEr.
@@ -42,6 +43,7 @@ def sweep(told: dict = TOLD, seeds: int = 3, spread: float = 0.2, **choices: str
                 "sft": cells(told["SFT"], seed * spread),
                 "grpo": cells(told[reward], seed * spread * (1 + 0.01 * len(reward))),
             },
+            authors=AUTHORS,
         )
         for reward in told
         if reward != "SFT"

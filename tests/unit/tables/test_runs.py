@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 
 from repic.data.predictions import read_predictions
-from repic.tables.runs import EvaluatedOn, find_runs, find_unfinished, read_metrics, read_run
+from repic.tables.runs import (
+    Curve,
+    EvaluatedOn,
+    Phase,
+    find_runs,
+    find_unfinished,
+    read_metrics,
+    read_run,
+)
 from repic.types import Prediction
+from tests.unit.tables.saved import AUTHORS
 
 SUMMARY = {
     "name": "multi_concept_3",
@@ -16,7 +25,27 @@ SUMMARY = {
     "choices": {"reward": "combined"},
     "git_commit": None,
     "time_s": 12,
-    "phases": [{"phase": "sft", "started_from": "ab12"}],
+    "phases": [
+        {
+            "phase": "sft",
+            "checkpoint": "c",
+            "fingerprint": "ff",
+            "started_from": "ab12",
+            "seconds": 1.0,
+            "label": "SFT only",
+            "short": "SFT",
+            "curves": [{"title": "SFT loss", "keys": "sft/(loss)"}],
+        }
+    ],
+    "captioners": {
+        "sft": {
+            "label": "SFT only",
+            "short": "SFT",
+            "is_shared": True,
+            "has_model": True,
+            "cost": {},
+        }
+    },
     "metrics": {"sft": {"3": {"accuracy": 42.5, "accuracy_ci": [40, 45], "cider": None}}},
     "test_set": {"scenes": "ab", "prompts": "cd", "settings": {"metrics.tokenizer": "words"}},
     "a later version's key": 1,
@@ -50,7 +79,10 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
     assert run.overrides == ("reward=combined", "seed=1")
     assert run.choices == {"reward": "combined"}
     assert run.git_commit is None
-    assert run.phases[0]["started_from"] == "ab12"
+    assert run.phases == (
+        Phase("sft", "c", "ff", "ab12", "SFT only", "SFT", (Curve("SFT loss", "sft/(loss)"),)),
+    )
+    assert run.authors == {"sft": AUTHORS["sft"]}
     assert run.test_set == EvaluatedOn("ab", "cd", {"metrics.tokenizer": "words"})
     cell = run.metrics["sft"]["3"]
     assert cell["accuracy"] == 42.5
@@ -67,6 +99,7 @@ def test_a_summary_is_read(tmp_path: Path) -> None:
         ({"choices": ["reward"]}, "key 'choices': is .* need a JSON object"),
         ({"time_s": None}, "key 'time_s': is null, need a number"),
         ({"metrics": {"sft": 3}}, r"key 'metrics\.sft': is 3, need a JSON object"),
+        ({"captioners": {}}, "'captioners' does not have 'sft', whose metrics it has"),
         ({"test_set": None}, "has metrics, but no test_set"),
         ({"test_set": {"scenes": "a", "prompts": 3}}, r"key 'test_set\.prompts': is 3, need text"),
         ({"metrics": {"sft": {"many": {}}}}, "metrics.sft: 'many' is neither a number of concepts"),
