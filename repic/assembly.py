@@ -176,7 +176,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
                 count=count,
                 per_count=asked.per_count,
                 seed=asked.seed,
-                demonstrations=asked.get("demonstrations", "right"),  # older runs have no such key
+                demonstrations=asked.demonstrations,
                 scale=scale,
                 missing="skip",  # a photo that is gone takes no other with it
             )

@@ -40,7 +40,7 @@ class GrpoPhase(GrpoSettings, Phase):
     label = "+ RL"
     short = "RL"
     curves = (
-        Curve("Reward", r"grpo/reward/(.+)"),
+        Curve("Reward", r"grpo/reward/(.+)", among="grpo/advantage_share/"),
         *VALIDATION_CURVES,
         Curve("KL to the reference", r"grpo/(kl)"),
         Curve("Caption length, tokens", r"grpo/(length)"),

@@ -16,10 +16,13 @@ class Curve:
         title: what stands above it.
         keys: a regular expression; each key that it matches whole is a line, called by what the
             expression's group holds.
+        among: where the phase logs keys that begin so, only what they go on with is drawn, and
+            the total: what is only measured has other units than what is trained on.
     """
 
     title: str
     keys: str
+    among: str = ""
 
 
 # Of every phase that validates.

@@ -91,7 +91,14 @@ def write_run(
     config = {
         "data": {"test": dict(test)},
         "metrics": {"counts": list(examples)},
-        "phase": {"evaluate": {"split": "test", "per_count": size, "seed": 7}},
+        "phase": {
+            "evaluate": {
+                "split": "test",
+                "per_count": size,
+                "seed": 7,
+                "demonstrations": "right",
+            },
+        },
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     cells = {str(count): {"accuracy": 10.0 * skill + seed, "cider": 1.0} for count in examples}
