@@ -44,9 +44,10 @@ HOMES = {
         "repic.metrics.captions.clip_score",
         "repic.detectors.open_vocabulary",
         "repic.retrieval.embedders",
+        "repic.bench.paper",
         "repic.bench.peer",
     ),
-    "peft": ("repic.models", "repic.bench.peer"),
+    "peft": ("repic.models", "repic.bench.paper", "repic.bench.peer"),
     # What is measured against is nowhere used.
     "trl": ("repic.bench.peer",),
     "datasets": ("repic.bench.peer",),
