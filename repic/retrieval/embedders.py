@@ -5,7 +5,6 @@ or the version is asked for; a directory that is not there is refused at once.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import (
 )
 
 from repic.detectors.open_vocabulary import choose_device
+from repic.files import key_of
 from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
@@ -68,7 +68,7 @@ class VisionTowerEmbedder:
         family = family_of(model.config)
         seeing = ((n, w) for n, w in model.state_dict().items() if not family.is_language(n))
         settings = [self.layer, self.pooling, self.side, processor.to_dict()]
-        return f"tower {hash_weights(seeing)} {_hash_json(settings)}"
+        return f"tower {hash_weights(seeing)} {key_of(settings)}"
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
@@ -124,7 +124,7 @@ class ClipEmbedder:
         """Hash of the half of CLIP that looks, and of how pictures are prepared for it."""
         model, processor = self._loaded
         seeing = ((n, w) for n, w in model.state_dict().items() if n.startswith("vis"))
-        return f"clip {hash_weights(seeing)} {_hash_json(processor.to_dict())}"
+        return f"clip {hash_weights(seeing)} {key_of(processor.to_dict())}"
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
@@ -157,11 +157,6 @@ def hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
         values = tensor.detach().cpu().contiguous().reshape(-1)
         hashed.update(values.view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()[:16]
-
-
-def _hash_json(settings: object) -> str:
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _unit(parts: Sequence[Tensor]) -> Float[np.ndarray, "N D"]:

@@ -12,7 +12,6 @@ of a pair, is made again.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from repic.retrieval.parts import Embedder, digest
+from repic.files import key_of, write_file, write_json
+from repic.retrieval.parts import Embedder
 from repic.types import Reference
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) 
     if len(sources) < len(names):
         missing = [reference.name for reference in ordered if reference.image is None]
         raise ValueError(f"retrieval: an album has no picture of {', '.join(missing)}")
-    key = digest([embedder.version, names, [source.key for source in sources]])
+    key = key_of([embedder.version, names, [source.key for source in sources]])
     pictures = [source.load() for source in sources]
     entries = {
         "embedder": embedder.version,
@@ -139,21 +139,10 @@ def _write(folder: Path, index: Any, entries: Mapping[str, Any]) -> None:
     """Keep an index; a reader sees the old pair, the new one, or that they do not fit."""
     data = faiss.serialize_index(index).tobytes()
     sealed = {**entries, "seal": _seal(data, entries)}
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / INDEX, data)
-    _replace(folder / ENTRIES, (json.dumps(sealed, indent=1) + "\n").encode())
+    write_file(folder / INDEX, lambda part: part.write_bytes(data))
+    write_json(folder / ENTRIES, sealed)
 
 
 def _seal(data: bytes, entries: Mapping[str, Any]) -> str:
     """A checksum of both files together."""
-    return hashlib.sha256(digest(entries).encode() + data).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whoever else writes it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    return hashlib.sha256(key_of(entries).encode() + data).hexdigest()

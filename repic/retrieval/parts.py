@@ -1,7 +1,5 @@
 """What a retriever is made of, whoever provides it."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -38,11 +36,6 @@ class Embedder(Protocol):
     def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """Return vectors of length 1, in float32."""
         ...
-
-
-def digest(value: object) -> str:
-    """Hash plain values: equal ones give equal keys, in every process."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def unit(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -30,6 +31,8 @@ def test_no_text_makes_a_parser_raise_or_leave_its_range(text: str) -> None:
     pairs = FACTS(text)
     assert pairs is None or all(fact.strip() for fact, _ in pairs)
     assert len(matches(2, 2)(text) or "..") == 2
+    place = answers.parse_letter(text, 3)
+    assert place is None or 0 <= place < 3
     strings = TEXTS(text)
     assert strings is None or all(s.strip() for s in strings)
     assert len(verdicts(3)(text) or "...") == 3
@@ -196,3 +199,53 @@ def test_schemas_are_such_as_strict_servers_take() -> None:
 )
 def test_thinking_is_no_answer(text: str, rest: str) -> None:
     assert answers.without_reasoning(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ('Here: [["A cat.", 1], [" It is fine. ", 0]]', (("A cat.", True), ("It is fine.", False))),
+        ("[]", ()),
+        ('["A cat."]', None),
+        ('[["A cat.", 2]]', None),
+        ('[["", 1]]', None),
+        ('[["A cat.", 1, 1]]', None),
+        ("none", None),
+    ],
+)
+def test_facts_that_a_judge_lists(text: str, facts: Any) -> None:
+    assert FACTS(text) == facts
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("```json\n[2, 0]\n```", (1, None)),
+        ("[3, 0]", None),
+        ("[-1, 0]", None),
+        ("[1]", None),
+        ("[true, 0]", None),
+        ('["1", 0]', None),
+    ],
+)
+def test_matches_have_to_be_as_many_and_on_the_list(text: str, found: Any) -> None:
+    assert matches(2, 2)(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("B", 1),
+        ("(c)", 2),
+        ("The answer is: **A**", 0),
+        ("B) a cat", 1),
+        ("The caption says so.\n\nB", 1),
+        ("A. a bear\nB. a cat", None),
+        ("D", None),
+        ("A cat", None),
+        ("Be", None),
+        ("", None),
+    ],
+)
+def test_a_letter_stands_alone_or_before_its_option(text: str, place: int | None) -> None:
+    assert answers.parse_letter(text, 3) == place

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges import questions
-from repic.judges.client import Judge
+from repic.judges.answers import parse_verdict
+from repic.judges.client import Judge, Question
 from repic.judges.questions import CaptionPair, LanguageScores, Preference
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
@@ -175,3 +177,51 @@ def test_agreement_is_symmetric_and_a_win_needs_both_orders(as_given: Any, swapp
     assert here.score + there.score == 1
     assert (here.score == 1) is ((as_given, swapped) == ("A", "B"))
     assert here.is_consistent or here.score == 0.5
+
+
+def test_each_caption_has_its_own_questions() -> None:
+    def answer(text: str) -> str:
+        if text.startswith("Take a caption"):
+            return '[["A cat.", 1]]' if '"A cat."' in text else "Sorry."
+        if text.startswith("Two lists"):
+            return "[0, 1]" if '1. "X."' in text else "[0]"
+        if text.startswith("Check"):
+            return '["yes"]' if '* "<bo> is a cat."' in text else '["no"]'
+        return "B" if '"What?"' in text else "A"
+
+    def use(judge: Judge) -> list[Any]:
+        return [
+            questions.extract_facts(judge, ["A cat.", "", "Hm."]),
+            questions.match_facts(judge, [["P.", "X."], [], ["Q."]], [["X."], ["Y."], []]),
+            questions.check_facts(
+                judge, [Noise(0)] * 3, [["A."], ["A."], []], [["<bo> is a cat."], [], []]
+            ),
+            questions.choose_options(
+                judge, [("C.", "What?", ("x", "y")), ("C.", "Who?", ("x", "y"))]
+            ),
+        ]
+
+    found, _, bodies = with_judge(answer, use)
+    assert found == [
+        [(("A cat.", True),), (), None],
+        [(None, 0), (), (None,)],  # without an oracle there is nothing to match
+        [(True,), (False,), ()],
+        [1, 0],
+    ]
+    assert len(bodies) == 3 + 1 + 2 + 2  # nonsense was asked for twice
+
+
+def seeds_of(judge: Judge, bodies: list[dict[str, Any]], trials: int) -> list[Any]:
+    before = len(bodies)
+    questions = [Question("Yes?", parse_verdict, trial=trial) for trial in range(trials)]
+    assert [answer and answer.value for answer in judge.ask_all(questions)] == [True] * trials
+    return sorted(json.dumps(body.get("seed")) for body in bodies[before:])
+
+
+def test_trials_are_questions_of_their_own(tmp_path: Path) -> None:
+    with judge_server([Act("yes")]) as server:
+        for name, seed, expected in (("a", 7, ["1007", "2007", "7"]), ("b", None, ["null"] * 3)):
+            judge = make_judge(server.base_url, tmp_path / name, seed=seed)
+            assert seeds_of(judge, server.bodies, 3) == expected
+            assert seeds_of(judge, server.bodies, 3) == []  # each is known by now
+            assert len(seeds_of(judge, server.bodies, 4)) == 1
