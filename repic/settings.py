@@ -48,7 +48,6 @@ OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
-_NOT_THERE = object()
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -295,20 +294,12 @@ def configured(folder: Path, keys: Sequence[str]) -> dict[str, str]:
     Left out are keys that are not there, or stand for a whole branch; all of them in runs that
     kept no configuration, or one that cannot be read: a table goes by what commands said, then.
     """
-    if not keys:
-        return {}
     try:
-        tree = config_of(folder)
+        found = dict(leaves(config_of(folder) or {})) if keys else {}
     except ValueError:
         return {}
-    found: dict[str, str] = {}
-    for key in keys:
-        node: Any = tree
-        for part in key.split("."):
-            node = node.get(part, _NOT_THERE) if isinstance(node, Mapping) else _NOT_THERE
-        if node is not _NOT_THERE and not isinstance(node, Mapping):
-            found[key] = as_override(node)
-    return found
+    there = {key: found[key] for key in keys if key in found}
+    return {key: as_override(v) for key, v in there.items() if not isinstance(v, Mapping)}
 
 
 def config_of(folder: Path) -> Mapping[Any, Any] | None:

@@ -180,6 +180,11 @@ def test_a_bad_file_is_named_with_what_is_wrong(
     assert str(raised.value).startswith(str(path))
 
 
+def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": "é"}', encoding="utf-8-sig")
+    assert files.read_json(tmp_path / "a.json") == {"a": "é"}
+
+
 def test_rows_know_their_places_and_are_read_as_far_as_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes('\ufeff{"a": "\u2028\\r"}\n\n[2]\nnot JSON'.encode())

@@ -144,13 +144,8 @@ def test_a_prediction_that_lacks_a_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is empty"),
-        ('["caf\u00e9"]'.encode("latin-1"), r"not UTF-8 text \(byte 5\); save it as UTF-8"),
-        ("[[1".encode("utf-16"), "not UTF-8"),
-        (b'[["a.jpg", ["<bo>"], "x"', "not JSON"),
         (b" \n\n", "is empty"),
-        (b"[" * 100_000, "not JSON that can be read"),
-        (b"[1" + b"0" * 5000 + b"]", "not JSON that can be read"),
+        (b'[["a.jpg", ["<bo>"], "x"', "not JSON"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
@@ -160,18 +155,6 @@ def test_what_is_wrong_with_a_file_is_said(
     for path in (tmp_path / name, tmp_path):
         with pytest.raises(ValueError, match=rf"{name}.*{said}"):
             read_caption_sets(path)
-
-
-def test_utf_16_without_a_mark_is_told_from_broken_json(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps([ROW]), encoding="utf-16-le")
-    with pytest.raises(ValueError, match=r"a\.json: not UTF-8, perhaps UTF-16; save it as UTF-8"):
-        read_caption_sets(tmp_path / "a.json")
-
-
-def test_a_byte_order_mark_is_none_of_the_predictions(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "predictions.jsonl", LINE)
-    path.write_text(path.read_text(), encoding="utf-8-sig")
-    assert len(read_caption_sets(path)[0].records) == 1
 
 
 def test_what_a_folder_holds_besides_is_passed_over_aloud(
