@@ -222,24 +222,26 @@ def refuse_other_settings(folder: Path, settings: Mapping[Any, Any]) -> None:
 
 
 def inputs_of(settings: Mapping[Any, Any]) -> dict[str, str]:
-    """Hash the state of every folder that settings name, by key: its files, their sizes and times.
+    """Hash the state of each file or folder that settings name, by key: names, sizes and times.
 
-    The contents would take minutes for a large model; a folder that was only copied counts as
-    another one.
+    Contents would take minutes for a large model; a folder that was only copied counts as another.
     """
     outputs = Path(str(settings.get("outputs", ""))).absolute()
     found = {}
     for key, value in leaves(settings):
-        is_place = isinstance(value, str) and key.rpartition(".")[2] in ("path", "root")
-        if not is_place or not (folder := Path(value).expanduser()).is_dir():
+        if not isinstance(value, str) or key.rpartition(".")[2] not in ("path", "root"):
             continue
-        there = sorted(file for file in folder.rglob("*") if file.is_file())
-        stats = [
-            (str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns)
-            for file in there
-            if outputs not in file.absolute().parents or outputs in folder.absolute().parents
-        ]
-        found[key] = key_of(stats)
+        place = Path(value).expanduser().absolute()
+        if place.exists():
+            held = (
+                [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.is_file())
+            )
+            stats = [
+                (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
+                for file in held
+                if file.is_file() and (outputs not in file.parents or outputs in place.parents)
+            ]
+            found[key] = key_of(stats)
     return found
 
 

@@ -32,6 +32,8 @@ def test_a_run_says_which_weights_it_started_from(model: Path, finished: Path) -
     assert phases["grpo"]["started_from"] == phases["sft"]["fingerprint"]
     assert phases["grpo"]["fingerprint"] == fingerprint(phases["grpo"]["checkpoint"])
     assert phases["grpo"]["fingerprint"] != phases["sft"]["fingerprint"]
+    greedy = "greedy, at most 16 tokens"
+    assert summary_of(finished)["decoding"] == dict.fromkeys(("base", "sft", "grpo"), greedy)
 
 
 def test_jobs_that_differ_in_rl_share_the_supervised_stage(

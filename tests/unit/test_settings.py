@@ -191,3 +191,21 @@ def test_an_addition_that_nothing_reads_is_refused_with_the_likely_one() -> None
         settings.refuse_stray_additions(["+seed=1", "+studdy=kl"], known)
     with pytest.raises(ValueError, match=r"xyz is neither a key nor a group$"):
         settings.refuse_stray_additions(["+xyz.seed=4"], known)
+
+
+def test_files_that_change_after_a_run_are_noticed(tmp_path: Path) -> None:
+    folder, captions, run = tmp_path / "photos", tmp_path / "captions.json", tmp_path / "run"
+    for made in (folder, run, tmp_path / "out" / "cache"):
+        made.mkdir(parents=True)
+    captions.write_text("[]")
+    asked = {"data": {"root": str(tmp_path)}, "outputs": str(tmp_path / "out")}
+    asked |= {"file": {"path": str(captions)}, "model": {"path": "package://repic/models/tiny"}}
+    assert settings.changed_inputs(run, asked) == []  # it is not finished
+    inputs = settings.inputs_of(asked)
+    assert inputs.keys() == {"data.root", "file.path"}
+    (tmp_path / "out" / "cache" / "new").touch()
+    assert settings.inputs_of(asked) == inputs
+    (run / settings.INPUTS).write_text(json.dumps({"file.path": inputs["file.path"]}))
+    assert settings.changed_inputs(run, asked) == []
+    captions.write_text("[1]")
+    assert settings.changed_inputs(run, asked) == ["file.path"]
