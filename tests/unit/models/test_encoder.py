@@ -30,17 +30,6 @@ class Counted:
         return Noise(0).load()
 
 
-def test_inputs_are_those_of_the_library(directory: Path) -> None:
-    examples = mixed_examples()
-    ours, theirs = encoder(directory).encode(examples), library.inputs(directory, examples)
-    assert torch.equal(ours.input_ids, theirs["input_ids"])
-    assert torch.equal(ours.attention_mask, theirs["attention_mask"].bool())
-    for name, tensor in concatenate(ours.images).items():
-        assert torch.equal(tensor, theirs[name]), name
-    if "mm_token_type_ids" in theirs:
-        assert torch.equal(ours.image_mask, theirs["mm_token_type_ids"].bool())
-
-
 @pytest.mark.parametrize("family", tiny_families.BUILDERS)
 def test_each_family_has_the_inputs_of_its_library(family: str, tmp_path: Path) -> None:
     folder = tiny_families.BUILDERS[family](tmp_path)
