@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from repic.judges.cache import AnswerCache
@@ -23,6 +23,7 @@ def get(path: Path, keys: Sequence[str]) -> dict[str, str]:
 
 @at_most(20)  # each of them syncs files to the disk
 @given(st.lists(st.tuples(st.text(max_size=5), st.text())))
+@example([("a", "first"), ("b", "other"), ("a", "last")])
 def test_what_was_put_is_got_the_last_of_each_key(rows: list[tuple[str, str]]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "new" / "answers.sqlite"
