@@ -34,7 +34,7 @@ def test_there_is_no_judge_unless_one_is_chosen() -> None:
 def test_every_key_of_a_judge_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     judge = configured("judge=openai", "judge.concurrency=3", outputs=tmp_path)
-    assert judge.endpoint.url == "https://api.openai.com/v1/chat/completions"
+    assert judge.endpoint.base_url == "https://api.openai.com/v1"
     assert (tmp_path / "cache" / "judge.sqlite").exists()
     local = configured("judge=local", "judge.endpoint.model=mine", outputs=tmp_path)
     assert local.endpoint.request == {"temperature": 0.0, "max_tokens": 1024}
