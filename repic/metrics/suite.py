@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from repic.metrics.naming import PaperNames, Recognition
 from repic.types import ImageSource, Prediction
 
 RECOGNITION, PAPER_NAMES = "recognition", "paper_names"
+EVERY = "all"
 STANDARD = (RECOGNITION, PAPER_NAMES, CIDER)  # always there
 
 Cell = dict[str, float | list[float]]
@@ -27,24 +29,27 @@ class MetricSuite:
 
     Args:
         counts: numbers of concepts that are evaluated, each on a test set of its own.
-        captions: names of further caption metrics.
+        captions: names of further caption metrics; "all" are all of those to choose from, and of
+            two with the same columns the first.
         tokenizer: of CIDEr and all that compares words: "words", or "ptb", which needs Java.
         scorers: the caption metrics to choose from.
         bootstrap_samples: how often the pictures are resampled; 0 leaves the intervals out.
         confidence: of the intervals, between 0 and 1.
         seed: of the resampling.
+        also: names of caption metrics beside ``captions``.
     """
 
     def __init__(
         self,
         *,
         counts: Sequence[int],
-        captions: Sequence[str],
+        captions: Sequence[str] | Literal["all"],
         tokenizer: str,
         scorers: Mapping[str, CaptionMetric],
         bootstrap_samples: int,
         confidence: float,
         seed: int,
+        also: Sequence[str] = (),
     ) -> None:
         if not counts or any(not isinstance(c, int) or not 1 <= c <= 5 for c in counts):
             raise ValueError(f"metrics.counts: need whole numbers from 1 to 5, not {list(counts)}")
@@ -56,7 +61,10 @@ class MetricSuite:
         self.bootstrap_samples, self.confidence, self.seed = bootstrap_samples, confidence, seed
         always = {RECOGNITION: Recognition(), PAPER_NAMES: PaperNames(), CIDER: Cider()}
         self.scorer = CaptionScorer(
-            chosen=captions, scorers=scorers, tokenizer=tokenizer, always=always
+            chosen=[*(every(scorers) if captions == EVERY else captions), *also],
+            scorers=scorers,
+            tokenizer=tokenizer,
+            always=always,
         )
 
     def __call__(self, predictions: Sequence[Prediction]) -> dict[str, Cell]:
@@ -147,6 +155,14 @@ class MetricSuite:
         )
         cell: Cell = {**found.values, "num_examples": len(scores.keys)}
         return cell | {f"{name}_ci": list(ends) for name, ends in found.intervals.items()}
+
+
+def every(scorers: Mapping[str, CaptionMetric]) -> list[str]:
+    """Names of all metrics; of two with the same columns the first."""
+    found: dict[str, str] = {}
+    for name, metric in scorers.items():
+        found.setdefault(metric.columns[0].name, name)
+    return list(found.values())
 
 
 def picture_of(prediction: Prediction) -> str:

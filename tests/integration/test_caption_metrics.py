@@ -34,7 +34,8 @@ def test_they_are_in_the_summary_and_shown(runs: dict[str, Path]) -> None:
         assert "meteor" not in cell
     # Which references have an info is drawn; of all scenes some have.
     assert isinstance(run.metrics["name_everybody"]["all"]["copied"], float)
-    assert list(run.left_out) == ["meteor", "spice", "bert_score", "clip_score", "copy_meteor"]
+    lacking = ["meteor", "spice", "bert_score", "clip_score"]
+    assert list(run.left_out) == [*lacking, "copy_meteor", "copy_spice", "copy_bert_score"]
     titles = [table.title for table in run_tables(run)]
     assert "Captions against references: n-grams" in titles
     page = (runs["right"] / "report.html").read_text()
@@ -73,7 +74,9 @@ def test_a_kind_of_demonstrations_that_is_none(model: Path, tmp_path: Path) -> N
 
 
 def test_full_is_default_and_more() -> None:
-    default, full = (compose_run(f"metrics={option}")[0].metrics for option in ("default", "full"))
-    assert set(default.captions) < set(full.captions)
-    assert default.scorers == full.scorers
-    assert set(full.captions) - {"cider"} <= set(full.scorers)
+    options = ("default", "judged", "full")
+    default, judged, full = (compose_run(f"metrics={option}")[0].metrics for option in options)
+    assert default.captions == judged.captions
+    assert full.captions == "all"
+    assert {*default.captions, *judged.also} - {"cider"} <= set(full.scorers)
+    assert default.scorers == judged.scorers == full.scorers

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
+from repic.metrics.captions.bleu import Bleu
+from repic.metrics.captions.copying import Copied
+from repic.metrics.captions.diversity import Length
 from repic.metrics.cider import cider_scores, words
 from repic.metrics.kept import all_scores
-from repic.metrics.suite import MetricSuite, by_phase
+from repic.metrics.suite import STANDARD, MetricSuite, by_phase
 from repic.phases.evaluate import brief
 from repic.types import Prediction
 
@@ -41,6 +44,7 @@ def apart(group: list[Prediction]) -> list[Prediction]:
     return [replace(p, id=str(i), images=(f"{i}",)) for i, p in enumerate(group)]
 
 
+DRAWS = {"bootstrap_samples": 0, "confidence": 0.95, "seed": 0}
 NO_OTHERS = {"captions": [], "tokenizer": "words", "scorers": {}}
 
 
@@ -201,3 +205,12 @@ def test_every_value_of_the_configuration_is_an_argument() -> None:
     values["scorers"] = {}
     values["captions"] = ["cider"]  # the others are composed in tests/integration
     assert MetricSuite(**values).counts == (1, 2, 3, 4, 5)
+
+
+def test_all_metrics_are_those_with_columns_of_their_own_and_others_may_be_added() -> None:
+    scorers = {"bleu": Bleu(), "again": Bleu(), "length": Length(), "copied": Copied()}
+    settings = {"counts": [1], "tokenizer": "words", "scorers": scorers} | DRAWS
+    whole = MetricSuite(captions="all", **settings)
+    assert list(whole.scorer.metrics) == [*STANDARD, "bleu", "length", "copied"]
+    more = MetricSuite(captions=["cider", "length"], also=["again"], **settings)
+    assert list(more.scorer.metrics) == [*STANDARD, "length", "again"]
