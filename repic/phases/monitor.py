@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from repic import distributed, files
+from repic.models.policy import Policy
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 class Resumable(Protocol):
     """What the monitor needs of a phase's module."""
 
-    policy: nn.Module
+    policy: Policy
     iteration: int
 
     def extra_state(self) -> dict[str, Any]: ...
@@ -67,7 +68,7 @@ class Monitor:
         checkpoint: Path,
         checkpoint_every: int,
         val_every: int,
-        validate: Callable[[Any], Mapping[str, float]] | None,
+        validate: Callable[[Policy], Mapping[str, float]] | None,
         loggers: Sequence[Logger],
         show: Mapping[str, str],
     ) -> None:

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from repic import distributed, files
 from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.models.export import export_policy
+from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
@@ -35,7 +36,7 @@ def train(
     checkpoint_every: int,
     val_every: int,
     trainer: Mapping[str, Any],
-    validate: Callable[[Any], Mapping[str, float]] | None,
+    validate: Callable[[Policy], Mapping[str, float]] | None,
     show: Mapping[str, str],
 ) -> TrainedModel:
     """Train a policy from ``start`` and export it, or return what an earlier run has exported.
@@ -156,7 +157,12 @@ class LifecycleCallback(Callback):
 
 
 def export(
-    phase: str, context: Context, start: TrainedModel, folder: Path, policy: Any, monitor: Monitor
+    phase: str,
+    context: Context,
+    start: TrainedModel,
+    folder: Path,
+    policy: Policy,
+    monitor: Monitor,
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     if distributed.rank() == 0:

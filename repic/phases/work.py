@@ -3,26 +3,27 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from repic.models.costs import NAIVE, ModelCosts, Workload
+from repic.models.engine.base import Engine
 from repic.models.engine.meter import peak_memory
 from repic.models.peaks import peak_flops, utilization
+from repic.models.policy import Policy
 from repic.phases.monitor import IterationListener
 from repic.types import ImageSource, Rollout
 
 log = logging.getLogger(__name__)
 
-_MEASURED: WeakKeyDictionary[Any, tuple[ModelCosts, float] | None] = WeakKeyDictionary()
+_MEASURED: WeakKeyDictionary[Policy, tuple[ModelCosts, float] | None] = WeakKeyDictionary()
 
 
 def work_done(
-    policy: Any,
-    engine: Any,
+    policy: Policy,
+    engine: Engine,
     groups: Sequence[Sequence[Rollout]],
     times: Mapping[str, float],
     *,
@@ -51,7 +52,7 @@ def work_done(
     return numbers
 
 
-def device_peak(policy: Any) -> float | None:
+def device_peak(policy: Policy) -> float | None:
     """Operations per second that the policy's device could do; None for an unknown one."""
     if policy.device.type != "cuda":
         return None
@@ -60,7 +61,11 @@ def device_peak(policy: Any) -> float | None:
 
 
 def model_flops(
-    policy: Any, engine: Any, groups: Sequence[Sequence[Rollout]], *, has_reference: bool
+    policy: Policy,
+    engine: Engine,
+    groups: Sequence[Sequence[Rollout]],
+    *,
+    has_reference: bool,
 ) -> dict[str, float] | None:
     """Model FLOPs of an iteration with one update: what the engine's way of computing it takes.
 
@@ -91,7 +96,9 @@ def model_flops(
     return totals
 
 
-def _measure(policy: Any, groups: Sequence[Sequence[Rollout]]) -> tuple[ModelCosts, float] | None:
+def _measure(
+    policy: Policy, groups: Sequence[Sequence[Rollout]]
+) -> tuple[ModelCosts, float] | None:
     """Count what a token and a pixel take, once for a policy."""
     try:
         prompts = policy.encoder.prompts([group[0].example for group in groups])
@@ -110,7 +117,7 @@ def _measure(policy: Any, groups: Sequence[Sequence[Rollout]]) -> tuple[ModelCos
         return None
 
 
-def _num_pixels(policy: Any, sources: Sequence[ImageSource]) -> int:
+def _num_pixels(policy: Policy, sources: Sequence[ImageSource]) -> int:
     images = policy.encoder.images.encode(sources)
     return sum(image.inputs["pixel_values"].numel() for image in images)
 

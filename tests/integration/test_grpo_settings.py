@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from tests.integration.small import compose_run
 from tests.integration.test_compose import assemble
@@ -46,3 +47,18 @@ def test_what_cannot_work_is_refused(overrides: str, tmp_path: Path) -> None:
 )
 def test_what_can_work_is_not(overrides: str, tmp_path: Path) -> None:
     check(tmp_path, *overrides.split())
+
+
+def plain_advantages(rewards: Tensor, weights: Tensor) -> Tensor:
+    """Somebody's own, as simple as can be."""
+    totals = rewards.nan_to_num() @ weights
+    return totals - totals.mean(dim=1, keepdim=True)
+
+
+def test_a_plain_function_of_advantages_will_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "advantage._target_=tests.integration.test_grpo_settings.plain_advantages"
+    with caplog.at_level("INFO"):
+        check(tmp_path, own, "~advantage.normalize_std", "~advantage.eps")
+    assert "does not say what each component adds" in caplog.text

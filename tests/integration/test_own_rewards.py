@@ -76,7 +76,7 @@ def test_the_short_form_is_the_long_one(
         with initialize_config_module("repic.conf", version_base="1.3"):
             cfg = compose("config", overrides=[f"model.path={model}", *given])
         resolved = OmegaConf.to_container(cfg, resolve=True)
-        grpo = assembly.assemble(cfg, beside, resolved)["phases"]["grpo"]
+        grpo = assembly.assemble(cfg, beside, resolved).phases["grpo"]
         rubrics.append(grpo.rubric)
     long, short = rubrics
     assert long.names == short.names

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from repic import files
-from repic.phases.evaluate import Evaluation
+from repic.captioners.model import ModelCaptioner
 from repic.phases.monitor import Monitor
 from tests.integration.small import FEW, rows_of, start, summary_of
 
@@ -115,25 +115,23 @@ def test_a_model_without_a_mark_of_its_own_is_not_done(
 def test_evaluation_goes_on_where_it_was(
     model: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, captioned = Evaluation.sample, []
+    original, captioned = ModelCaptioner.write, []
 
-    def sample(self: Evaluation, policy, context, examples):
+    def write(self: ModelCaptioner, examples):
         if len(captioned) == 3:
             raise Interrupted
         captioned.append(examples[0].id)
-        return original(self, policy, context, examples)
+        return original(self, examples)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluation, "sample", sample)
+        patch.setattr(ModelCaptioner, "write", write)
         with pytest.raises(Interrupted):
             start(model, tmp_path, *SIZES)
     again = []
     monkeypatch.setattr(
-        Evaluation,
-        "sample",
-        lambda self, policy, context, examples: (
-            again.append(examples[0].id) or original(self, policy, context, examples)
-        ),
+        ModelCaptioner,
+        "write",
+        lambda self, examples: again.append(examples[0].id) or original(self, examples),
     )
     equal_runs(start(model, tmp_path, *SIZES), uninterrupted)
     assert len(captioned) + len(again) == 3 * 2  # base, sft, grpo × two counts: none twice
