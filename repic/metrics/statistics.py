@@ -190,21 +190,14 @@ def exchange_p_values(
     }
 
 
-def seed_difference(
-    first: Sequence[float], second: Sequence[float], *, confidence: float
-) -> Difference:
-    """Compare runs seed by seed: mean difference, with Student's t.
+def mean_difference(differences: Sequence[float], confidence: float) -> Difference:
+    """Mean of one number a seed, with Student's t of its being 0; of one seed the number alone.
 
     Example:
-        >>> found = seed_difference([66.0, 70.0, 71.0], [64.0, 66.0, 65.0], confidence=0.95)
+        >>> found = mean_difference([2.0, 4.0, 6.0], confidence=0.95)
         >>> f"{found.value:.1f} [{found.low:.2f}, {found.high:.2f}], p = {found.p_value:.3f}"
         '4.0 [-0.97, 8.97], p = 0.074'
     """
-    return mean_difference([a - b for a, b in zip(first, second, strict=True)], confidence)
-
-
-def mean_difference(differences: Sequence[float], confidence: float) -> Difference:
-    """Mean of one number a seed, with Student's t of its being 0; of one seed the number alone."""
     values = np.sort(np.asarray(differences, dtype=float))  # the order of runs does not matter
     number, mean = len(values), float(np.mean(values))
     if number < 2:

@@ -1,7 +1,7 @@
 """All metrics of one system's predictions, by number of concepts, with intervals."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -183,11 +183,3 @@ def _rewards(predictions: Sequence[Prediction]) -> dict[str, Float[np.ndarray, "
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def by_phase(predictions: Iterable[Prediction]) -> Mapping[str, list[Prediction]]:
-    """Sort the lines of a predictions file by the model that wrote them."""
-    phases: dict[str, list[Prediction]] = {}
-    for prediction in predictions:
-        phases.setdefault(prediction.phase, []).append(prediction)
-    return phases

@@ -18,8 +18,8 @@ NOTE = (
     " released evaluation: a token must be the name, names of two words are never found, and a"
     " wrong name counts only in a caption that leaves a right one out. protocol=robust finds names"
     " in any spelling (several words, aliases, possessives, with or without brackets), and every"
-    " name of somebody absent, or bracketed name of nobody, is an error; where names are ordinary"
-    " words, phase.rescore.database tells them from names. The variant is the released script for"
+    " name of somebody absent, or bracketed name of nobody, is an error; a name that is an ordinary"
+    " word counts in brackets, or where it clearly is a name. The variant is the released script for"
     " as many names a caption (phase.rescore.variant chooses another); robust has no variants."
 )
 FEW_IMAGES = (

@@ -12,7 +12,7 @@ from repic.metrics.captions.copying import Copied
 from repic.metrics.captions.diversity import Length
 from repic.metrics.cider import cider_scores, words
 from repic.metrics.kept import all_scores
-from repic.metrics.suite import STANDARD, MetricSuite, by_phase
+from repic.metrics.suite import STANDARD, MetricSuite
 from repic.phases.evaluate import brief
 from repic.types import Prediction
 
@@ -188,14 +188,6 @@ def test_bad_input_is_named() -> None:
             MetricSuite(**(good | {key: value}))
     with pytest.raises(ValueError, match="bootstrap_samples"):
         MetricSuite(**(good | {"bootstrap_samples": -1}))
-
-
-def test_phases_are_kept_apart_in_order() -> None:
-    lines = [prediction("a", phase="base"), prediction("b"), prediction("c", phase="base")]
-    assert {k: [p.caption for p in v] for k, v in by_phase(lines).items()} == {
-        "base": ["a", "c"],
-        "sft": ["b"],
-    }
 
 
 def test_every_value_of_the_configuration_is_an_argument() -> None:

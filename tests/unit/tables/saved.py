@@ -8,7 +8,7 @@ from typing import Any
 
 from repic.metrics.column import as_rows
 from repic.metrics.kept import FILE, write_scores
-from repic.metrics.suite import MetricSuite, by_phase
+from repic.metrics.suite import MetricSuite
 from repic.phases.summary import plain
 from repic.tables.paired import Comparison
 from repic.tables.runs import Author, Curve, Phase, Run, read_run
@@ -102,7 +102,10 @@ def save_run(
         counts=[1], captions=[], tokenizer="words", scorers={}, bootstrap_samples=20,
         confidence=0.95, seed=0,
     )  # fmt: skip
-    scores = {phase: suite.measure(found) for phase, found in by_phase(captions).items()}
+    scores = {
+        phase: suite.measure([caption for caption in captions if caption.phase == phase])
+        for phase in dict.fromkeys(caption.phase for caption in captions)
+    }
     metrics = {phase: suite.cells(found) for phase, found in scores.items()}
     summary = {
         "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
