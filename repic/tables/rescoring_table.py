@@ -19,8 +19,8 @@ NOTE = (
     " wrong name counts only in a caption that leaves a right one out. protocol=robust finds names"
     " in any spelling (several words, aliases, possessives, with or without brackets), and every"
     " name of somebody absent, or bracketed name of nobody, is an error; a name that is an ordinary"
-    " word counts in brackets, or where it clearly is a name. The variant is the released script for"
-    " as many names a caption (phase.rescore.variant chooses another); robust has no variants."
+    " word counts in brackets, or where it clearly is a name. The variant is the released script"
+    " for as many names a caption (phase.rescore.variant chooses another); robust has no variants."
 )
 FEW_IMAGES = (
     f"Intervals over fewer than {FEW_CLUSTERS} images are too narrow: over 4, a 95 % interval holds"
