@@ -42,7 +42,7 @@ def test_a_captioner_of_one_s_own_needs_no_name_anywhere(tmp_path: Path) -> None
     with pytest.raises(
         ValueError, match="'polite' is not one of base, model, name_everybody, file"
     ):
-        start(tmp_path / "nowhere", tmp_path, *given)
+        start(tmp_path / "nowhere", tmp_path, *given, name="unknown")
     own = "+captioner.polite._target_=tests.integration.test_captioners.Polite"
     folder = start(tmp_path / "nowhere", tmp_path, *given, own)
     assert {p.caption for p in read_predictions(folder)} == {"What a lovely picture."}

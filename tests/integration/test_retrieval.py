@@ -64,7 +64,7 @@ def test_both_settings_stand_in_one_table_and_another_split_does_not(
         for name, more in (("a", []), ("b", [ON]), ("c", ["phase.evaluate.split=val"]))
     )
     refuse_other_test_sets([skip, found])
-    assert skip.test_set["prompts"] != found.test_set["prompts"]
+    assert skip.test_set.prompts != found.test_set.prompts
     labels = [row.label for row in names_table([skip, found], "2").rows]
     assert "names everybody (retrieval=skip)" in labels
     assert f"{RETRIEVER} (retrieval=toybox)" in labels

@@ -39,9 +39,9 @@ def test_a_run_leaves_everything_a_reader_needs(finished: Path) -> None:
     assert run.metrics["name_everybody"]["all"]["paper_f1"] == 100
     assert run.metrics["name_everybody"]["all"]["f1"] < 100
     # What the summary says of the test set is what its captions say.
-    assert run.test_set["settings"]["phase.evaluate.split"] == "test"
-    assert run.test_set["settings"]["metrics.counts"] == [1, 2]
-    assert fingerprints(predictions[:4]) == (run.test_set["scenes"], run.test_set["prompts"])
+    assert run.test_set.settings["phase.evaluate.split"] == "test"
+    assert run.test_set.settings["metrics.counts"] == [1, 2]
+    assert fingerprints(predictions[:4]) == (run.test_set.scenes, run.test_set.prompts)
     AutoModelForImageTextToText.from_pretrained(finished / "checkpoints" / "grpo")
 
 
