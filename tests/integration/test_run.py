@@ -25,7 +25,7 @@ def test_a_run_leaves_everything_a_reader_needs(finished: Path) -> None:
     assert files >= {"config.yaml", "environment.json", "metrics.jsonl", "predictions.jsonl"}
     assert files >= {"summary.json", "checkpoints", "run.log", "csv", "report.html"}
     run = read_run(finished)
-    assert list(run.metrics) == ["name_everybody", "base", "sft", "grpo"]
+    assert list(run.metrics) == ["base", "name_everybody", "sft", "grpo"]
     assert set(run.metrics["grpo"]) == {"1", "2", "all"}
     assert run.metrics["name_everybody"]["2"]["recall"] == 100
     assert [row.phase for row in read_metrics(finished)] == ["sft", "sft", "grpo", "grpo"]
@@ -33,7 +33,7 @@ def test_a_run_leaves_everything_a_reader_needs(finished: Path) -> None:
     assert len(predictions) == 4 * 2 * 2  # models × counts × scenes
     # One scene is captioned by every model, and its id is no other scene's.
     by_id = {p.id: [q.phase for q in predictions if q.id == p.id] for p in predictions}
-    assert set(map(tuple, by_id.values())) == {("name_everybody", "base", "sft", "grpo")}
+    assert set(map(tuple, by_id.values())) == {("base", "name_everybody", "sft", "grpo")}
     assert all(p.rewards.keys() == {"letters"} for p in predictions)
     # By RePIC's protocol nobody who names everybody is ever wrong.
     assert run.metrics["name_everybody"]["all"]["paper_f1"] == 100
@@ -58,7 +58,7 @@ def test_numbers_of_reinforcement_are_logged_under_their_names(finished: Path) -
 def test_without_a_reward_there_is_no_reinforcement(model: Path, tmp_path: Path) -> None:
     summary = summary_of(start(model, tmp_path, "reward=none"))
     assert [phase["phase"] for phase in summary["phases"]] == ["base", "sft"]
-    assert list(summary["metrics"]) == ["name_everybody", "base", "sft"]
+    assert list(summary["metrics"]) == ["base", "name_everybody", "sft"]
 
 
 def test_a_single_run_ends_with_its_table_and_the_place_of_its_page(
