@@ -11,7 +11,7 @@ def test_balanced_rewards_from_the_base_model(model: Path, tmp_path: Path) -> No
     folder = start(model, tmp_path, "+experiment=balcaprl_toybox", *small, letters=False)
     summary = summary_of(folder)
     assert [phase["phase"] for phase in summary["phases"]] == ["base", "grpo"]
-    assert list(summary["metrics"]) == ["name_everybody", "base", "grpo"]
+    assert list(summary["metrics"]) == ["base", "name_everybody", "grpo"]
     row = rows_of(folder)[-1]
     for name in ("precision", "recall", "language", "language_clarity", "length_ratio", "tokens"):
         assert f"grpo/reward/{name}" in row
