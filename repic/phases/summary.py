@@ -19,7 +19,6 @@ PACKAGES = (
     "pytorch-lightning",
     "hydra-core",
     "omegaconf",
-    "torchmetrics",
     "pycocoevalcap",
     "numpy",
     "pillow",

@@ -1,5 +1,7 @@
 import logging
 import math
+import re
+from pathlib import Path
 from subprocess import CalledProcessError
 
 import numpy as np
@@ -199,3 +201,14 @@ def test_spice_is_never_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path) ->
     for end in ("", "-models"):
         (tmp_path / "lib" / f"stanford-corenlp-3.6.0{end}.jar").touch()
     assert Spice().missing() is None
+
+
+def test_the_metric_of_the_documents_works() -> None:
+    text = (Path(__file__).parents[4] / "docs/evaluate.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, found := {})  # what the reader copies
+    shouting = found["Shouting"]()
+    own = scorer("shouting", shouting=shouting)
+    values = score(own.measure(read(own, ["AB", "aB", "", "ab"])), "abcd", **SETTINGS).values
+    assert values == {"shouting": 37.5}
+    assert shouting.columns[0].direction == "down"
