@@ -31,11 +31,13 @@ TOWER = dict(
 )
 
 
-def _chat(image: str) -> str:
+def chat_template(image: str) -> str:
     return tiny.QWEN_CHAT.replace("<|vision_start|><|image_pad|><|vision_end|>", image)
 
 
-def _tokenizer(special: Sequence[str], chat: str, named: dict[str, str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    special: Sequence[str], chat: str, named: dict[str, str]
+) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tiny.bpe_tokenizer(
             ["<pad>", "<bos>", "<end>", "<|im_start|>", "<|im_end|>", *special]
@@ -50,7 +52,7 @@ def _tokenizer(special: Sequence[str], chat: str, named: dict[str, str]) -> PreT
     return tokenizer
 
 
-def _write(
+def write_model(
     folder: Path,
     name: str,
     tokenizer: PreTrainedTokenizerFast,
@@ -79,10 +81,10 @@ def _write(
 
 def build_qwen3_vl(folder: Path) -> Path:
     special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = _tokenizer(special, tiny.QWEN_CHAT, {})
+    tokenizer = make_tokenizer(special, tiny.QWEN_CHAT, {})
     start, end, image, video = tokenizer.convert_tokens_to_ids(special)
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
-    return _write(
+    return write_model(
         folder,
         "Qwen3VL",
         tokenizer,
@@ -107,9 +109,9 @@ def build_qwen3_vl(folder: Path) -> Path:
 
 
 def build_llava_onevision(folder: Path) -> Path:
-    tokenizer = _tokenizer(["<image>", "<video>"], _chat("<image>\n"), {})
+    tokenizer = make_tokenizer(["<image>", "<video>"], chat_template("<image>\n"), {})
     pinpoints = [[28, 28], [28, 56], [56, 28], [56, 56], [28, 84]]
-    return _write(
+    return write_model(
         folder,
         "LlavaOnevision",
         tokenizer,
@@ -127,8 +129,8 @@ def build_llava_onevision(folder: Path) -> Path:
 def build_smolvlm(folder: Path, name: str = "SmolVLM") -> Path:
     cells = [f"<row_{i}_col_{j}>" for i in range(1, 4) for j in range(1, 4)]
     special = ["<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", *cells]
-    tokenizer = _tokenizer(special, _chat("<image>"), {})
-    return _write(
+    tokenizer = make_tokenizer(special, chat_template("<image>"), {})
+    return write_model(
         folder,
         name,
         tokenizer,
@@ -153,8 +155,8 @@ def build_internvl(folder: Path) -> Path:
         "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
     }
-    tokenizer = _tokenizer(list(named.values()), _chat("<IMG_CONTEXT>\n"), named)
-    return _write(
+    tokenizer = make_tokenizer(list(named.values()), chat_template("<IMG_CONTEXT>\n"), named)
+    return write_model(
         folder,
         "InternVL",
         tokenizer,
@@ -172,9 +174,9 @@ def build_internvl(folder: Path) -> Path:
 def build_gemma3(folder: Path) -> Path:
     named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
     named["image_token"] = "<image_soft_token>"
-    tokenizer = _tokenizer(list(named.values()), _chat("<start_of_image>"), named)
+    tokenizer = make_tokenizer(list(named.values()), chat_template("<start_of_image>"), named)
     boi, eoi, image = tokenizer.convert_tokens_to_ids(list(named.values()))
-    return _write(
+    return write_model(
         folder,
         "Gemma3",
         tokenizer,
