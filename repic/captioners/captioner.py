@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from repic.tables.runs import Labels
 from repic.types import Example
 
 
@@ -41,23 +42,6 @@ class Cost:
     parameters: int = 0
     bytes: int = 0
     prompt_tokens: float | None = None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a captioner is called.
-
-    Attributes:
-        label: by tables.
-        short: beside other words, as in a chart's title.
-        is_shared: several runs may have the same captions of it, which tables show once.
-        has_model: it can see; the page shows what it says of scenes.
-    """
-
-    label: str
-    short: str
-    is_shared: bool
-    has_model: bool
 
 
 @runtime_checkable

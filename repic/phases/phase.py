@@ -1,29 +1,12 @@
 """What a phase declares of itself, so that whoever runs or shows it needs to know no name."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from repic.captioners.captioner import Labels
 from repic.phases.context import Context, TrainedModel
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A chart that the page draws of what a phase logs.
-
-    Attributes:
-        title: what stands above it.
-        keys: a regular expression; each key that it matches whole is a line, called by what the
-            expression's group holds.
-        among: where the phase logs keys that begin so, only what they go on with is drawn, and
-            the total: what is only measured has other units than what is trained on.
-    """
-
-    title: str
-    keys: str
-    among: str = ""
-
+from repic.tables.runs import Curve
 
 # Of every phase that validates.
 VALIDATION_CURVES = (

@@ -19,7 +19,7 @@ from repic.settings import (
 )
 from repic.tables.columns import MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
-from repic.tables.runs import Author, Cell, Run
+from repic.tables.runs import Cell, Labels, Run
 from repic.tables.table import Column, Row, Table
 
 # Who sees nothing and names everybody that a retriever found says what the retriever says.
@@ -93,7 +93,7 @@ def ablation(
     return Ablation(title, columns, tuple(rows), note)
 
 
-def author_of(runs: Sequence[Run], phase: str) -> Author:
+def author_of(runs: Sequence[Run], phase: str) -> Labels:
     """Who wrote captions that several runs have under one name."""
     return next(run.authors[phase] for run in runs if phase in run.metrics)
 

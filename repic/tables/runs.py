@@ -31,12 +31,12 @@ class EvaluatedOn:
 
 
 @dataclass(frozen=True)
-class Author:
-    """Whoever wrote captions, as it declares itself; see ``repic.captioners.captioner``.
+class Labels:
+    """What a captioner is called, as it declares.
 
     Attributes:
-        label: what tables call it.
-        short: the same beside other words.
+        label: by tables.
+        short: beside other words, as in a chart's title.
         is_shared: several runs may have the same captions of it, which tables show once.
         has_model: it can see; the page shows what it says of scenes.
     """
@@ -49,7 +49,15 @@ class Author:
 
 @dataclass(frozen=True)
 class Curve:
-    """A chart of what a phase logs, as it declares it; see ``repic.phases.phase``."""
+    """A chart that the page draws of what a phase logs, as the phase declares.
+
+    Attributes:
+        title: what stands above it.
+        keys: a regular expression; each key that it matches whole is a line, called by what the
+            expression's group holds.
+        among: where the phase logs keys that begin so, only what they go on with is drawn, and
+            the total: what is only measured has other units than what is trained on.
+    """
 
     title: str
     keys: str
@@ -94,7 +102,7 @@ class Run:
     phases: tuple[Phase, ...]
     metrics: Mapping[str, Mapping[str, Cell]]
     columns: tuple[ScoreColumn, ...] = ()
-    authors: Mapping[str, Author] = field(default_factory=dict)
+    authors: Mapping[str, Labels] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
 
@@ -118,7 +126,7 @@ class _Summary:
     time_s: float
     phases: list[Phase]
     metrics: dict[str, dict[str, dict[str, Any]]]
-    captioners: dict[str, Author]
+    captioners: dict[str, Labels]
     columns: list[ScoreColumn] = field(default_factory=list)
     left_out: dict[str, Any] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None

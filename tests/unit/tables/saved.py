@@ -11,16 +11,16 @@ from repic.metrics.kept import FILE, write_scores
 from repic.metrics.suite import MetricSuite
 from repic.phases.summary import plain
 from repic.tables.paired import Comparison
-from repic.tables.runs import Author, Curve, Phase, Run, read_run
+from repic.tables.runs import Curve, Labels, Phase, Run, read_run
 from repic.tables.test_set import describe_test_set
 from repic.types import Prediction
 
 AUTHORS = {
-    "name_everybody": Author("names everybody", "names everybody", is_shared=True, has_model=False),
-    "base": Author("base model", "base model", is_shared=True, has_model=True),
-    "model": Author("model", "model", is_shared=False, has_model=True),
-    "sft": Author("SFT only", "SFT", is_shared=True, has_model=True),
-    "grpo": Author("+ RL", "RL", is_shared=False, has_model=True),
+    "name_everybody": Labels("names everybody", "names everybody", is_shared=True, has_model=False),
+    "base": Labels("base model", "base model", is_shared=True, has_model=True),
+    "model": Labels("model", "model", is_shared=False, has_model=True),
+    "sft": Labels("SFT only", "SFT", is_shared=True, has_model=True),
+    "grpo": Labels("+ RL", "RL", is_shared=False, has_model=True),
 }
 VALIDATION = Curve("CIDEr on validation", r"val/(\d)/cider")
 PHASES = (
