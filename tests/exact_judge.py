@@ -14,16 +14,16 @@ from repic.metrics.captions.caption_qa import CANNOT
 from repic.metrics.captions.grammar_facts import (
     REMARK,
     Fact,
-    caption_facts,
-    complete_truth,
+    GrammarSource,
     judge_facts,
     scene_facts,
 )
 from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar
 from repic.toybox.grammar import parse_caption, unread_clauses
-from tests.judge_server import Act
+from tests.judge_server import Act, text_of
 
+GRAMMAR = GrammarSource(parser=parse_caption, unread=unread_clauses)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -43,9 +43,8 @@ class ExactJudge:
 
     def __call__(self, body: dict[str, Any], index: int) -> Act:
         content = body["messages"][0]["content"]
-        text = content if isinstance(content, str) else content[-1]["text"]
         url = "" if isinstance(content, str) else content[0]["image_url"]["url"]
-        return Act(self.answer(text, list(self.references.get(url, ()))))
+        return Act(self.answer(text_of(body), list(self.references.get(url, ()))))
 
     def answer(self, text: str, references: list[str]) -> str:
         if text.startswith("Take a caption"):
@@ -77,11 +76,11 @@ class ExactJudge:
 def _facts(text: str) -> list[Fact]:
     """Of a caption all that it says; of references, which come as lines, the truth."""
     lines = text.split("\n")
-    return _truth(lines) if len(lines) > 1 else caption_facts(text, parse_caption, unread_clauses)
+    return _truth(lines) if len(lines) > 1 else GRAMMAR.facts(text)
 
 
 def _truth(references: Sequence[str]) -> list[Fact]:
-    return scene_facts(complete_truth(references, parse_caption, unread_clauses))
+    return scene_facts(GRAMMAR.truth(references))
 
 
 def _write(fact: Fact) -> str:

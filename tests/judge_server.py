@@ -33,6 +33,12 @@ class Act:
     finish: str = "stop"
 
 
+def text_of(body: dict[str, Any]) -> str:
+    """What a request asks."""
+    content = body["messages"][0]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
 @dataclass
 class Server:
     """The requests that came, in order, and how to reach it."""

@@ -57,7 +57,9 @@ class Prompts:
             what = "is missing" if wrong in VARIABLES else "is no prompt"
             raise ValueError(f"judge.prompts.{wrong}: {what}; there are {', '.join(VARIABLES)}")
         self._files = files
-        self._templates = {name: _load(name, file) for name, file in files.items()}
+        self._templates = {
+            name: _compile(name, file, _read(name, file)) for name, file in files.items()
+        }
 
     def render(self, name: str, **values: object) -> str:
         """Fill in one prompt."""
@@ -67,13 +69,9 @@ class Prompts:
             raise ValueError(f"{self._files[name]}: {error}") from error
 
 
-def _load(name: str, file: str) -> Template:
-    """Read and compile a file; what it uses is compared with what it is given."""
-    return _compile(name, file, _read(name, file))
-
-
 @functools.cache  # many judges ask in the same words
 def _compile(name: str, file: str, source: str) -> Template:
+    """Compile a file; what it uses is compared with what it is given."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["quote"] = quote
     given = VARIABLES[name]

@@ -150,7 +150,7 @@ class Lexicon:
         """Return every name in a caption, in order of appearance and with repeats.
 
         Example:
-            >>> [span.name for span in Lexicon(["<momi>"]).spans("Momi's hat and <zaza>.")]
+            >>> [span.name for span in Lexicon(["<momi>"]).spans("Momi's hat and <ZAZA>.")]
             ['<momi>', '<zaza>']
         """
         text = normal(caption)
@@ -234,16 +234,6 @@ class Lexicon:
 def lexicon_of(pool: tuple[str, ...]) -> Lexicon:
     """The names of a prompt."""
     return Lexicon(pool)
-
-
-def names_said(caption: str, pool: Collection[str]) -> frozenset[str]:
-    """Return the names in a caption, as the pool spells them, and inventions in small letters.
-
-    Example:
-        >>> sorted(names_said("<momi> and <ZAZA> meet tavo; <zaza> waves.", ["<momi>", "<tavo>"]))
-        ['<momi>', '<tavo>', '<zaza>']
-    """
-    return frozenset(span.name for span in lexicon_of(tuple(pool)).spans(caption))
 
 
 def count_names(

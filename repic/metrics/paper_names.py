@@ -107,7 +107,15 @@ def paper_outcomes(caption: str, targets: Sequence[str], pool: PaperPool) -> lis
         >>> paper_outcomes("<Anya> hugs Bond's friend, H.", ["<Anya>", "<Bond>"], pool)
         ['Anya', 'MISS']
     """
-    return _outcomes(_said(caption, pool), targets, pool)
+    said = _said(caption, pool)
+    counted = _counted(targets, pool.variant)
+    wanted = [pool.variant.clean(name) for name in counted]
+    if pool.variant.is_single:
+        has_other = any(name not in wanted for name in said)
+    else:
+        has_other = any(not pool.spellings[name] <= set(counted) for name in said)
+    unsaid = MISS if has_other else None
+    return [name if name in said else unsaid for name in wanted]
 
 
 def count_paper_names(caption: str, targets: Sequence[str], pool: PaperPool) -> NameCounts:
@@ -121,12 +129,11 @@ def count_paper_names(caption: str, targets: Sequence[str], pool: PaperPool) -> 
         >>> count_paper_names("<Anya> hugs Bond's friend, H.", ["<Anya>", "<Bond>"], pool)
         NameCounts(exact=0, hits=1, false=1, missed=1)
     """
-    said = _said(caption, pool)
-    outcomes = _outcomes(said, targets, pool)
+    outcomes = paper_outcomes(caption, targets, pool)
     hits = sum(outcome not in (None, MISS) for outcome in outcomes)
     wanted = {pool.variant.clean(name) for name in _counted(targets, pool.variant)}
     return NameCounts(
-        exact=int(said == wanted),
+        exact=int(_said(caption, pool) == wanted),
         hits=hits,
         false=sum(outcome == MISS for outcome in outcomes),
         missed=len(outcomes) - hits,
@@ -137,17 +144,6 @@ def _said(caption: str, pool: PaperPool) -> set[str]:
     text = pool.variant.fold(caption.replace(END_MARK, ""))
     tokens = {token.strip(PUNCTUATION) for token in text.split()}
     return {name for token in tokens for name in pool.forms.get(token, ()) if token}
-
-
-def _outcomes(said: set[str], targets: Sequence[str], pool: PaperPool) -> list[str | None]:
-    counted = _counted(targets, pool.variant)
-    wanted = [pool.variant.clean(name) for name in counted]
-    if pool.variant.is_single:
-        has_other = any(name not in wanted for name in said)
-    else:
-        has_other = any(not pool.spellings[name] <= set(counted) for name in said)
-    unsaid = MISS if has_other else None
-    return [name if name in said else unsaid for name in wanted]
 
 
 def _counted(targets: Sequence[str], variant: Variant) -> Sequence[str]:

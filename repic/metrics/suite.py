@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repic.metrics.captions.cider_r import Cider
-from repic.metrics.captions.metric import CaptionKey, CaptionMetric
+from repic.metrics.captions.metric import CaptionKey, CaptionMetric, Captions
 from repic.metrics.captions.scorer import CIDER, CaptionScorer
 from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import ALL, CaptionScores, Measured, score
@@ -135,13 +135,14 @@ class MetricSuite:
                     f" {', '.join(unknown)}"
                 )
         pictures = [image for _, image in group if image is not None]
-        captions = self.scorer.read(
+        captions = Captions.read(
             [p.caption for p in predictions],
             [p.answers for p in predictions],
             [p.infos for p in predictions],
-            pictures if len(pictures) == len(group) else None,
-            [CaptionKey(picture_of(p), p.present, p.prompt) for p in predictions],
-            [p.pool for p in predictions],
+            tokenize=self.scorer.tokenize,
+            images=pictures if len(pictures) == len(group) else None,
+            keys=[CaptionKey(picture_of(p), p.present, p.prompt) for p in predictions],
+            pools=[p.pool for p in predictions],
         )
         return self.scorer.measure(captions, only)
 

@@ -15,10 +15,11 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.diversity import SelfBleu
 from repic.metrics.captions.meteor import Meteor
-from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
+from repic.metrics.captions.metric import CaptionMetric, Captions
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.tokens import one_line, ptb
 from repic.metrics.cider import cider_scores, words
+from tests.scores import column_scores
 
 WORDS = (
     "a the dog dogs cat red big runs running sofa couch <bo> <Miss Bo> </bo> 🐶 naïve don't it's"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.baselines import read_baselines
-from repic.metrics.captions.judging import PERCENT, WHO_JUDGES, JudgedMetric, Outcome
+from repic.metrics.captions.judging import WHO_JUDGES, JudgedMetric, Outcome, mean_outcome
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.same_picture import partners
@@ -68,7 +68,10 @@ class Arena(JudgedMetric[PairJudge]):
         verdicts = self.source.prefer([pair for _, pair in pairs])
         for (i, _), verdict in zip(pairs, verdicts, strict=True):
             found.setdefault(i, []).append(verdict)
-        return [_outcome(found[i]) if i in found else None for i in range(len(captions.texts))]
+        return [
+            mean_outcome(list(map(_scores, found[i]))) if i in found else None
+            for i in range(len(captions.texts))
+        ]
 
     def _opponents(self, captions: Captions) -> Iterator[Sequence[str | None]]:
         """Each baseline's captions, in the order of ours.
@@ -119,11 +122,5 @@ def _pairs(
             )
 
 
-def _outcome(verdicts: Sequence[Preference | None]) -> Outcome:
-    told = [verdict for verdict in verdicts if verdict is not None]
-    failed = 1 - len(told) / len(verdicts)
-    if not told:
-        return Outcome(None, failed)
-    mean = sum(2 * verdict.score - 1 for verdict in told) / len(told)
-    changing = sum(not verdict.is_consistent for verdict in told) / len(told)
-    return Outcome((PERCENT * mean, PERCENT * changing), failed)
+def _scores(verdict: Preference | None) -> tuple[float, float] | None:
+    return None if verdict is None else (2 * verdict.score - 1, float(not verdict.is_consistent))

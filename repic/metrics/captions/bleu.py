@@ -25,8 +25,14 @@ WIDTH = 2 + 2 * ORDERS
 
 
 def bleu_scores(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S 4"]:
-    """BLEU × 100 of orders 1 to 4; a corpus has the ratio of its summed counts."""
-    return SCALE * bleu(sums)
+    """BLEU × 100 of orders 1 to 4, of rows of summed statistics; NaN without captions."""
+    number, closest = sums[:, 0], sums[:, 1]
+    whole, matched = sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
+    products = np.cumprod((matched + _TINY) / (whole + _SMALL), axis=1)
+    means = products ** (1 / np.arange(1, ORDERS + 1))
+    length = (whole[:, 0] + _TINY) / (closest + _SMALL)
+    penalty = np.exp(np.minimum(1 - 1 / length, 0))
+    return np.where(number[:, None] > 0, SCALE * (means * penalty[:, None]), np.nan)
 
 
 class Bleu(Metric):
@@ -85,14 +91,3 @@ def matches(caption: Sequence[str], references: Sequence[Sequence[str]]) -> list
         if not allowed:
             break  # longer ones cannot match either
     return found
-
-
-def bleu(sums: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S 4"]:
-    """BLEU of orders 1 to 4, from 0 to 1, of rows of summed statistics; NaN without captions."""
-    number, closest = sums[:, 0], sums[:, 1]
-    whole, matched = sums[:, 2 : 2 + ORDERS], sums[:, 2 + ORDERS :]
-    products = np.cumprod((matched + _TINY) / (whole + _SMALL), axis=1)
-    means = products ** (1 / np.arange(1, ORDERS + 1))
-    length = (whole[:, 0] + _TINY) / (closest + _SMALL)
-    penalty = np.exp(np.minimum(1 - 1 / length, 0))
-    return np.where(number[:, None] > 0, means * penalty[:, None], np.nan)

@@ -25,11 +25,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from repic.metrics.captions.grammar_facts import GrammarSource, complete_truth, scene_facts, slots
+from repic.metrics.captions.grammar_facts import GrammarSource, scene_facts, slots
 from repic.metrics.captions.metric import Captions, ratio
 from repic.metrics.cider import tokenize
 from repic.metrics.column import CLAIMS, ScoreColumn
-from repic.parsing import find_names
 from repic.types import Mention, Scene
 
 _SENTENCES = re.compile(r"[^.!?\n]+[.!?]?")
@@ -66,28 +65,20 @@ class CapScore(GrammarSource):
 
         Zeros where there is no reference that the grammar reads as a whole.
         """
-        truths = [
-            complete_truth(references, self.parser, self.unread)
-            for references in captions.references
-        ]
+        truths = list(map(self.truth, captions.references))
         judged = [i for i, truth in enumerate(truths) if truth.mentions]
         rows = np.zeros((len(truths), 4))
         references = [text for i in judged for text in captions.references[i]]
         triples = _Triples(self.parser, [truths[i] for i in judged])
         known = {triple for text in references for triple in triples.of(text)}
         for i in judged:
-            caption, said = captions.texts[i], self.parser(captions.texts[i])
-            right = num_right(said, truths[i])
-            rows[i, 0] = right / max(self._num_claims(caption, said), 1)
+            caption = captions.texts[i]
+            right = num_right(self.parser(caption), truths[i])
+            rows[i, 0] = right / max(len(self.facts(caption)), 1)
             rows[i, 1] = right / len(scene_facts(truths[i]))
             rows[i, 2] = self._language(caption, triples.of(caption), known)
             rows[i, 3] = 1
         return rows
-
-    def _num_claims(self, caption: str, said: Scene) -> int:
-        placed = [mention.name for mention in said.mentions if mention.name]
-        num_loose = max(0, len(find_names(caption)) - len(placed))
-        return len(scene_facts(said)) + num_loose + len(self.unread(caption))
 
     def _language(self, caption: str, triples: Sequence[Triple], known: set[Triple]) -> float:
         sentences = [" ".join(tokenize(s)) for s in _SENTENCES.findall(caption) if tokenize(s)]

@@ -21,17 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from repic.metrics.captions.grammar_facts import (
     REMARK,
     GrammarSource,
-    caption_facts,
-    complete_truth,
     judge_facts,
     scene_facts,
 )
-from repic.metrics.captions.judging import PERCENT, WHO_JUDGES, JudgedMetric, Outcome, Source
+from repic.metrics.captions.judging import WHO_JUDGES, JudgedMetric, Outcome, Source, mean_outcome
 from repic.metrics.captions.metric import Captions
 from repic.metrics.column import JUDGES, ScoreColumn
 
@@ -97,15 +93,12 @@ class DCScore(JudgedMetric[FactSource]):
         )
 
     def outcomes(self, captions: Captions) -> list[Outcome | None]:
-        return [None if t is None else _outcome(t) for t in self.source.trials(captions)]
-
-
-def _outcome(trials: Sequence[Trial | None]) -> Outcome:
-    scores = [trial_scores(trial) for trial in trials if trial is not None]
-    failed = 1 - len(scores) / len(trials)
-    if not scores:
-        return Outcome(None, failed)
-    return Outcome(tuple(PERCENT * float(mean) for mean in np.mean(scores, axis=0)), failed)
+        return [
+            None
+            if trials is None
+            else mean_outcome([None if t is None else trial_scores(t) for t in trials])
+            for trials in self.source.trials(captions)
+        ]
 
 
 def trial_scores(trial: Trial) -> tuple[float, float, float]:
@@ -149,12 +142,11 @@ class GrammarFacts(GrammarSource):
         ]
 
     def _trial(self, caption: str, references: Sequence[str]) -> list[Trial | None] | None:
-        truth = scene_facts(complete_truth(references, self.parser, self.unread))
+        truth = scene_facts(self.truth(references))
         if not truth:
             return None
-        claims = judge_facts(caption_facts(caption, self.parser, self.unread), truth)
         verdicts = [
             Verdict(claim.fact.slot != REMARK, claim.oracle is not None, claim.oracle)
-            for claim in claims
+            for claim in judge_facts(self.facts(caption), truth)
         ]
         return [Trial(tuple(verdicts), len(truth))]

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Float
 
-from repic.metrics.captions.bleu import ORDERS, WIDTH, bleu, grams, totals
+from repic.metrics.captions.bleu import ORDERS, WIDTH, bleu_scores, grams, totals
 from repic.metrics.captions.metric import Captions, Metric
 from repic.metrics.column import THEMSELVES, ScoreColumn
 
@@ -46,7 +46,7 @@ class SelfBleu(Metric):
             rows[:, 1 + ORDERS + order] = _matches_elsewhere(
                 [Counter(grams(text, order)) for text in tokens]
             )
-        return self.rows(SCALE * bleu(rows)[:, -1])
+        return self.rows(bleu_scores(rows)[:, -1])
 
 
 def _matches_elsewhere(texts: list[Counter[tuple[str, ...]]]) -> list[int]:

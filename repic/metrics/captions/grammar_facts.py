@@ -42,6 +42,24 @@ class GrammarSource:
     def missing(self) -> None:
         """Nothing."""
 
+    def truth(self, references: Sequence[str]) -> Scene:
+        """All that complete references say: the one with most facts, and the setting of any."""
+        scenes = [self.parser(text) for text in references if not self.unread(text)]
+        settings = [scene.background for scene in scenes if scene.background]
+        most = max(scenes, key=lambda scene: len(scene_facts(scene)), default=Scene(()))
+        return Scene(most.mentions, settings[0] if settings else None)
+
+    def facts(self, caption: str) -> list["Fact"]:
+        """List what a caption says, loose names and remarks at the end."""
+        said = self.parser(caption)
+        placed = Counter(mention.name for mention in said.mentions if mention.name)
+        loose = (Counter(find_names(caption)) - placed).elements()
+        return [
+            *scene_facts(said),
+            *(Fact(None, NAME, name) for name in loose),
+            *(Fact(None, REMARK, clause) for clause in self.unread(caption)),
+        ]
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -66,14 +84,6 @@ class Claim:
     oracle: int | None
 
 
-def complete_truth(references: Sequence[str], parser: Parser, unread: Unread) -> Scene:
-    """All that complete references say: the one with most facts, and the setting of any."""
-    scenes = [parser(text) for text in references if not unread(text)]
-    settings = [scene.background for scene in scenes if scene.background]
-    most = max(scenes, key=lambda scene: len(scene_facts(scene)), default=Scene(()))
-    return Scene(most.mentions, settings[0] if settings else None)
-
-
 def scene_facts(scene: Scene) -> list[Fact]:
     """List what a scene holds: being by being, and the setting last.
 
@@ -86,18 +96,6 @@ def scene_facts(scene: Scene) -> list[Fact]:
         for slot, value in slots(mention).items()
     ]
     return facts + ([Fact(None, SETTING, scene.background)] if scene.background else [])
-
-
-def caption_facts(caption: str, parser: Parser, unread: Unread) -> list[Fact]:
-    """List what a caption says, loose names and remarks at the end."""
-    said = parser(caption)
-    placed = Counter(mention.name for mention in said.mentions if mention.name)
-    loose = (Counter(find_names(caption)) - placed).elements()
-    return [
-        *scene_facts(said),
-        *(Fact(None, NAME, name) for name in loose),
-        *(Fact(None, REMARK, clause) for clause in unread(caption)),
-    ]
 
 
 def judge_facts(said: Sequence[Fact], truth: Sequence[Fact]) -> list[Claim]:

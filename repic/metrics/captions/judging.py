@@ -84,6 +84,15 @@ class Outcome:
     weight: int = 1
 
 
+def mean_outcome(scores: Sequence[tuple[float, ...] | None]) -> Outcome:
+    """The mean of what a caption's questions gave, each from -1 to 1; None where no answer came."""
+    told = [score for score in scores if score is not None]
+    failed = 1 - len(told) / len(scores)
+    if not told:
+        return Outcome(None, failed)
+    return Outcome(tuple(PERCENT * float(mean) for mean in np.mean(told, axis=0)), failed)
+
+
 def require_answers(answers: Sequence[object]) -> None:
     """Raise if a model was asked and has answered nothing.
 

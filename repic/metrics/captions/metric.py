@@ -187,14 +187,6 @@ class Metric:
         return np.stack([part for pair in pairs for part in pair], axis=1).astype(np.float64)
 
 
-def column_scores(
-    metric: CaptionMetric, sums: Float[np.ndarray, "S K"]
-) -> dict[str, Float[np.ndarray, " S"]]:
-    """A metric's scores of rows of sums, by column."""
-    values = metric.values(sums)
-    return {column.name: values[:, i] for i, column in enumerate(metric.columns)}
-
-
 def ratio(part: np.ndarray, whole: np.ndarray, empty: float = math.nan) -> np.ndarray:
     """Divide; NaN, or another value, where the whole is 0."""
     return np.divide(part, whole, out=np.full(part.shape, empty), where=whole > 0)

@@ -11,8 +11,6 @@ from repic.metrics.captions.grammar_facts import (
     GrammarSource,
     Parser,
     Unread,
-    caption_facts,
-    complete_truth,
     judge_facts,
     scene_facts,
 )
@@ -46,14 +44,14 @@ class GrammarPairs(GrammarSource):
         self.names_first = names_first
 
     def applies(self, pair: CaptionPair) -> bool:
-        return bool(complete_truth(pair.references, self.parser, self.unread).mentions)
+        return bool(self.truth(pair.references).mentions)
 
     def prefer(self, pairs: Sequence[CaptionPair]) -> list[Preference | None]:
         preferences: list[Preference | None] = []
         for pair in pairs:
-            truth = scene_facts(complete_truth(pair.references, self.parser, self.unread))
+            truth = scene_facts(self.truth(pair.references))
             first, second = (
-                self._worth(judge_facts(caption_facts(text, self.parser, self.unread), truth))
+                self._worth(judge_facts(self.facts(text), truth))
                 for text in (pair.first, pair.second)
             )
             score = 0.5 if first == second else float(first > second)

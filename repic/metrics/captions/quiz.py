@@ -18,9 +18,9 @@ from repic.files import as_shape, read_json
 from repic.metrics.captions.grammar_facts import (
     NAME,
     SETTING,
+    GrammarSource,
     Parser,
     Unread,
-    complete_truth,
 )
 from repic.types import Mention, Scene
 
@@ -72,7 +72,7 @@ class _Question:
     answer: str
 
 
-class SceneQuizzes:
+class SceneQuizzes(GrammarSource):
     """Questions of what complete references say, the same ones whenever they are asked for.
 
     Of every being each slot and the name is asked, and once the setting. A being is identified by
@@ -88,11 +88,12 @@ class SceneQuizzes:
     def __init__(
         self, *, parser: Parser, unread: Unread, values: Mapping[str, Sequence[str]]
     ) -> None:
-        self.parser, self.unread, self.values = parser, unread, values
+        super().__init__(parser=parser, unread=unread)
+        self.values = values
 
     def __call__(self, references: Sequence[str]) -> tuple[Quiz, ...]:
         """List the questions; none where no reference is read as a whole."""
-        return tuple(self._quizzes(complete_truth(references, self.parser, self.unread)))
+        return tuple(self._quizzes(self.truth(references)))
 
     def _quizzes(self, truth: Scene) -> Iterator[Quiz]:
         names = [mention.name for mention in truth.mentions if mention.name]

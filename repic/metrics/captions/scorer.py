@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from repic.metrics.captions.metric import CaptionKey, CaptionMetric, Captions, MetricFailed
+from repic.metrics.captions.metric import CaptionMetric, Captions, MetricFailed
 from repic.metrics.captions.tokens import NO_JAVA, TOKENIZERS, has_java
 from repic.metrics.kept import Measured, measured
-from repic.types import ImageSource
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +59,6 @@ class CaptionScorer:
         for name, metric in self.metrics.items():
             if name not in self.left_out and (reason := metric.missing()) is not None:
                 self._leave_out(name, reason)
-
-    def read(
-        self,
-        texts: Sequence[str],
-        references: Sequence[Sequence[str]],
-        infos: Sequence[Sequence[str]],
-        images: Sequence[ImageSource] | None = None,
-        keys: Sequence[CaptionKey] | None = None,
-        pools: Sequence[tuple[str, ...] | None] | None = None,
-    ) -> Captions:
-        """Tokenize captions and what they are compared with."""
-        return Captions.read(
-            texts, references, infos, tokenize=self.tokenize, images=images, keys=keys, pools=pools
-        )
 
     def measure(self, captions: Captions, only: Sequence[str] = ()) -> dict[str, Measured]:
         """What every metric that can be computed measures; zeros where a caption lacks something.

@@ -14,7 +14,7 @@ from PIL import Image
 from repic.judges.answers import TEXTS, parse_verdict
 from repic.judges.client import Answer, Question
 from tests.fakes import Noise
-from tests.judge_server import Act, judge_server, make_judge
+from tests.judge_server import Act, judge_server, make_judge, text_of
 from tests.properties import at_most
 
 
@@ -30,14 +30,9 @@ def nonzero(counts: dict[str, float]) -> dict[str, float]:
     return {name: count for name, count in counts.items() if count}
 
 
-def said(body: dict[str, Any]) -> str:
-    content = body["messages"][0]["content"]
-    return content if isinstance(content, str) else content[-1]["text"]
-
-
 def test_answers_come_in_the_questions_order_and_are_counted() -> None:
     def play(body: dict[str, Any], index: int) -> Act:
-        number = int(said(body))
+        number = int(text_of(body))
         return Act("yes" if number % 2 else "no", delay=0.02 * (5 - number))
 
     with judge_server(play) as server:
@@ -339,7 +334,7 @@ def test_half_a_surrogate_pair_goes_there_and_back(tmp_path: Path) -> None:
         judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
         for _ in range(2):
             assert values(judge.ask_all([ask("\ud800?")])) == [True]
-    assert said(server.bodies[0]) == "\ud800?"
+    assert text_of(server.bodies[0]) == "\ud800?"
     assert len(server.bodies) == 1
 
 

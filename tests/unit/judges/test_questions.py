@@ -12,7 +12,7 @@ from repic.judges.answers import parse_verdict
 from repic.judges.client import Judge, Question
 from repic.judges.questions import CaptionPair, LanguageScores, Preference
 from tests.fakes import Noise
-from tests.judge_server import Act, judge_server, make_judge
+from tests.judge_server import Act, judge_server, make_judge, text_of
 from tests.properties import at_most
 
 
@@ -20,9 +20,7 @@ def with_judge(answer: Callable[[str], str | None], use: Callable[[Judge], Any])
     """Let a judge that answers by rule answer; None makes it fail."""
 
     def play(body: dict[str, Any], index: int) -> Act:
-        content = body["messages"][0]["content"]
-        text = content if isinstance(content, str) else content[-1]["text"]
-        said = answer(text)
+        said = answer(text_of(body))
         return Act(status=400) if said is None else Act(said)
 
     with judge_server(play) as server:

@@ -1,12 +1,13 @@
 import random
 import re
+from collections.abc import Collection
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.metrics.names import Lexicon, count_names, names_said
+from repic.metrics.names import Lexicon, count_names, lexicon_of
 from repic.toybox.dataset import CaptionDataset, SceneRules
 
 POOL = (
@@ -26,6 +27,10 @@ POOL = (
     "<o'neil>",
     "<café>",
 )
+
+
+def names_said(caption: str, pool: Collection[str]) -> frozenset[str]:
+    return frozenset(span.name for span in lexicon_of(tuple(pool)).spans(caption))
 
 
 @pytest.mark.parametrize(

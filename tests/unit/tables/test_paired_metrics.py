@@ -12,14 +12,7 @@ from repic.metrics.captions.capscore import CapScore
 from repic.metrics.captions.cider_r import CiderR
 from repic.metrics.captions.copying import AgainstInfo, Copied
 from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
-from repic.metrics.captions.metric import (
-    CaptionMetric,
-    Captions,
-    Metric,
-    ValuesOf,
-    column_scores,
-    means,
-)
+from repic.metrics.captions.metric import CaptionMetric, Captions, Metric, ValuesOf, means
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.cider import words
 from repic.metrics.column import ScoreColumn
@@ -33,6 +26,7 @@ from repic.tables.paired import NOT_MEASURED, OF_ANOTHER, OF_THE_WHOLE, Term
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction
+from tests.scores import column_scores, corpus
 from tests.unit.tables.saved import compare, save_run
 
 ACC = MetricColumn("acc@1", "", "accuracy", "1")
@@ -88,8 +82,7 @@ def total(name: str, metric: CaptionMetric, captions: Sequence[Prediction]) -> f
         [p.infos for p in captions],
         tokenize=words,
     )
-    sums = metric.statistics(read).sum(axis=0, keepdims=True)
-    return column_scores(metric, sums)[name].item()
+    return corpus(metric, read)[name]
 
 
 PAIRED = ("cider_r", "bleu_1", "bleu_4", "rouge_l", "words", "copied", "copy_bleu_1")

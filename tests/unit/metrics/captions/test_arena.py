@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.arena import Arena
 from repic.metrics.captions.baselines import read_baselines
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses
 from tests.properties import at_most
+from tests.scores import corpus
 from tests.unit.metrics.scenes import say, scenes
 
 REFERENCES = ("A red bear, <bo>, sits on the left on a beach.",)  # 5 facts
@@ -60,11 +61,6 @@ def read(*texts: str, references: tuple[str, ...] = REFERENCES, keys: bool = Tru
     return Captions.read(texts, [references] * number, [()] * number, tokenize=words, keys=names)
 
 
-def cell(metric: Arena, captions: Captions) -> dict[str, float]:
-    found = column_scores(metric, metric.statistics(captions).sum(axis=0, keepdims=True))
-    return {name: value.item() for name, value in found.items()}
-
-
 @pytest.mark.parametrize(
     ("caption", "score"),
     [
@@ -79,7 +75,7 @@ def cell(metric: Arena, captions: Captions) -> dict[str, float]:
 )
 def test_against_the_reference_by_hand(caption: str, score: float) -> None:
     references = ("A bear.", *REFERENCES, "A red bear, <bo>.")  # the longest one is the opponent
-    found = cell(arena("reference"), read(caption, references=references))
+    found = corpus(arena("reference"), read(caption, references=references))
     assert found == {"arena": score, "arena_inconsistent": 0}
 
 
@@ -141,7 +137,7 @@ def test_wins_losses_and_changing_choices_by_hand(files: list[str]) -> None:
         [50, 1, 50, 1, 0, 1],
         [0, 0, 0, 0, 100, 1],
     ]
-    assert cell(metric, read("aaa", "aaa", "aaa")) == pytest.approx(
+    assert corpus(metric, read("aaa", "aaa", "aaa")) == pytest.approx(
         {"arena": 25, "arena_inconsistent": 25, "arena_unjudged": 100 / 3}
     )
 

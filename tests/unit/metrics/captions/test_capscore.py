@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.capscore import CapScore, num_right
-from repic.metrics.captions.metric import Captions, column_scores
+from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.toybox.world import BACKGROUNDS, VALUES
 from repic.types import Mention, Scene
+from tests.scores import corpus
 
 looks = st.fixed_dictionaries(
     {
@@ -37,9 +38,7 @@ def metric() -> CapScore:
 
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    rows = metric().statistics(read(*pairs))
-    found = column_scores(metric(), rows.sum(axis=0, keepdims=True))
-    return {name: value.item() for name, value in found.items()}
+    return corpus(metric(), read(*pairs))
 
 
 # A red bear with a name on the left, a cat on the right, a meadow: 2 + 1 + 1 + 2 + 1 = 7 facts.

@@ -16,13 +16,14 @@ from repic.metrics.captions.caption_qa import (
     question_score,
     shuffled_options,
 )
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.quiz import NO_NAME, Quiz, SceneQuizzes, answer_by_grammar, read_quizzes
 from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
 from tests.properties import at_most
+from tests.scores import column_scores
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 QUIZZES = SceneQuizzes(parser=parse_caption, unread=unread_clauses, values=SLOT_VALUES)

@@ -13,11 +13,12 @@ from repic.metrics.captions.dcscore import (
     precision_recall,
     trial_scores,
 )
-from repic.metrics.captions.metric import Captions, MetricFailed, column_scores
+from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Scene
 from tests.properties import at_most
+from tests.scores import column_scores, corpus
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 verdicts = st.lists(
@@ -36,9 +37,7 @@ def metric() -> DCScore:
 
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    rows = metric().statistics(read(*pairs))
-    found = column_scores(metric(), rows.sum(axis=0, keepdims=True))
-    return {name: value.item() for name, value in found.items()}
+    return corpus(metric(), read(*pairs))
 
 
 def test_the_formula_by_hand() -> None:

@@ -7,9 +7,8 @@ from repic.metrics.captions.grammar_facts import (
     NAME,
     REMARK,
     Fact,
+    GrammarSource,
     assign,
-    caption_facts,
-    complete_truth,
     judge_facts,
     scene_facts,
 )
@@ -18,6 +17,7 @@ from repic.types import Mention, Scene
 from tests.properties import at_most
 from tests.unit.metrics.scenes import say, scenes
 
+GRAMMAR = GrammarSource(parser=parse_caption, unread=unread_clauses)
 TRUTH = scene_facts(
     Scene(
         (
@@ -30,8 +30,8 @@ TRUTH = scene_facts(
 
 
 def judged(caption: str) -> list[tuple[str, int | None]]:
-    said = caption_facts(caption, parse_caption, unread_clauses)
-    return [(claim.fact.value, claim.oracle) for claim in judge_facts(said, TRUTH)]
+    claims = judge_facts(GRAMMAR.facts(caption), TRUTH)
+    return [(claim.fact.value, claim.oracle) for claim in claims]
 
 
 def test_claims_by_hand() -> None:
@@ -59,19 +59,19 @@ def test_claims_by_hand() -> None:
 
 
 def test_loose_names_and_remarks_are_of_nobody() -> None:
-    facts = caption_facts("<mi> sees a cat. It is a fine day.", parse_caption, unread_clauses)
+    facts = GRAMMAR.facts("<mi> sees a cat. It is a fine day.")
     assert Fact(None, NAME, "<mi>") in facts
     assert [f.value for f in facts if f.slot == REMARK] == ["sees", "It is a fine day"]
 
 
 def test_only_references_that_are_read_to_the_end_are_the_truth() -> None:
     references = ("A red bear looks happy.", "A bear.", "A bear on a beach.", "A plain red cat.")
-    truth = complete_truth(references, parse_caption, unread_clauses)
+    truth = GRAMMAR.truth(references)
     assert [m.attributes for m in truth.mentions] == [
         {"pattern": "plain", "colour": "red", "species": "cat"}
     ]
     assert truth.background == "beach"
-    assert complete_truth(references[:1], parse_caption, unread_clauses) == Scene(())
+    assert GRAMMAR.truth(references[:1]) == Scene(())
 
 
 rows = st.integers(1, 4).flatmap(
@@ -104,10 +104,10 @@ def test_assignment_is_the_best_of_all(agreements: list[list[int]]) -> None:
 @given(scenes(most=3))
 def test_every_reference_is_right_in_all_that_it_says(scene: Scene) -> None:
     references = write_captions(scene)
-    truth = scene_facts(complete_truth(references, parse_caption, unread_clauses))
+    truth = scene_facts(GRAMMAR.truth(references))
     assert sorted(f.value for f in truth) == sorted(f.value for f in scene_facts(scene))
     for caption in (*references, say(scene)):
-        claims = judge_facts(caption_facts(caption, parse_caption, unread_clauses), truth)
+        claims = judge_facts(GRAMMAR.facts(caption), truth)
         places = [claim.oracle for claim in claims]
         assert None not in places
         assert len(set(places)) == len(places) >= len(truth) - 1

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from repic.metrics.captions.judged_capscore import JudgedCapScore
-from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed, column_scores
+from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.tokens import words
 from tests.fakes import Noise
-from tests.judge_server import Act, judge_server, make_judge
+from tests.judge_server import Act, judge_server, make_judge, text_of
+from tests.scores import column_scores
 
 CLAIMS = {
     "A bear, <mi>. It is cosy.": ["There is a bear.", "It is called <mi>.", "It is cosy."],
@@ -20,13 +21,12 @@ CLAIMS = {
 
 def play(body: dict[str, Any], index: int) -> Act:
     """Every name is right, "cosy" is not pointable, and the cat's caption cannot be rated."""
-    content = body["messages"][0]["content"]
-    text = content if isinstance(content, str) else content[-1]["text"]
+    text = text_of(body)
     strings = [json.loads(line[line.index('"') :]) for line in text.splitlines() if '"' in line[:5]]
     if text.startswith("Take a caption"):
         return Act(json.dumps(CLAIMS[strings[0]]))
     if text.startswith("Check claims"):
-        assert content[0]["type"] == "image_url"
+        assert body["messages"][0]["content"][0]["type"] == "image_url"
         return Act(json.dumps(["no" if "cosy" in claim else "yes" for claim in strings]))
     if text.startswith("Compare a caption"):
         return Act(json.dumps(["yes" if "bear" in unit else "no" for unit in strings[1:]]))

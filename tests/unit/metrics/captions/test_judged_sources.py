@@ -15,7 +15,7 @@ from repic.metrics.captions.caption_qa import CaptionQA, GrammarReader, JudgedRe
 from repic.metrics.captions.dcscore import DCScore, GrammarFacts
 from repic.metrics.captions.judged_facts import JudgedFacts
 from repic.metrics.captions.judging import JudgedMetric
-from repic.metrics.captions.metric import Captions, MetricFailed, column_scores
+from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.captions.pairs import GrammarPairs, JudgedPairs
 from repic.metrics.captions.quiz import SceneQuizzes
 from repic.metrics.captions.tokens import words
@@ -25,6 +25,7 @@ from repic.types import Mention, Scene
 from tests.exact_judge import ExactJudge
 from tests.fakes import Noise
 from tests.judge_server import Act, Server, judge_server, make_judge
+from tests.scores import column_scores
 
 GRAMMAR: Any = {"parser": parse_caption, "unread": unread_clauses}
 QUIZZES = SceneQuizzes(**GRAMMAR, values=SLOT_VALUES)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.cider_r import CiderR, penalty
-from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
+from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.rouge import RougeL, longest_common, rouge_l
 from repic.metrics.cider import cider_scores, words
+from tests.scores import column_scores, corpus
 
 TEXTS = st.lists(st.sampled_from("a b c d <bo> \n 🐶".split(" ")), max_size=9).map(" ".join)
 PAIRS = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=2, max_size=6)
@@ -21,11 +22,6 @@ METRICS = (Bleu(), RougeL(), CiderR())
 
 def captions(texts, references) -> Captions:
     return Captions.read(texts, references, [()] * len(texts), tokenize=words)
-
-
-def corpus(metric: CaptionMetric, found: Captions) -> dict[str, float]:
-    sums = metric.statistics(found).sum(axis=0, keepdims=True)
-    return {name: value.item() for name, value in column_scores(metric, sums).items()}
 
 
 def test_bleu_worked_by_hand() -> None:

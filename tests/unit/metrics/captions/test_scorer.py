@@ -9,13 +9,14 @@ import pytest
 
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.diversity import Length
-from repic.metrics.captions.metric import Captions, Metric, MetricFailed, column_scores
+from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.scorer import CaptionScorer
 from repic.metrics.captions.spice import Spice
-from repic.metrics.captions.tokens import one_line, ptb
+from repic.metrics.captions.tokens import one_line, ptb, words
 from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import score
+from tests.scores import column_scores
 
 SETTINGS = {"num_samples": 400, "confidence": 0.95, "seed": 0}
 
@@ -51,13 +52,13 @@ TEXTS = ["a red bear sits", "a blue cat", "", "a red bear"]
 REFERENCES = [["a red bear sits here"], ["the blue cat"], ["an owl"], ["a bear that is red"]]
 
 
-def read(found: CaptionScorer, texts=TEXTS, references=REFERENCES) -> Captions:
-    return found.read(texts, references, [[]] * len(texts))
+def read(texts=TEXTS, references=REFERENCES) -> Captions:
+    return Captions.read(texts, references, [[]] * len(texts), tokenize=words)
 
 
 def test_columns_stand_in_the_order_they_were_asked_for() -> None:
     found = scorer("length", "cider", "bleu", "length")
-    found_score = score(found.measure(read(found)), list("abcd"), **SETTINGS)
+    found_score = score(found.measure(read()), list("abcd"), **SETTINGS)
     assert list(found_score.values) == ["words", "bleu_1", "bleu_2", "bleu_3", "bleu_4"]
     assert found_score.values["words"] == 10 / 4
     for name, value in found_score.values.items():
@@ -68,10 +69,10 @@ def test_columns_stand_in_the_order_they_were_asked_for() -> None:
 def test_a_resampled_bleu_is_that_of_the_resampled_captions() -> None:
     """Statistics of a cluster drawn twice are those of its captions, twice."""
     found = scorer("bleu")
-    rows = found.measure(read(found))["bleu"].rows
+    rows = found.measure(read())["bleu"].rows
     times = np.array([2, 0, 1, 1])
     drawn = [i for i, n in enumerate(times) for _ in range(n)]
-    again = found.measure(read(found, [TEXTS[i] for i in drawn], [REFERENCES[i] for i in drawn]))
+    again = found.measure(read([TEXTS[i] for i in drawn], [REFERENCES[i] for i in drawn]))
     there = column_scores(Bleu(), again["bleu"].rows.sum(axis=0, keepdims=True))
     here = column_scores(Bleu(), (times @ rows)[None])
     assert {k: v.item() for k, v in here.items()} == pytest.approx(
@@ -81,7 +82,7 @@ def test_a_resampled_bleu_is_that_of_the_resampled_captions() -> None:
 
 def test_captions_of_one_image_are_one_cluster() -> None:
     found = scorer("rouge_l")
-    rows = found.measure(read(found, TEXTS * 5, REFERENCES * 5))
+    rows = found.measure(read(TEXTS * 5, REFERENCES * 5))
     alike = score(rows, list("abcd") * 5, **SETTINGS).intervals["rouge_l"]
     apart = score(rows, range(20), **SETTINGS).intervals["rouge_l"]
     assert alike[1] - alike[0] > 1.5 * (apart[1] - apart[0])
@@ -92,8 +93,8 @@ def test_what_cannot_be_computed_is_said_once_and_left_out(caplog) -> None:
     found = scorer("absent", "late", "length", absent=Absent(), late=Late())
     with caplog.at_level(logging.WARNING):
         found.check()
-        first = found.measure(read(found))
-        second = found.measure(read(found))
+        first = found.measure(read())
+        second = found.measure(read())
     assert caplog.messages == [
         "absent is left out: it needs something",
         "late is left out: its program fell over",
@@ -107,15 +108,15 @@ def test_what_cannot_be_computed_is_said_once_and_left_out(caplog) -> None:
 
 def test_without_references_only_the_others_are_shown() -> None:
     found = scorer("bleu", "rouge_l", "length")
-    rows = found.measure(read(found, TEXTS, [[]] * 4))
+    rows = found.measure(read(TEXTS, [[]] * 4))
     assert list(score(rows, range(4), **SETTINGS).values) == ["words"]
 
 
 def test_nothing_chosen_and_nothing_to_score() -> None:
     found = scorer("cider")
-    assert score(found.measure(read(found)), range(4), **SETTINGS).values == {}
+    assert score(found.measure(read()), range(4), **SETTINGS).values == {}
     found = scorer("bleu")
-    assert score(found.measure(read(found, [], [])), [], **SETTINGS).values == {}
+    assert score(found.measure(read([], [])), [], **SETTINGS).values == {}
 
 
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,20 +130,19 @@ def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lengths_must_agree_and_every_text_is_read_by_itself() -> None:
-    found = scorer("bleu")
     with pytest.raises(ValueError, match="2 captions, but references for 1"):
-        found.read(["a", "b"], [["a"]], [[], []])
+        read(["a", "b"], [["a"]])
     calls = []
 
     def tokenize(texts):
         calls.append(list(texts))
         return [text.upper() for text in texts]
 
-    read = Captions.read(["a", "b", "a"], [["b"], [], ["c"]], [["d"], [], []], tokenize=tokenize)
+    found = Captions.read(["a", "b", "a"], [["b"], [], ["c"]], [["d"], [], []], tokenize=tokenize)
     assert calls == [["a", "b", "c", "d"]]
-    assert read.words == ["A", "B", "A"]
-    assert read.reference_words == [["B"], [], ["C"]]
-    assert read.info_words == [["D"], [], []]
+    assert found.words == ["A", "B", "A"]
+    assert found.reference_words == [["B"], [], ["C"]]
+    assert found.info_words == [["D"], [], []]
 
 
 def test_every_end_of_a_line_becomes_a_space() -> None:
@@ -160,9 +160,7 @@ class FakeSpice:
 
 def test_spice_is_read_by_caption(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("repic.metrics.captions.spice.spice.Spice", FakeSpice)
-    found = scorer("length").read(
-        ["a\rdog", "x", "a cat"], [["a dog\u2028runs"], [], ["a cat"]], [[]] * 3
-    )
+    found = read(["a\rdog", "x", "a cat"], [["a dog\u2028runs"], [], ["a cat"]])
     rows = Spice().statistics(found)
     assert rows.tolist() == [[25, 1], [0, 0], [0, 0]]
 
@@ -175,7 +173,7 @@ def test_a_spice_that_fails_is_left_out(monkeypatch, error: Exception) -> None:
     monkeypatch.setattr(FakeSpice, "compute_score", fail)
     monkeypatch.setattr("repic.metrics.captions.spice.spice.Spice", FakeSpice)
     with pytest.raises(MetricFailed, match="its jar"):
-        Spice().statistics(read(scorer("length")))
+        Spice().statistics(read())
 
 
 def test_a_penn_treebank_tokenizer_that_fails_is_one_sentence(monkeypatch, tmp_path) -> None:
@@ -209,6 +207,6 @@ def test_the_metric_of_the_documents_works() -> None:
     exec(code, found := {})  # what the reader copies
     shouting = found["Shouting"]()
     own = scorer("shouting", shouting=shouting)
-    values = score(own.measure(read(own, ["AB", "aB", "", "ab"])), "abcd", **SETTINGS).values
+    values = score(own.measure(read(["AB", "aB", "", "ab"])), "abcd", **SETTINGS).values
     assert values == {"shouting": 37.5}
     assert shouting.columns[0].direction == "down"

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.copying import AgainstInfo, Copied, copied_words
 from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
-from repic.metrics.captions.metric import CaptionMetric, Captions, column_scores
+from repic.metrics.captions.metric import Captions
 from repic.metrics.cider import words
+from tests.scores import column_scores, corpus
 
 TEXTS = st.lists(
     st.lists(st.sampled_from("abcdef"), max_size=12).map(" ".join), min_size=2, max_size=6
@@ -21,11 +22,6 @@ TEXTS = st.lists(
 
 def captions(texts, infos=None) -> Captions:
     return Captions.read(texts, [()] * len(texts), infos or [()] * len(texts), tokenize=words)
-
-
-def corpus(metric: CaptionMetric, found: Captions) -> dict[str, float]:
-    sums = metric.statistics(found).sum(axis=0, keepdims=True)
-    return {name: value.item() for name, value in column_scores(metric, sums).items()}
 
 
 def test_distinct_worked_by_hand() -> None:
