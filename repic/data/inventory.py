@@ -39,6 +39,45 @@ class Inventory:
             for role, paths in self.files.items()
         }
 
+    def at_hand(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        files_of: Callable[[Row], Iterable[Path]],
+        missing: str,
+    ) -> tuple[list[Row], frozenset[Path]]:
+        """Return the rows whose files are all there, and the files that are not.
+
+        Args:
+            name: of the data, for the log.
+            rows: what a dataset would ask about.
+            files_of: a row -> the files that it needs.
+            missing: ``refuse`` or ``skip``.
+
+        Raises:
+            ValueError: a file is missing and ``missing`` is ``refuse``; or it is neither.
+        """
+        if missing not in (REFUSE, SKIP):
+            raise ValueError(f"data.missing: {missing!r} is not {REFUSE} or {SKIP}")
+        by_role = self.missing()
+        gone = [path for paths in by_role.values() for path in paths]
+        if gone and missing == REFUSE:
+            counts = ", ".join(
+                f"{len(by_role[role])} of {len(paths)} {role}" for role, paths in self.files.items()
+            )
+            named = ", ".join(map(str, gone[:SHOWN]))
+            more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+            raise ValueError(
+                f"data: files are missing ({counts}): {named}{more}. Put them there, or take"
+                " data.missing=skip to go without; +experiment=check_data lists them.\n"
+                f"{self.how_to_get}"
+            )
+        absent = frozenset(gone)
+        kept = [row for row in rows if absent.isdisjoint(files_of(row))]
+        if len(kept) < len(rows):
+            tell_left_out(name, len(rows) - len(kept), len(rows))
+        return kept, absent
+
 
 @runtime_checkable
 class HasInventory(Protocol):
@@ -68,57 +107,6 @@ def telling(how_to_get: str) -> Iterator[None]:
 def once(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return every path once, in the order of first occurrence."""
     return tuple(dict.fromkeys(paths))
-
-
-def settle_missing(inventory: Inventory, missing: str) -> frozenset[Path]:
-    """Return the files that are not there, or raise where that is not accepted.
-
-    Args:
-        inventory: what is needed.
-        missing: ``refuse`` or ``skip``.
-
-    Raises:
-        ValueError: a file is missing and ``missing`` is ``refuse``; or it is neither.
-    """
-    if missing not in (REFUSE, SKIP):
-        raise ValueError(f"data.missing: {missing!r} is not {REFUSE} or {SKIP}")
-    gone = inventory.missing()
-    files = [path for paths in gone.values() for path in paths]
-    if files and missing == REFUSE:
-        counts = ", ".join(
-            f"{len(gone[role])} of {len(paths)} {role}" for role, paths in inventory.files.items()
-        )
-        named = ", ".join(map(str, files[:SHOWN]))
-        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-        raise ValueError(
-            f"data: files are missing ({counts}): {named}{more}. Put them there, or take"
-            " data.missing=skip to go without; +experiment=check_data lists them.\n"
-            f"{inventory.how_to_get}"
-        )
-    return frozenset(files)
-
-
-def at_hand(
-    name: str,
-    rows: Sequence[Row],
-    files_of: Callable[[Row], Iterable[Path]],
-    inventory: Inventory,
-    missing: str,
-) -> tuple[list[Row], frozenset[Path]]:
-    """Return the rows whose files are all there, and the files that are not.
-
-    Args:
-        name: of the data, for the log.
-        rows: what a dataset would ask about.
-        files_of: a row -> the files that it needs.
-        inventory: all that the dataset reads.
-        missing: see ``settle_missing``.
-    """
-    gone = settle_missing(inventory, missing)
-    kept = [row for row in rows if gone.isdisjoint(files_of(row))]
-    if len(kept) < len(rows):
-        tell_left_out(name, len(rows) - len(kept), len(rows))
-    return kept, gone
 
 
 @cache  # a run opens its data for each number of concepts, and says this once

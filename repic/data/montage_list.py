@@ -21,7 +21,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from repic.files import Texts, as_shape, read_json
@@ -35,18 +35,18 @@ class Subject:
     """One of those who may be in a montage.
 
     Attributes:
-        key: the folder of its photos.
         name: with its brackets.
         kind: subjects of one kind look alike.
         reference: the photo that introduces it, such as ``dog/00.jpg``.
         photos: those to ask about.
+        key: the folder of its photos, by which the file has it.
     """
 
-    key: str
     name: str
     kind: str
     reference: str
-    photos: tuple[str, ...]
+    photos: Texts
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,26 +75,6 @@ class MontageList:
     per_count: int
     subjects: Mapping[str, Subject]
     montages: tuple[Montage, ...]
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A subject as the file has it, by key."""
-
-    name: str
-    kind: str
-    reference: str
-    photos: Texts
-
-
-@dataclass(frozen=True)
-class _List:
-    """The file as it is written."""
-
-    seed: int
-    per_count: int
-    subjects: dict[str, _Subject]
-    montages: list[Montage]
 
 
 def subject_of(photo: str) -> str:
@@ -158,20 +138,17 @@ def _least_used(photos: Sequence[str], used: Counter[str], rng: random.Random) -
 
 def read_montages(file: Path) -> MontageList:
     """Read the list; ``ValueError`` names the file, the place and what is wrong there."""
-    content = as_shape(_List, read_json(file), str(file))
-    subjects = {
-        key: _subject(f"{file}: subject {key!r}", key, entry)
-        for key, entry in content.subjects.items()
-    }
+    found = as_shape(MontageList, read_json(file), str(file))
+    subjects = {key: replace(subject, key=key) for key, subject in found.subjects.items()}
+    for key, subject in subjects.items():
+        _check_subject(f"{file}: subject {key!r}", subject)
     _refuse_twice(f"{file}: subjects' names", [subject.name for subject in subjects.values()])
-    for number, montage in enumerate(content.montages, start=1):
+    for number, montage in enumerate(found.montages, start=1):
         _check_montage(f"{file}: montage {number}", montage, subjects)
-    montages = tuple(content.montages)
-    return MontageList(content.seed, content.per_count, subjects, montages)
+    return replace(found, subjects=subjects)
 
 
-def _subject(place: str, key: str, entry: _Subject) -> Subject:
-    subject = Subject(key, entry.name, entry.kind, entry.reference, entry.photos)
+def _check_subject(place: str, subject: Subject) -> None:
     name, reference, photos = subject.name, subject.reference, subject.photos
     if not (len(name) > 2 and name.startswith("<") and name.endswith(">")):
         raise ValueError(f"{place}: a name is written in brackets, such as <bo>, not {name!r}")
@@ -179,9 +156,8 @@ def _subject(place: str, key: str, entry: _Subject) -> Subject:
     if reference in photos:
         raise ValueError(f"{place}: {reference} introduces it and cannot be asked about")
     for photo in (reference, *photos):
-        if subject_of(photo) != key:
+        if subject_of(photo) != subject.key:
             raise ValueError(f"{place}: {photo} is not in its folder")
-    return subject
 
 
 def _check_montage(place: str, montage: Montage, subjects: Mapping[str, Subject]) -> None:
@@ -226,7 +202,7 @@ def as_text(found: MontageList) -> str:
 def rewrite(found: MontageList) -> MontageList:
     """The same list with its montages drawn anew."""
     montages = choose_montages(found.subjects, per_count=found.per_count, seed=found.seed)
-    return MontageList(found.seed, found.per_count, found.subjects, montages)
+    return replace(found, montages=montages)
 
 
 if __name__ == "__main__":

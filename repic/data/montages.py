@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from repic.types import Box, Example, Mention, Reference, Scene
 
 from .images import FileImage
-from .inventory import DATABASE, QUERY, Inventory, at_hand, data_root, once
+from .inventory import DATABASE, QUERY, Inventory, data_root, once
 from .montage_list import FILE, Montage, Subject, read_montages
 from .personal import spread
 
@@ -136,7 +136,7 @@ class MontageDataset:
         found = read_montages(FILE if queries is None else Path(queries))
         self._subjects, rows = found.subjects, list(enumerate(found.montages, start=1))
         self.inventory = self._inventory([row for _, row in rows], how_to_get)
-        kept, gone = at_hand("montages", rows, self._files, self.inventory, missing)
+        kept, gone = self.inventory.at_hand("montages", rows, self._files, missing)
         self._rows = spread([row for row in kept if len(row[1].photos) in counts], size)
         self._questions, self._width, self._gap = tuple(questions), width, gap
         self._gone = gone

@@ -27,7 +27,7 @@ from typing import TypeVar
 from repic.types import Example, Reference
 
 from .concepts import Concept, Folders, Query, read_concepts, read_queries
-from .inventory import DATABASE, QUERY, Inventory, at_hand, data_root, once, telling
+from .inventory import DATABASE, QUERY, Inventory, data_root, once, telling
 
 MAX_CONCEPTS = 5
 Row = TypeVar("Row")
@@ -85,7 +85,7 @@ class PhotoDataset:
         def files_of(query: Query) -> list[Path]:
             return [query.image.path, *(concepts[n].image.path for n in query.names)]
 
-        found, gone = at_hand(name, rows, files_of, self.inventory, missing)
+        found, gone = self.inventory.at_hand(name, rows, files_of, missing)
         self._concepts = {n: c for n, c in concepts.items() if c.image.path not in gone}
         self._name, self._questions = name, tuple(questions)
         self._num_absent, self._seed = num_absent, seed

@@ -30,7 +30,6 @@ from repic.data.inventory import (
     QUERY,
     REFERENCE,
     Inventory,
-    at_hand,
     data_root,
     once,
     telling,
@@ -118,7 +117,7 @@ class RepicTrainDataset:
         with telling(how_to_get):
             every = read_samples(folder / samples, folder / images)
         self.inventory = _inventory(every, how_to_get)
-        kept, _ = at_hand(samples, every, _files_of, self.inventory, missing)
+        kept, _ = self.inventory.at_hand(samples, every, _files_of, missing)
         found = [sample for sample in kept if sample.num_concepts in counts]
         random.Random(f"repic/{seed}").shuffle(found)
         self.samples = found[:size]

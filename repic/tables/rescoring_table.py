@@ -27,11 +27,11 @@ FEW_IMAGES = (
     " the truth some 80 times in 100. One image has none."
 )
 LABELS = dict(zip(METRICS, ("P", "R", "F1", "acc", "CIDEr", "words"), strict=True))
-CAPTIONS = Column("captions", kind="text")
+CAPTIONS = Column("set of captions", key="captions", kind="text")
 ASIDES = (
     Column("variant", kind="text"),
     Column("protocol", kind="text"),
-    Column("number", key="num_captions", kind="number"),
+    Column("captions", key="num_captions", kind="number"),
     Column("images", key="num_images", kind="number"),
 )
 

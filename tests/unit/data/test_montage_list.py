@@ -75,7 +75,7 @@ def test_the_list_keeps_its_rules_and_shows_everybody_alike() -> None:
 def test_any_subjects_of_five_kinds_or_more_will_do(sizes: list[int], seed: int) -> None:
     keys = [(f"{kind}-{i}", str(kind)) for kind, size in enumerate(sizes) for i in range(size)]
     subjects = {
-        key: Subject(key, f"<{key}>", kind, f"{key}/0.jpg", (f"{key}/1.jpg", f"{key}/2.jpg"))
+        key: Subject(f"<{key}>", kind, f"{key}/0.jpg", (f"{key}/1.jpg", f"{key}/2.jpg"), key)
         for key, kind in [*keys, ("extra-1", "extra"), ("extra-2", "extra")]
     }
     montages = choose_montages(subjects, per_count=3, seed=seed)

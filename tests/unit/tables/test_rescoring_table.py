@@ -27,7 +27,7 @@ def test_a_row_for_each_protocol() -> None:
     (table,) = rescoring_tables(ROWS)
     header, _, *lines = markdown(table).splitlines()[2:-2]
     assert header == (
-        "| captions | variant | protocol | number | images | P | R | F1 | acc | CIDEr | words |"
+        "| set of captions | variant | protocol | captions | images | P | R | F1 | acc | CIDEr | words |"
     )
     assert lines == [
         "| a\\|b.json | 2-concept | paper | 82 | 41 | 100.0 [98.5, 101.5] | 98.8 [97.3, 100.3]"
@@ -35,7 +35,7 @@ def test_a_row_for_each_protocol() -> None:
         "| a\\|b.json | 2-concept | robust | 82 | 41 | 100.0 | 98.8 | 99.4 | 97.6 | – | 44.1 |",
     ]
     text = shown(table)
-    for part in ("82 number", "41 images", "paper", "robust", "[97–100]", "44.1", "words"):
+    for part in ("82 captions", "41 images", "paper", "robust", "[97–100]", "44.1", "words"):
         assert part in text
     assert text.count("a|b.json") == 1
 
@@ -57,7 +57,7 @@ def test_caption_metrics_have_a_row_a_set_whatever_the_protocols() -> None:
     assert [c.key for c in first.columns] == ["bleu_1"]  # CIDEr and words are in the first table
     assert [c.key for c in second.columns] == ["copied"]
     text = markdown(whole, first, second)
-    assert "| captions | B-1 |\n| :-- | --: |\n| a\\|b | 40.0 [39.0, 41.0] |\n| c |" in text
+    assert "| set of captions | B-1 |\n| :-- | --: |\n| a\\|b | 40.0 [39.0, 41.0] |\n| c |" in text
     assert text.count("Left out: spice (no jar).") == 1
     # Programs find every metric in one table.
     line, *_ = csv.DictReader(io.StringIO(csv_text(whole)))
