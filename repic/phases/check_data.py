@@ -11,7 +11,6 @@ from rich.progress import track
 
 from repic.data.inspection import (
     Inspection,
-    Picture,
     duplicates_between,
     duplicates_within,
     inspect,
@@ -19,7 +18,7 @@ from repic.data.inspection import (
 from repic.data.inventory import QUERY, HasInventory, Inventory
 from repic.data.module import Examples
 from repic.metrics.paper_names import count_paper_names, paper_pool, variant_for
-from repic.tables.data_table import DataCheck, Duplicates, RoleCheck, SplitCheck
+from repic.tables.data_table import DataCheck, Duplicates, SplitCheck
 from repic.toybox.dataset import CaptionDataset
 from repic.toybox.mixture import TaskMixture
 from repic.toybox.world import SPLITS, names, toys
@@ -47,7 +46,7 @@ class CheckData:
         """
         if not 0 <= self.near <= 64:
             raise ValueError(f"phase.check_data.near: {self.near} is not from 0 to 64 bits")
-        checks, pictures = [], {}
+        checks = []
         for split in splits:
             try:
                 dataset = open_split(split)
@@ -55,15 +54,18 @@ class CheckData:
                 checks.append(SplitCheck(split, refused=str(error)))
                 continue
             if isinstance(dataset, HasInventory):
-                check, found = check_files(split, dataset.inventory)
-                checks.append(check)
-                pictures.update(found)
+                checks.append(check_files(split, dataset.inventory))
             else:
                 checks.append(SplitCheck(split, note=describe_generated(dataset)))
-        return DataCheck(checks, list(self.duplicates(pictures)), self.near)
+        return DataCheck(checks, list(self.duplicates(checks)), self.near)
 
-    def duplicates(self, found: dict[tuple[str, str], Sequence[Picture]]) -> Iterator[Duplicates]:
+    def duplicates(self, checks: Sequence[SplitCheck]) -> Iterator[Duplicates]:
         """Pairs among the queries of a split, and between queries and all that is no query."""
+        found = {
+            (check.split, role): inspection.pictures
+            for check in checks
+            for role, inspection in check.found.items()
+        }
         for (split, role), pictures in found.items():
             if role == QUERY:
                 pairs = duplicates_within(pictures, self.near)
@@ -75,34 +77,13 @@ class CheckData:
                 yield Duplicates(where, pairs)
 
 
-def check_files(
-    split: str, inventory: Inventory
-) -> tuple[SplitCheck, dict[tuple[str, str], Sequence[Picture]]]:
-    """Read a split's files; return the check and its whole pictures by (split, role)."""
-    inspections: dict[str, Inspection] = {}
+def check_files(split: str, inventory: Inventory) -> SplitCheck:
+    """Read a split's files."""
+    found: dict[str, Inspection] = {}
     for role, paths in inventory.files.items():
         log.info("data.%s: opening %d %s", split, len(paths), role)
-        inspections[role] = inspect(shown(paths, role))
-    roles = [
-        RoleCheck(
-            role=role,
-            sizes=[picture.size for picture in found.pictures],
-            num_bytes=sum(picture.num_bytes for picture in found.pictures),
-            missing=found.missing,
-            corrupt=found.corrupt,
-        )
-        for role, found in inspections.items()
-    ]
-    check = SplitCheck(
-        split,
-        roles=roles,
-        without_info=[name for name, info in inventory.infos.items() if info is None],
-        num_concepts=len(inventory.infos),
-        impossible=impossible_names(inventory.targets),
-        num_targets=sum(map(len, inventory.targets)),
-        how_to_get=inventory.how_to_get,
-    )
-    return check, {(split, role): found.pictures for role, found in inspections.items()}
+        found[role] = inspect(shown(paths, role))
+    return SplitCheck(split, inventory, found, impossible_names(inventory.targets))
 
 
 def shown(paths: Sequence[Path], role: str) -> Iterator[Path]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+from repic.data.inspection import Inspection, Pair
+from repic.data.inventory import Inventory
 from repic.tables.table import Column, Row, Table
 
 TITLE = "Data"
@@ -23,56 +24,40 @@ NUM_LISTED = 20  # of every list; check.json has all
 
 
 @dataclass(frozen=True)
-class RoleCheck:
-    """The files of one role, such as "query photos".
-
-    Attributes:
-        sizes: width and height of every whole picture.
-        num_bytes: of those, together.
-        missing: files that are not there.
-        corrupt: files that cannot be decoded -> what is wrong.
-    """
-
-    role: str
-    sizes: Sequence[tuple[int, int]]
-    num_bytes: int
-    missing: Sequence[Path]
-    corrupt: Mapping[Path, str]
-
-
-@dataclass(frozen=True)
 class SplitCheck:
     """One split of the data.
 
     Attributes:
+        inventory: what it needs; nothing where it has no files, or could not be read.
+        found: role of the inventory, such as "query photos" -> what is in place of its files.
+        impossible: names that the paper's protocol never finds -> the targets that they are.
         refused: why it could not be read at all.
         note: what to say of data without files.
-        without_info: concepts that nothing is said about.
-        impossible: names that the paper's protocol never finds -> the targets that they are.
     """
 
     split: str
-    roles: Sequence[RoleCheck] = ()
+    inventory: Inventory = field(default_factory=lambda: Inventory({}, {}, (), ""))
+    found: Mapping[str, Inspection] = field(default_factory=dict)
+    impossible: Mapping[str, int] = field(default_factory=dict)
     refused: str | None = None
     note: str | None = None
-    without_info: Sequence[str] = ()
-    num_concepts: int = 0
-    impossible: Mapping[str, int] = field(default_factory=dict)
-    num_targets: int = 0
-    how_to_get: str = ""
+
+    @property
+    def without_info(self) -> list[str]:
+        """Concepts that nothing is said about."""
+        return [name for name, info in self.inventory.infos.items() if info is None]
+
+    @property
+    def num_targets(self) -> int:
+        return sum(map(len, self.inventory.targets))
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of pictures.
-
-    Attributes:
-        where: between which files.
-        pairs: two files, and how many bits of their hashes differ; None: the same bytes.
-    """
+    """Pairs of pictures; ``where`` says between which files."""
 
     where: str
-    pairs: Sequence[tuple[Path, Path, int | None]]
+    pairs: Sequence[Pair]
 
 
 @dataclass(frozen=True)
@@ -85,11 +70,11 @@ class DataCheck:
 
     def complaint(self) -> str | None:
         """What keeps the data from being used; None if nothing does."""
-        roles = [role for split in self.splits for role in split.roles]
+        found = [inspection for split in self.splits for inspection in split.found.values()]
         counts = {
             "cannot be read": sum(split.refused is not None for split in self.splits),
-            "missing": sum(len(role.missing) for role in roles),
-            "corrupt": sum(len(role.corrupt) for role in roles),
+            "missing": sum(len(role.missing) for role in found),
+            "corrupt": sum(len(role.corrupt) for role in found),
         }
         kinds = {"cannot be read": "split", "missing": "file", "corrupt": "file"}
         told = [
@@ -123,7 +108,7 @@ def notes(check: DataCheck) -> Iterator[tuple[str, list[str]]]:
             yield f"{place}: {split.note}.", []
         yield from _file_notes(place, split)
         if split.without_info:
-            count = f"{len(split.without_info)} of {split.num_concepts}"
+            count = f"{len(split.without_info)} of {len(split.inventory.infos)}"
             yield f"{place}: {count} concepts have no info:", _cut(split.without_info)
         if split.impossible:
             count = f"{sum(split.impossible.values())} of {split.num_targets}"
@@ -156,14 +141,13 @@ def _details(check: DataCheck) -> dict[str, Any]:
 
 
 def _file_notes(place: str, split: SplitCheck) -> Iterator[tuple[str, list[str]]]:
-    for role in split.roles:
-        if role.missing:
-            count = f"{len(role.missing)} {role.role}"
-            yield f"{place}: {count} missing:", _cut(map(str, role.missing))
-        if role.corrupt:
-            yield f"{place}: {len(role.corrupt)} {role.role} corrupt:", _cut(role.corrupt.values())
-    if any(role.missing or role.corrupt for role in split.roles):
-        yield f"{place}: {split.how_to_get}", []
+    for role, found in split.found.items():
+        if found.missing:
+            yield f"{place}: {len(found.missing)} {role} missing:", _cut(map(str, found.missing))
+        if found.corrupt:
+            yield f"{place}: {len(found.corrupt)} {role} corrupt:", _cut(found.corrupt.values())
+    if any(found.missing or found.corrupt for found in split.found.values()):
+        yield f"{place}: {split.inventory.how_to_get}", []
 
 
 def _cut(items: Iterable[str]) -> list[str]:
@@ -172,34 +156,34 @@ def _cut(items: Iterable[str]) -> list[str]:
     return [*islice(items, NUM_LISTED), *([f"and {more} more"] if more > 0 else [])]
 
 
-def _pair(pair: tuple[Path, Path, int | None]) -> str:
-    first, second, bits = pair
-    how = "the same bytes" if bits is None else f"{bits} of 64 bits differ"
-    return f"{first} and {second}: {how}"
+def _pair(pair: Pair) -> str:
+    how = "the same bytes" if pair.bits is None else f"{pair.bits} of 64 bits differ"
+    return f"{pair.first} and {pair.second}: {how}"
 
 
 def _rows(check: DataCheck) -> Iterator[Row]:
     for split in check.splits:
-        if not split.roles:
+        if not split.found:
             what = "cannot be read" if split.refused is not None else "no files"
             yield Row(split.split, (what, *[""] * (len(COLUMNS) - 1)))
-        for role in split.roles:
-            found = _numbers(role)
+        for role, inspection in split.found.items():
+            found = _numbers(inspection)
             counts = (found[key] for key in ("expected", "found", "missing", "corrupt"))
             sizes = ("×".join(map(str, found[key] or ())) for key in ("smallest", "largest"))
-            yield Row(split.split, (role.role, *counts, found["bytes"] / 1e6, *sizes))
+            yield Row(split.split, (role, *counts, found["bytes"] / 1e6, *sizes))
 
 
-def _numbers(role: RoleCheck) -> dict[str, Any]:
+def _numbers(inspection: Inspection) -> dict[str, Any]:
     """Counts, bytes, and the pixel sizes of the pictures with the least and the most pixels."""
-    sizes = sorted(role.sizes, key=lambda size: size[0] * size[1])
-    found = len(sizes) + len(role.corrupt)
+    pictures = inspection.pictures
+    sizes = sorted((p.size for p in pictures), key=lambda size: size[0] * size[1])
+    found = len(pictures) + len(inspection.corrupt)
     return {
-        "expected": found + len(role.missing),
+        "expected": found + len(inspection.missing),
         "found": found,
-        "missing": len(role.missing),
-        "corrupt": len(role.corrupt),
-        "bytes": role.num_bytes,
+        "missing": len(inspection.missing),
+        "corrupt": len(inspection.corrupt),
+        "bytes": sum(picture.num_bytes for picture in pictures),
         "smallest": list(sizes[0]) if sizes else None,
         "largest": list(sizes[-1]) if sizes else None,
     }
@@ -212,15 +196,15 @@ def _split(split: SplitCheck) -> dict[str, Any]:
         "note": split.note,
         "roles": [
             {
-                "role": role.role,
-                **_numbers(role),
-                "missing_files": [str(path) for path in role.missing],
-                "corrupt_files": {str(path): why for path, why in role.corrupt.items()},
+                "role": role,
+                **_numbers(found),
+                "missing_files": [str(path) for path in found.missing],
+                "corrupt_files": {str(path): why for path, why in found.corrupt.items()},
             }
-            for role in split.roles
+            for role, found in split.found.items()
         ],
-        "num_concepts": split.num_concepts,
-        "without_info": list(split.without_info),
+        "num_concepts": len(split.inventory.infos),
+        "without_info": split.without_info,
         "num_targets": split.num_targets,
         "impossible_names": dict(split.impossible),
     }

@@ -1,10 +1,11 @@
 """The layouts in which saved runs can be shown, by the name that ``--form`` knows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from repic.metrics.column import TABLES, ScoreColumn
+from repic.metrics.naming import PaperNames, Recognition
 from repic.tables.ablation import Ablation, ablation, estimate_of
-from repic.tables.caption_tables import caption_tables
 from repic.tables.columns import (
     ALL,
     FOUNDING,
@@ -13,7 +14,6 @@ from repic.tables.columns import (
     count_columns,
     counts_of,
 )
-from repic.tables.name_tables import names_table, names_tables
 from repic.tables.runs import Run
 
 SINGLE = (
@@ -25,6 +25,14 @@ MULTI = tuple(
     MetricColumn(f"acc@{c}", f"recognition accuracy % at {c} concepts", "accuracy", str(c))
     for c in range(2, 6)
 )
+NAMES_NOTE = (
+    "P, R, F1: precision, recall and F1 of names, in %. paper: RePIC's released evaluation, where a"
+    " token must be the name and a wrong name counts only in a caption that leaves a right one out;"
+    " robust: a name counts in any spelling, and every name of somebody absent, or bracketed name"
+    " of nobody, is an error. A caption that names everybody is perfect by the first alone."
+)
+
+_NAMES = [c for c in (*PaperNames().columns, *Recognition().columns) if "accuracy" not in c.name]
 
 
 def accuracy(runs: Sequence[Run]) -> list[Ablation]:
@@ -57,6 +65,83 @@ def cider(runs: Sequence[Run]) -> list[Ablation]:
     return [
         ablation(runs, count_columns(runs, "cider", "CIDEr"), title="CIDEr by number of concepts")
     ]
+
+
+def names_table(runs: Sequence[Run], count: str, *, note: str = NAMES_NOTE) -> Ablation:
+    """Names at one number of concepts, or over all scenes."""
+    where = (
+        "over all scenes" if count == ALL else f"at {count} concept{'' if count == '1' else 's'}"
+    )
+    return ablation(
+        runs,
+        columns=[MetricColumn(c.label, c.name, c.name, count) for c in _NAMES],
+        title=f"Names {where}: precision, recall and F1 by two protocols (%)",
+        note=note,
+    )
+
+
+def names_tables(runs: Sequence[Run]) -> list[Ablation]:
+    """A table for each number of concepts; the first alone says what the protocols are."""
+    return [
+        names_table(runs, count, note="" if i else NAMES_NOTE)
+        for i, count in enumerate(counts_of(runs))
+    ]
+
+
+def grouped(
+    columns: Iterable[ScoreColumn], names: Collection[str]
+) -> list[tuple[str, list[ScoreColumn], str]]:
+    """Title, columns and note of every table that metrics make.
+
+    Args:
+        columns: that were declared; of several of a name the first counts.
+        names: of those that there are values of.
+    """
+    declared = {column.name: column for column in reversed(list(columns))}
+    shown = [c for c in reversed(declared.values()) if c.table and c.is_shown and c.name in names]
+    titles = dict.fromkeys([*TABLES, *(column.table for column in shown)])
+    groups = [(title, [c for c in shown if c.table == title]) for title in titles]
+    return [(title, found, _note(found)) for title, found in groups if found]
+
+
+def _note(columns: Sequence[ScoreColumn]) -> str:
+    """What the columns say of themselves; what several say stands with the last of them."""
+    notes = [note for column in columns for note in column.notes]
+    return " ".join(reversed(dict.fromkeys(reversed(notes))))
+
+
+def caption_tables(runs: Sequence[Run]) -> list[Ablation]:
+    """The caption metrics of runs over all numbers of concepts; none without any."""
+    cells = [by_count.get(ALL, {}) for run in runs for by_count in run.metrics.values()]
+    names = {name for cell in cells for name in cell if isinstance(cell[name], float)}
+    groups = grouped((column for run in runs for column in run.columns), names)
+    if [column.name for _, columns, _ in groups for column in columns] == ["cider"]:
+        return []  # the main table has it
+    left_out = {name: why for run in runs for name, why in run.left_out.items()}
+    return [
+        ablation(
+            runs,
+            columns=[
+                MetricColumn(c.label, c.name, c.name, ALL, direction=c.direction, digits=c.digits)
+                for c in columns
+            ],
+            title=f"Captions {title}",
+            note=f"{note} {left_out_note(left_out)}".strip() if i == 0 else note,
+        )
+        for i, (title, columns, note) in enumerate(groups)
+    ]
+
+
+def left_out_note(left_out: Mapping[str, str]) -> str:
+    """A sentence for each metric that could not be computed.
+
+    Example:
+        >>> left_out_note({"meteor": "it needs Java"})
+        'Left out: meteor (it needs Java).'
+    """
+    if not left_out:
+        return ""
+    return f"Left out: {'; '.join(f'{name} ({why})' for name, why in left_out.items())}."
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {

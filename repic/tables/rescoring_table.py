@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from repic.metrics.column import ScoreColumn
 from repic.metrics.rescoring import METRICS
 from repic.metrics.statistics import FEW_CLUSTERS, Score
-from repic.tables.caption_tables import grouped, left_out_note
 from repic.tables.estimates import Estimate
+from repic.tables.layouts import grouped, left_out_note
 from repic.tables.table import Column, Row, Table
 
 TITLE = "Captions, scored anew"

@@ -11,7 +11,7 @@ from repic import assembly, run
 from repic.data.predictions import read_predictions
 from repic.metrics.names import NameCounts, count_names, lexicon_of
 from repic.tables.ablation import RETRIEVER
-from repic.tables.name_tables import names_table
+from repic.tables.layouts import names_table
 from repic.tables.runs import read_run
 from repic.tables.test_set import refuse_other_test_sets
 from tests import photos

@@ -17,7 +17,7 @@ from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.spice import Spice
 from repic.metrics.column import ScoreColumn
 from repic.page.run_page import run_tables
-from repic.tables.caption_tables import caption_tables, grouped
+from repic.tables.layouts import caption_tables, grouped
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses
 from tests.unit.tables.saved import AUTHORS

@@ -7,8 +7,7 @@ import pytest
 from repic.page.run_page import run_tables
 from repic.tables.ablation import RETRIEVER
 from repic.tables.estimates import Estimate
-from repic.tables.layouts import LAYOUTS, tables_of
-from repic.tables.name_tables import NOTE, names_table
+from repic.tables.layouts import LAYOUTS, NAMES_NOTE, names_table, tables_of
 from repic.tables.runs import Run
 from tests.unit.tables.saved import predictions, save_run
 from tests.unit.tables.test_write import shown
@@ -55,7 +54,7 @@ def test_names_have_a_table_for_each_number_of_concepts(run: Run) -> None:
     tables = tables_of("names", [run])
     assert list(tables) == ["names_1", "names_2", "names_3"]
     assert "at 1 concept:" in tables["names_1"].title
-    assert [NOTE in table.note for table in tables.values()] == [True, False, False]
+    assert [NAMES_NOTE in table.note for table in tables.values()] == [True, False, False]
     # 3 of 4 captions are right and the fourth names nobody.
     means = [e.mean for e in tables["names_3"].rows[0].cells]
     assert means == pytest.approx([100, 75, 600 / 7, 100, 75, 600 / 7])

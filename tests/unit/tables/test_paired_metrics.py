@@ -19,9 +19,9 @@ from repic.metrics.column import ScoreColumn
 from repic.metrics.statistics import exchange_p_values
 from repic.metrics.suite import MetricSuite
 from repic.tables.ablation import ablation
-from repic.tables.caption_tables import caption_tables
 from repic.tables.columns import ALL, MetricColumn
 from repic.tables.differences import differences
+from repic.tables.layouts import caption_tables
 from repic.tables.paired import NOT_MEASURED, OF_ANOTHER, OF_THE_WHOLE, Term
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses

@@ -27,7 +27,8 @@ def test_a_row_for_each_protocol() -> None:
     (table,) = rescoring_tables(ROWS)
     header, _, *lines = markdown(table).splitlines()[2:-2]
     assert header == (
-        "| set of captions | variant | protocol | captions | images | P | R | F1 | acc | CIDEr | words |"
+        "| set of captions | variant | protocol | captions | images"
+        " | P | R | F1 | acc | CIDEr | words |"
     )
     assert lines == [
         "| a\\|b.json | 2-concept | paper | 82 | 41 | 100.0 [98.5, 101.5] | 98.8 [97.3, 100.3]"
