@@ -157,7 +157,7 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
     """
     from yaml import YAMLError
 
-    from repic.data.predictions import read_predictions
+    from repic.metrics.caption_files import read_predictions
     from repic.phases.evaluate import evaluated_examples
     from repic.retrieval.retriever import introduce
 

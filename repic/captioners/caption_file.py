@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from repic import files
 from repic.captioners.captioner import Caption, Cost, Labels
-from repic.data.caption_files import read_caption_sets
+from repic.metrics.caption_files import read_caption_sets
 from repic.metrics.rescoring import CaptionRecord
 from repic.types import Example
 
@@ -14,7 +14,7 @@ class CaptionFile:
     """Finds a picture's caption in a file.
 
     Args:
-        path: a caption file, or a folder of them; see ``repic.data.caption_files``.
+        path: a caption file, or a folder of them; see ``repic.metrics.caption_files``.
         system: whose captions, where a predictions.jsonl holds several: base, sft, grpo, ...
         label: what tables call them.
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.page import gallery
 from repic.page.cards import Fact, SceneCard
 from repic.page.curves import concepts, learning_curves

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.page import gallery
 from repic.page.cards import Fact, SceneCard
 from repic.page.curves import accuracy_chart, compared_curves, concepts

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repic.data.caption_files import CaptionSet, read_caption_sets
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
 from repic.judges.questions import CaptionPair, Preference
+from repic.metrics.caption_files import CaptionSet, read_caption_sets
 from repic.metrics.captions.metric import MetricFailed
 from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.preferences import count_preferences

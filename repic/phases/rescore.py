@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repic.data.caption_files import CaptionSet, read_caption_sets, read_references, with_references
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
+from repic.metrics.caption_files import (
+    CaptionSet,
+    read_caption_sets,
+    read_references,
+    with_references,
+)
 from repic.metrics.captions.metric import Captions
 from repic.metrics.kept import score
 from repic.metrics.naming import KnownNames

@@ -1,7 +1,7 @@
 """Read what a run has left in its folder; say exactly what is wrong with a file that is not right.
 
 A run's folder holds ``summary.json`` (what was run and what came out), ``metrics.jsonl`` (numbers
-along the way) and ``predictions.jsonl`` (captions; see ``repic.data.predictions``).
+along the way) and ``predictions.jsonl`` (captions; see ``repic.metrics.caption_files``).
 """
 
 import math

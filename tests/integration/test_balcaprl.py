@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.page.run_page import run_tables
 from repic.tables.runs import read_run
 from tests.integration.small import compose_run, start

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from repic.captioners.captioner import Caption, Captioner, Cost, Labels
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.types import Example
 from tests.integration.small import start, summary_of
 from tests.photos import draw_collection

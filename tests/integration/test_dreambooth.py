@@ -12,7 +12,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from tests.integration.small import compose_run, start, summary_of
 from tests.photos import draw_collection, photo
 

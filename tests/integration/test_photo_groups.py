@@ -15,7 +15,7 @@ import pytest
 from hydra.utils import instantiate
 
 from repic.data import inventory
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from tests.integration.small import compose_run, start
 from tests.photos import LAYOUTS, draw_group, draw_montage_photos, photo
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from repic import assembly
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from tests.integration.small import compose_run, start, summary_of
 from tests.unit.metrics.hand import FILES, PAPER, ROBUST, TWO
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from repic import assembly, run
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.metrics.names import NameCounts, count_names, lexicon_of
 from repic.tables.ablation import RETRIEVER
 from repic.tables.layouts import names_table

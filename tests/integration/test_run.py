@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from repic import run
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.tables.runs import read_metrics, read_run
 from repic.tables.test_set import fingerprints
 from tests.integration.small import FEW, rows_of, start, summary_of

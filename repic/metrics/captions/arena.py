@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from repic.judges.questions import CaptionPair, Preference
-from repic.metrics.captions.baselines import read_baselines
+from repic.metrics.caption_files import read_caption_sets
 from repic.metrics.captions.judging import WHO_JUDGES, JudgedMetric, Outcome, mean_outcome
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import PairJudge
@@ -31,8 +31,8 @@ class Arena(JudgedMetric[PairJudge]):
     """Columns ``arena``, from -100 to 100, and ``arena_inconsistent``, % of changing choices.
 
     Args:
-        baselines: files of captions, see ``baselines`` (each system of a predictions.jsonl is
-            one); "reference" stands for the longest reference caption.
+        baselines: files of captions, see ``repic.metrics.caption_files`` (each system of a
+            predictions.jsonl is one); "reference" stands for the longest reference caption.
         source: which of the judges.
         sources: judges by name.
     """
@@ -54,7 +54,7 @@ class Arena(JudgedMetric[PairJudge]):
     def missing(self) -> str | None:
         if not self.baselines:
             return f"set {KEY}.baselines to files of captions, or to [{REFERENCE}]"
-        assert self._files is not None  # read now: a bad row shall not be found after training
+        assert self.systems is not None  # read now: a bad row shall not be found after training
         return self.source.missing()
 
     def outcomes(self, captions: Captions) -> list[Outcome | None]:
@@ -82,7 +82,7 @@ class Arena(JudgedMetric[PairJudge]):
         if REFERENCE in self.baselines:
             yield [max(group, key=len, default=None) for group in captions.references]
         keys = captions.keys
-        for label, others in self._files.items():
+        for label, others in self.systems.items():
             if keys is None:
                 raise MetricFailed("it is not known which pictures the captions are of")
             try:
@@ -99,9 +99,22 @@ class Arena(JudgedMetric[PairJudge]):
             yield [None if place is None else theirs[place] for place in places]
 
     @cached_property
-    def _files(self) -> dict[str, dict[CaptionKey, str]]:
-        files = [Path(name) for name in self.baselines if name != REFERENCE]
-        return {label: found for file in files for label, found in read_baselines(file).items()}
+    def systems(self) -> dict[str, dict[CaptionKey, str]]:
+        """Captions by what they are of, by file and system."""
+        systems: dict[str, dict[CaptionKey, str]] = {}
+        for file in (name for name in self.baselines if name != REFERENCE):
+            try:
+                sets = read_caption_sets(Path(file))
+            except ValueError as error:
+                raise ValueError(f"{KEY}.baselines: {error}") from error
+            for record in (record for found in sets for record in found.records):
+                captions = systems.setdefault(f"{file} {record.system or ''}".strip(), {})
+                if record.key in captions:
+                    raise ValueError(
+                        f"{record.place}: a second caption of {record.image!r}; remove one"
+                    )
+                captions[record.key] = record.caption
+        return systems
 
 
 def _pairs(

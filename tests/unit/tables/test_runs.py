@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.data.predictions import read_predictions
+from repic.metrics.caption_files import read_predictions
 from repic.tables.runs import (
     Curve,
     EvaluatedOn,

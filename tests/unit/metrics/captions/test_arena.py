@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.captions.arena import Arena
-from repic.metrics.captions.baselines import read_baselines
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
@@ -18,6 +18,7 @@ from repic.toybox.grammar import parse_caption, unread_clauses
 from tests.properties import at_most
 from tests.scores import corpus
 from tests.unit.metrics.scenes import say, scenes
+from tests.unit.tables.test_runs import PREDICTION
 
 REFERENCES = ("A red bear, <bo>, sits on the left on a beach.",)  # 5 facts
 
@@ -119,8 +120,8 @@ def files(tmp_path: Path) -> list[str]:
     rows = [[f"{i}.jpg", ["<bo>"], text, "Who?"] for i, text in enumerate(("aa", "both", "?"))]
     (tmp_path / "one.json").write_text(json.dumps(rows))
     lines = [
-        {"images": ["r", f"{i}.jpg"], "present": ["<bo>"], "prompt": "And?", "phase": "sft",
-         "caption": text}
+        {**asdict(PREDICTION), "id": f"{i}", "images": ["r", f"{i}.jpg"], "present": ["<bo>"],
+         "pool": ["<bo>"], "prompt": "And?", "caption": text}
         for i, text in reversed(list(enumerate(("aaaa", "aa", "?"))))
     ]  # fmt: skip
     (tmp_path / "predictions.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -160,13 +161,12 @@ def test_a_baseline_has_to_have_every_picture(files: list[str]) -> None:
     ("name", "content", "said"),
     [
         ("a.json", "{", "a.json, line 1: not JSON"),
-        ("a.json", "[]", "a.json: is empty, need rows"),
-        ("a.json", '[["a.jpg", ["<bo>"]]]', "a.json, row 1, key 'caption': is null, need"),
+        ("a.json", "[]", "a.json: is empty; it needs a caption"),
+        ("a.json", '[["a.jpg", ["<bo>"]]]', "a.json, row 1: the key 'caption' is missing; need"),
         ("a.json", '[["a.jpg", "<bo>", "A bear."]]', "a.json, row 1, key 'names': .* need"),
         ("a.json", '[["a.jpg", ["<bo>"], 3]]', "a.json, row 1, key 'caption': is 3, need"),
-        ("a.json", '[["a", [], "x"], ["a", [], "y"]]', "a.json, row 2: a second caption of 'a'"),
-        ("a.jsonl", '{"images": []}', "a.jsonl, line 1, key 'images': .* need"),
-        ("a.jsonl", '{"images": ["a"], "present": []}', "a.jsonl, line 1: the key 'prompt' .*need"),
+        ("a.json", '[["a", ["<a>"], "x"], ["a", ["<a>"], "y"]]', "row 2: a second caption of 'a'"),
+        ("a.jsonl", '{"id": "1"}', "a.jsonl, line 1: the key 'phase' is missing"),
     ],
 )
 def test_a_bad_file_is_named_at_the_start(
@@ -175,14 +175,14 @@ def test_a_bad_file_is_named_at_the_start(
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=said):
         arena(str(tmp_path / name)).missing()
-    with pytest.raises(ValueError, match=r"no\.json: no such file; mend .*arena\.baselines"):
+    with pytest.raises(ValueError, match=r"arena\.baselines: .*no\.json: no such file"):
         arena(str(tmp_path / "no.json")).missing()
 
 
 def test_every_system_of_a_file_is_a_baseline(files: list[str]) -> None:
-    assert list(read_baselines(Path(files[1]))) == [f"{files[1]} sft"]
-    (one,) = read_baselines(Path(files[0])).values()
-    assert one[CaptionKey("0.jpg", ("<bo>",), "Who?")] == "aa"
+    found = arena(*files).systems
+    assert list(found) == [files[0], f"{files[1]} sft"]
+    assert found[files[0]][CaptionKey("0.jpg", ("<bo>",), "Who?")] == "aa"
 
 
 def key(image: str, *names: str, prompt: str | None = None) -> CaptionKey:

@@ -7,14 +7,14 @@ The published form (https://github.com/oyt9306/RePIC, captioning/) is a list of 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from repic.data.predictions import read_prediction_file
-from repic.files import Texts, as_shape, read_json, shown
+from repic.files import Texts, as_shape, read_json, read_rows, shown
 from repic.metrics.rescoring import CaptionRecord
+from repic.types import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ class CaptionSet:
 
     label: str
     records: tuple[CaptionRecord, ...]
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """Read the ``predictions.jsonl`` that a run has left; empty if the run wrote no captions."""
+    return [prediction for _, prediction in _read_predictions(folder / "predictions.jsonl")]
 
 
 def read_caption_sets(path: Path) -> list[CaptionSet]:
@@ -133,12 +138,18 @@ def _record(place: str, row: Any) -> CaptionRecord:
     return CaptionRecord(place, image, names, found.caption, prompt=prompt)
 
 
+def _read_predictions(file: Path) -> Iterator[tuple[str, Prediction]]:
+    """Yield predictions, each with its place (file and line) for complaints."""
+    for place, row in read_rows(file):
+        yield place, as_shape(Prediction, row, place, is_closed=True)
+
+
 def _predictions(file: Path, label: str) -> list[CaptionSet]:
     groups: dict[tuple[str, int], list[CaptionRecord]] = {}
     first_place: dict[Any, str] = {}
     if not file.exists():
         raise ValueError(f"{file}: no such file; {NO_FILE}")
-    for place, p in read_prediction_file(file):
+    for place, p in _read_predictions(file):
         _refuse_twice(first_place, (p.phase, p.id), place)
         for key, value in p.rewards.items():
             if value is not None and not math.isfinite(value):

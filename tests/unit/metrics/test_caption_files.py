@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.data.caption_files import (
+from repic.metrics.caption_files import (
     read_caption_file,
     read_caption_sets,
     read_references,
