@@ -11,7 +11,7 @@ from repic import distributed
 from repic.phases.context import Context, TrainedModel
 from repic.phases.credit import KL
 from repic.phases.grpo import GrpoModule, GrpoSettings
-from repic.phases.phase import VALIDATION_CURVES, Curve, Phase
+from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
 from repic.phases.randomness import stream_seed
 from repic.phases.resampling import ReplacementPrompts
 from repic.phases.train import train
@@ -24,16 +24,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrpoPhase(GrpoSettings, Phase):
+class GrpoPhase(GrpoSettings, TrainingPhase):
     """Reinforce captions that the rubric likes.
 
     Attributes:
         counts: numbers of concepts in the prompts, a list or weights by count.
         prompts: prompts of an iteration, over all ranks.
-        checkpoint_every: iterations between checkpoints.
-        val_every: iterations between validations; 0 has none.
         resample_attempts: how often an iteration's groups without signal are replaced by others.
-        others: see ``GrpoSettings``.
+        others: see ``GrpoSettings`` and ``TrainingPhase``.
     """
 
     name = "grpo"
@@ -50,8 +48,6 @@ class GrpoPhase(GrpoSettings, Phase):
 
     counts: Mapping[int, float] | Sequence[int]
     prompts: int
-    checkpoint_every: int
-    val_every: int
     resample_attempts: int
 
     def check(self, context: Context) -> None:
@@ -111,26 +107,20 @@ class GrpoPhase(GrpoSettings, Phase):
             seed=stream_seed(context.seed, "grpo"),
         )
         return train(
-            self.name,
-            context=context,
-            start=start,
-            folder=context.folder / "checkpoints" / self.name,
-            metrics=context.folder / "metrics.jsonl",
-            dataset=dataset,
-            make_module=partial(
+            self,
+            context,
+            start,
+            dataset,
+            partial(
                 GrpoModule,
                 self,
                 engine=context.engine,
                 replacements=self.replacements(context),
                 seed=context.seed,
             ),
-            iterations=self.iterations,
             batch_size=self.prompts,
             micro_batch=max(self.prompts // distributed.world_size(), 1),
-            checkpoint_every=self.checkpoint_every,
-            val_every=self.val_every,
             validate=context.validate,
-            trainer={},
             show={
                 "reward": "grpo/reward/total",
                 "kl": "grpo/kl",

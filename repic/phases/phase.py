@@ -1,7 +1,7 @@
 """What a phase declares of itself, so that whoever runs or shows it needs to know no name."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from repic.captioners.captioner import Labels
@@ -55,3 +55,18 @@ class Phase(ABC):
         """What ``summary.json`` says of it beside the model that it made."""
         curves = [asdict(curve) for curve in self.curves]
         return {"label": self.label, "short": self.short, "curves": curves}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPhase(Phase):
+    """A phase of iterations; see ``repic.phases.train``.
+
+    Attributes:
+        iterations: optimizer steps, or turns of the outer loop.
+        checkpoint_every: iterations between checkpoints.
+        val_every: iterations between validations; 0 has none.
+    """
+
+    iterations: int
+    checkpoint_every: int
+    val_every: int

@@ -44,16 +44,9 @@ class Pretraining(SupervisedPhase):
         module: Callable[..., SftModule] = SftModule,
     ) -> TrainedModel:
         """Run ``fit`` on as many examples as there are to see."""
-        seed = stream_seed(context.seed, self.name)
-        return self.fit(
-            context,
-            start,
-            context.folder / "checkpoints" / self.name,
-            metrics=context.folder / "metrics.jsonl",
-            dataset=self.dataset(split="train", size=self.iterations * self.batch_size, seed=seed),
-            validate=validate,
-            module=module,
-        )
+        size, seed = self.iterations * self.batch_size, stream_seed(context.seed, self.name)
+        dataset = self.dataset(split="train", size=size, seed=seed)
+        return self.fit(context, start, dataset, validate=validate, module=module)
 
     def val_examples(self) -> list[Example]:
         """Examples with toys and names of the validation split."""

@@ -21,7 +21,7 @@ from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
-from repic.phases.phase import VALIDATION_CURVES, Curve, Phase
+from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
 from repic.phases.randomness import stream_seed
 from repic.phases.train import train
 from repic.types import Example
@@ -123,25 +123,19 @@ class SftModule(pl.LightningModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedPhase(Phase):
+class SupervisedPhase(TrainingPhase):
     """What the supervised phases have in common.
 
     Attributes:
-        iterations: optimizer steps.
         batch_size: examples of an iteration, over all ranks.
         micro_batch: examples in one forward pass at most, on each rank.
         grad_clip: largest norm of the gradient.
-        checkpoint_every: iterations between checkpoints.
-        val_every: iterations between validations; 0 has none.
         optimizer, schedule: see ``SftModule``.
     """
 
-    iterations: int
     batch_size: int
     micro_batch: int
     grad_clip: float
-    checkpoint_every: int
-    val_every: int
     optimizer: MakeOptimizer
     schedule: Schedule
 
@@ -149,14 +143,16 @@ class SupervisedPhase(Phase):
         self,
         context: Context,
         start: TrainedModel,
-        folder: Path,
-        *,
-        metrics: Path,
         dataset: Examples,
+        *,
         validate: Callable[[Policy], Mapping[str, float]] | None,
         module: Callable[..., SftModule] = SftModule,
+        **paths: Path,
     ) -> TrainedModel:
-        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
+        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside.
+
+        ``paths`` are its ``folder`` and ``metrics``.
+        """
         share = max(self.batch_size // distributed.world_size(), 1)
         micro_batch = min(self.micro_batch, share)
         micro_batches = share // micro_batch
@@ -171,21 +167,17 @@ class SupervisedPhase(Phase):
             seed=context.seed,
         )
         return train(
-            self.name,
-            context=context,
-            start=start,
-            folder=folder,
-            metrics=metrics,
-            dataset=dataset,
-            make_module=make_module,
-            iterations=self.iterations,
+            self,
+            context,
+            start,
+            dataset,
+            make_module,
             batch_size=self.batch_size,
             micro_batch=micro_batch,
-            checkpoint_every=self.checkpoint_every,
-            val_every=self.val_every,
             validate=validate,
-            trainer={"accumulate_grad_batches": micro_batches},
             show={"loss": f"{self.name}/loss"},
+            accumulate_grad_batches=micro_batches,
+            **paths,
         )
 
 
@@ -225,10 +217,10 @@ class SftPhase(SupervisedPhase):
             trained = self.fit(
                 context,
                 start,
-                folder,
-                metrics=metrics,
-                dataset=dataset,
+                dataset,
                 validate=context.validate,
+                folder=folder,
+                metrics=metrics,
             )
         if distributed.rank() == 0:
             files.adopt_lines(metrics, context.folder / "metrics.jsonl", phase=self.name)

@@ -16,70 +16,63 @@ from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
+from repic.phases.phase import TrainingPhase
 from repic.phases.work import enough_memory
 
 log = logging.getLogger(__name__)
 
 
 def train(
-    phase: str,
-    *,
+    phase: TrainingPhase,
     context: Context,
     start: TrainedModel,
-    folder: Path,
-    metrics: Path,
     dataset: Examples,
     make_module: Callable[..., Any],
-    iterations: int,
+    *,
     batch_size: int,
     micro_batch: int,
-    checkpoint_every: int,
-    val_every: int,
-    trainer: Mapping[str, Any],
     validate: Callable[[Policy], Mapping[str, float]] | None,
     show: Mapping[str, str],
+    folder: Path | None = None,
+    metrics: Path | None = None,
+    **trainer: Any,
 ) -> TrainedModel:
     """Train a policy from ``start`` and export it, or return what an earlier run has exported.
 
     Args:
-        phase: its name.
-        context: the run.
-        start: the model to begin with.
-        folder: becomes the trained model's Hugging Face directory; the state to resume from
-            lies beside it until then.
-        metrics: the JSON Lines file that numbers go to.
         dataset: examples in the order of training.
         make_module: called with ``policy`` and ``monitor``.
-        iterations: optimizer steps (of the outer loop) in all.
         batch_size: examples of an iteration.
         micro_batch: examples that the module receives at a time.
-        checkpoint_every: iterations between checkpoints.
-        val_every: iterations between validations; 0 has none.
-        trainer: the phase's own options of Lightning's trainer.
         validate: scores the policy.
         show: numbers on the progress bar.
+        folder: becomes the trained model's Hugging Face directory; the state to resume from
+            lies beside it until then. None: one of the run's checkpoints.
+        metrics: the JSON Lines file that numbers go to; None: the run's.
+        trainer: the phase's own options of Lightning's trainer.
     """
-    if (done := distributed.from_main(finished(folder, phase))) is not None:
-        log.info("%s: already done, %s", phase, folder)
+    name, iterations = phase.name, phase.iterations
+    folder = folder or context.folder / "checkpoints" / name
+    if (done := distributed.from_main(finished(folder, name))) is not None:
+        log.info("%s: already done, %s", name, folder)
         return done
-    jsonl = JsonlLogger(metrics, phase)
+    jsonl = JsonlLogger(metrics or context.folder / "metrics.jsonl", name)
     monitor = Monitor(
-        phase,
+        name,
         started_from=start.fingerprint,
         iterations=iterations,
         checkpoint=folder.with_name(f"{folder.name}.resume.pt"),
-        checkpoint_every=checkpoint_every,
-        val_every=val_every,
+        checkpoint_every=phase.checkpoint_every,
+        val_every=phase.val_every,
         validate=validate,
         loggers=[jsonl, *context.loggers] if distributed.rank() == 0 else [],
         show=show,
     )
-    ranks = distributed.world_size()
     policy = context.load_policy(path=start.checkpoint)
     module = make_module(policy=policy, monitor=monitor)
     optimizer_state = load_checkpoint(monitor, module)
     if module.iteration:
-        log.info("%s: goes on after iteration %d of %d", phase, module.iteration, iterations)
+        log.info("%s: goes on after iteration %d of %d", name, module.iteration, iterations)
     if distributed.rank() == 0:
         monitor.logged = jsonl.keep(module.iteration)
     batches = IterationBatches(
@@ -88,16 +81,16 @@ def train(
         batch_size=batch_size,
         micro_batch=micro_batch,
         iterations=(module.iteration, iterations),
-        rank=(distributed.rank(), ranks),
+        rank=(distributed.rank(), distributed.world_size()),
     )
     clock = LifecycleCallback(monitor, optimizer_state)
     if module.iteration < iterations:
         policy.train()
         examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
-        fit(phase, module, examples, context.trainer, callbacks=[clock], **trainer)
+        fit(name, module, examples, context.trainer, callbacks=[clock], **trainer)
     for logger in monitor.loggers:
         logger.save()
-    return export(phase, context, start, folder, policy, monitor)
+    return export(name, context, start, folder, policy, monitor)
 
 
 def fit(
