@@ -15,8 +15,7 @@ from repic.models.policy import Policy
 from repic.phases.grpo import GrpoModule
 from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.rewards.rubric import RewardBatch, Rubric
-from repic.rl.advantages import AdvantageFunction, group_advantages
-from repic.rl.batch_advantages import gdpo_advantages
+from repic.rl.advantages import AdvantageFunction, gdpo_advantages, group_advantages
 from repic.rl.losses import grpo_loss
 from repic.types import Rollout
 from tests.modules import FIXED_KL, Vowels, examples, grpo

@@ -7,7 +7,7 @@ import torch
 
 from repic import distributed
 from repic.phases.credit import Credit, rollout_kl
-from repic.rl.batch_advantages import gdpo_advantages
+from repic.rl.advantages import gdpo_advantages
 from repic.types import Rollout
 from tests.modules import examples
 

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.rl.advantages import Advantages, group_advantages
+from repic.rl.advantages import Advantages, gdpo_advantages, group_advantages
 from repic.rl.aggregation import token_weights
-from repic.rl.batch_advantages import gdpo_advantages
 from repic.rl.losses import grpo_loss
 
 SCALES = torch.tensor([10.0, 1.0, 0.1])

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rl.advantages import Advantages, compute_advantages, group_advantages
-from repic.rl.batch_advantages import gdpo_advantages
+from repic.rl.advantages import Advantages, compute_advantages, gdpo_advantages, group_advantages
 from repic.rl.components import advantage_shares, component_diagnostics, reward_correlations
 from tests.properties import at_most
 from tests.unit.rl.test_advantages import batches
