@@ -8,6 +8,7 @@ paths are held to at the start of a run, and how a family runs that they do not 
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
+from repic.models.encoder import EncodedPrompt
 from repic.models.engine.decoding import Drawn, Ends
 from repic.models.engine.logprobs import (
     TokenLogprobs,
@@ -38,21 +40,23 @@ def score_rows(
     """Score one completion of each example, with gradients; neighbours of one prompt together."""
     prompts = policy.encoder.prompts(examples)
     parts: list[TokenLogprobs] = []
-    first = 0
-    for last in range(1, len(prompts) + 1):
-        if last < len(prompts) and prompts[last] is prompts[first]:
-            continue
-        some = [ids.to(policy.device) for ids in completions[first:last]]
+    for run in runs(prompts):
+        some = [ids.to(policy.device) for ids in completions[run]]
         ids, mask = pad_completions([x.cpu() for x in some])
-        inputs = _repeated(policy, prompts[first], last - first)
+        inputs = _repeated(policy, prompts[run.start], len(some))
         logits = _logits(policy, inputs, ids.to(policy.device), mask.to(policy.device))
         flat = logits[mask.to(policy.device)]
         parts.append(
             score(flat, some, torch.nn.Identity(), vocabulary=flat.shape[1], entropy=entropy)
         )
-        first = last
     longest = max(part.mask.shape[1] for part in parts)
     return TokenLogprobs(*(_stack(x, longest) for x in zip(*parts, strict=True)))
+
+
+def runs(prompts: Sequence[EncodedPrompt]) -> list[slice]:
+    """List where neighbours have one prompt."""
+    starts = [i for i, prompt in enumerate(prompts) if i == 0 or prompt is not prompts[i - 1]]
+    return [slice(a, b) for a, b in pairwise([*starts, len(prompts)])]
 
 
 def draw_rows(

@@ -23,13 +23,14 @@ from repic.models.encoder import EncodedPrompt
 from repic.models.engine.attention import PACKABLE, install
 from repic.models.engine.base import cut
 from repic.models.engine.cache import GroupCache
-from repic.models.engine.decoding import as_rollouts, draw
+from repic.models.engine.decoding import Drawn, draw
 from repic.models.engine.features import FeatureCache
+from repic.models.engine.library import runs
 from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.packed_decoder import PackedDecoder
 from repic.models.engine.packing import Group, PackedRow, pack
 from repic.models.engine.plain import PlainEngine
-from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
+from repic.models.engine.sampling import Sampling
 from repic.models.policy import Injection, Policy
 from repic.types import Example, Rollout, picture_content
 
@@ -55,43 +56,39 @@ class PackedEngine(PlainEngine):
         self.feature_bytes = feature_cache * 2**20
         self._features: WeakKeyDictionary[Policy, FeatureCache] = WeakKeyDictionary()
 
-    @torch.no_grad()
-    def sample(
+    def prepare(self, policy: Policy) -> None:
+        """Teach the library's attention about packed rows, or say why that cannot be."""
+        config = policy.network.config.get_text_config()
+        attention = config._attn_implementation
+        if attention not in PACKABLE:
+            raise ValueError(
+                f"model.attention={attention} cannot compute a prompt once for its group: choose"
+                f" {' or '.join(PACKABLE)}, or engine=plain"
+            )
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            raise ValueError("the model has layers with a sliding window: choose engine=plain")
+        if getattr(config, "attention_dropout", 0.0) and policy.training:
+            raise ValueError("the model trains with attention dropout: choose engine=plain")
+        install(attention)
+
+    def draw(
         self,
         policy: Policy,
-        examples: Sequence[Example],
-        *,
-        group_size: int,
+        prompts: Sequence[EncodedPrompt],
+        uniforms: Float[Tensor, "N T"],
         sampling: Sampling,
-        seed: int,
-    ) -> list[Rollout]:
-        if policy.family.unpackable is not None:
-            return super().sample(
-                policy, examples, group_size=group_size, sampling=sampling, seed=seed
-            )
-        prepare(policy)
-        length = sampling.max_new_tokens
-        uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
-        with policy.evaluating():
-            prompts = policy.encoder.prompts(examples)
-            lengths = [len(prompt.input_ids) for prompt in prompts]
-            room = policy.encoder.max_length
-            check_lengths(lengths, examples, max_length=room, sampling=sampling)
-            captures = self.cuda_graphs and policy.device.type == "cuda"
-            cache = GroupCache(lengths, group_size, capacity=length if captures else None)
-            last = [
-                self._prefill(policy, prompts[part], cache, part.start)
-                for part in cut(lengths, _PREFILL_TOKENS)
-            ]
-            with self.meter.time("decode", policy.device):
-                decoder = PackedDecoder(policy, prompts, cache, torch.cat(last), captures=captures)
-                drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
-        self.meter.count(
-            prompt=sum(lengths),
-            completion=int(drawn.lengths.sum()),
-            saved=(group_size - 1) * sum(lengths),
-        )
-        return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
+    ) -> Drawn:
+        lengths = [len(prompt.input_ids) for prompt in prompts]
+        captures = self.cuda_graphs and policy.device.type == "cuda"
+        capacity = sampling.max_new_tokens if captures else None
+        cache = GroupCache(lengths, len(uniforms) // len(prompts), capacity=capacity)
+        last = [
+            self._prefill(policy, prompts[part], cache, part.start)
+            for part in cut(lengths, _PREFILL_TOKENS)
+        ]
+        with self.meter.time("decode", policy.device):
+            decoder = PackedDecoder(policy, prompts, cache, torch.cat(last), captures=captures)
+            return draw(decoder, uniforms, policy=policy, sampling=sampling)
 
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
         """Cut rollouts into portions of at most ``max_tokens`` tokens, a prompt counted once.
@@ -104,7 +101,7 @@ class PackedEngine(PlainEngine):
         prompts = policy.encoder.prompts([rollout.example for rollout in rollouts])
         portions: list[slice] = []
         room = 0
-        for group in _runs(prompts):
+        for group in runs(prompts):
             lengths = [len(rollout.completion_ids) for rollout in rollouts[group]]
             prompt = len(prompts[group.start].input_ids)
             needed = prompt + sum(lengths)
@@ -127,11 +124,11 @@ class PackedEngine(PlainEngine):
     ) -> TokenLogprobs:
         if policy.family.unpackable is not None:
             return super().score(policy, examples, completions, entropy=entropy)
-        prepare(policy)
+        self.prepare(policy)
         prompts = policy.encoder.prompts(examples)
         groups = [
             Group(prompts[run.start], tuple(ids[:-1].cpu() for ids in completions[run]))
-            for run in _runs(prompts)
+            for run in runs(prompts)
         ]
         row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
         embeddings, injection = self._embed(policy, groups, row)
@@ -176,25 +173,3 @@ class PackedEngine(PlainEngine):
         return policy.show(
             embeddings, row.image_mask, [features[picture_content(s)] for s in shown]
         )
-
-
-def prepare(policy: Policy) -> None:
-    """Teach the library's attention about packed rows, or say why that cannot be."""
-    config = policy.network.config.get_text_config()
-    attention = config._attn_implementation
-    if attention not in PACKABLE:
-        raise ValueError(
-            f"model.attention={attention} cannot compute a prompt once for its group: choose"
-            f" {' or '.join(PACKABLE)}, or engine=plain"
-        )
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        raise ValueError("the model has layers with a sliding window: choose engine=plain")
-    if getattr(config, "attention_dropout", 0.0) and policy.training:
-        raise ValueError("the model trains with attention dropout: choose engine=plain")
-    install(attention)
-
-
-def _runs(prompts: Sequence[EncodedPrompt]) -> list[slice]:
-    """List where neighbours have one prompt."""
-    starts = [i for i, prompt in enumerate(prompts) if i == 0 or prompt is not prompts[i - 1]]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(prompts)], strict=True)]

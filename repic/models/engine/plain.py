@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from repic.models.costs import PLAIN
-from repic.models.encoder import PromptBatch
+from repic.models.encoder import EncodedPrompt, PromptBatch
 from repic.models.engine.base import Engine, cut
-from repic.models.engine.decoding import as_rollouts, draw
+from repic.models.engine.decoding import Drawn, as_rollouts, draw
 from repic.models.engine.library import draw_rows, score_rows
 from repic.models.engine.logprobs import TokenLogprobs, pad_completions
 from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
@@ -41,38 +41,43 @@ class PlainEngine(Engine):
     ) -> list[Rollout]:
         length = sampling.max_new_tokens
         uniforms = rollout_uniforms(examples, group_size=group_size, length=length, seed=seed)
-        if policy.family.unpackable is not None:
-            return self._sample_by_library(policy, examples, uniforms, sampling)
+        prompts = policy.encoder.prompts(examples)
+        lengths = [len(prompt.input_ids) for prompt in prompts]
+        room = policy.encoder.max_length
+        check_lengths(lengths, examples, max_length=room, sampling=sampling)
+        by_library = policy.family.unpackable is not None
+        if not by_library:
+            self.prepare(policy)
         with policy.evaluating():
-            with self.meter.time("prefill", policy.device):
-                prompts = policy.encoder.encode(examples).to(policy.device)
-                lengths = prompts.attention_mask.sum(dim=1).tolist()
-                room = policy.encoder.max_length
-                check_lengths(lengths, examples, max_length=room, sampling=sampling)
-                decoder = _PlainDecoder(policy, prompts, group_size)
-            with self.meter.time("decode", policy.device):
-                drawn = draw(decoder, uniforms, policy=policy, sampling=sampling)
-        tokens = sum(lengths)
+            if by_library:
+                with self.meter.time("decode", policy.device):
+                    drawn = draw_rows(policy, examples, uniforms, sampling)
+            else:
+                drawn = self.draw(policy, prompts, uniforms, sampling)
+        times = group_size if by_library else 1  # that a prompt was computed
         self.meter.count(
-            prompt=tokens, completion=int(drawn.lengths.sum()), saved=(group_size - 1) * tokens
+            prompt=times * sum(lengths),
+            completion=int(drawn.lengths.sum()),
+            saved=(group_size - times) * sum(lengths),
         )
         return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
 
-    def _sample_by_library(
+    def prepare(self, policy: Policy) -> None:
+        """Get ready for a policy, or say why that cannot be."""
+
+    def draw(
         self,
         policy: Policy,
-        examples: Sequence[Example],
+        prompts: Sequence[EncodedPrompt],
         uniforms: Float[Tensor, "N T"],
         sampling: Sampling,
-    ) -> list[Rollout]:
-        lengths = [len(prompt.input_ids) for prompt in policy.encoder.prompts(examples)]
-        room = policy.encoder.max_length
-        check_lengths(lengths, examples, max_length=room, sampling=sampling)
-        group_size = len(uniforms) // len(examples)
-        with policy.evaluating(), self.meter.time("decode", policy.device):
-            drawn = draw_rows(policy, examples, uniforms, sampling)
-        self.meter.count(prompt=group_size * sum(lengths), completion=int(drawn.lengths.sum()))
-        return as_rollouts(drawn, examples, group_size=group_size, policy=policy, sampling=sampling)
+    ) -> Drawn:
+        """Draw the rollouts of some prompts; see ``repic.models.engine.decoding.draw``."""
+        with self.meter.time("prefill", policy.device):
+            batch = policy.encoder.pad(prompts).to(policy.device)
+            decoder = _PlainDecoder(policy, batch, len(uniforms) // len(prompts))
+        with self.meter.time("decode", policy.device):
+            return draw(decoder, uniforms, policy=policy, sampling=sampling)
 
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
         """Cut rollouts into portions whose rows have no more tokens than ``max_tokens``."""
