@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from tests.unit.tables.saved import predictions, save_run
 CONF = Path(__file__).parents[2] / "repic/conf"
 ON_PHOTOS = ("repic_7b",)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-GROUPS = sorted(
-    (path.parent.name, path.stem)
-    for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("bench", "experiment", "hydra", "phase", "study")
-)
+GROUPS = {
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in sorted(CONF.iterdir())
+    if folder.name not in ("bench", "experiment", "hydra", "phase", "study")
+    and any(folder.glob("*.yaml"))
+}
 STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 
 
@@ -59,14 +61,20 @@ def test_another_project_s_conf_is_not_taken_for_ours(tmp_path: Path) -> None:
     assert "lr: 0.1\n" not in done.stdout
 
 
+@cache
+def composed(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
+    """Compose a run that several tests look at, and none writes to."""
+    return compose_run(*overrides)
+
+
 @pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
     real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
-    cfg, choices = compose_run(
-        f"+experiment={name}", f"model.path={model}", f"outputs={tmp_path}", *real
-    )
+    cfg, choices = composed(f"+experiment={name}", *real)
     assert choices["experiment"] == name
     assert cfg.name == name
+    cfg = cfg.copy()
+    cfg.model.path, cfg.outputs = str(model), str(tmp_path)
     parts = assemble(cfg, tmp_path)
     for phase in parts.phases.values():
         phase.check(parts.context)
@@ -83,13 +91,13 @@ def test_every_experiment_is_a_lab_book_entry(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_no_experiment_has_a_key_that_the_base_lacks(name: str) -> None:
-    cfg, choices = compose_run(f"+experiment={name}")
+    cfg, choices = composed(f"+experiment={name}")
     groups = [
         f"{group}={settings.as_override(choice)}"
         for group, choice in choices.items()
         if group != "experiment"
     ]
-    known, _ = compose_run(*groups)
+    known, _ = composed(*groups)
     settings.refuse_unknown_keys(
         name, OmegaConf.to_container(cfg), OmegaConf.to_container(known), []
     )
@@ -115,7 +123,7 @@ def test_every_study_says_what_it_asks_and_its_jobs_compose(name: str) -> None:
     assert any(len(values) > 1 for values in tried)
     for jobs in zip_longest(*tried):  # every value of every key, once
         job = [one or values[0] for one, values in zip(jobs, tried, strict=True)]
-        cfg, _ = compose_run(*job)
+        cfg, _ = composed(*job)
         assert "hydra" not in cfg
 
 
@@ -129,6 +137,7 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
         f"outputs={tmp_path}",
         "method=name_everybody",
         "metrics.counts=[1]",
+        "phase.evaluate.per_count=4",
     ]
     small.append(FEW)
     code, said, complaint = main("+study=table_multi", "seed=0", *small)
@@ -152,10 +161,12 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
     assert sorted((tmp_path / "multi_concept_3").iterdir()) == folders
 
 
-@pytest.mark.parametrize(("group", "option"), GROUPS)
-def test_every_option_composes(group: str, option: str) -> None:
-    _, choices = compose_run(f"{group}={option}")
-    assert choices[group] == option
+@pytest.mark.parametrize("nth", range(max(map(len, GROUPS.values()))))
+def test_every_option_composes(nth: int) -> None:
+    """Each run has the next option of every group that has so many."""
+    options = {group: names[nth] for group, names in GROUPS.items() if nth < len(names)}
+    _, choices = compose_run(*(f"{group}={option}" for group, option in options.items()))
+    assert {group: choices[group] for group in options} == options
 
 
 def test_the_options_that_people_were_promised_are_there() -> None:
@@ -231,6 +242,17 @@ def test_debug_wins_over_experiments_and_not_over_the_command_line() -> None:
 def test_the_kl_choice_reaches_the_phase(option: str) -> None:
     cfg, _ = compose_run(f"kl={option}")
     assert cfg.phase.grpo.kl_coef == cfg.kl.coef
+
+
+@pytest.mark.parametrize("length", ["none", "mask", "linear", "overlong", "minimum"])
+def test_without_a_reward_length_does_nothing(length: str) -> None:
+    assert compose_run("reward=none", f"length={length}")[0].reward.rubric is None
+
+
+def test_an_overlong_caption_is_one_near_the_most_that_are_sampled() -> None:
+    cfg, _ = compose_run("length=overlong", "length.weight=0.5", "debug=fast")
+    assert cfg.reward.rubric.weights.overlong == 0.5
+    assert cfg.reward.rubric.rewards.overlong.max_tokens == 16
 
 
 def test_scenes_of_all_counts_are_different_ones(tmp_path: Path) -> None:

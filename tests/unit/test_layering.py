@@ -7,8 +7,6 @@ bench -> {run, sweep, table, report} -> assembly -> phases
 """
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,27 +193,3 @@ def test_the_guard_lets_good_imports_pass(tmp_path: Path, file: str, line: str) 
     path.parent.mkdir(parents=True)
     path.write_text(line)
     assert violations(tmp_path) == []
-
-
-PURE = ("parsing", "types", "judges", "rewards", "rl", "toybox")
-HEAVY = ("hydra", "omegaconf", "pytorch_lightning", "transformers", "peft", "wandb", "openai")
-LATE = ("repic.judges.batch",)  # imported when it is needed
-
-
-def test_pure_layers_load_no_heavy_library() -> None:
-    modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for part in PURE
-        for path in [ROOT / "repic" / f"{part}.py", *(ROOT / "repic" / part).rglob("*.py")]
-        if path.exists() and path.name != "__init__.py"
-    }
-    names = sorted(modules - set(LATE))
-    program = (
-        f"import importlib, sys\n[importlib.import_module(name) for name in {names}]\n"
-        f"print(*[name for name in {HEAVY} if name in sys.modules])"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == []

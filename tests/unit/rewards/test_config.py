@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from repic.rewards.rubric import Rubric
 from repic.rl.conditions import conditioned_rewards, read_conditions
 from repic.types import Example, Reference
-from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[3] / "repic/conf"
 QUALITY = {"cider", "fact_precision", "fact_recall", "fluency"}
@@ -105,11 +104,6 @@ def test_lengths_go_with_rewards(length: str, option: str, masked: str, gated: s
     read_conditions(rubric.conditions, rubric.names)
 
 
-@pytest.mark.parametrize("length", ["none", "mask", "linear", "overlong", "minimum"])
-def test_without_a_reward_length_does_nothing(length: str) -> None:
-    assert compose_run("reward=none", f"length={length}")[0].reward.rubric is None
-
-
 def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
     given = ("length.at_most=3", "length.at_least=0.1")
     cfg = compose_reward("combined", "ground_truth", "mask", *given)
@@ -122,9 +116,6 @@ def test_bounds_of_lengths_are_set_on_the_command_line() -> None:
         "given": "tokens",
         "at_least": 20,
     }
-    cfg, _ = compose_run("length=overlong", "length.weight=0.5", "debug=fast")
-    assert cfg.reward.rubric.weights.overlong == 0.5
-    assert cfg.reward.rubric.rewards.overlong.max_tokens == 16
 
 
 def test_conditions_of_the_length_join_those_of_the_reward() -> None:

@@ -1,7 +1,4 @@
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +9,6 @@ from repic.rewards import ngrams
 from repic.rewards.cider import CiderD, count_ngrams
 from repic.rewards.ngrams import NgramGraph
 
-ROOT = Path(__file__).parents[3]
 CORPUS = [["a red bear sits", "the red bear sits here"], ["a blue cat sits"], ["a cat and a bear"]]
 captions = st.lists(st.sampled_from("a red bear cat <bo>".split()), max_size=12).map(" ".join)
 
@@ -64,60 +60,3 @@ def test_a_graph_starts_anew_where_it_would_be_full() -> None:
     graph.read("a b c")
     assert graph.make_room(1)
     assert graph.nodes == {}
-
-
-TIMED = """
-import time
-from pycocoevalcap.cider.cider_scorer import CiderScorer
-from repic.parsing import tokenize_caption
-from repic.rewards.cider import CiderD
-
-colours = ("red", "blue", "green", "brown", "pink")
-
-def caption(prompt, member):  # of 42 words
-    return " ".join(
-        f"On the {place} there is a striped {colours[(prompt + member + i) % 5]} bear with a"
-        f" {colours[(prompt * member + i) % 5]} hat, <name{prompt}{i}>."
-        for i, place in enumerate(("left", "middle", "right"))
-    )
-
-cider = CiderD.from_corpus([[caption(p, m) for m in range(5)] for p in range(50)])
-
-def ours(groups):
-    for references, said in groups:
-        for text in said:
-            cider.score(text, references)
-
-def the_library_s(groups):
-    scorer = CiderScorer()
-    for references, said in groups:
-        for text in said:
-            scorer += (tokenized(text), [tokenized(reference) for reference in references])
-    scorer.compute_score()
-
-def tokenized(text):
-    return " ".join(tokenize_caption(text))
-
-def seconds(work, groups):
-    begun = time.process_time()
-    work(groups)
-    return time.process_time() - begun
-
-quickest = {ours: 1e9, the_library_s: 1e9}
-for turn in range(15):
-    prompts = range(100 + 8 * turn, 108 + 8 * turn)  # never seen before, with 8 captions each
-    groups = [
-        ([caption(p, m) for m in range(5)], [caption(p, m) for m in range(2, 10)]) for p in prompts
-    ]
-    for work in quickest:
-        quickest[work] = min(quickest[work], seconds(work, groups))
-print(quickest[the_library_s] / quickest[ours])
-"""
-
-
-def test_an_iteration_s_captions_are_scored_in_an_eighth_of_the_library_s_time() -> None:
-    # In a process of its own, since type checks at every call would be most of the time. Two times
-    # from one process, as milliseconds are other ones on another processor or a busy one.
-    command = [sys.executable, "-c", TIMED]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(done.stdout) > 8  # about 10: 11 ms against 114
