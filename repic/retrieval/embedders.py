@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -26,13 +25,14 @@ from repic.files import key_of
 from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
+from repic.retrieval.parts import NetworkEmbedder
 
 KEY = "retrieval.embedder.path"
 _POOLING = ("mean", "max")
 _LAYERS = ("tower", "projector")
 
 
-class VisionTowerEmbedder:
+class VisionTowerEmbedder(NetworkEmbedder):
     """What a vision-language model's tower sees of a picture, pooled over its places.
 
     Args:
@@ -49,6 +49,7 @@ class VisionTowerEmbedder:
     def __init__(
         self, *, path: str, layer: str, pooling: str, side: int, batch_size: int, device: str
     ) -> None:
+        super().__init__(batch_size)
         for key, value, options in (("layer", layer, _LAYERS), ("pooling", pooling, _POOLING)):
             if value not in options:
                 raise ValueError(
@@ -59,7 +60,7 @@ class VisionTowerEmbedder:
         if not is_on_hub(path):
             find_model(path, key=KEY)
         self.path, self.layer, self.pooling, self.side = path, layer, pooling, side
-        self.batch_size, self.device = batch_size, device
+        self.device = device
 
     @cached_property
     def version(self) -> str:
@@ -70,24 +71,18 @@ class VisionTowerEmbedder:
         settings = [self.layer, self.pooling, self.side, processor.to_dict()]
         return f"tower {hash_weights(seeing)} {key_of(settings)}"
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """Return vectors of length 1."""
+    def features(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "N D"]:
         model, processor = self._loaded
         size = (self.side, self.side)
         squares = [picture.convert("RGB").resize(size) for picture in pictures]
-        parts = []
-        for first in range(0, len(squares), self.batch_size):
-            some = squares[first : first + self.batch_size]
-            inputs = processor(images=some, return_tensors="pt").to(model.device)
-            seen = model.model.get_image_features(**inputs, return_dict=True)
-            places = seen.last_hidden_state
-            if self.layer == "projector":
-                places = torch.cat(list(seen.pooler_output))
-            # All pictures have one size, so each has as many places as the others.
-            places = places.reshape(len(some), -1, places.shape[-1])
-            parts.append(places.mean(dim=1) if self.pooling == "mean" else places.amax(dim=1))
-        return _unit(parts)
+        inputs = processor(images=squares, return_tensors="pt").to(model.device)
+        seen = model.model.get_image_features(**inputs, return_dict=True)
+        places = seen.last_hidden_state
+        if self.layer == "projector":
+            places = torch.cat(list(seen.pooler_output))
+        # All pictures have one size, so each has as many places as the others.
+        places = places.reshape(len(squares), -1, places.shape[-1])
+        return places.mean(dim=1) if self.pooling == "mean" else places.amax(dim=1)
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -105,7 +100,7 @@ class VisionTowerEmbedder:
         return model.eval().to(choose_device(self.device)), processor
 
 
-class ClipEmbedder:
+class ClipEmbedder(NetworkEmbedder):
     """CLIP's image embeddings (https://arxiv.org/abs/2103.00020), as RAP and RePIC retrieve by.
 
     Args:
@@ -115,9 +110,10 @@ class ClipEmbedder:
     """
 
     def __init__(self, *, path: str, batch_size: int, device: str) -> None:
+        super().__init__(batch_size)
         if not is_on_hub(path) and (problem := lacking(KEY, path, "a CLIP model")) is not None:
             raise ValueError(problem)
-        self.path, self.batch_size, self.device = path, batch_size, device
+        self.path, self.device = path, device
 
     @cached_property
     def version(self) -> str:
@@ -126,16 +122,10 @@ class ClipEmbedder:
         seeing = ((n, w) for n, w in model.state_dict().items() if n.startswith("vis"))
         return f"clip {hash_weights(seeing)} {key_of(processor.to_dict())}"
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """Return vectors of length 1."""
+    def features(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "N D"]:
         model, processor = self._loaded
-        parts = []
-        for first in range(0, len(pictures), self.batch_size):
-            some = [picture.convert("RGB") for picture in pictures[first : first + self.batch_size]]
-            inputs = processor(images=some, return_tensors="pt").to(model.device)
-            parts.append(model.get_image_features(**inputs).pooler_output)
-        return _unit(parts)
+        inputs = processor(images=[p.convert("RGB") for p in pictures], return_tensors="pt")
+        return model.get_image_features(**inputs.to(model.device)).pooler_output
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -157,7 +147,3 @@ def hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
         values = tensor.detach().cpu().contiguous().reshape(-1)
         hashed.update(values.view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()[:16]
-
-
-def _unit(parts: Sequence[Tensor]) -> Float[np.ndarray, "N D"]:
-    return nn.functional.normalize(torch.cat(list(parts)).float(), dim=-1).cpu().numpy()

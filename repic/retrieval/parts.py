@@ -1,11 +1,14 @@
 """What a retriever is made of, whoever provides it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from repic.types import Box
 
@@ -36,6 +39,27 @@ class Embedder(Protocol):
     def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """Return vectors of length 1, in float32."""
         ...
+
+
+class NetworkEmbedder(ABC):
+    """Most of an ``Embedder``: shows a network some pictures at a time.
+
+    Args:
+        batch_size: pictures that go through the network at a time.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
+        starts = range(0, len(pictures), self.batch_size)
+        parts = [self.features(pictures[i : i + self.batch_size]).cpu() for i in starts]
+        return unit(torch.cat(parts).float().numpy())
+
+    @abstractmethod
+    def features(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "N D"]:
+        """Return vectors of any length, on any device."""
 
 
 def unit(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:

@@ -7,18 +7,16 @@ the reference into units u_1 … u_M:
 
 A claim is pointable if what it speaks of can be pointed at in the picture: "a red car" can, "this
 adds depth to the scene" cannot, and so such remarks lower the precision. Who finds the claims and
-judges them is a ``ClaimSource``: ``grammar_claims``, exact, or ``judged``, a model.
+judges them is a ``RewardSource``: ``grammar_claims``, exact, or ``judged``, a model.
 
 A caption without claims has precision 0 and recall 0. Which components are NaN for want of
 something to compare with depends on the example alone, never on the caption, so that no caption
 escapes from being judged.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
-from repic.rewards.masked import Answers, MaskedReward, RewardSource
-from repic.types import Example
+from repic.rewards.masked import MaskedReward
 
 NAN = float("nan")
 
@@ -45,25 +43,13 @@ class Findings(NamedTuple):
     units: Share | None
 
 
-@runtime_checkable
-class ClaimSource(RewardSource, Protocol):
-    """Finds the claims of captions and judges them, many captions at a time."""
-
-    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> Sequence[Findings]:
-        """Judge captions, each with its example."""
-        ...
-
-
-class ClaimsReward(MaskedReward[ClaimSource]):
+class ClaimsReward(MaskedReward[Findings]):
     """Components ``precision`` and ``recall``, each in [0, 1]; see the module's docstring."""
 
     components = ("precision", "recall")
 
-    def ask(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
-        return [
-            (_share(found.claims, empty=0.0), _share(found.units, empty=NAN))
-            for found in self.source.find(captions, examples)
-        ]
+    def numbers(self, judgement: Findings) -> tuple[float | None, float | None]:
+        return _share(judgement.claims, empty=0.0), _share(judgement.units, empty=NAN)
 
 
 def _share(share: Share | None, *, empty: float) -> float | None:

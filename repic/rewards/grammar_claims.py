@@ -27,7 +27,7 @@ NAME = "name"
 
 
 class GrammarClaims:
-    """A ``ClaimSource`` for data whose scenes are known.
+    """A ``RewardSource`` of claims for data whose scenes are known.
 
     Args:
         parser: from a caption to the facts that it states.
@@ -48,7 +48,7 @@ class GrammarClaims:
     def applies(self, example: Example) -> bool:
         return example.scene is not None and example.scene.is_described
 
-    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
+    def assess(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
         return [self._find(c, e.scene) for c, e in zip(captions, examples, strict=True)]
 
     def take_counts(self) -> dict[str, float]:

@@ -42,7 +42,7 @@ class _Asking:
 
 
 class JudgedClaims(_Asking):
-    """A ``ClaimSource``; what "verified and pointable" means stands in the judge's prompt."""
+    """Judges claims; what "verified and pointable" means stands in the judge's prompt."""
 
     def __init__(self, *, judge: Judge | None) -> None:
         super().__init__(judge=judge)
@@ -51,7 +51,7 @@ class JudgedClaims(_Asking):
     def applies(self, example: Example) -> bool:
         return example.query is not None
 
-    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
+    def assess(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
         claims = self._extract(captions, examples)
         units = [self._units.get(example.answers) for example in examples]
         right, covered = self._right(claims, examples), self._covered(captions, units)
@@ -95,12 +95,12 @@ class JudgedClaims(_Asking):
 
 
 class JudgedLanguage(_Asking):
-    """A ``LanguageSource``; what the three marks mean stands in the judge's prompt."""
+    """Judges how captions read; what the three marks mean stands in the judge's prompt."""
 
     def applies(self, example: Example) -> bool:
         return True
 
-    def scores(
+    def assess(
         self, captions: Sequence[str], examples: Sequence[Example]
     ) -> list[LanguageScores | None]:
         del examples

@@ -28,7 +28,7 @@ _COMPLETE = re.compile(r"[A-Z<].*[.!?]", re.DOTALL)
 
 
 class LanguageRules:
-    """A ``LanguageSource`` for data whose scenes are known.
+    """A ``RewardSource`` of language for data whose scenes are known.
 
     Args:
         parser: from a caption to the facts that it states.
@@ -61,7 +61,7 @@ class LanguageRules:
     def applies(self, example: Example) -> bool:
         return example.scene is not None and bool(example.answers)
 
-    def scores(self, captions: Sequence[str], examples: Sequence[Example]) -> list[LanguageScores]:
+    def assess(self, captions: Sequence[str], examples: Sequence[Example]) -> list[LanguageScores]:
         return [self._score(c, e) for c, e in zip(captions, examples, strict=True)]
 
     def take_counts(self) -> dict[str, float]:

@@ -9,15 +9,20 @@ import torch
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
 
-Answers = Sequence[Sequence[float | None]]
+J = TypeVar("J")  # a judgement on one caption
+J_co = TypeVar("J_co", covariant=True)
 
 
 @runtime_checkable
-class RewardSource(Protocol):
+class RewardSource(Protocol[J_co]):
     """Judges captions: by rule, or by asking a model."""
 
     def applies(self, example: Example) -> bool:
         """Whether captions of this example can be judged."""
+        ...
+
+    def assess(self, captions: Sequence[str], examples: Sequence[Example]) -> Sequence[J_co]:
+        """Judge captions, each with its example."""
         ...
 
     def take_counts(self) -> Mapping[str, float]:
@@ -25,10 +30,7 @@ class RewardSource(Protocol):
         ...
 
 
-S = TypeVar("S", bound=RewardSource)
-
-
-class MaskedReward(ABC, Generic[S]):
+class MaskedReward(ABC, Generic[J]):
     """Components that are NaN where the source does not apply, and failed where it has no answer.
 
     Args:
@@ -38,17 +40,12 @@ class MaskedReward(ABC, Generic[S]):
 
     components: tuple[str, ...]
 
-    def __init__(self, *, source: S, tasks: Collection[str]) -> None:
+    def __init__(self, *, source: RewardSource[J], tasks: Collection[str]) -> None:
         self.source, self.tasks = source, frozenset(tasks)
 
     @abstractmethod
-    def ask(self, captions: Sequence[str], examples: Sequence[Example]) -> Answers:
-        """Ask about all captions at once.
-
-        Returns:
-            A number for each component: NaN where that does not apply, None where it could not
-            be had.
-        """
+    def numbers(self, judgement: J) -> Sequence[float | None]:
+        """For each component a number, NaN where it does not apply, None where none was had."""
 
     def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:
         asked = [
@@ -59,10 +56,11 @@ class MaskedReward(ABC, Generic[S]):
         mine = [rollouts[i] for i in asked]
         shape = (len(rollouts), len(self.components))
         values, failed = torch.full(shape, float("nan")), torch.zeros(shape, dtype=torch.bool)
-        answers = self.ask([r.text for r in mine], [r.example for r in mine])
-        for i, answer in zip(asked, answers, strict=True):
-            failed[i] = torch.tensor([value is None for value in answer])
-            values[i] = torch.tensor([float("nan") if value is None else value for value in answer])
+        judged = self.source.assess([r.text for r in mine], [r.example for r in mine])
+        for i, judgement in zip(asked, judged, strict=True):
+            row = self.numbers(judgement)
+            failed[i] = torch.tensor([value is None for value in row])
+            values[i] = torch.tensor([float("nan") if value is None else value for value in row])
         return RewardBatch(self.components, values, failed)
 
     def take_counts(self) -> Mapping[str, float]:

@@ -139,5 +139,5 @@ def test_what_the_server_refuses_is_counted_by_its_status(server: str, tmp_path:
     endpoint = [f"judge.endpoint.base_url={server}", "judge.endpoint.model=another"]
     judge = configured("judge=local", *endpoint, outputs=tmp_path)
     assert judge.ask_all([Question("?", words)]) == [None]
-    counts = judge.counts()
+    counts = judge.take_counts()
     assert (counts["failed_http_400"], counts["requests"]) == (1, 1)

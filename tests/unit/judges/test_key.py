@@ -50,7 +50,7 @@ def test_it_is_sent_and_found_nowhere(
         )
         for n in range(7):
             judge.ask_all([Question(str(n), parse_verdict)])
-        counts = judge.counts()
+        counts = judge.take_counts()
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
     assert counts["questions"] == counts["answered"] + 6
     assert "HTTP 401" in caplog.text

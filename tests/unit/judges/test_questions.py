@@ -26,7 +26,7 @@ def with_judge(answer: Callable[[str], str | None], use: Callable[[Judge], Any])
     with judge_server(play) as server:
         judge = make_judge(server.base_url)
         result = use(judge)
-        return result, judge.counts(), server.bodies
+        return result, judge.take_counts(), server.bodies
 
 
 def num_pictures(body: dict[str, Any]) -> int:

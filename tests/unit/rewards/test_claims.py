@@ -159,7 +159,7 @@ class Flaky:
     def applies(self, example: Example) -> bool:
         return example.scene is not None
 
-    def find(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
+    def assess(self, captions: Sequence[str], examples: Sequence[Example]) -> list[Findings]:
         told = {
             "half": Findings(None, Share(1, 4)),
             "lost": Findings(None, None),

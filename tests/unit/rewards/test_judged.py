@@ -61,12 +61,12 @@ def test_claims_and_units_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, asked = judge_that(monkeypatch, answers)
     source = JudgedClaims(judge=judge)
     here, nobody = example(), example(present=())
-    found = source.find([CAPTION, CAPTION], [here, nobody])
+    found = source.assess([CAPTION, CAPTION], [here, nobody])
     # "<mi>" is nobody present, and the comment points at nothing; without "<bo>" one less.
     assert found[0] == Findings(Share(4, 6), Share(3, 4))
     assert found[1] == Findings(Share(3, 6), Share(3, 4))
     assert [kind for kind, _ in asked].count("claims") == 3  # two captions, one reference
-    source.find([CAPTION], [here])
+    source.assess([CAPTION], [here])
     assert [kind for kind, _ in asked].count("claims") == 4  # the reference's are known
     (units,) = {text for kind, text in asked if kind == "coverage"}
     assert "A dog." in units
@@ -91,7 +91,7 @@ def test_a_question_without_an_answer_fails_alone(
         return None if is_failing else answers(kind, text)
 
     judge, _ = judge_that(monkeypatch, flaky)
-    (found,) = JudgedClaims(judge=judge).find([CAPTION], [example()])
+    (found,) = JudgedClaims(judge=judge).assess([CAPTION], [example()])
     assert found == FAILURES[failing]
 
 
@@ -103,9 +103,9 @@ def test_a_reference_that_failed_is_asked_about_again(monkeypatch: pytest.Monkey
 
     judge, _ = judge_that(monkeypatch, flaky)
     source = JudgedClaims(judge=judge)
-    assert source.find([CAPTION], [example()])[0].units is None
+    assert source.assess([CAPTION], [example()])[0].units is None
     down = False
-    assert source.find([CAPTION], [example()])[0].units == Share(3, 4)
+    assert source.assess([CAPTION], [example()])[0].units == Share(3, 4)
 
 
 def test_blank_captions_and_missing_references_need_no_judge(
@@ -113,9 +113,9 @@ def test_blank_captions_and_missing_references_need_no_judge(
 ) -> None:
     judge, asked = judge_that(monkeypatch, answers)
     source = JudgedClaims(judge=judge)
-    (blank,) = source.find([" "], [example()])
+    (blank,) = source.assess([" "], [example()])
     assert blank == Findings(Share(0, 0), Share(0, 4))
-    (alone,) = source.find([CAPTION], [example(answers=())])
+    (alone,) = source.assess([CAPTION], [example(answers=())])
     assert alone == Findings(Share(4, 6), Share(0, 0))
     assert [kind for kind, _ in asked] == ["claims", "claims", "verify"]
     assert source.applies(example(answers=()))
@@ -126,7 +126,7 @@ def test_language_is_the_judges_three_marks(monkeypatch: pytest.MonkeyPatch) -> 
     marks = '{"clarity": 5, "fluency": 3, "coherence": 1}'
     judge, _ = judge_that(monkeypatch, lambda kind, text: marks if "A bear" in text else "Nice!")
     source = JudgedLanguage(judge=judge)
-    found = source.scores(["A bear.", "A cat.", ""], [example()] * 3)
+    found = source.assess(["A bear.", "A cat.", ""], [example()] * 3)
     assert found == [LanguageScores(1.0, 0.5, 0.0), None, LanguageScores(0.0, 0.0, 0.0)]
     assert source.applies(example(answers=()))
 
@@ -175,7 +175,7 @@ def test_whatever_a_judge_answers_a_component_is_a_share_or_failed_and_counted(
     assert not unexplained.any()
     shares = batch.values[~batch.values.isnan()]
     assert ((shares >= 0) & (shares <= 1)).all()
-    counts = judge.counts()
+    counts = judge.take_counts()
     failed = sum(count for name, count in counts.items() if name.startswith("failed_"))
     assert (failed > 0) == bool(batch.failed.any())
     assert set(batch.failures()) == set(batch.names)

@@ -35,7 +35,7 @@ def scores(
     caption: str, scene: Scene = SCENE, answers: tuple[str, ...] | None = None
 ) -> LanguageScores:
     answers = answers or write_captions(scene)
-    (found,) = rules([answers]).scores([caption], [example(scene, answers)])
+    (found,) = rules([answers]).assess([caption], [example(scene, answers)])
     return found
 
 
@@ -125,7 +125,7 @@ class Told:
     def applies(self, example: Example) -> bool:
         return bool(example.answers)
 
-    def scores(
+    def assess(
         self, captions: Sequence[str], examples: Sequence[Example]
     ) -> list[LanguageScores | None]:
         return [LanguageScores(1.0, 0.5, 0.0) if text == "known" else None for text in captions]
