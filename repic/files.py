@@ -117,7 +117,7 @@ def read_done(folder: Path) -> dict[str, Any] | None:
     """What a finished folder has on record; None while it is not finished, or has lost a file."""
     if not (folder / DONE).exists():
         return None
-    record = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    record = read_json(folder / DONE)
     sizes = record.pop("files", None)
     return record if sizes and sizes.items() <= _sizes(folder).items() else None
 

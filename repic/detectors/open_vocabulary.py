@@ -8,7 +8,6 @@ somebody in the picture is taken for present. How good such a verdict is depends
 descriptions tell, and on the threshold; look at ``detect`` on some pictures before trusting it.
 """
 
-import json
 import os
 import re
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+from repic.files import read_json
 from repic.models.directory import find_model, is_on_hub
 from repic.types import Box, Example, Reference, picture_content
 
@@ -189,7 +189,7 @@ def choose_device(device: str) -> torch.device:
 def find_detector(path: str, *, key: str = KEY) -> tuple[Path, str]:
     """Return the directory of a detector, and which architecture it is."""
     folder = find_model(path, key=key)
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in _SEVERAL + _ONE:
         raise ValueError(f"{key}: {folder} is a {kind}, not one of {', '.join(_SEVERAL + _ONE)}")
     return folder, kind

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from repic.files import read_json
+
 _PACKAGE = "package://"
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -175,11 +177,6 @@ def _weight_files(folder: Path) -> list[Path]:
             folder / name for name in sorted(set(read_json(folder / _INDEX)["weight_map"].values()))
         ]
     return [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else []
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a model's configurations."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class Header(NamedTuple):

@@ -6,7 +6,6 @@ the model's directory. The result is that of the library's processors, token for
 without an entry (``repic.models.families``) needs the library's processor as it is.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -18,6 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
+from repic.files import read_json
 from repic.models.families import EncodedImage, family_of
 from repic.models.images import ImageEncoder, OnlyImage
 from repic.models.positions import Segment, mrope_positions, plain_positions
@@ -274,7 +274,7 @@ def read_chat_template(directory: Path) -> str | None:
     if (path := directory / "chat_template.jinja").is_file():
         return path.read_text(encoding="utf-8")
     if (path := directory / "chat_template.json").is_file():
-        return json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+        return read_json(path)["chat_template"]
     return None
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repic.models.directory import find_model, read_json
+from repic.files import read_json
+from repic.models.directory import find_model
 from repic.models.engine.sampling import Sampling
 
 FILE = "generation_config.json"

@@ -10,7 +10,6 @@ of a pair, is made again.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from repic.files import key_of, write_file, write_json
+from repic.files import key_of, read_json, write_file, write_json
 from repic.retrieval.parts import Embedder
 from repic.types import Reference
 
@@ -125,7 +124,7 @@ def _read(folder: Path) -> Kept | None:
         return None
     try:
         data = (folder / INDEX).read_bytes()
-        entries = json.loads((folder / ENTRIES).read_text(encoding="utf-8"))
+        entries = read_json(folder / ENTRIES)
         seal = entries.pop("seal")
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         seal, data, entries = None, b"", {}

@@ -7,9 +7,7 @@ import pytest
 
 from repic.page.curves import accuracy_chart, compared_curves, learning_curves
 from repic.tables.runs import MetricRow, Run
-from tests.unit.tables.saved import AUTHORS, PHASES
-
-RUN = Run(Path("x"), "x", 0, (), {}, None, 1.0, PHASES, {}, authors=AUTHORS)
+from tests.unit.tables.saved import RUN
 
 
 def test_curves_are_gathered_by_key() -> None:
@@ -65,16 +63,12 @@ def make_run(folder: Path, seed: int, kl: str, rewards: list[float], accuracy: f
             for count in ("1", "3")
         }
 
-    return Run(
+    return replace(
+        RUN,
         folder=folder,
-        name="kl",
         seed=seed,
         overrides=(f"seed={seed}", f"kl={kl}"),
         choices={"kl": kl},
-        git_commit=None,
-        time_s=1.0,
-        phases=PHASES,
-        authors=AUTHORS,
         metrics={
             "name_everybody": {c: {"accuracy": 0.0} for c in ("1", "3")},
             "sft": {c: {"accuracy": 20.0} for c in ("1", "3")},

@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,23 +18,19 @@ from repic.page.gallery import (
 )
 from repic.tables.runs import Run
 from repic.types import Example, Prediction, Reference
-from tests.unit.tables.saved import AUTHORS
+from tests.unit.tables.saved import RUN
 
 
 def make_run(
     seed: int, reward: str = "combined", phases: Sequence[str] = ("base", "sft", "grpo")
 ) -> Run:
     cells = {"1": {"accuracy": 10.0 + seed}}
-    return Run(
+    return replace(
+        RUN,
         folder=Path(f"runs/{reward}/seed_{seed}"),
-        name="x",
         seed=seed,
         overrides=(f"seed={seed}",),
         choices={"reward": reward},
-        git_commit=None,
-        time_s=1.0,
-        phases=(),
-        authors=AUTHORS,
         metrics={p: {"1": {"accuracy": 1.0}} if p == "base" else cells for p in phases},
     )
 

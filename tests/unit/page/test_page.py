@@ -14,9 +14,9 @@ from repic.page.cards import BoxCard, CaptionCard, Fact, ReferenceCard, SceneCar
 from repic.page.charts import Chart, Line
 from repic.page.page import DENSE, box_style, write_report
 from repic.page.run_page import headline, scene_cards, write_run_report
-from repic.tables.runs import Run, read_run
+from repic.tables.runs import read_run
 from repic.types import Box, Example, Mention, Prediction, Reference, Scene
-from tests.unit.tables.saved import AUTHORS, PHASES
+from tests.unit.tables.saved import AUTHORS, PHASES, RUN
 
 EVIL = "<script>alert('&')</script>"
 VOID = {"meta", "img", "br", "line", "circle", "polyline", "input"}
@@ -325,8 +325,7 @@ def test_a_run_becomes_a_page_without_pictures_too(folder: Path) -> None:
 
 
 def test_scenes_of_the_same_number_are_kept_apart_by_count() -> None:
-    run = Run(Path("x"), "x", 0, (), {}, None, 1.0, PHASES, {}, authors=AUTHORS)
-    cards = scene_cards(run, list(predictions(EXAMPLES)), EXAMPLES, per_count=9)
+    cards = scene_cards(RUN, list(predictions(EXAMPLES)), EXAMPLES, per_count=9)
     assert [(c.id, c.num_concepts) for c in cards] == [(e.id, e.num_concepts) for e in EXAMPLES]
     for card in cards:
         assert card.references[0].info == f"bear {card.id[-1]} of {card.num_concepts}"

@@ -192,7 +192,7 @@ def test_an_interrupted_write_leaves_no_index_that_is_believed(
     open_index(cache, album, embedder)
     changed = photos(tmp_path, [1, 200])
     with monkeypatch.context() as patch:
-        patch.setattr("repic.retrieval.index.json.dumps", lambda *a, **k: 1 / 0)
+        patch.setattr("repic.files.json.dumps", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             open_index(cache, changed, embedder)
     index = open_index(cache, changed, embedder)

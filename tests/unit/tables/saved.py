@@ -39,6 +39,9 @@ PHASES = (
     ),
 )  # fmt: skip
 
+# A run that lies in no folder; tests say with ``replace`` what theirs is like.
+RUN = Run(Path("x"), "x", 0, (), {}, None, 1.0, PHASES, {}, authors=AUTHORS)
+
 # Which scenes two models of one run get right.
 WORSE, BETTER = [False] * 6 + [True] * 2, [True] * 6 + [True] * 2
 

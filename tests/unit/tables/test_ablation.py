@@ -9,7 +9,7 @@ from repic.settings import configured, varying_keys
 from repic.tables.ablation import Ablation, ablation
 from repic.tables.columns import FOUNDING, accuracy_columns, count_columns
 from repic.tables.runs import Run
-from tests.unit.tables.saved import AUTHORS
+from tests.unit.tables.saved import RUN
 
 
 def cell(accuracy: float, cider: float = 80.0) -> dict:
@@ -31,20 +31,16 @@ def make_run(
     **phases: float,
 ) -> Run:
     """Accuracies at three concepts by phase; at one concept they are ten higher."""
-    return Run(
+    return replace(
+        RUN,
         folder=Path(f"outputs/{reward}/seed_{seed}"),
-        name="multi_concept_3",
         seed=seed,
         overrides=(f"seed={seed}", f"reward={reward}", *overrides),
         choices={"reward": reward, "model": "tiny", **(choices or {})},
-        git_commit=None,
-        time_s=1.0,
-        phases=(),
         metrics={
             phase: {"1": cell(a + 10), "3": cell(a), "all": cell(a + 5, 80 + a / 10)}
             for phase, a in phases.items()
         },
-        authors=AUTHORS,
     )
 
 

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 from repic.metrics.captions.arena import REFERENCE, Arena
 from repic.metrics.captions.bert_score import BertScore
@@ -20,7 +19,7 @@ from repic.page.run_page import run_tables
 from repic.tables.layouts import caption_tables, grouped
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses
-from tests.unit.tables.saved import AUTHORS
+from tests.unit.tables.saved import RUN
 from tests.unit.tables.test_write import shown
 
 GRAMMAR = {"parser": parse_caption, "unread": unread_clauses}
@@ -69,7 +68,7 @@ def run(**cell: float) -> Run:
     by_count = {"1": found, "all": found}
     metrics = {"sft": by_count, "grpo": by_count}
     columns = (*COLUMNS, ScoreColumn("charm", "charm"))
-    return Run(Path("x"), "x", 0, (), {}, None, 1.0, (), metrics, columns, AUTHORS)
+    return replace(RUN, metrics=metrics, columns=columns)
 
 
 def test_without_caption_metrics_there_is_no_further_table() -> None:

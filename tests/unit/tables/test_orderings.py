@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from repic.tables.orderings import NOTE, founding_orderings, orderings_table
 from repic.tables.paired import Comparison
 from repic.tables.runs import Run
 from repic.tables.write import csv_text, markdown
-from tests.unit.tables.saved import AUTHORS
+from tests.unit.tables.saved import RUN
 from tests.unit.tables.test_write import shown
 
 # The founding document's ablation, and its orderings: single, at 3, CIDEr.
@@ -37,18 +38,20 @@ def cells(values: tuple[float, float, float], shift: float) -> dict:
 def sweep(told: dict = TOLD, seeds: int = 3, spread: float = 0.2, **choices: str) -> list[Run]:
     """Runs whose seeds differ a little, and in each run all values together."""
     return [
-        Run(
-            Path(f"x/{reward}/{seed}"), "x", seed, (), {"reward": reward, **choices}, None, 1.0, (),
-            {
+        replace(
+            RUN,
+            folder=Path(f"x/{reward}/{seed}"),
+            seed=seed,
+            choices={"reward": reward, **choices},
+            metrics={
                 "sft": cells(told["SFT"], seed * spread),
                 "grpo": cells(told[reward], seed * spread * (1 + 0.01 * len(reward))),
             },
-            authors=AUTHORS,
         )
         for reward in told
         if reward != "SFT"
         for seed in range(seeds)
-    ]  # fmt: skip
+    ]
 
 
 def judge(runs: list[Run]) -> dict[str, str]:
