@@ -62,7 +62,10 @@ def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[St
         found = measure(setting, names, folder, started, value=value, overrides=" ".join(overrides))
         if not any(step.round for step in found):
             continue  # nobody lived to be measured, and the log says why
-        limits[value] = limit_of(setting, found)
+        phase = setting.phase.grpo
+        limits[value] = token_limit(
+            found[0].prompt_tokens, phase.sampling.max_new_tokens, phase.group_size
+        )
         at = f", {cfg.sweep.key}={value}" if value else ""
         costs = results.cost_table(f"bench {cfg.name}{at}: a step", found)
         print_tables(costs, results.parts_table(found, limits[value]))
@@ -106,12 +109,6 @@ def sweep(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         changed = cfg.copy()
         OmegaConf.update(changed, cfg.sweep.key, value)
         yield str(value), changed
-
-
-def limit_of(cfg: DictConfig, steps: Sequence[Step]) -> float:
-    """The update's limit for the prompts that the steps had."""
-    tokens = cfg.phase.grpo.sampling.max_new_tokens
-    return token_limit(steps[0].prompt_tokens, tokens, cfg.phase.grpo.group_size)
 
 
 def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, float]) -> None:

@@ -100,7 +100,10 @@ def take_turns(
         rounds: steps of each.
         report: is given every step as soon as it is done.
     """
-    alive = [contender for contender in contenders if is_ready(contender)]
+    alive = [contender for contender in contenders if contender.first is not None]
+    for contender in contenders:
+        if contender.first is None:
+            log.warning("%s", contender.obituary())
     for number in range(rounds):
         for contender in list(alive):
             numbers = contender.tell("step")
@@ -109,10 +112,3 @@ def take_turns(
                 alive.remove(contender)
             else:
                 report(contender, number, numbers)
-
-
-def is_ready(contender: Contender) -> bool:
-    """Whether a process has loaded everything; if not, say why."""
-    if contender.first is None:
-        log.warning("%s", contender.obituary())
-    return contender.first is not None

@@ -104,31 +104,25 @@ def difference_hash(picture: Image.Image) -> int:
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
 
 
-def duplicates_within(pictures: Sequence[Picture], near: int) -> list[Pair]:
-    """Return the pairs among some pictures, exact ones first, then by the bits that differ."""
-    return _pairs(pictures, pictures, near, is_same=True)
-
-
-def duplicates_between(
-    pictures: Sequence[Picture], others: Sequence[Picture], near: int
+def find_duplicates(
+    pictures: Sequence[Picture], others: Sequence[Picture] | None, near: int
 ) -> list[Pair]:
-    """Return the pairs of one of ``pictures`` and one of ``others``; a file itself is no pair."""
-    return _pairs(pictures, others, near, is_same=False)
+    """Return pairs of duplicates, exact ones first, then by the bits that differ.
 
-
-def _pairs(
-    pictures: Sequence[Picture], others: Sequence[Picture], near: int, *, is_same: bool
-) -> list[Pair]:
-    if not pictures or not others:
-        return []
-    here, there = (np.array([p.bits for p in ps], dtype=np.uint64) for ps in (pictures, others))
+    Args:
+        pictures: one side.
+        others: the other side, where a file itself is no pair; None: ``pictures`` once more.
+        near: up to how many bits may differ.
+    """
+    pool = pictures if others is None else others
+    there = np.array([picture.bits for picture in pool], dtype=np.uint64)
     found = []
     for i, picture in enumerate(pictures):
-        distances = np.bitwise_count(here[i] ^ there)
+        distances = np.bitwise_count(np.uint64(picture.bits) ^ there)
         # Equal files have equal bits, so they are among the near ones.
         for j in np.flatnonzero(distances <= near).tolist():
-            other = others[j]
-            if (is_same and j <= i) or picture.path == other.path:
+            other = pool[j]
+            if (others is None and j <= i) or picture.path == other.path:
                 continue
             bits = None if picture.digest == other.digest else int(distances[j])
             found.append(Pair(picture.path, other.path, bits))

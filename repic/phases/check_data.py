@@ -11,8 +11,7 @@ from rich.progress import track
 
 from repic.data.inspection import (
     Inspection,
-    duplicates_between,
-    duplicates_within,
+    find_duplicates,
     inspect,
 )
 from repic.data.inventory import QUERY, HasInventory, Inventory
@@ -68,12 +67,12 @@ class CheckData:
         }
         for (split, role), pictures in found.items():
             if role == QUERY:
-                pairs = duplicates_within(pictures, self.near)
+                pairs = find_duplicates(pictures, None, self.near)
                 yield Duplicates(f"within {split}'s {role}", pairs)
         for one, other in combinations(found, 2):
             if QUERY in (one[1], other[1]):
                 where = f"between {one[0]}'s {one[1]} and {other[0]}'s {other[1]}"
-                pairs = duplicates_between(found[one], found[other], self.near)
+                pairs = find_duplicates(found[one], found[other], self.near)
                 yield Duplicates(where, pairs)
 
 

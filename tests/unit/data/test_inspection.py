@@ -11,8 +11,7 @@ from repic.data.inspection import (
     Pair,
     Picture,
     difference_hash,
-    duplicates_between,
-    duplicates_within,
+    find_duplicates,
     inspect,
 )
 
@@ -69,7 +68,7 @@ def test_exact_and_near_pairs_are_told_apart_and_sorted() -> None:
         picture("d", 2**63, "same"),
         picture("e", 2**63, "same"),
     ]
-    assert duplicates_within(some, 2) == [
+    assert find_duplicates(some, None, 2) == [
         Pair(Path("d"), Path("e"), None),
         Pair(Path("a"), Path("c"), 1),
         Pair(Path("a"), Path("d"), 1),
@@ -78,13 +77,13 @@ def test_exact_and_near_pairs_are_told_apart_and_sorted() -> None:
         Pair(Path("c"), Path("d"), 2),
         Pair(Path("c"), Path("e"), 2),
     ]
-    assert duplicates_within(some, 0) == [Pair(Path("d"), Path("e"), None)]
+    assert find_duplicates(some, None, 0) == [Pair(Path("d"), Path("e"), None)]
 
 
 def test_pairs_between_two_sets_leave_a_file_itself_out() -> None:
     ours, theirs = [picture("a", 0), picture("b", 7)], [picture("b", 7), picture("c", 7, "b")]
-    assert duplicates_between(ours, theirs, 0) == [Pair(Path("b"), Path("c"), None)]
-    assert duplicates_between(ours, [], 64) == duplicates_within([], 64) == []
+    assert find_duplicates(ours, theirs, 0) == [Pair(Path("b"), Path("c"), None)]
+    assert find_duplicates(ours, [], 64) == find_duplicates([], None, 64) == []
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8), st.integers(0, 64))
@@ -96,7 +95,7 @@ def test_pairs_are_those_within_the_distance(bits: list[int], near: int) -> None
         for j in range(i + 1, len(bits))
         if (bits[i] ^ bits[j]).bit_count() <= near
     }
-    found = duplicates_within(pictures, near)
+    found = find_duplicates(pictures, None, near)
     assert {(str(p.first), str(p.second)): p.bits for p in found} == expected
 
 
