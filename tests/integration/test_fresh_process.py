@@ -30,6 +30,20 @@ def test_pure_layers_load_no_heavy_library() -> None:
     assert run.stdout.split() == []
 
 
+def test_the_command_asks_before_it_imports_anything_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "try:\n    from repic.table import main; main()\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--orderings" in done.stdout
+
+
 TIMED = """
 import time
 from pycocoevalcap.cider.cider_scorer import CiderScorer

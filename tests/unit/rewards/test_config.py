@@ -24,8 +24,13 @@ def compose_reward(
     """Compose these groups alone, in the order of conf/config.yaml, and what they refer to."""
     referred = ("+data.reward_corpus=[[a bear],[a cat]]", "+phase.grpo.sampling.max_new_tokens=64")
     groups = (f"+length={length}", f"+reward={option}", f"+detector={detector}")
+    return compose_once(*groups, *referred, *more).copy()
+
+
+@cache
+def compose_once(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(overrides=[*groups, *referred, *more])
+        return compose(overrides=list(overrides))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every file of conf/advantage, conf/loss and conf/kl can be instantiated and used as it stands."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from repic.rl.kl import ESTIMATORS
 CONF = Path(__file__).parents[3] / "repic/conf"
 
 
+@cache
 def load(group: str, option: str):
     with initialize_config_module("repic.conf", version_base="1.3"):
         return instantiate(compose(f"{group}/{option}")[group])
