@@ -84,7 +84,8 @@ class Recognition(_Names):
             in_picture.setdefault(key.image, set()).update(key.names)
         lexicons: dict[tuple[str, ...], Lexicon] = {}
         counts = []
-        for text, key, pool in zip(captions.texts, keys, _pools(captions), strict=True):
+        pools = captions.pools or [None] * len(keys)
+        for text, key, pool in zip(captions.texts, keys, pools, strict=True):
             # Who is there and was not introduced (a retriever may miss somebody) can be named.
             pool = everyone if pool is None else tuple(dict.fromkeys((*pool, *key.names)))
             if pool not in lexicons:
@@ -126,7 +127,3 @@ def _rows(counts: Sequence[NameCounts]) -> Float[np.ndarray, "N 5"]:
 def _keys(captions: Captions) -> Sequence[CaptionKey]:
     assert captions.keys is not None, "who is in the picture is known wherever names are counted"
     return captions.keys
-
-
-def _pools(captions: Captions) -> Sequence[tuple[str, ...] | None]:
-    return [None] * len(captions.texts) if captions.pools is None else captions.pools

@@ -32,9 +32,13 @@ def reward(*, needs_pointability: bool = True) -> ClaimsReward:
     return ClaimsReward(source=source, tasks=["caption"])
 
 
+def rollout(text: str, where: Example) -> Rollout:
+    return Rollout(where, text, torch.zeros(1).long(), torch.zeros(1), True)
+
+
 def scores(caption: str, scene: Scene = SCENE, **options: bool) -> tuple[float, float]:
-    rollout = Rollout(example(scene), caption, torch.zeros(1).long(), torch.zeros(1), True)
-    precision, recall = reward(**options).score([rollout]).values[0].tolist()
+    batch = reward(**options).score([rollout(caption, example(scene))])
+    precision, recall = batch.values[0].tolist()
     return precision, recall
 
 
@@ -173,9 +177,6 @@ class Flaky:
 
 
 def test_what_could_not_be_had_is_failed_and_what_does_not_apply_is_not() -> None:
-    def rollout(text: str, where: Example) -> Rollout:
-        return Rollout(where, text, torch.zeros(1).long(), torch.zeros(1), True)
-
     here = example(SCENE)
     elsewhere = [rollout("never asked", example(None)), rollout("", example(SCENE, "same"))]
     told = [rollout(text, here) for text in ("half", "lost", "no units", "no claims")]

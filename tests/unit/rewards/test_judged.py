@@ -3,7 +3,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +12,10 @@ from repic.rewards.claims import ClaimsReward, Findings, Share
 from repic.rewards.judged import JudgedClaims, JudgedLanguage
 from repic.rewards.language import LanguageReward
 from repic.rewards.rubric import Rubric
-from repic.types import Example, Rollout
+from repic.types import Example
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
+from tests.unit.rewards.test_claims import rollout
 
 CAPTION = "A red bear, <bo>, on a cosy sofa. A cat, <mi>."
 CLAIMS = '["A bear.", "It is red.", "It is <bo>.", "How cosy.", "A cat.", "It is <mi>."]'
@@ -154,11 +154,7 @@ ACTS += [Act(status=status) for status in (400, 401, 429, 500)]
 def test_whatever_a_judge_answers_a_component_is_a_share_or_failed_and_counted(
     acts: list[Act],
 ) -> None:
-    captions = [CAPTION, "A bear.", ""]
-    rollouts = [
-        Rollout(example(), text, torch.zeros(1, dtype=torch.long), torch.zeros(1), True)
-        for text in captions
-    ]
+    rollouts = [rollout(text, example()) for text in (CAPTION, "A bear.", "")]
     with judge_server(acts) as server:
         judge = make_judge(server.base_url, attempts=1, attempts_unparsable=1, concurrency=1)
         rewards = {

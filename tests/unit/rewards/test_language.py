@@ -3,7 +3,6 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +10,8 @@ from repic.judges.questions import LanguageScores
 from repic.rewards.language import LanguageReward
 from repic.rewards.language_rules import LanguageRules
 from repic.toybox.grammar import parse_caption, write_captions
-from repic.types import Example, Rollout, Scene
-from tests.unit.rewards.test_claims import SCENE, worlds
+from repic.types import Example, Scene
+from tests.unit.rewards.test_claims import SCENE, rollout, worlds
 
 ANSWERS = write_captions(SCENE)
 
@@ -135,9 +134,6 @@ class Told:
 
 
 def test_the_reward_is_the_mean_and_keeps_the_parts() -> None:
-    def rollout(text: str, where: Example) -> Rollout:
-        return Rollout(where, text, torch.zeros(1).long(), torch.zeros(1), True)
-
     asked = [rollout("known", example()), rollout("lost", example())]
     batch = LanguageReward(source=Told(), tasks=["caption"]).score(
         [*asked, rollout("known", example(answers=()))]

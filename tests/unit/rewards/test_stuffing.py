@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -21,8 +20,9 @@ from repic.rewards.binding import BindingReward
 from repic.rewards.quality import QualityReward
 from repic.rewards.recognition import RecognitionReward
 from repic.rewards.rubric import Rubric
-from repic.types import Example, Mention, Reference, Rollout, Scene
+from repic.types import Example, Mention, Reference, Scene
 from tests.properties import at_most
+from tests.unit.rewards.test_claims import rollout
 
 CONF = Path(__file__).parents[3] / "repic/conf" / "reward"
 SHIPPED = OmegaConf.load(CONF / "combined.yaml").rubric
@@ -163,8 +163,7 @@ POLICIES: dict[str, Callable[[Attempt], str]] = {
 
 
 def total(caption: str, example: Example) -> float:
-    rollout = Rollout(example, caption, torch.zeros(1, dtype=torch.long), torch.zeros(1), True)
-    return RUBRIC.score([rollout]).totals(RUBRIC.weights).item()
+    return RUBRIC.score([rollout(caption, example)]).totals(RUBRIC.weights).item()
 
 
 sizes = st.tuples(
