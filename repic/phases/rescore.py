@@ -18,7 +18,7 @@ from repic.metrics.captions.metric import Captions
 from repic.metrics.kept import score
 from repic.metrics.naming import KnownNames
 from repic.metrics.paper_names import VARIANTS, variant_for
-from repic.metrics.rescoring import PROTOCOLS, score_captions
+from repic.metrics.rescoring import PROTOCOLS, CaptionRecord, score_captions
 from repic.metrics.suite import STANDARD, MetricSuite
 from repic.tables.rescoring_table import Rescored
 
@@ -89,11 +89,7 @@ class Rescore:
         targets = [record.targets for record in found.records]
         variant = VARIANTS[self.variant] if self.variant else variant_for(targets)
         captions = self.read(found)
-        drawn = {
-            "num_samples": self.metrics.bootstrap_samples,
-            "confidence": self.metrics.confidence,
-            "seed": self.metrics.seed,
-        }
+        drawn = self.metrics.resampling
         chosen = [name for name in self.metrics.scorer.metrics if name not in STANDARD]
         others = score(
             self.metrics.scorer.measure(captions, chosen) if chosen else {},
@@ -128,18 +124,24 @@ class Rescore:
         """
         images = None
         if self.images is not None:
-            images = [FileImage(Path(self.images) / record.image) for record in found.records]
-            for record, image in zip(found.records, images, strict=True):
-                if not image.path.is_file():
-                    raise ValueError(f"{record.place}: there is no image {image.path}")
-        return self.metrics.scorer.read(
+            images = [find_picture(self.images, record) for record in found.records]
+        return Captions.read(
             [record.text for record in found.records],
             [record.references for record in found.records],
             [record.infos for record in found.records],
-            images,
-            [record.key for record in found.records],
-            [record.pool for record in found.records],
+            tokenize=self.metrics.scorer.tokenize,
+            images=images,
+            keys=[record.key for record in found.records],
+            pools=[record.pool for record in found.records],
         )
+
+
+def find_picture(folder: str, record: CaptionRecord) -> FileImage:
+    """Return a caption's picture; refuse one that is not there."""
+    image = FileImage(Path(folder) / record.image)
+    if not image.path.is_file():
+        raise ValueError(f"{record.place}: there is no image {image.path}")
+    return image
 
 
 def with_infos(found: CaptionSet, infos: Mapping[str, str]) -> CaptionSet:
