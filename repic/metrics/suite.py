@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -58,7 +58,11 @@ class MetricSuite:
         if not 0 < confidence < 1:
             raise ValueError(f"metrics.confidence: {confidence} is not between 0 and 1")
         self.counts = tuple(counts)
-        self.bootstrap_samples, self.confidence, self.seed = bootstrap_samples, confidence, seed
+        self.resampling: Any = {
+            "num_samples": bootstrap_samples,
+            "confidence": confidence,
+            "seed": seed,
+        }
         always = {RECOGNITION: Recognition(), PAPER_NAMES: PaperNames(), CIDER: Cider()}
         self.scorer = CaptionScorer(
             chosen=[*(every(scorers) if captions == EVERY else captions), *also],
@@ -147,13 +151,7 @@ class MetricSuite:
         return self.scorer.measure(captions, only)
 
     def _cell(self, scores: CaptionScores) -> Cell:
-        found = score(
-            scores.metrics,
-            scores.pictures,
-            num_samples=self.bootstrap_samples,
-            confidence=self.confidence,
-            seed=self.seed,
-        )
+        found = score(scores.metrics, scores.pictures, **self.resampling)
         cell: Cell = {**found.values, "num_examples": len(scores.keys)}
         return cell | {f"{name}_ci": list(ends) for name, ends in found.intervals.items()}
 

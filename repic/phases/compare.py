@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repic.data.concepts import read_known_names
-from repic.data.images import FileImage
 from repic.judges.questions import CaptionPair, Preference
 from repic.metrics.caption_files import CaptionSet, read_caption_sets
 from repic.metrics.captions.metric import MetricFailed
@@ -18,7 +17,7 @@ from repic.metrics.captions.preferences import count_preferences
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.rescoring import CaptionRecord
 from repic.metrics.suite import MetricSuite
-from repic.phases.rescore import with_infos
+from repic.phases.rescore import find_picture, with_infos
 from repic.tables.preferences_table import ALL, Compared
 
 _MOST_NAMED = 3  # captions that a complaint names
@@ -77,9 +76,7 @@ class Compare:
             name: count_preferences(
                 [verdicts[i] for i in group],
                 [ours.records[i].image for i in group],
-                num_samples=self.metrics.bootstrap_samples,
-                confidence=self.metrics.confidence,
-                seed=self.metrics.seed,
+                **self.metrics.resampling,
             )
             for name, group in groups.items()
             if name == ALL or any(verdicts[i] is not None for i in group)
@@ -125,11 +122,7 @@ class Compare:
 
     def pair(self, first: CaptionRecord, second: CaptionRecord) -> CaptionPair:
         """Put two captions of one picture together."""
-        picture = None
-        if self.images is not None:
-            picture = FileImage(Path(self.images) / first.image)
-            if not picture.path.is_file():
-                raise ValueError(f"{first.place}: there is no image {picture.path}")
+        picture = None if self.images is None else find_picture(self.images, first)
         return CaptionPair(
             first.text,
             second.text,

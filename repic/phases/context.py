@@ -70,12 +70,6 @@ class PromptWriter(Protocol):
     def text(self, example: Example) -> str: ...
 
 
-class PolicyLoader(Protocol):
-    """Loads the model in a directory."""
-
-    def __call__(self, *, path: str) -> Policy: ...
-
-
 class SettingsKey(Protocol):
     """Hashes parts of the run's configuration, such as "model" or "phase.sft".
 
@@ -93,7 +87,7 @@ class Context:
         folder: the run's folder.
         cache: where models and captions that several runs share are kept; a fresh run shares none.
         seed: decides everything random.
-        load_policy: loads a model's directory.
+        load_policy: loads the model in a directory, its ``path``.
         trains_adapters_alone: no weight of the base model is trained, only what is added to it.
         fingerprint: hashes what a model's directory holds.
         engine: samples, and computes log-probabilities.
@@ -111,7 +105,7 @@ class Context:
     folder: Path
     cache: Path
     seed: int
-    load_policy: PolicyLoader
+    load_policy: Callable[..., Policy]
     trains_adapters_alone: bool
     fingerprint: Callable[[str], str]
     engine: Engine

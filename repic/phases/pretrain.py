@@ -14,7 +14,7 @@ from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.phase import Curve
 from repic.phases.randomness import stream_seed
-from repic.phases.sft import SftModule, SupervisedPhase
+from repic.phases.sft import SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
 
@@ -35,18 +35,10 @@ class Pretraining(SupervisedPhase):
     def check(self, context: Context) -> None:
         self.dataset(split="train", size=1, seed=0)
 
-    def train_on(
-        self,
-        context: Context,
-        start: TrainedModel,
-        *,
-        validate: Callable[[Policy], Mapping[str, float]],
-        module: Callable[..., SftModule] = SftModule,
-    ) -> TrainedModel:
-        """Run ``fit`` on as many examples as there are to see."""
+    def train_examples(self, context: Context) -> Examples:
+        """As many examples as there are to see."""
         size, seed = self.iterations * self.batch_size, stream_seed(context.seed, self.name)
-        dataset = self.dataset(split="train", size=size, seed=seed)
-        return self.fit(context, start, dataset, validate=validate, module=module)
+        return self.dataset(split="train", size=size, seed=seed)
 
     def val_examples(self) -> list[Example]:
         """Examples with toys and names of the validation split."""
@@ -95,9 +87,10 @@ class VisionPhase(Pretraining):
             made.append(VisionModule(labels=self.labels, **slots, **arguments))
             return made[0]
 
-        return self.train_on(
+        return self.fit(
             context,
             random_weights,
+            self.train_examples(context),
             module=module,
             validate=lambda _: self.validate(made[0]),
         )
@@ -133,7 +126,7 @@ class PracticePhase(Pretraining):
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         validate = partial(self.validate, context=context)
-        return self.train_on(context, start, validate=validate)
+        return self.fit(context, start, self.train_examples(context), validate=validate)
 
     def validate(self, policy: Policy, context: Context) -> dict[str, float]:
         """Grades by task and part, in percent."""

@@ -216,7 +216,7 @@ def test_it_needs_no_phase_but_its_own() -> None:
     assert (choices["method"], list(cfg.method.phases)) == ("rescore", ["rescore"])
     rescore = assembly.make(cfg.phase.rescore)
     assert (rescore.captions, rescore.protocol) == ("a.json", "both")
-    assert rescore.metrics.bootstrap_samples == cfg.metrics.bootstrap_samples
+    assert rescore.metrics.resampling["num_samples"] == cfg.metrics.bootstrap_samples
 
 
 # RePIC's Table 2, two concepts with skipped retrieval, and the words that a caption has.

@@ -10,24 +10,28 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.phases import work
 from repic.phases.work import model_flops, work_done
-from repic.types import Rollout
+from repic.types import Example, Rollout
 from tests import tiny, tiny_families
 from tests.counting import count
 from tests.fakes import Noise, example
 
+TIMES = {"rollout": 2.0, "update": 4.0}
+
+
+def groups_of(one: Example, *lengths: int) -> list[list[Rollout]]:
+    """One group, of captions that are so long."""
+    return [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in lengths]]
+
 
 def test_utilization_is_of_what_had_to_be_computed(tmp_path: Path, monkeypatch) -> None:
     policy = tiny.load(tiny.build_qwen(tmp_path))
-    one = example("a", [Noise(1)], Noise(2))
-    groups = [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in (3, 5)]]
-    engine = tiny.packed_engine()
-    times = {"rollout": 2.0, "update": 4.0}
-    told = work_done(policy, engine, groups, times, has_reference=True, num_updates=3)
+    groups, engine = groups_of(example("a", [Noise(1)], Noise(2)), 3, 5), tiny.packed_engine()
+    told = work_done(policy, engine, groups, TIMES, has_reference=True, num_updates=3)
     assert not any(key.startswith("mfu/") for key in told)  # a CPU's peak is not known
     assert told["time/rollout_s"] == 2
     needed = model_flops(policy, engine, groups, has_reference=True)
     monkeypatch.setattr(work, "device_peak", lambda policy: 1e6)
-    told = work_done(policy, engine, groups, times, has_reference=True, num_updates=3)
+    told = work_done(policy, engine, groups, TIMES, has_reference=True, num_updates=3)
     update = 3 * needed["update"] + needed["reference"]
     assert told["mfu/update"] == pytest.approx(update / 4e6)
     assert told["mfu/iteration"] == pytest.approx((update + needed["rollout"]) / 6e6)
@@ -38,7 +42,7 @@ def test_flops_are_those_of_the_forward_pass(tmp_path: Path, lora: dict | None) 
     policy = tiny.load(tiny.build_llava(tmp_path), attention="eager", lora=lora)
     policy.freeze_reference()
     one = example("a", query=Noise(2))
-    groups = [[Rollout(one, "", torch.ones(4).long(), torch.zeros(4), True) for _ in range(3)]]
+    groups = groups_of(one, 4, 4, 4)
     needed = model_flops(policy, PlainEngine(), groups, has_reference=True)
     assert needed is not None
     pictures = policy.encoder.encode([one]).images
@@ -72,9 +76,6 @@ def test_what_cannot_be_counted_is_left_out(tmp_path: Path, monkeypatch, caplog)
 def told_of(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What is logged of two iterations on a device whose peak is known."""
     monkeypatch.setattr(work, "device_peak", lambda policy: 1e6)
-    one = example("a", [Noise(1)], Noise(2))
-    groups = [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in (3, 5)]]
-    times = {"rollout": 2.0, "update": 4.0}
-    engine = tiny.packed_engine()
-    work_done(policy, engine, groups, times, has_reference=True, num_updates=1)
-    return work_done(policy, engine, groups, times, has_reference=True, num_updates=1)
+    groups, engine = groups_of(example("a", [Noise(1)], Noise(2)), 3, 5), tiny.packed_engine()
+    work_done(policy, engine, groups, TIMES, has_reference=True, num_updates=1)
+    return work_done(policy, engine, groups, TIMES, has_reference=True, num_updates=1)
