@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from repic import files
 from repic.captioners.captioner import Caption, Cost, Labels
-from repic.metrics.caption_files import read_caption_sets
+from repic.metrics.caption_files import read_system
 from repic.metrics.rescoring import CaptionRecord
 from repic.types import Example
 
@@ -28,18 +28,9 @@ class CaptionFile:
         if path is None:
             raise ValueError("captions: method.evaluated has `file`; say captions=<a caption file>")
         self.path, self.labels = path, Labels(label, label, is_shared=False, has_model=True)
-        found = [r for captions in read_caption_sets(Path(path)) for r in captions.records]
-        systems = dict.fromkeys(r.system for r in found if r.system is not None)
-        if len(systems) > 1 and system is None:
-            raise ValueError(
-                f"captioner.file.system: {path} has captions of {', '.join(systems)}; choose one"
-            )
         self.records: dict[str, list[CaptionRecord]] = {}
-        for record in found:
-            if record.system in (system, None) or system is None:
-                self.records.setdefault(record.image, []).append(record)
-        if not self.records:
-            raise ValueError(f"captioner.file.system: {path} has no caption of {system!r}")
+        for record in read_system(Path(path), system, "captioner.file.system"):
+            self.records.setdefault(record.image, []).append(record)
         self.key = files.key_of(
             [(r.image, sorted(r.targets), r.caption) for rs in self.records.values() for r in rs]
         )

@@ -70,6 +70,29 @@ def read_caption_sets(path: Path) -> list[CaptionSet]:
     return sets
 
 
+def read_system(path: Path, system: str | None, key: str) -> list[CaptionRecord]:
+    """Read one system's captions from a file, or from a folder of them.
+
+    Args:
+        path: see ``read_caption_sets``.
+        system: whose, where a predictions.jsonl holds several: base, sft, grpo, ...
+        key: of the setting that says so, for complaints.
+
+    Raises:
+        ValueError: there are captions of several systems, or none of the one that is wanted.
+    """
+    records = [record for found in read_caption_sets(path) for record in found.records]
+    systems = dict.fromkeys(record.system for record in records if record.system is not None)
+    options = ", ".join(systems) or "captions without a system's name"
+    if system is None and len(systems) > 1:
+        raise ValueError(f"{key}: {path} holds captions of {options}; choose one: {key}=<name>")
+    if system is not None:
+        records = [record for record in records if record.system == system]
+    if not records:
+        raise ValueError(f"{key}: {system!r} is not in {path}, which holds {options}")
+    return records
+
+
 def read_caption_file(file: Path, label: str) -> list[CaptionSet]:
     """Read one file; ``label`` is what tables call it."""
     sets = _predictions(file, label) if file.suffix == ".jsonl" else [_published(file, label)]

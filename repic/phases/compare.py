@@ -10,7 +10,7 @@ from pathlib import Path
 
 from repic.data.concepts import read_known_names
 from repic.judges.questions import CaptionPair, Preference
-from repic.metrics.caption_files import CaptionSet, read_caption_sets
+from repic.metrics.caption_files import CaptionSet, read_system
 from repic.metrics.captions.metric import MetricFailed
 from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.preferences import count_preferences
@@ -57,8 +57,8 @@ class Compare:
                 does not know enough of a pair.
         """
         self.check()
-        ours = self.read("captions", self.captions, "system", self.system)
-        theirs = self.read("against", self.against, "against_system", self.against_system)
+        ours = self.read(self.captions, "system", self.system)
+        theirs = self.read(self.against, "against_system", self.against_system)
         places = find_partners(ours, theirs)
         opponents = [theirs.records[place] for place in places]
         pairs = [self.pair(*both) for both in zip(ours.records, opponents, strict=True)]
@@ -93,29 +93,10 @@ class Compare:
             if not value:
                 raise ValueError(f"{key}: say whose captions to compare: {key}=<file or folder>")
 
-    def read(self, key: str, path: str | None, system_key: str, system: str | None) -> CaptionSet:
-        """Read one side as one set.
-
-        Raises:
-            ValueError: it holds captions of several systems, or none of the one that is wanted.
-        """
-        sets = read_caption_sets(Path(str(path)))
-        records = [record for found in sets for record in found.records]
-        systems = list(dict.fromkeys(r.system for r in records if r.system is not None))
-        options = ", ".join(systems) or "captions without a system's name"
-        if system is None and len(systems) > 1:
-            raise ValueError(
-                f"{key}: {path} holds captions of {options};"
-                f" choose one: phase.compare.{system_key}=<name>"
-            )
-        if system is not None:
-            records = [record for record in records if record.system == system]
-        if not records:
-            raise ValueError(
-                f"phase.compare.{system_key}: {system!r} is not in {path}, which holds {options}"
-            )
-        label = f"{path} {system or ''}".strip()
-        found = CaptionSet(label, tuple(records))
+    def read(self, path: str | None, key: str, system: str | None) -> CaptionSet:
+        """Read one side as one set; ``key`` chooses its system, see ``read_system``."""
+        records = read_system(Path(str(path)), system, f"phase.compare.{key}")
+        found = CaptionSet(f"{path} {system or ''}".strip(), tuple(records))
         if self.database is None:
             return found
         return with_infos(found, read_known_names(Path(self.database)).infos)

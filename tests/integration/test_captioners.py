@@ -21,9 +21,9 @@ def test_a_file_of_captions_is_scored_as_its_own_run_scored_it(
     evaluated = "method.evaluated=[name_everybody,file]"
     theirs = f"captions={finished / 'predictions.jsonl'}"
     given = (*NAMES_ALONE, evaluated, theirs, "captioner.file.label=theirs")
-    with pytest.raises(Exception, match="has captions of base, name_everybody, sft, grpo; choose"):
+    with pytest.raises(Exception, match="captions of base, name_everybody, sft, grpo; choose"):
         start(finished, tmp_path, *given, name="undecided")
-    with pytest.raises(Exception, match="has no caption of 'dpo'"):
+    with pytest.raises(Exception, match="'dpo' is not in"):
         start(finished, tmp_path, *given, "captioner.file.system=dpo", name="unknown")
     summary = summary_of(start(finished, tmp_path, *given, "captioner.file.system=grpo"))
     scores, expected = summary["metrics"], summary_of(finished)["metrics"]
