@@ -202,11 +202,11 @@ def test_spice_is_never_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path) ->
 
 
 def test_the_metric_of_the_documents_works() -> None:
-    text = (Path(__file__).parents[4] / "docs/evaluate.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    text = (Path(__file__).parents[4] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# my_metrics.py\n.*?)```", text, re.DOTALL)
     exec(code, found := {})  # what the reader copies
-    shouting = found["Shouting"]()
-    own = scorer("shouting", shouting=shouting)
-    values = score(own.measure(read(["AB", "aB", "", "ab"])), "abcd", **SETTINGS).values
-    assert values == {"shouting": 37.5}
-    assert shouting.columns[0].direction == "down"
+    metric = found["Exclaiming"]()
+    own = scorer("exclaiming", exclaiming=metric)
+    values = score(own.measure(read(["A!", "a", "", "!"])), "abcd", **SETTINGS).values
+    assert values == {"exclaiming": 50.0}
+    assert metric.columns[0].direction == "down"
