@@ -266,7 +266,7 @@ def test_intervals_over_few_clusters_are_too_narrow_by_as_much_as_tables_say(
 
 
 def test_intervals_over_many_clusters_are_right() -> None:
-    assert coverage(100, trials=250) == pytest.approx(0.95, abs=0.03)
+    assert coverage(100) == pytest.approx(0.95, abs=0.03)
 
 
 # From the usual printed table, two-sided.
