@@ -104,7 +104,7 @@ def load_model(cfg: DictConfig, path: str) -> Any:
     dtype = getattr(torch, cfg.model.dtype)
     attention = choose_attention(cfg.model.attention, dtype)
     model: Any = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation=attention
+        path, dtype=dtype, attn_implementation=attention, trust_remote_code=False
     )
     family = family_of(model.config)
     for name, parameter in model.named_parameters():
@@ -145,7 +145,7 @@ def processor(path: str, encoder: PromptEncoder) -> Any:
     if encoder.family.uses_mrope:
         processor = encoder.images.processor
         return ImageOnlyProcessor(processor, encoder.tokenizer, encoder.chat_template)
-    return AutoProcessor.from_pretrained(path)
+    return AutoProcessor.from_pretrained(path, trust_remote_code=False)
 
 
 class Rows:

@@ -119,10 +119,12 @@ class ZeroShotModel:
 
     def __init__(self, path: str, device: str, *, key: str = KEY) -> None:
         folder, kind = find_detector(path, key=key)
-        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(folder)
+        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
+            folder, trust_remote_code=False
+        )
         self.reads_several = kind in _SEVERAL
         self.model = model.eval().to(choose_device(device))
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
+        self.processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
     def look(self, picture: Image.Image, queries: Sequence[str]) -> list[Detection]:
         """Find the best box for every query by itself."""

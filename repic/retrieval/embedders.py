@@ -88,7 +88,7 @@ class VisionTowerEmbedder(NetworkEmbedder):
     def _loaded(self) -> tuple[Any, Any]:
         folder = find_model(self.path, key=KEY)
         model: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype="auto", attn_implementation="sdpa"
+            folder, dtype="auto", attn_implementation="sdpa", trust_remote_code=False
         )
         # Who writes is not needed, and is the larger part by far.
         family = family_of(model.config)
@@ -96,7 +96,9 @@ class VisionTowerEmbedder(NetworkEmbedder):
         model.lm_head = nn.Identity()
         if family.quicken is not None:
             family.quicken(model)
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
         return model.eval().to(choose_device(self.device)), processor
 
 
@@ -131,8 +133,10 @@ class ClipEmbedder(NetworkEmbedder):
     def _loaded(self) -> tuple[Any, Any]:
         folder = self.path if is_on_hub(self.path) else Path(self.path).expanduser()
         try:
-            model: Any = CLIPModel.from_pretrained(folder)
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+            model: Any = CLIPModel.from_pretrained(folder, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise ValueError(f"{KEY}: {self.path} cannot be loaded ({first_line})") from error

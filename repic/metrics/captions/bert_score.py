@@ -82,9 +82,15 @@ class BertScore(Metric):
         try:
             # RoBERTa's words begin with their space; other tokenizers do not know the argument.
             tokenizer = AutoTokenizer.from_pretrained(
-                self.path, local_files_only=True, padding_side="right", add_prefix_space=True
+                self.path,
+                local_files_only=True,
+                trust_remote_code=False,
+                padding_side="right",
+                add_prefix_space=True,
             )
-            model = AutoModel.from_pretrained(self.path, local_files_only=True)
+            model = AutoModel.from_pretrained(
+                self.path, local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise MetricFailed(f"{self.path} cannot be loaded ({_first_line(error)})") from error
         layers = model.config.num_hidden_layers

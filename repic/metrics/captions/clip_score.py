@@ -88,8 +88,12 @@ class ClipScore(Metric):
 
         assert self.path is not None
         try:
-            processor = AutoProcessor.from_pretrained(self.path, local_files_only=True)
-            model: Any = CLIPModel.from_pretrained(self.path, local_files_only=True)
+            processor = AutoProcessor.from_pretrained(
+                self.path, local_files_only=True, trust_remote_code=False
+            )
+            model: Any = CLIPModel.from_pretrained(
+                self.path, local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise MetricFailed(f"{self.path} cannot be loaded ({first_line})") from error
