@@ -6,7 +6,9 @@ here is a ``ValueError`` which says where: file, line or row, key; and how to me
 
 import contextlib
 import errno
+import glob
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -38,18 +40,27 @@ _NEEDS = {
 }
 
 
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
+def write_file(path: Path, write: Callable[[Path], object], *, earlier: Path | None = None) -> None:
     """Let ``write`` make a file beside ``path`` and put it in place once it is complete.
 
-    A full disk leaves the earlier file as it was.
+    A full disk leaves the earlier file as it was, and so does a kill; what that leaves half
+    written is removed by the next who holds the lock (``only_one``).
+
+    Args:
+        path: of the file.
+        write: is given the path to write to.
+        earlier: where the earlier file is put; None: nowhere.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         with disk_errors(path):
             write(part)
-            _flush(part)
+            flush(part)
+        if earlier is not None and path.exists():
+            os.replace(path, earlier)
         os.replace(part, path)
+        flush(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -79,22 +90,58 @@ def write_json(path: Path, value: object) -> None:
 
 def write_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a folder and put it in place of ``path`` once it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, earlier = _part(path), _part(path.with_name(f"{path.name}.earlier"))
+    for rest in (part, earlier):
+        shutil.rmtree(rest, ignore_errors=True)
     part.mkdir(parents=True)
     with disk_errors(path):
         write(part)
-        for file in part.rglob("*"):
-            _flush(file)
-    shutil.rmtree(path, ignore_errors=True)
+        for file in (*part.rglob("*"), part):
+            flush(file)
+    if path.exists():
+        os.replace(path, earlier)
     os.replace(part, path)
+    flush(path.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    """Wait until the disk has a file, so that a crash cannot leave its name without its content."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+def flush(path: Path) -> None:
+    """Wait until the disk has what a file, or a folder, holds.
+
+    Otherwise a crash of the machine may leave a name without its content, or an older name.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that is of no use, so that nothing is lost; return where it is."""
+    names = (f"{path.name}.set_aside{number or ''}" for number in itertools.count())
+    aside = next(new for name in names if not (new := path.with_name(name)).exists())
+    path.rename(aside)
+    return aside
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _remove_parts(lock: Path) -> None:
+    """Remove what was half written of all that a lock is for; its holder alone writes there."""
+    folder, name = lock.parent, lock.name.removesuffix(".lock")
+    if name:
+        own = glob.escape(name)
+        found = [*folder.glob(f".{own}.*.part"), *(folder / name).rglob(".*.part")]
+    else:
+        found = list(folder.rglob(".*.part"))
+    for rest in found:
+        if rest.is_dir():
+            shutil.rmtree(rest, ignore_errors=True)
+        else:
+            rest.unlink(missing_ok=True)
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -123,8 +170,9 @@ def read_done(folder: Path) -> dict[str, Any] | None:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    there = (file for file in sorted(folder.iterdir()) if file.is_file() and file.name != DONE)
-    return {file.name: file.stat().st_size for file in there}
+    there = (file for file in sorted(folder.iterdir()) if file.is_file())
+    others = (file for file in there if file.name != DONE and file.suffix != ".part")
+    return {file.name: file.stat().st_size for file in others}
 
 
 def key_of(value: object) -> str:
@@ -156,8 +204,10 @@ def adopt_lines(source: Path, target: Path, *, phase: str) -> None:
 def only_one(path: Path, *, wanted: bool) -> Iterator[None]:
     """Hold a lock that other jobs wait for; ``wanted=False`` goes on without it.
 
-    The operating system lets go of it when a process dies, so a lock is never left behind by
-    a crash. Who has to wait says so.
+    ``<name>.lock`` is for what is called <name> or <name>.<anything> in its folder, and ``.lock``
+    for all in its folder. The operating system lets go of it when a process dies, so a lock is
+    never left behind by a crash; what a killed holder left half written, the next one removes.
+    Who has to wait says so.
     """
     if not wanted:
         yield
@@ -170,6 +220,7 @@ def only_one(path: Path, *, wanted: bool) -> Iterator[None]:
         log.warning("another process is at this: waiting for it (its lock is %s)", path)
         lock.acquire()
     try:
+        _remove_parts(path)
         yield
     finally:
         lock.release()
@@ -223,6 +274,8 @@ def read_rows(path: Path, *, may_be_cut: bool = False) -> Iterator[tuple[str, An
                     if not may_be_cut or line.endswith("\n"):
                         raise
     except UnicodeDecodeError as error:
+        if may_be_cut and error.reason == "unexpected end of data":
+            return  # within a letter
         raise ValueError(f"{path}: {_other_encoding(error)}") from None
 
 

@@ -48,6 +48,11 @@ class JsonlLogger(Logger):
         row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         files.append_line(self.path, {"phase": self.phase, "iteration": step, **row})
 
+    def save(self) -> None:
+        """Wait until the disk has the lines."""
+        if self.path.exists():
+            files.flush(self.path)
+
     def keep(self, last: int) -> int:
         """Drop this phase's lines after iteration ``last``, which are about to come again.
 

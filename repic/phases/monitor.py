@@ -123,19 +123,36 @@ class Monitor:
             self.progress.update(named, iteration)
 
     def save(self, module: Resumable, optimizer: torch.optim.Optimizer) -> None:
-        """Keep what an interrupted phase needs to go on: trained weights, optimizer, counters."""
+        """Keep what an interrupted phase needs to go on: trained weights, optimizer, counters.
+
+        The checkpoint before stays beside it, for when this one turns out to be damaged.
+        """
         if distributed.rank() == 0:
             state = {
                 "iteration": module.iteration,
                 "time_s": self.time_s,
                 "started_from": self.started_from,
+                "ranks": distributed.world_size(),
                 "weights": trained_weights(module.policy),
                 "optimizer": optimizer.state_dict(),
                 "extra": module.extra_state(),
             }
-            files.write_file(self.checkpoint, lambda part: torch.save(state, part))
+            for logger in self.loggers:
+                logger.save()  # a checkpoint is of no use without the numbers that led to it
+            earlier = before(self.checkpoint)
+            files.write_file(self.checkpoint, lambda part: torch.save(state, part), earlier=earlier)
         self.saved = module.iteration
         distributed.barrier()
+
+    def forget(self) -> None:
+        """Remove the checkpoints of a phase that is done."""
+        for path in (self.checkpoint, before(self.checkpoint)):
+            path.unlink(missing_ok=True)
+
+
+def before(checkpoint: Path) -> Path:
+    """Where the checkpoint before the last one is."""
+    return checkpoint.with_name(f"{checkpoint.name}.before")
 
 
 def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:
@@ -148,25 +165,73 @@ def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | None:
-    """Put a phase back to where its checkpoint was taken.
+    """Put a phase back to where its last good checkpoint was taken.
+
+    One that is damaged, or of another model, is set aside with a word, and the one before it is
+    taken. All ranks call this together.
 
     Returns:
         The optimizer's state, for when there is an optimizer; None without a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint is of another number of ranks, which would not go on alike.
     """
-    path = monitor.checkpoint
-    if not path.exists():
+    weights, state = trained_weights(module.policy), None
+    for path in (monitor.checkpoint, before(monitor.checkpoint)):
+        if not distributed.from_main(path.exists()):
+            continue
+        state, complaint = _read_checkpoint(path, weights, monitor.started_from)
+        distributed.barrier()  # all have read it
+        if state is not None:
+            break
+        if distributed.rank() == 0:
+            aside = files.set_aside(path)
+            log.warning("%s: %s; it is now %s", path, complaint, aside.name)
+    if state is None:
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = trained_weights(module.policy)
-    is_of_these = weights.keys() == state["weights"].keys()
-    if not is_of_these or state["started_from"] != monitor.started_from:
-        what = "another model to start from" if is_of_these else "other trainable weights"
-        raise ValueError(
-            f"{path}: was written for {what} than there is now; delete it or start with fresh=true"
-        )
+    refuse_other_ranks(state["ranks"], module.policy, monitor.checkpoint)
     for name, value in state["weights"].items():
         weights[name].copy_(value)
     module.iteration, monitor.time_s = state["iteration"], state["time_s"]
     monitor.saved = module.iteration
     module.load_extra_state(state["extra"])
     return state["optimizer"]
+
+
+def _read_checkpoint(
+    path: Path, weights: Mapping[str, torch.Tensor], started_from: str
+) -> tuple[dict[str, Any] | None, str]:
+    """Return a checkpoint's state, or None and why it is of no use."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        shapes = {name: value.shape for name, value in state["weights"].items()}
+        missing = {"iteration", "time_s", "started_from", "ranks", "optimizer", "extra"} - set(
+            state
+        )
+    except Exception as error:  # of many kinds, by where the file ends or what it is
+        return None, f"is no whole checkpoint ({next(iter(str(error).splitlines()), 'empty')})"
+    if missing:
+        return None, f"is of another release: it has no {', '.join(sorted(missing))}"
+    if shapes != {name: value.shape for name, value in weights.items()}:
+        return None, "was written for other trainable weights than there are now"
+    if state["started_from"] != started_from:
+        return None, "was written for another model to start from than there is now"
+    return state, ""
+
+
+def refuse_other_ranks(ranks: int, policy: nn.Module, checkpoint: Path) -> None:
+    """Refuse to go on with another number of ranks where that changes what is learnt.
+
+    Examples are dealt out anew, and add up to the same batch; but dropout draws its masks for
+    those that go through the model together.
+    """
+    shares = [
+        getattr(m, "p" if isinstance(m, nn.Dropout) else "attention_dropout", 0)
+        for m in policy.modules()
+    ]
+    if any(shares) and ranks != distributed.world_size():
+        raise ValueError(
+            f"{checkpoint}: was written by {ranks} process{'' if ranks == 1 else 'es'}, and there"
+            f" are {distributed.world_size()} now: with dropout that would not go on alike; start"
+            f" {ranks}, or begin anew with fresh=true"
+        )

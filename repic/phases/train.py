@@ -53,9 +53,6 @@ def train(
     """
     name, iterations = phase.name, phase.iterations
     folder = folder or context.folder / "checkpoints" / name
-    if (done := distributed.from_main(finished(folder, name))) is not None:
-        log.info("%s: already done, %s", name, folder)
-        return done
     jsonl = JsonlLogger(metrics or context.folder / "metrics.jsonl", name)
     monitor = Monitor(
         name,
@@ -68,6 +65,11 @@ def train(
         loggers=[jsonl, *context.loggers] if distributed.rank() == 0 else [],
         show=show,
     )
+    if (done := distributed.from_main(finished(folder, name))) is not None:
+        log.info("%s: already done, %s", name, folder)
+        if distributed.rank() == 0:
+            monitor.forget()  # if a kill came between the two
+        return done
     policy = context.load_policy(path=start.checkpoint)
     module = make_module(policy=policy, monitor=monitor)
     optimizer_state = load_checkpoint(monitor, module)
@@ -170,7 +172,7 @@ def export(
             time_s=round(monitor.time_s, 1),
         )
         files.mark_done(folder, stage.record())
-        monitor.checkpoint.unlink(missing_ok=True)
+        monitor.forget()
     distributed.barrier()
     made = finished(folder, phase)
     assert made is not None

@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import threading
 import time
@@ -50,6 +51,70 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["new"]
 
 
+def test_what_a_killed_process_left_half_written_goes_with_the_next_lock(tmp_path: Path) -> None:
+    own = [".key.resume.pt.7.part", ".key.7.part/model", "key/.done.json.7.part"]
+    others = [".keys.7.part", "other/.done.json.7.part", "key/done.json", "key.resume.pt"]
+    for name in (*own, *others):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with files.only_one(tmp_path / "key.lock", wanted=False):
+        assert all((tmp_path / name).exists() for name in own)  # its holder may be at it
+    with files.only_one(tmp_path / "key.lock", wanted=True):
+        assert not any((tmp_path / name).exists() for name in own)
+        assert all((tmp_path / name).exists() for name in others)
+    with files.only_one(tmp_path / ".lock", wanted=True):
+        left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {".lock", "key.lock", "done.json", "key.resume.pt"}
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_folder_that_is_replaced_is_never_half_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Whenever it is cut short, there is the old one, the new one, or none."""
+    folder, calls, original = tmp_path / "model", [], os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        original(source, target)
+
+    files.write_folder(folder, lambda part: (part / "old").write_text("1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            files.write_folder(folder, lambda part: (part / "new").write_text("2"))
+    assert [path.name for path in folder.rglob("*")] in (["old"], [])
+    files.write_folder(folder, lambda part: (part / "new").write_text("2"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "new"]
+
+
+def test_a_write_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, original = [], os.replace
+    monkeypatch.setattr(files, "flush", lambda path: done.append(path.name))
+    monkeypatch.setattr(os, "replace", lambda *a: (done.append("rename"), original(*a)))
+    files.write_text(tmp_path / "a", "text")
+    assert [name.startswith(".a.") for name in done[:1]] == [True]
+    assert done[1:] == ["rename", tmp_path.name]
+    done.clear()
+    files.write_folder(tmp_path / "b", lambda part: (part / "weights").touch())
+    assert done[0] == "weights"
+    assert done[1].startswith(".b.")
+    assert done[2:] == ["rename", tmp_path.name]
+
+
+def test_what_is_set_aside_replaces_nothing(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        (tmp_path / "a.pt").write_text(text)
+        files.set_aside(tmp_path / "a.pt")
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"a.pt.set_aside": "one", "a.pt.set_aside1": "two"}
+
+
 def test_lines_survive_what_captions_hold(tmp_path: Path) -> None:
     path, rows = tmp_path / "a.jsonl", [{"text": "one\u2028two\n\x85 é <bo>"}, {"text": ""}]
     files.write_lines(path, rows)
@@ -61,6 +126,8 @@ def test_lines_survive_what_captions_hold(tmp_path: Path) -> None:
 def test_a_last_line_cut_short_is_left_out_and_a_malformed_one_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n{"a": 2')
+    assert files.read_lines(path) == [{"a": 1}]
+    path.write_bytes('{"a": 1}\n{"a": "é'.encode()[:-1])  # within a letter
     assert files.read_lines(path) == [{"a": 1}]
     path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl, line 2: not JSON"):

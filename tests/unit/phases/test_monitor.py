@@ -1,3 +1,5 @@
+import copy
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,7 +10,7 @@ from torch import nn
 
 from repic import files
 from repic.phases.loggers import JsonlLogger
-from repic.phases.monitor import Monitor, load_checkpoint
+from repic.phases.monitor import Monitor, load_checkpoint, refuse_other_ranks
 
 
 def monitor_of(folder: Path, *, loggers: list[Any], started_from: str = "sft") -> Monitor:
@@ -25,9 +27,9 @@ def monitor_of(folder: Path, *, loggers: list[Any], started_from: str = "sft") -
     )
 
 
-def module(policy: nn.Module) -> Any:
+def module(policy: nn.Module, iteration: int = 5) -> Any:
     state = {"extra_state": dict, "load_extra_state": lambda state: None}
-    return SimpleNamespace(policy=policy, iteration=5, **state)
+    return SimpleNamespace(policy=policy, iteration=iteration, **state)
 
 
 def test_a_resumed_phase_sends_no_iteration_twice(tmp_path: Path) -> None:
@@ -48,13 +50,80 @@ def test_a_resumed_phase_sends_no_iteration_twice(tmp_path: Path) -> None:
     assert [row["iteration"] for row in files.read_lines(lines.path)] == [*range(1, 10)]
 
 
-def test_a_checkpoint_is_of_the_model_that_the_phase_started_from(tmp_path: Path) -> None:
+def saved_twice(folder: Path) -> nn.Linear:
+    """Leave checkpoints of iterations 4 and 5; return the policy of the fourth."""
     policy = nn.Linear(2, 2)
-    monitor_of(tmp_path, loggers=[]).save(module(policy), torch.optim.SGD(policy.parameters()))
+    fourth = copy.deepcopy(policy)
+    monitor, optimizer = monitor_of(folder, loggers=[]), torch.optim.SGD(policy.parameters())
+    monitor.save(module(policy, iteration=4), optimizer)
+    with torch.no_grad():
+        policy.weight.add_(1.0)
+    monitor.save(module(policy), optimizer)
+    return fourth
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGE = {
+    "cut": cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "foreign": lambda path: torch.save({"weights": {}}, path),
+    "a list": lambda path: torch.save([1], path),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps(Path)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    fourth = saved_twice(tmp_path)
+    DAMAGE[damage](tmp_path / "resume.pt")
+    policy, monitor = nn.Linear(2, 2), monitor_of(tmp_path, loggers=[])
+    assert load_checkpoint(monitor, module(policy)) is not None
+    assert monitor.saved == 4
+    assert torch.equal(policy.weight, fourth.weight)
+    assert f"{tmp_path / 'resume.pt'}: " in caplog.text
+    assert "it is now resume.pt.set_aside" in caplog.text
+    assert {p.name for p in tmp_path.iterdir()} == {"resume.pt.before", "resume.pt.set_aside"}
+    cut(tmp_path / "resume.pt.before")  # now there is none left
+    policy = nn.Linear(2, 2)
+    given = policy.weight.clone()
+    assert load_checkpoint(monitor_of(tmp_path, loggers=[]), module(policy)) is None
+    assert torch.equal(policy.weight, given)
+
+
+def test_a_checkpoint_is_of_the_model_that_the_phase_started_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved_twice(tmp_path)
     monitor = monitor_of(tmp_path, loggers=[])
     load_checkpoint(monitor, module(nn.Linear(2, 2)))
     assert monitor.saved == 5
-    with pytest.raises(ValueError, match=r"resume.pt: was written for another model to start from"):
-        load_checkpoint(monitor_of(tmp_path, loggers=[], started_from="b"), module(policy))
-    with pytest.raises(ValueError, match=r"resume.pt: was written for other trainable weights"):
-        load_checkpoint(monitor, module(nn.Linear(2, 2, bias=False)))
+    other = monitor_of(tmp_path, loggers=[], started_from="b")
+    assert load_checkpoint(other, module(nn.Linear(2, 2))) is None
+    assert caplog.text.count("was written for another model to start from") == 2
+    saved_twice(tmp_path)
+    assert load_checkpoint(monitor, module(nn.Linear(2, 2, bias=False))) is None
+    assert caplog.text.count("was written for other trainable weights") == 2
+    assert len([p for p in tmp_path.iterdir() if "set_aside" in p.name]) == 4
+
+
+def test_another_number_of_ranks_is_refused_where_masks_are_drawn(tmp_path: Path) -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1))
+    path = tmp_path / "resume.pt"
+    refuse_other_ranks(1, policy, path)
+    refuse_other_ranks(2, nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)), path)
+    with pytest.raises(
+        ValueError, match=r"resume\.pt: was written by 2 processes, and there are 1"
+    ):
+        refuse_other_ranks(2, policy, path)
+
+
+def test_a_phase_that_is_done_keeps_no_checkpoint(tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    monitor_of(tmp_path, loggers=[]).forget()
+    assert list(tmp_path.iterdir()) == []
