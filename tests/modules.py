@@ -50,6 +50,9 @@ class Recorder:
         self.rows: list[dict[str, float]] = []
         self.saved = 0
 
+    def log(self, metrics: Mapping[str, float], iteration: int) -> None:
+        self.rows.append(dict(metrics))
+
     def iteration_end(
         self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
     ) -> None:

@@ -74,6 +74,9 @@ class Reporter:
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
 
+    def log(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Nobody reads it."""
+
     def iteration_end(
         self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
     ) -> None:

@@ -28,6 +28,7 @@ from repic.models.directory import (
 from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.families import Family
 from repic.models.policy import Policy
+from repic.models.weights import few, not_finite
 
 log = logging.getLogger(__name__)
 
@@ -127,13 +128,12 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{base}: weights are missing ({_list(missing)}); copy the model again")
+        raise ValueError(f"{base}: weights are missing ({few(missing)}); copy the model again")
     model.name_or_path = str(base)
     if is_adapter(folder):
         _merge_adapters(model, folder)
-    broken = [name for name, w in model.named_parameters() if w.numel() and not _is_finite(w)]
-    if broken:
-        raise ValueError(f"{folder}: weights are NaN or infinite ({_list(broken)})")
+    if broken := not_finite(model.named_parameters()):
+        raise ValueError(f"{folder}: weights are NaN or infinite ({few(broken)})")
     if size > _LARGE:
         millions = sum(weight.numel() for weight in model.parameters()) / 1e6
         seconds = time.monotonic() - begun
@@ -158,7 +158,7 @@ def _merge_adapters(model: Any, folder: Path) -> None:
     """Add a directory's adapters to the weights, rounding once."""
     tensors = read_header(folder / ADAPTER).tensors
     if others := sorted(t for t in tensors if not re.search(r"\.lora_[AB]\.weight$", t)):
-        raise ValueError(f"{folder}: holds more than low-rank adapters ({_list(others)})")
+        raise ValueError(f"{folder}: holds more than low-rank adapters ({few(others)})")
     adapted = PeftModel.from_pretrained(model, str(folder))
     deltas = adapter_deltas(model)
     if 2 * len(deltas) != len(tensors):
@@ -168,15 +168,6 @@ def _merge_adapters(model: Any, folder: Path) -> None:
         for name, delta in deltas.items():
             weight = model.get_parameter(name)
             weight.copy_(weight.float() + delta)
-
-
-def _is_finite(weight: Tensor) -> bool:
-    return bool(torch.stack(weight.detach().aminmax()).isfinite().all())
-
-
-def _list(names: list[str]) -> str:
-    """Name the first few."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 @cache

@@ -27,7 +27,7 @@ from repic import distributed
 from repic.models.engine.base import Engine
 from repic.models.engine.checks import check_engine
 from repic.models.engine.logprobs import TokenLogprobs
-from repic.models.engine.sampling import Sampling
+from repic.models.engine.sampling import NotFiniteError, Sampling
 from repic.models.policy import Policy
 from repic.phases.credit import Credit, rollout_kl
 from repic.phases.guards import Guards, GuardState, RunStopped
@@ -198,13 +198,16 @@ class GrpoModule(pl.LightningModule):
             self.timed("rollout"),
             enough_memory("sampling", "lower phase.grpo.prompts", self.monitor),
         ):
-            rollouts = self.engine.sample(
-                self.policy,
-                examples,
-                group_size=group_size,
-                sampling=self.settings.sampling,
-                seed=self.rollout_seed(*([attempt] if attempt else [])),
-            )
+            try:
+                rollouts = self.engine.sample(
+                    self.policy,
+                    examples,
+                    group_size=group_size,
+                    sampling=self.settings.sampling,
+                    seed=self.rollout_seed(*([attempt] if attempt else [])),
+                )
+            except NotFiniteError as error:
+                raise self.not_finite(error, len(examples) * group_size) from error
         reference = self.score_reference(rollouts) if rubric.needs_reference else None
         with self.timed("reward"):
             scores = rubric.score(rollouts, reference)
@@ -213,6 +216,16 @@ class GrpoModule(pl.LightningModule):
             scores.values.view(len(examples), group_size, -1),
             reference,
             {f"grpo/failed_frac/{name}": share for name, share in scores.failures().items()},
+        )
+
+    def not_finite(self, error: NotFiniteError, num_rollouts: int) -> ValueError:
+        """Log how many captions could not be drawn, and say why the run cannot go on."""
+        now = self.iteration + 1
+        self.monitor.log({"not_finite_frac": len(error.rows) / num_rollouts}, now)
+        return ValueError(
+            f"grpo was stopped in iteration {now} of {self.iterations}: {error}; what may help: a"
+            " lower phase.grpo.optimizer.lr; the same command goes on after iteration"
+            f" {self.monitor.saved}"
         )
 
     def rollout_seed(self, *again: int) -> int:

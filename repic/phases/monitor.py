@@ -12,6 +12,7 @@ from torch import nn
 
 from repic import distributed, files
 from repic.models.policy import Policy
+from repic.models.weights import few, not_finite
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
 
@@ -35,6 +36,8 @@ class IterationListener(Protocol):
     """What a phase's module tells about its iterations; a ``Monitor``, or a test's stand-in."""
 
     saved: int  # the iteration that an interrupted phase goes on after
+
+    def log(self, metrics: Mapping[str, float], iteration: int) -> None: ...
 
     def iteration_end(
         self,
@@ -126,14 +129,26 @@ class Monitor:
         """Keep what an interrupted phase needs to go on: trained weights, optimizer, counters.
 
         The checkpoint before stays beside it, for when this one turns out to be damaged.
+
+        Raises:
+            ValueError: weights are NaN or infinite, from which nothing goes on; what was saved
+                before stays.
         """
+        weights = trained_weights(module.policy)
+        if broken := not_finite(weights.items()):  # on all ranks, which hold the same
+            raise ValueError(
+                f"{self.phase}: weights are NaN or infinite after iteration {module.iteration} of"
+                f" {self.iterations} ({few(broken)}), and were not saved; lower"
+                f" phase.{self.phase}.optimizer.lr; the same command goes on after iteration"
+                f" {self.saved}"
+            )
         if distributed.rank() == 0:
             state = {
                 "iteration": module.iteration,
                 "time_s": self.time_s,
                 "started_from": self.started_from,
                 "ranks": distributed.world_size(),
-                "weights": trained_weights(module.policy),
+                "weights": weights,
                 "optimizer": optimizer.state_dict(),
                 "extra": module.extra_state(),
             }

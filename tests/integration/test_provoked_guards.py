@@ -128,6 +128,19 @@ def test_too_many_skipped_updates_in_a_row_stop(folder: Path) -> None:
     assert "updates without a finite loss and gradient was 1, above" in said
 
 
+def test_logits_that_are_not_finite_stop_in_the_iteration_that_needs_them(folder: Path) -> None:
+    """A rate so large that the first update leaves weights that no sum of products holds."""
+    recorder = Recorder()
+    huge = partial(torch.optim.SGD, lr=1e38)
+    with pytest.raises(ValueError, match=r"^grpo was stopped in iteration 2 of 4: ") as stop:
+        grpo(folder, optimizer=huge, iterations=4, monitor=recorder)
+    assert not isinstance(stop.value, RunStopped)  # which would be saved
+    said = str(stop.value)
+    assert "logits of token 1 are NaN or infinite, though its weights are not" in said
+    assert said.endswith("the same command goes on after iteration 0")
+    assert recorder.rows[1:] == [{"not_finite_frac": 1.0}]
+
+
 def test_cooling_slows_the_run_from_the_next_iteration_on(folder: Path) -> None:
     cool = guards(max_length=guard(0.0, patience=2, action="cool"), cool_lr=0.5, cool_kl=3.0)
     module = grpo(folder, guards=cool, iterations=5)

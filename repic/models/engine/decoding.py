@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repic.models.encoder import PromptEncoder
 from repic.models.engine.logprobs import chosen_logprobs
-from repic.models.engine.sampling import Sampling, sample_tokens
+from repic.models.engine.sampling import NotFiniteError, Sampling, sample_tokens
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 
@@ -60,6 +60,9 @@ def draw(
 
     Args:
         uniforms: the random numbers of each rollout, one a token.
+
+    Raises:
+        NotFiniteError: before a token is fed to the model that was drawn from such logits.
     """
     num_rollouts, max_length = uniforms.shape
     uniforms = uniforms.to(policy.device)
@@ -76,11 +79,16 @@ def draw(
         chosen = sample_tokens(logits, uniforms[rows, step], sampling)
         going = rows[is_going]
         tokens[going, step] = chosen[is_going]
-        logprobs[going, step] = chosen_logprobs(logits[is_going], chosen[is_going])
+        logprobs[going, step] = found = chosen_logprobs(logits[is_going], chosen[is_going])
+        is_broken = ~found.isfinite()
         lengths[going] = step + 1
         finished[going] = ends.reached(chosen[is_going], tokens[going, : step + 1])
         is_going = is_going & ~finished[rows]
-        if step + 1 == max_length or not is_going.any():
+        # Asked together, because a GPU is waited for.
+        is_any_going, is_any_broken = torch.stack([is_going.any(), is_broken.any()]).tolist()
+        if is_any_broken:
+            raise NotFiniteError(going[is_broken].tolist(), step)
+        if step + 1 == max_length or not is_any_going:
             break
         kept = decoder.keep(is_going)
         rows, is_going = rows[kept], is_going[kept]

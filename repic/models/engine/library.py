@@ -25,7 +25,7 @@ from repic.models.engine.logprobs import (
     pad_completions,
     score,
 )
-from repic.models.engine.sampling import Sampling, sample_tokens
+from repic.models.engine.sampling import NotFiniteError, Sampling, sample_tokens
 from repic.models.policy import Policy
 from repic.types import Example
 
@@ -69,12 +69,14 @@ def draw_rows(
     """
     group_size = len(uniforms) // len(examples)
     found = []
-    for prompt, numbers in zip(
-        policy.encoder.prompts(examples), uniforms.split(group_size), strict=True
+    for number, (prompt, numbers) in enumerate(
+        zip(policy.encoder.prompts(examples), uniforms.split(group_size), strict=True)
     ):
         inputs = _repeated(policy, prompt, group_size)
-        chooser = _Chooser(policy, numbers.to(policy.device), sampling)
-        ended = _Ended(policy, sampling, len(prompt.input_ids))
+        ended = _Ended(policy, sampling, len(prompt.input_ids), group_size)
+        chooser = _Chooser(
+            policy, numbers.to(policy.device), sampling, ended, first=number * group_size
+        )
         length = sampling.max_new_tokens
         with _decoding_as_told(policy.network, length):
             rows = policy.network.generate(
@@ -95,12 +97,23 @@ def draw_rows(
 
 
 class _Chooser(LogitsProcessor):
-    """Draws each row's token by its random number, and leaves ``generate`` no other choice."""
+    """Draws each row's token by its random number, and leaves ``generate`` no other choice.
+
+    Args:
+        ended: knows which rows nobody reads on.
+        first: the number of the first row in the whole batch.
+    """
 
     def __init__(
-        self, policy: Policy, uniforms: Float[Tensor, "rows T"], sampling: Sampling
+        self,
+        policy: Policy,
+        uniforms: Float[Tensor, "rows T"],
+        sampling: Sampling,
+        ended: "_Ended",
+        *,
+        first: int,
     ) -> None:
-        self.uniforms, self.sampling = uniforms, sampling
+        self.uniforms, self.sampling, self.ended, self.first = uniforms, sampling, ended, first
         rows = policy.network.get_input_embeddings().num_embeddings
         places = sorted(i for i in policy.encoder.image_ids if i < rows)
         self.places = torch.tensor(places, dtype=torch.long, device=policy.device)
@@ -109,26 +122,31 @@ class _Chooser(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         uniforms = self.uniforms[:, len(self.logprobs)]
         chosen = sample_tokens(scores, uniforms, self.sampling)
-        wrong = torch.isin(chosen, self.places)
-        if wrong.any():  # an answer's would be a picture's place to the library
+        wrong, found = torch.isin(chosen, self.places), chosen_logprobs(scores, chosen)
+        is_broken = ~found.isfinite() & ~self.ended.finished
+        # Asked together, because a GPU is waited for.
+        is_any_wrong, is_any_broken = torch.stack([wrong.any(), is_broken.any()]).tolist()
+        if is_any_broken:
+            rows = (self.first + is_broken.nonzero().flatten()).tolist()
+            raise NotFiniteError(rows, len(self.logprobs))
+        if is_any_wrong:  # an answer's would be a picture's place to the library
             allowed = scores.index_fill(1, self.places, -torch.inf)
             chosen = chosen.where(~wrong, sample_tokens(allowed, uniforms, self.sampling))
-        self.logprobs.append(chosen_logprobs(scores, chosen))
+            found = chosen_logprobs(scores, chosen)
+        self.logprobs.append(found)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
 
 class _Ended(StoppingCriteria):
     """Notes which rows have ended, and where."""
 
-    def __init__(self, policy: Policy, sampling: Sampling, prompt_length: int) -> None:
+    def __init__(self, policy: Policy, sampling: Sampling, prompt_length: int, rows: int) -> None:
         self.ends, self.prompt_length = Ends(policy, sampling), prompt_length
-        self.lengths = self.finished = torch.zeros(0)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=policy.device)
+        self.finished = torch.zeros_like(self.lengths, dtype=torch.bool)
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         tokens = input_ids[:, self.prompt_length :]
-        if tokens.shape[1] == 1:
-            self.lengths = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-            self.finished = torch.zeros_like(self.lengths, dtype=torch.bool)
         self.lengths = self.lengths + ~self.finished
         self.finished = self.finished | self.ends.reached(tokens[:, -1], tokens)
         return self.finished

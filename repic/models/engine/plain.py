@@ -19,8 +19,14 @@ from repic.models.engine.base import Engine, cut
 from repic.models.engine.decoding import Drawn, as_rollouts, draw
 from repic.models.engine.library import draw_rows, score_rows
 from repic.models.engine.logprobs import TokenLogprobs, pad_completions
-from repic.models.engine.sampling import Sampling, check_lengths, rollout_uniforms
+from repic.models.engine.sampling import (
+    NotFiniteError,
+    Sampling,
+    check_lengths,
+    rollout_uniforms,
+)
 from repic.models.policy import Policy
+from repic.models.weights import few, not_finite
 from repic.types import Example, Rollout
 
 
@@ -48,12 +54,19 @@ class PlainEngine(Engine):
         by_library = policy.family.unpackable is not None
         if not by_library:
             self.prepare(policy)
-        with policy.evaluating():
-            if by_library:
-                with self.meter.time("decode", policy.device):
-                    drawn = draw_rows(policy, examples, uniforms, sampling)
-            else:
-                drawn = self.draw(policy, prompts, uniforms, sampling)
+        try:
+            with policy.evaluating():
+                if by_library:
+                    with self.meter.time("decode", policy.device):
+                        drawn = draw_rows(policy, examples, uniforms, sampling)
+                else:
+                    drawn = self.draw(policy, prompts, uniforms, sampling)
+        except NotFiniteError as error:
+            first, others = examples[error.rows[0] // group_size], len(error.rows) - 1
+            place = f"example {first.id}" + (f" and {others} other captions" if others else "")
+            raise NotFiniteError(
+                error.rows, error.step, place=place, reason=_why_not_finite(policy)
+            ) from None
         times = group_size if by_library else 1  # that a prompt was computed
         self.meter.count(
             prompt=times * sum(lengths),
@@ -165,3 +178,11 @@ class _PlainDecoder:
         )
         self.logits = self.policy.logits(hidden[:, -1])
         self.next_position = self.next_position + 1
+
+
+def _why_not_finite(policy: Policy) -> str:
+    """What is wrong with a policy whose logits are NaN or infinite."""
+    if broken := not_finite(policy.model.named_parameters()):
+        return f", and so are weights ({few(broken)})"
+    dtype = str(policy.network.dtype).removeprefix("torch.")
+    return f", though its weights are not; does {dtype} hold its numbers? See model.dtype"

@@ -50,6 +50,25 @@ class Sampling:
                 raise ValueError(f"sampling.{name}: {getattr(self, name)!r} is out of range")
 
 
+class NotFiniteError(ValueError):
+    """A model's logits are NaN or infinite, so that no token can be drawn from them.
+
+    Args:
+        rows: of the batch that have such logits.
+        step: the token that was to be drawn, from 0.
+        place: whose captions these are.
+        reason: what is known of it.
+    """
+
+    def __init__(
+        self, rows: Sequence[int], step: int, *, place: str = "a caption", reason: str = ""
+    ) -> None:
+        super().__init__(
+            f"{place}: the model's logits of token {step + 1} are NaN or infinite{reason}"
+        )
+        self.rows, self.step = tuple(rows), step
+
+
 def check_lengths(
     lengths: Sequence[int], examples: Sequence[Example], *, max_length: int, sampling: Sampling
 ) -> None:
@@ -90,6 +109,9 @@ def sample_tokens(
 ) -> Int[Tensor, " N"]:
     """Draw one token a row by inverting the distribution function at ``uniforms``.
 
+    Of logits that are NaN or infinite nothing can be drawn; a token of the vocabulary is returned
+    all the same, whose log-probability is no finite number.
+
     Example:
         >>> plain = Sampling(
         ...     temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=1, stop=()
@@ -107,7 +129,8 @@ def sample_tokens(
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     # The first token whose cumulative probability is beyond the threshold: never one of no
     # probability, as that adds nothing to the sum.
-    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    drawn = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    return drawn.clamp(max=logits.shape[-1] - 1)  # beyond it where there is NaN
 
 
 def _truncate(probs: Tensor, sampling: Sampling) -> Tensor:

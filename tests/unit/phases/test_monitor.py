@@ -127,3 +127,14 @@ def test_a_phase_that_is_done_keeps_no_checkpoint(tmp_path: Path) -> None:
     saved_twice(tmp_path)
     monitor_of(tmp_path, loggers=[]).forget()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    policy = nn.Linear(2, 2)
+    monitor, optimizer = monitor_of(tmp_path, loggers=[]), torch.optim.SGD(policy.parameters())
+    monitor.save(module(policy), optimizer)
+    saved = monitor.checkpoint.read_bytes()
+    policy.weight.data[0, 1] = float("nan")
+    with pytest.raises(ValueError, match=r"after iteration 5 of 9 \(weight\), and were not"):
+        monitor.save(module(policy), optimizer)
+    assert monitor.checkpoint.read_bytes() == saved

@@ -25,6 +25,8 @@ class Recorder:
 
     saved = 0
 
+    def log(self, metrics: Mapping[str, float], iteration: int) -> None: ...
+
     def iteration_end(
         self, module: Any, metrics: Mapping[str, float], optimizer: torch.optim.Optimizer
     ) -> None:

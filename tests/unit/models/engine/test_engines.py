@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repic.models.engine.logprobs import pad_completions, token_logprobs
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.plain import PlainEngine
+from repic.models.engine.sampling import NotFiniteError
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import library, tiny
@@ -298,3 +299,46 @@ def test_a_picture_smaller_than_a_patch_is_enlarged(engine: Engine, directory: P
     dot, strip = example("dot", [Noise(1, 1, 1)]), example("strip", [Noise(1, 3, 90)])
     for rollout in sample(engine, policy, [dot, strip]):
         assert len(rollout.completion_ids) > 0
+
+
+@pytest.mark.parametrize(("temperature", "value"), [(0.0, float("nan")), (1.0, float("inf"))])
+@pytest.mark.parametrize("by_library", [False, True])
+def test_a_token_is_not_drawn_from_logits_that_are_not_finite(
+    engine: Engine,
+    qwen: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_library: bool,
+    temperature: float,
+    value: float,
+) -> None:
+    policy = tiny.load(qwen)
+    if by_library:
+        monkeypatch.setattr(policy.encoder, "family", replace(policy.family, unpackable="so"))
+    weight, calls = policy.network.lm_head.weight, []
+
+    def head(states: Tensor) -> Tensor:
+        """The third token of the last row is spoiled."""
+        logits = nn.functional.linear(states, weight)
+        calls.append(logits)
+        if len(calls) == 3:
+            logits[-1, ..., 7] = value
+        return logits
+
+    monkeypatch.setattr(policy.network.lm_head, "forward", head)
+    said = r"^example b: .* logits of token 3 are NaN or infinite, though its weights are not"
+    with pytest.raises(NotFiniteError, match=said) as caught:
+        sample(engine, policy, [example("b")], sampling=replace(DRAW, temperature=temperature))
+    assert (caught.value.rows, caught.value.step, len(calls)) == ((2,), 2, 3)
+
+
+def test_a_weight_that_is_no_number_is_named_when_nothing_can_be_drawn(
+    engine: Engine, qwen: Path
+) -> None:
+    policy = tiny.load(qwen)
+    with torch.no_grad():
+        policy.network.lm_head.weight[7, 3] = float("nan")
+    asked = [example("a"), example("b")]
+    with pytest.raises(NotFiniteError, match=r"example a and 5 other captions: .* of token 1 are"):
+        sample(engine, policy, asked)
+    with pytest.raises(NotFiniteError, match=r"and so are weights \(lm_head.weight\)$"):
+        sample(engine, policy, asked, sampling=GREEDY)
