@@ -14,6 +14,7 @@ TABLE = Path(__file__).parents[2] / "experiments" / "METRICS.md"
 ELSEWHERE = {
     "mfu/<part>": "a known GPU",
     "grpo/failed_frac/<component>": "a judge that fails",
+    "grpo/not_finite_frac": "logits that are NaN",
     "judge/<count>": "a reward that asks a judge",
     "grpo/condition_met_frac/<component>": "a reward with a condition",
     "grpo/raw_reward/<component>": "a reward with a condition",
