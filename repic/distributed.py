@@ -56,6 +56,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def own() -> slice:
+    """Which of the things that are dealt out to the ranks, in turn, are this one's."""
+    return slice(rank(), None, world_size())
+
+
 def barrier() -> None:
     """Wait for the other ranks."""
     if dist.is_initialized():
@@ -90,14 +95,13 @@ def total(value: int | float, device: torch.device) -> float:
     return float(tensor)
 
 
-def mean(values: Mapping[str, float]) -> dict[str, float]:
-    """Average numbers over the ranks that have them; some have keys that others lack."""
-    if not dist.is_initialized():
-        return dict(values)
+def lists(values: Mapping[str, T]) -> dict[str, list[T]]:
+    """Return what the ranks have under each key, in their order; some may lack it."""
     parts = gather([dict(values)])
     keys = dict.fromkeys(key for part in parts for key in part)
-    return {key: _average([part[key] for part in parts if key in part]) for key in keys}
+    return {key: [part[key] for part in parts if key in part] for key in keys}
 
 
-def _average(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def totals(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the sums of numbers over the ranks that have them."""
+    return {key: sum(found) for key, found in lists(values).items()}

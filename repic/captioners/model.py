@@ -20,7 +20,7 @@ def sample_captions(
     sampling: Sampling,
 ) -> list[Caption]:
     """Caption in batches, one caption an example; ranks share the examples out."""
-    mine = list(examples[distributed.rank() :: distributed.world_size()])
+    mine = list(examples[distributed.own()])
     captions = []
     for first in range(0, len(mine), batch_size):
         batch = mine[first : first + batch_size]

@@ -20,7 +20,7 @@ KL = "kl"  # what the KL is called as a component of the reward
 
 @dataclass(frozen=True)
 class Credit:
-    """What advantages are made of: components with their names and weights.
+    """What advantages are made of: components with their names and weights, of all ranks' prompts.
 
     Attributes:
         numbers: to log of the conditions under which components count.
@@ -33,7 +33,13 @@ class Credit:
 
     @classmethod
     def under_conditions(cls, rubric: Rubric, rewards: Float[Tensor, "B G K"]) -> "Credit":
-        """Apply a rubric's conditions to its raw components; see ``repic.rl.conditions``."""
+        """Apply a rubric's conditions to its raw components; see ``repic.rl.conditions``.
+
+        Args:
+            rubric: names, weights and conditions.
+            rewards: raw components of this rank's prompts.
+        """
+        rewards = of_all_ranks(rewards)
         conditions = read_conditions(rubric.conditions, rubric.names)
         counted = conditioned_rewards(rewards, rubric.names, conditions)
         numbers = condition_diagnostics(rewards, rubric.names, conditions)
@@ -44,18 +50,19 @@ class Credit:
 
         Added to a sum it is the penalty of https://arxiv.org/abs/2009.01325, section 3.4; where
         components are normalized one by one, so is this: its weight then acts on a KL of std 1.
+
+        Args:
+            kl: of this rank's rollouts.
+            coef: the coefficient.
         """
-        rewards = torch.cat([self.rewards, kl.view(*self.rewards.shape[:2], 1)], dim=2)
+        added = of_all_ranks(kl.view(-1, self.rewards.shape[1], 1))
+        rewards = torch.cat([self.rewards, added], dim=2)
         weights = torch.cat([self.weights, self.weights.new_tensor([-coef])])
         return Credit((*self.names, KL), rewards, weights, self.numbers)
 
     def advantages(self, function: AdvantageFunction) -> Advantages:
-        """Compute this rank's advantages from the prompts of all ranks."""
-        groups = torch.stack(distributed.gather(list(self.rewards)))
-        everyone = compute_advantages(function, groups, self.weights)
-        mine = slice(distributed.rank(), None, distributed.world_size())
-        parts = everyone.components
-        return Advantages(everyone.values[mine], None if parts is None else parts[mine])
+        """Compute the advantages of all ranks' prompts; ``distributed.own()`` are this one's."""
+        return compute_advantages(function, self.rewards, self.weights)
 
     def diagnostics(self, advantages: Advantages) -> dict[str, float]:
         """Say what conditions and components did; see ``repic.rl.components``."""
@@ -63,6 +70,11 @@ class Credit:
             self.rewards, self.weights, self.names, advantages=advantages
         )
         return {**numbers, **self.numbers}
+
+
+def of_all_ranks(groups: Tensor) -> Tensor:
+    """Put what each rank has of its prompts [B, …] in the order of the iteration's prompts."""
+    return torch.stack(distributed.gather(list(groups)))
 
 
 def rollout_kl(

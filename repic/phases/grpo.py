@@ -29,7 +29,7 @@ from repic.models.engine.checks import check_engine
 from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.sampling import NotFiniteError, Sampling
 from repic.models.policy import Policy
-from repic.phases.credit import Credit, rollout_kl
+from repic.phases.credit import Credit, of_all_ranks, rollout_kl
 from repic.phases.guards import Guards, GuardState, RunStopped
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
@@ -43,7 +43,7 @@ from repic.rl.diagnostics import group_diagnostics
 from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
 from repic.rl.losses import PolicyLoss
-from repic.rl.text_diagnostics import text_diagnostics
+from repic.rl.text_diagnostics import text_diagnostics, text_measures
 from repic.types import Example, Rollout
 
 
@@ -103,6 +103,7 @@ class MicroBatch:
     rollouts: list[Rollout]
     advantages: Tensor  # [N]
     ref_logprobs: Tensor | None  # [N, T]; None without a reference
+    place: int  # of the first one in its group
     old_logprobs: Tensor | None = None  # [N, T]; None until the first update has seen them
 
     @property
@@ -187,7 +188,8 @@ class GrpoModule(pl.LightningModule):
 
         def signal(rewards: Tensor) -> Tensor:
             credit = Credit.under_conditions(self.settings.rubric, rewards)
-            return has_signal(credit.advantages(self.settings.advantages).values)
+            advantages = credit.advantages(self.settings.advantages)
+            return has_signal(advantages.values[distributed.own()])
 
         return dynamic_sampling(scored, self.sample, signal, self.replacements, self.iteration)
 
@@ -204,18 +206,20 @@ class GrpoModule(pl.LightningModule):
                     examples,
                     group_size=group_size,
                     sampling=self.settings.sampling,
-                    seed=self.rollout_seed(*([attempt] if attempt else [])),
+                    seed=self.rollout_seed(attempt),
                 )
             except NotFiniteError as error:
                 raise self.not_finite(error, len(examples) * group_size) from error
         reference = self.score_reference(rollouts) if rubric.needs_reference else None
         with self.timed("reward"):
             scores = rubric.score(rollouts, reference)
+        shape = (len(examples), group_size, len(rubric.names))
         return ScoredGroups(
             as_groups(rollouts, group_size),
-            scores.values.view(len(examples), group_size, -1),
+            scores.values.view(shape),
             reference,
-            {f"grpo/failed_frac/{name}": share for name, share in scores.failures().items()},
+            None if scores.failed is None else scores.failed.view(shape),
+            scores.fallible,
         )
 
     def not_finite(self, error: NotFiniteError, num_rollouts: int) -> ValueError:
@@ -228,9 +232,12 @@ class GrpoModule(pl.LightningModule):
             f" {self.monitor.saved}"
         )
 
-    def rollout_seed(self, *again: int) -> int:
-        """Seed everything random in this iteration, and return the sampler's seed."""
-        seed = stream_seed(self.seed, "grpo", self.iteration, distributed.rank(), *again)
+    def rollout_seed(self, attempt: int) -> int:
+        """Seed everything random in this iteration, and return the sampler's seed.
+
+        It is one for all ranks: the sampler's numbers belong to prompts.
+        """
+        seed = stream_seed(self.seed, "grpo", self.iteration, attempt)
         torch.manual_seed(seed)
         return seed
 
@@ -267,13 +274,20 @@ class GrpoModule(pl.LightningModule):
         advantages: Advantages,
         reference: Sequence[Tensor] | None,
     ) -> list[MicroBatch]:
-        """Cut an iteration into what fits through the model at once."""
-        values = advantages.values.flatten().to(self.device)
+        """Cut an iteration into what fits through the model at once.
+
+        Args:
+            rollouts: this rank's.
+            advantages: of all ranks' prompts.
+            reference: log-probabilities of this rank's rollouts; None without a KL.
+        """
+        values = advantages.values[distributed.own()].flatten().to(self.device)
         return [
             MicroBatch(
                 list(rollouts[span]),
                 values[span],
                 None if reference is None else pad(reference[span]),
+                span.start % self.settings.group_size,
             )
             for span in self.spans(rollouts)
         ]
@@ -305,22 +319,21 @@ class GrpoModule(pl.LightningModule):
         first: dict[str, float] = {}
         sums: dict[str, float] = {}
         norm, skipped_before = 0.0, self.num_skipped
-        for _ in range(self.settings.num_updates):
+        for number in range(self.settings.num_updates):
             with self.timed("update"):
                 optimizer.zero_grad()
-                sums = self.accumulate_gradients(micro_batches, denominators)
+                sums = self.accumulate_gradients(micro_batches, denominators, number)
                 norm, is_dropped = clip_or_drop(
                     list(self.policy.trainable_parameters()),
                     self.settings.grad_clip,
                     loss=distributed.total(sums["loss"], self.device),
                 )
-                self.num_skipped += is_dropped
                 optimizer.step()
+                self.num_skipped += is_dropped
             first = first or sums
-        ranks = distributed.world_size()  # the monitor averages over ranks what is a sum here
+        last = sums | {key: first[key] for key in ("entropy", "sampler_gap")}
         return {
-            **{key: ranks * value for key, value in sums.items()},
-            **{key: ranks * first[key] for key in ("entropy", "sampler_gap")},
+            **distributed.totals(last),
             "grad_norm": norm,
             "lr": optimizer.param_groups[0]["lr"],
             "kl_coef": self.kl_coef,
@@ -341,12 +354,21 @@ class GrpoModule(pl.LightningModule):
         )
 
     def accumulate_gradients(
-        self, micro_batches: Sequence[MicroBatch], denominators: Denominators
+        self, micro_batches: Sequence[MicroBatch], denominators: Denominators, update: int
     ) -> dict[str, float]:
-        """Add up the gradients of all micro-batches, and their numbers to log."""
+        """Add up the gradients of all micro-batches, and their numbers to log.
+
+        Args:
+            micro_batches: this rank's.
+            denominators: of all ranks.
+            update: the number of the optimizer step.
+        """
         sums = defaultdict[str, float](float)
         for number, micro_batch in enumerate(micro_batches, start=1):
             part = f"micro-batch {number} of {len(micro_batches)}"
+            ids = [rollout.example.id for rollout in micro_batch.rollouts]
+            keys = ("dropout", self.iteration, update, micro_batch.place, *ids)
+            torch.manual_seed(stream_seed(self.seed, *keys))
             with (
                 self.enough_memory(micro_batch.rollouts, part),
                 self.gradient_exchange(is_last=number == len(micro_batches)),
@@ -406,26 +428,37 @@ class GrpoModule(pl.LightningModule):
         advantages: Advantages,
         numbers: dict[str, float],
     ) -> dict[str, float]:
-        """Gather what to log of an iteration; ``numbers`` are the update's."""
+        """Gather what to log of an iteration, of all ranks' prompts.
+
+        What the machine took is this rank's alone; the monitor puts that together.
+
+        Args:
+            scored: this rank's groups.
+            credit, advantages: of all ranks' prompts.
+            numbers: the update's.
+        """
         groups = scored.groups
-        # Sums over ranks, which the monitor averages.
-        judge = self.settings.rubric.take_counts()
+        lengths = torch.tensor([[len(r.completion_ids) for r in g] for g in groups])
+        is_finished = torch.tensor([[r.finished for r in g] for g in groups])
+        measures = text_measures(
+            [group[0].example for group in groups],
+            [[rollout.text for rollout in group] for group in groups],
+        )
+        judge = distributed.totals(self.settings.rubric.take_counts())
         return {
             **group_diagnostics(
                 credit.rewards,
                 credit.weights,
                 credit.names,
-                lengths=torch.tensor([[len(r.completion_ids) for r in g] for g in groups]),
-                is_finished=torch.tensor([[r.finished for r in g] for g in groups]),
+                lengths=of_all_ranks(lengths),
+                is_finished=of_all_ranks(is_finished),
                 entropy=torch.tensor(numbers["entropy"]),
             ),
             **credit.diagnostics(advantages),
-            **text_diagnostics(
-                [group[0].example for group in groups],
-                [[rollout.text for rollout in group] for group in groups],
-            ),
+            **text_diagnostics(distributed.lists(measures)),
+            **self.failures(scored),
             **scored.numbers,
-            **{f"judge/{k}": distributed.world_size() * count for k, count in judge.items()},
+            **{f"judge/{name}": count for name, count in judge.items()},
             **{key: value for key, value in numbers.items() if key != "entropy"},
             **work_done(
                 self.policy,
@@ -437,10 +470,17 @@ class GrpoModule(pl.LightningModule):
             ),
         }
 
+    def failures(self, scored: ScoredGroups) -> dict[str, float]:
+        """Share of all ranks' rollouts for which a component could not be had, where it may be."""
+        if scored.failed is None:
+            return {}
+        shares = of_all_ranks(scored.failed).float().mean(dim=(0, 1)).tolist()
+        by_name = dict(zip(self.settings.rubric.names, shares, strict=True))
+        return {f"grpo/failed_frac/{name}": by_name[name] for name in scored.fallible}
+
     def steer_kl(self, kl: float) -> None:
         """Set the next iteration's coefficient by this one's KL per token."""
-        mean = distributed.total(kl, self.device) / distributed.world_size()
-        self.kl_coef = self.settings.kl_control.next_coef(self.kl_coef, mean)
+        self.kl_coef = self.settings.kl_control.next_coef(self.kl_coef, kl)
 
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from repic import distributed
-
 log = logging.getLogger(__name__)
 
 KEY = "phase.grpo.guards"
@@ -160,20 +158,16 @@ class GuardState:
     def look(self, metrics: Mapping[str, float]) -> tuple[float, str | None]:
         """Count one iteration.
 
-        All ranks call this together, and decide alike: numbers are averaged over them.
-
         Args:
-            metrics: the iteration's numbers on this rank.
+            metrics: the iteration's numbers, of all ranks together: so they decide alike.
 
         Returns:
             What to multiply the KL coefficient by, and why to stop, if a guard says so.
         """
         named = {k if "/" in k else f"grpo/{k}": v for k, v in metrics.items()}
-        starts = tuple(watched.metric for watched in GUARD_SPECS.values())
-        means = distributed.mean({k: v for k, v in named.items() if k.startswith(starts)})
         told = {STOP: [], COOL: []}
         for name, guard in self.guards.active():
-            metric, value = worst(GUARD_SPECS[name], means)
+            metric, value = worst(GUARD_SPECS[name], named)
             if math.isnan(value):
                 continue  # says nothing; max_skipped_frac sees to what is not finite
             is_past = GUARD_SPECS[name].side * (value - guard["limit"]) > 0

@@ -1,6 +1,7 @@
 """What happens after every iteration of a phase: numbers, progress, validation, checkpoint."""
 
 import logging
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -90,14 +91,21 @@ class Monitor:
         metrics: Mapping[str, float],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Record one iteration; ``module.iteration`` is the number of those done by now."""
+        """Record one iteration; ``module.iteration`` is the number of those done by now.
+
+        Args:
+            module: what is trained.
+            metrics: numbers of the batch, the same on all ranks; but what the machine took (time,
+                memory, tokens, mfu) is this rank's.
+            optimizer: its state is part of a checkpoint.
+        """
         done, now = module.iteration, time.perf_counter()
         seconds = now - self.tick
         self.time_s += seconds
         times = {"time/iteration_s": seconds}
         if "time/rollout_s" in metrics:
             times["time/outside_s"] = seconds - metrics["time/rollout_s"] - metrics["time/update_s"]
-        self.log(distributed.mean({**metrics, **times}), done)
+        self.log(of_all_machines({**metrics, **times}), done)
         logging_s = time.perf_counter() - now
         last = done == self.iterations
         if self.validate and self.val_every and (done % self.val_every == 0 or last):
@@ -168,6 +176,20 @@ class Monitor:
 def before(checkpoint: Path) -> Path:
     """Where the checkpoint before the last one is."""
     return checkpoint.with_name(f"{checkpoint.name}.before")
+
+
+def of_all_machines(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Put together what the ranks took: tokens in all, the most memory of one, the mean of others.
+
+    Numbers of other kinds are those of the batch, on every rank.
+    """
+    of_rank = ("time/", "memory/", "tokens/", "mfu/")
+    found = distributed.lists({k: v for k, v in numbers.items() if k.startswith(of_rank)})
+    combine = {"memory": max, "tokens": sum}
+    return {**numbers} | {
+        key: combine.get(key.partition("/")[0], statistics.fmean)(values)
+        for key, values in found.items()
+    }
 
 
 def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:

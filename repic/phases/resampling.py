@@ -10,8 +10,8 @@ DAPO, https://arxiv.org/abs/2503.14476, section 3.2. Deviations:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -38,12 +38,10 @@ class ReplacementPrompts:
     attempts: int
     seed: int
 
-    def take(self, iteration: int, attempt: int, number: int) -> list[Example]:
-        """Return this rank's first prompts for an attempt; the first attempt is 1."""
-        start = (iteration * self.attempts + attempt - 1) * self.prompts
-        mine = range(start + distributed.rank(), start + self.prompts, distributed.world_size())
-        size = len(self.examples)
-        return [self.examples[example_index(p, size, self.seed)] for p in mine[:number]]
+    def take(self, iteration: int, attempt: int, numbers: Sequence[int]) -> list[Example]:
+        """Return some of an attempt's prompts, by their number; the first attempt is 1."""
+        start, size = (iteration * self.attempts + attempt - 1) * self.prompts, len(self.examples)
+        return [self.examples[example_index(start + n, size, self.seed)] for n in numbers]
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,16 @@ class ScoredGroups:
         groups: of one prompt each.
         rewards: NaN where a component does not apply.
         ref_logprobs: of each rollout's tokens under the reference [T], if a reward asked for them.
-        numbers: to log of how they were sampled and scored.
+        failed: where a component should have applied and could not be had; None: nowhere.
+        fallible: the components that may fail.
+        numbers: to log of how prompts were replaced.
     """
 
     groups: Sequence[Sequence[Rollout]]
     rewards: Float[Tensor, "B G K"]
     ref_logprobs: tuple[Tensor, ...] | None = None
+    failed: Bool[Tensor, "B G K"] | None = None
+    fallible: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -69,6 +71,7 @@ class ScoredGroups:
     def replaced(self, places: Sequence[int], fresh: "ScoredGroups") -> "ScoredGroups":
         """Put other groups in some places."""
         groups, rewards = list(self.groups), self.rewards.clone()
+        failed = None if self.failed is None else self.failed.clone()
         reference = list(self.ref_logprobs or ())
         size = len(groups[0])
         for number, place in enumerate(places):
@@ -76,12 +79,10 @@ class ScoredGroups:
             if fresh.ref_logprobs is not None:
                 new = fresh.ref_logprobs[number * size : (number + 1) * size]
                 reference[place * size : (place + 1) * size] = new
-        return ScoredGroups(
-            groups,
-            rewards,
-            tuple(reference) if self.ref_logprobs is not None else None,
-            {**self.numbers, **fresh.numbers},
-        )
+            if failed is not None and fresh.failed is not None:
+                failed[place] = fresh.failed[number]
+        given = tuple(reference) if self.ref_logprobs is not None else None
+        return replace(self, groups=groups, rewards=rewards, ref_logprobs=given, failed=failed)
 
 
 def dynamic_sampling(
@@ -93,12 +94,13 @@ def dynamic_sampling(
 ) -> ScoredGroups:
     """Replace the groups that teach nothing, as often as allowed.
 
-    All ranks go round together, since advantages may depend on the prompts of all.
+    All ranks go round together, since advantages may depend on the prompts of all; and prompts
+    are handed out in the iteration's order, so that it does not matter which rank has which.
 
     Args:
         scored: the iteration's own prompts.
         sample: samples and scores (examples, attempt).
-        has_signal: (rewards [B, G, K]) to which groups teach something.
+        has_signal: (rewards [B, G, K]) to which groups teach something; they are this rank's.
         prompts: those to take instead.
         iteration: its number.
 
@@ -110,18 +112,19 @@ def dynamic_sampling(
     """
     attempts = num_replaced = 0
     while True:
-        zero_signal = torch.nonzero(~has_signal(scored.rewards)).flatten().tolist()
-        is_over = not any(distributed.gather([bool(zero_signal)]))
-        if is_over or attempts == prompts.attempts:
+        lacks = distributed.gather((~has_signal(scored.rewards)).tolist())  # of all prompts
+        if not any(lacks) or attempts == prompts.attempts:
             break
         attempts += 1
-        if zero_signal:
-            examples = prompts.take(iteration, attempts, len(zero_signal))
-            scored = scored.replaced(zero_signal, sample(examples, attempts))
-            num_replaced += len(zero_signal)
+        num_replaced += sum(lacks)
+        turns = list(zip(lacks, accumulate(lacks), strict=True))[distributed.own()]
+        places = [place for place, (lacking, _) in enumerate(turns) if lacking]
+        if places:
+            examples = prompts.take(iteration, attempts, [turns[p][1] - 1 for p in places])
+            scored = scored.replaced(places, sample(examples, attempts))
     numbers = {
-        "grpo/resampled_groups": num_replaced / len(scored.groups),
+        "grpo/resampled_groups": num_replaced / len(lacks),
         "grpo/resample_attempts": float(attempts),
-        "grpo/zero_signal_frac": len(zero_signal) / len(scored.groups),
+        "grpo/zero_signal_frac": sum(lacks) / len(lacks),
     }
-    return replace(scored, numbers={**scored.numbers, **numbers})
+    return replace(scored, numbers=numbers)

@@ -72,10 +72,10 @@ class SftModule(pl.LightningModule):
         return self.make_optimizer(self.policy.trainable_parameters())
 
     def on_train_batch_start(self, batch: list[Example], batch_idx: int) -> None:
-        place = batch_idx % self.micro_batches
-        if place == 0:
+        if batch_idx % self.micro_batches == 0:
             self.engine.meter.take()  # forget what a validation took
-        torch.manual_seed(stream_seed(self.seed, "sft", self.iteration, place, distributed.rank()))
+        ids = [example.id for example in batch]
+        torch.manual_seed(stream_seed(self.seed, "dropout", self.iteration, *ids))
         set_learning_rate(self.optimizers(), self.schedule(self.iteration, self.iterations))
 
     def training_step(self, examples: list[Example], batch_idx: int) -> torch.Tensor:

@@ -62,10 +62,7 @@ class RewardBatch:
         }
 
     def failures(self) -> dict[str, float]:
-        """Share of rollouts for which a component failed, by component that may.
-
-        Zeros too: ranks average over what each of them says.
-        """
+        """Share of rollouts for which a component failed, by component that may."""
         if self.failed is None or not len(self.failed):
             return {}
         shares = dict(zip(self.names, self.failed.float().mean(dim=0).tolist(), strict=True))

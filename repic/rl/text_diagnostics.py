@@ -1,6 +1,8 @@
 """What to watch in the captions themselves while a policy learns: length, loops, copying."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from itertools import chain
+from statistics import fmean
 
 from repic.parsing import find_names, tokenize_caption
 from repic.types import Example
@@ -9,20 +11,20 @@ REPEATED, COPIED = 3, 4  # words of an n-gram that counts as repeated, as copied
 Ngram = tuple[str, ...]
 
 
-def text_diagnostics(
+def text_measures(
     examples: Sequence[Example], captions: Sequence[Sequence[str]]
-) -> dict[str, float]:
-    """Summarize one iteration's captions.
+) -> dict[str, list[float]]:
+    """Measure one iteration's captions; what is logged is the mean.
 
     Keys:
-        - ``grpo/words``: mean words of a caption, by ``tokenize_caption``.
-        - ``grpo/repetition``: share of a caption's trigrams that stood in it before, mean over
+        - ``words``: words of a caption, by ``tokenize_caption``.
+        - ``repetition``: share of a caption's trigrams that stood in it before, mean over
           captions: seq-rep-3 of https://arxiv.org/abs/1908.04319, section 4.1, which has n = 4.
-        - ``grpo/distinct_frac``: different captions of a group / captions, mean over groups. It
+        - ``distinct_frac``: different captions of a group / captions, mean over groups. It
           falls to 1 / G when a policy has one thing left to say.
-        - ``grpo/copied_name_frac``: share of captions that use a name which the prompt introduces
+        - ``copied_name_frac``: share of captions that use a name which the prompt introduces
           and whose bearer is not in the picture; of prompts that introduce such a name.
-        - ``grpo/copied_info_frac``: share of a caption's 4-grams that stand in the prompt's
+        - ``copied_info_frac``: share of a caption's 4-grams that stand in the prompt's
           info texts and in none of the reference answers, mean over captions of prompts that have
           info. Without answers to compare with, all that stand in info count, so look at how it
           changes.
@@ -54,7 +56,16 @@ def text_diagnostics(
         "copied_name_frac": names,
         "copied_info_frac": copied,
     }
-    return {f"grpo/{k}": sum(values) / len(values) for k, values in numbers.items() if values}
+    return {k: [float(value) for value in values] for k, values in numbers.items() if values}
+
+
+def text_diagnostics(measures: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """Average ``text_measures`` of several parts of a batch, as ``grpo/<name>``.
+
+    >>> text_diagnostics({"words": [[3.0], [5.0, 7.0]]})
+    {'grpo/words': 5.0}
+    """
+    return {f"grpo/{k}": fmean(chain(*parts)) for k, parts in measures.items()}
 
 
 def only_info(example: Example) -> set[Ngram]:

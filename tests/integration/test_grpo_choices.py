@@ -196,11 +196,14 @@ def test_groups_without_signal_are_replaced(folder: Path) -> None:
 
 
 def test_replacing_groups_leaves_the_first_ones_as_they_were() -> None:
-    first = ScoredGroups([[], [], []], torch.zeros(3, 2, 1), numbers={"a": 1.0, "b": 2.0})
-    found = first.replaced([1], ScoredGroups([[]], torch.ones(1, 2, 1), numbers={"b": 3.0}))
+    nowhere = torch.zeros(3, 2, 1, dtype=torch.bool)
+    first = ScoredGroups([[], [], []], torch.zeros(3, 2, 1), failed=nowhere)
+    found = first.replaced([1], ScoredGroups([[]], torch.ones(1, 2, 1), failed=~nowhere[:1]))
     assert found.rewards.sum(dim=(1, 2)).tolist() == [0, 2, 0]
-    assert found.numbers == {"a": 1.0, "b": 3.0}
+    assert found.failed is not None
+    assert found.failed.sum(dim=(1, 2)).tolist() == [0, 2, 0]
     assert first.rewards.eq(0).all()
+    assert not nowhere.any()
 
 
 def test_attempts_are_limited(folder: Path) -> None:
@@ -245,27 +248,44 @@ def test_the_advantages_say_which_groups_have_a_signal(
 
 
 def test_ranks_resample_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose groups all have a signal goes round with the others, and samples nothing."""
-    others = [[False, True], [False, True], [False, False]]
-    monkeypatch.setattr(distributed, "gather", lambda mine: others.pop(0))
-    scored = ScoredGroups([[], []], torch.ones(2, 2, 1))
-    found = dynamic_sampling(
-        scored, pytest.fail, lambda rewards: torch.ones(2, dtype=torch.bool), spare(3), 0
-    )
-    assert found.numbers["grpo/resample_attempts"] == 2
-    assert found.numbers["grpo/resampled_groups"] == 0
+    """Each takes the prompts that one process would put in those places."""
+    # Prompts 0 and 2 of four are without signal, then prompt 2, then none.
+    rounds = [[True, False, True, False], [False, False, True, False], [False] * 4]
+
+    def on_rank(rank: int, ranks: int) -> tuple[list[list[str]], ScoredGroups]:
+        todo, drawn = list(rounds), []
+        monkeypatch.setattr(distributed, "world_size", lambda: ranks)
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "gather", lambda mine: todo.pop(0))
+        count = 4 // ranks
+
+        def sample(given: list[Any], attempt: int) -> ScoredGroups:
+            drawn.append([e.id for e in given])
+            return ScoredGroups([[] for _ in given], torch.ones(len(given), 2, 1))
+
+        scored = ScoredGroups([[] for _ in range(count)], torch.zeros(count, 2, 1))
+        lively = torch.ones(count, dtype=torch.bool)
+        return drawn, dynamic_sampling(scored, sample, lambda rewards: lively, spare(3), 0)
+
+    drawn, alone = on_rank(0, 1)
+    assert drawn == [["spare0", "spare1"], ["spare4"]]
+    assert alone.numbers["grpo/resample_attempts"] == 2
+    assert alone.numbers["grpo/resampled_groups"] == 3 / 4
+    first, found = on_rank(0, 2)
+    assert first == drawn  # it has prompts 0 and 2
+    assert found.numbers == alone.numbers
+    second, found = on_rank(1, 2)
+    assert second == []  # goes round with the other one, and samples nothing
+    assert found.numbers == alone.numbers
 
 
-def test_spare_prompts_follow_from_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ids(*where: int) -> list[str]:
-        return [e.id for e in spare(3).take(*where)]
+def test_spare_prompts_follow_from_the_iteration() -> None:
+    def ids(iteration: int, attempt: int, *numbers: int) -> list[str]:
+        return [e.id for e in spare(3).take(iteration, attempt, numbers)]
 
-    assert ids(0, 1, 2) == ["spare0", "spare1"]
-    assert ids(0, 2, 2) == ["spare4", "spare5"]
-    assert ids(1, 1, 4) == ["spare12", "spare13", "spare14", "spare15"]
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "rank", lambda: 1)
-    assert ids(0, 1, 2) == ["spare1", "spare3"]
+    assert ids(0, 1, 0, 1) == ["spare0", "spare1"]
+    assert ids(0, 2, 0, 2) == ["spare4", "spare6"]
+    assert ids(1, 1, 0, 3) == ["spare12", "spare15"]
 
 
 def test_a_condition_reaches_the_advantages(folder: Path) -> None:

@@ -233,29 +233,3 @@ def test_a_command_that_is_given_twice_at_once_is_done_once(model: Path, tmp_pat
     waited = next(text for text in said if "already done" in text)
     assert "waiting for it" in waited
     assert "grpo" not in waited
-
-
-@pytest.mark.slow
-def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
-    model: Path, tmp_path: Path
-) -> None:
-    given = ["debug=fast", "metrics.counts=[1,2]", f"model.path={model}", "phase.sft.micro_batch=4"]
-    given.append(FEW)
-    ranks = ["trainer=ddp", "trainer.options.accelerator=cpu"]
-    ranks += ["trainer.num_workers=0", "trainer.threads=1"]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
-    for name, program, options in (("one", [], []), ("two", torchrun, ranks)):
-        command = [sys.executable, *program, "-m", "repic.run", *given, *options]
-        command += [f"outputs={tmp_path / name}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        for once in ("base, 1 concept:", "finished:", "scenes, captions and curves:"):
-            assert done.stdout.count(once) == 1
-    one, two = (next((tmp_path / name).rglob("summary.json")).parent for name in ("one", "two"))
-    rows = [[row for row in rows_of(f) if row["phase"] == "sft"] for f in (one, two)]
-    assert len(rows[0]) == len(rows[1]) == 2
-    for left, right in zip(*rows, strict=True):
-        for key in ("sft/loss", "sft/grad_norm", "sft/tokens"):
-            assert left[key] == pytest.approx(right[key], rel=1e-4)
-    assert [r["iteration"] for r in rows_of(two) if r["phase"] == "grpo"] == [1, 2]
-    assert [p.id for p in read_predictions(two)] == [p.id for p in read_predictions(one)]

@@ -7,8 +7,9 @@ import torch
 
 from repic import distributed
 from repic.phases.credit import Credit, rollout_kl
+from repic.rewards.rubric import Rubric
 from repic.rl.advantages import gdpo_advantages
-from repic.types import Rollout
+from repic.types import Example, Rollout
 from tests.modules import examples
 
 GDPO = partial(gdpo_advantages, is_whitened=True, min_std=0.0, eps=1e-4)
@@ -37,11 +38,28 @@ def test_batch_statistics_are_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> N
     rewards = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([1.0, 0.5])
     whole = GDPO(rewards, weights)
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "gather", lambda mine: list(rewards))
+    kl = torch.arange(24.0)
+    alone = credit_of(rewards, weights).with_kl(kl, coef=0.1)
+    others = {(3, 4, 2): list(rewards), (3, 4, 1): list(kl.view(6, 4, 1))}
+    monkeypatch.setattr(
+        distributed, "gather", lambda mine: others[len(mine), *mine[0].shape]
+    )  # of two ranks
     for rank in range(2):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        credit = Credit(("a", "b"), rewards[rank::2], weights)
-        mine = credit.advantages(GDPO)
-        torch.testing.assert_close(mine.values, whole.values[rank::2])
-        torch.testing.assert_close(mine.components, whole.components[rank::2])
+        credit = credit_of(rewards[rank::2], weights)
+        everyone = credit.advantages(GDPO)
+        torch.testing.assert_close(everyone.values, whole.values)
+        torch.testing.assert_close(everyone.components, whole.components)
+        mine = kl.view(6, 4)[rank::2].flatten()
+        assert torch.equal(credit.with_kl(mine, coef=0.1).rewards, alone.rewards)
+
+
+def credit_of(rewards: torch.Tensor, weights: torch.Tensor) -> Credit:
+    rubric = Rubric({"two": Two()}, {"a": weights[0].item(), "b": weights[1].item()})
+    return Credit.under_conditions(rubric, rewards)
+
+
+class Two:
+    components = ("a", "b")
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        raise NotImplementedError

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.rl.text_diagnostics import repeated_share, text_diagnostics
+from repic.rl.text_diagnostics import repeated_share, text_measures
+from repic.rl.text_diagnostics import text_diagnostics as diagnostics_of
 from repic.types import Example, Reference
 from tests.fakes import Noise, example
 
@@ -20,6 +21,12 @@ def prompt(
     return replace(
         example("e"), references=references, present=tuple(present), answers=tuple(answers)
     )
+
+
+def text_diagnostics(
+    examples: Sequence[Example], captions: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    return diagnostics_of({k: [v] for k, v in text_measures(examples, captions).items()})
 
 
 def test_by_hand() -> None:
@@ -45,6 +52,14 @@ def test_by_hand() -> None:
             "grpo/copied_info_frac": (0 + 1 / 2) / 2,
         }
     )
+
+
+def test_parts_of_a_batch_count_by_what_is_in_them() -> None:
+    examples, captions = [prompt([None], []), prompt([None], ["<n0>"])], [["a b"], ["a b c d e"]]
+    parts = [text_measures(examples[i : i + 1], captions[i : i + 1]) for i in range(2)]
+    together = {key: [part[key] for part in parts if key in part] for key in parts[0] | parts[1]}
+    assert diagnostics_of(together) == text_diagnostics(examples, captions)
+    assert diagnostics_of(together)["grpo/copied_name_frac"] == 0  # one part alone has it
 
 
 def test_without_answers_all_of_the_info_counts() -> None:
