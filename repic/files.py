@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 DONE = "done.json"
 FULL = 1 << 20  # bytes free at which a failed write is put down to the disk
+# Bytes of a text file that is read whole, and of a line: far more than any file that is meant, and
+# what a machine can hold.
+MOST, MOST_OF_LINE = 1 << 30, 1 << 26
 Shape = TypeVar("Shape")
 Texts = Annotated[tuple[str, ...], MinLen(1)]  # as a field: a list with a text or more
 
@@ -230,9 +233,10 @@ def read_text(path: Path, *, mend: str = "put it there, or mend the path") -> st
     """Read a file in UTF-8; ``mend`` says what to do where there is none.
 
     Raises:
-        ValueError: there is none, it cannot be opened, or it is in another encoding.
+        ValueError: there is none, it cannot be opened, is in another encoding, or above ``MOST``.
     """
     try:
+        refuse_large(path)
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; {mend}") from None
@@ -240,6 +244,12 @@ def read_text(path: Path, *, mend: str = "put it there, or mend the path") -> st
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: {_other_encoding(error)}") from None
+
+
+def refuse_large(path: Path, most: int = MOST) -> None:
+    """Raise for a file that would not fit into memory; nothing of it is read."""
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path}: has {size / 1e9:.1f} GB, and may have {most / 1e9:.1f}")
 
 
 def read_json(path: Path, *, mend: str = "put it there, or mend the path") -> Any:
@@ -265,8 +275,10 @@ def read_rows(path: Path, *, may_be_cut: bool = False) -> Iterator[tuple[str, An
     try:
         # newline: a caption may hold U+2028 or a lone carriage return.
         with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(MOST_OF_LINE), ""), start=1):
                 place = f"{path}, line {number}"
+                if len(line) == MOST_OF_LINE:
+                    raise ValueError(f"{place}: has more than {MOST_OF_LINE} characters")
                 try:
                     if line.strip():
                         yield place, _parse(line, place, has_lines=False)

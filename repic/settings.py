@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from repic.files import key_of, read_json, read_text
+from repic.files import as_shape, key_of, read_json, read_text
 
 FILE = "config.yaml"  # in a run's folder
 PAGE = "report.html"  # a run's last file
@@ -48,6 +48,7 @@ OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
+_DEEPEST = 100  # lists and mappings within each other in a run's configuration
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -249,7 +250,8 @@ def changed_inputs(folder: Path, settings: Mapping[Any, Any]) -> list[str]:
     """Keys whose folders have changed since a run has finished."""
     if not (folder / INPUTS).exists():
         return []
-    before, now = read_json(folder / INPUTS), inputs_of(settings)
+    path = folder / INPUTS
+    before, now = as_shape(dict[str, str], read_json(path), str(path)), inputs_of(settings)
     return [key for key, state in before.items() if now.get(key) != state]
 
 
@@ -311,19 +313,37 @@ def config_of(folder: Path) -> Mapping[Any, Any] | None:
         ValueError: the file is not YAML in UTF-8, or holds no mapping.
     """
     path = folder / FILE
-    return _parse(path, path.stat().st_mtime_ns) if path.is_file() else None
+    return _parse(path, path.stat().st_mtime_ns) if path.exists() else None
 
 
 @lru_cache(maxsize=1024)
 def _parse(path: Path, _version: int) -> Mapping[Any, Any]:
     mend = "mend the file, or remove it"
+    text = read_text(path)
     try:
-        found = yaml.load(read_text(path), Loader=_LOADER)
-    except yaml.YAMLError as error:
+        _refuse_bombs(text)
+        found = yaml.load(text, Loader=_LOADER)
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {mend}") from error
     if not isinstance(found, Mapping):
         raise ValueError(f"{path}: holds no settings; {mend}")
     return found
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raise for YAML that is harmless to write down and not to read.
+
+    The library crashes on what is nested deeply, and names for parts (which no run writes) may
+    stand for a thousand times as much as there is.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor}, which no run writes")
 
 
 def varying_keys(runs: Sequence[SavedRun]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from repic.types import Example, Reference
 
 log = logging.getLogger(__name__)
 
+_FARTHEST = 1e6  # pixels from a picture's edge
 # RePIC's kinds of questions -> the tasks that rewards know.
 TASKS = {
     "yes_no": "same",
@@ -217,7 +218,7 @@ def _solution(place: str, method: str, solution: Any) -> tuple[str, tuple[str, .
         if (
             not isinstance(solution, list)
             or len(solution) != 4
-            or not all(type(number) in (int, float) and number >= 0 for number in solution)
+            or not all(type(n) in (int, float) and 0 <= n <= _FARTHEST for n in solution)
         ):
             raise ValueError(f"{place}: needs four numbers [x0, y0, x1, y1], found {solution!r}")
         return str([round(number) for number in solution]), ()

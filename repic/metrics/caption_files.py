@@ -157,14 +157,20 @@ def _record(place: str, row: Any) -> CaptionRecord:
         raise ValueError(f"{place}: 'image' is empty, need the picture's file name")
     if not all(name.strip("<> ") for name in names) or len(set(names)) < len(names):
         raise ValueError(f"{place}: 'names' are {shown(names)}, need such as <bo>, each once")
-    prompt = row[3] if len(row) > 3 and isinstance(row[3], str) else None
+    prompt = row[3] if len(row) > 3 else None
+    if not isinstance(prompt, str | None):
+        raise ValueError(f"{place}: the prompt is {shown(prompt)}, need text; {FORM}")
     return CaptionRecord(place, image, names, found.caption, prompt=prompt)
 
 
 def _read_predictions(file: Path) -> Iterator[tuple[str, Prediction]]:
     """Yield predictions, each with its place (file and line) for complaints."""
     for place, row in read_rows(file):
-        yield place, as_shape(Prediction, row, place, is_closed=True)
+        found = as_shape(Prediction, row, place, is_closed=True)
+        for key, value in found.rewards.items():
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{place}: rewards.{key} is {value}; write null for no value")
+        yield place, found
 
 
 def _predictions(file: Path, label: str) -> list[CaptionSet]:
@@ -174,9 +180,6 @@ def _predictions(file: Path, label: str) -> list[CaptionSet]:
         raise ValueError(f"{file}: no such file; {NO_FILE}")
     for place, p in _read_predictions(file):
         _refuse_twice(first_place, (p.phase, p.id), place)
-        for key, value in p.rewards.items():
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{place}: rewards.{key} is {value}; write null for no value")
         if not p.images:
             raise ValueError(f"{place}: 'images' is empty, need the picture that is captioned")
         if unknown := set(p.present) - set(p.pool):

@@ -252,7 +252,7 @@ def _cell(place: str, values: Mapping[str, Any]) -> Cell:
     for key, value in values.items():
         is_interval = isinstance(value, list) and len(value) == 2
         found: list[Any] = list(value) if is_interval else [value]
-        if not all(map(_is_number, found)):
+        if is_interval != key.endswith("_ci") or not all(map(_is_number, found)):
             raise ValueError(f"{place}.{key}: {shown(value)} is not a number or interval")
         numbers = [_number(item) for item in found]
         if any(map(math.isinf, numbers)):
@@ -267,4 +267,7 @@ def _is_number(value: object) -> bool:
 
 def _number(value: Any) -> float:
     """JSON has no NaN: null stands for a number that could not be had."""
-    return math.nan if value is None else float(value)
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
