@@ -246,6 +246,44 @@ def read_text(path: Path, *, mend: str = "put it there, or mend the path") -> st
         raise ValueError(f"{path}: {_other_encoding(error)}") from None
 
 
+@contextlib.contextmanager
+def at(place: str) -> Iterator[None]:
+    """Say where it is that something is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def below(root: Path, path: str, *, may_leave: bool, key: str) -> Path:
+    r"""Return where a path of a data file leads, which is not out of its folder.
+
+    Args:
+        root: the folder.
+        path: as somebody else wrote it, perhaps with backslashes.
+        may_leave: let it lead anywhere.
+        key: what lets it, for the complaint.
+
+    Raises:
+        ValueError: it is absolute, goes up, or passes a link, and so ends outside of ``root``.
+
+    Example:
+        >>> below(Path("data"), "cats\\bo.jpg", may_leave=False, key="leave").as_posix()
+        'data/cats/bo.jpg'
+    """
+    place = root / path.replace("\\", "/")
+    try:
+        is_inside = Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
+    except ValueError:  # a NUL
+        raise ValueError(f"{shown(path)} is no path; mend it") from None
+    if not (is_inside or may_leave):
+        raise ValueError(
+            f"{shown(path)} leads out of {root}; mend the path or the link, or, if you trust who"
+            f" wrote it, {key}"
+        )
+    return place
+
+
 def refuse_large(path: Path, most: int = MOST) -> None:
     """Raise for a file that would not fit into memory; nothing of it is read."""
     if (size := path.stat().st_size) > most:

@@ -12,15 +12,16 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from repic.files import as_shape, read_json
+from repic.files import as_shape, at, below, read_json
 from repic.metrics.names import Lexicon, key_of
 from repic.metrics.naming import KnownNames
 from repic.types import Reference
 
 from .images import FileImage
+from .inventory import LEAVE
 from .prompts import PLACEHOLDER
 
 
@@ -33,17 +34,21 @@ class Folders:
         under: folder name in a published path -> folder below ``root``. What follows the first
             such name is kept: with ``{"crops": "real/crops"}``, ``./x/crops/bo.jpg`` is read
             from ``root/real/crops/bo.jpg``.
+        may_leave: whether a path may lead out of the folder that ``under`` gives for it.
     """
 
     root: Path
     under: Mapping[str, str]
+    may_leave: bool = False
 
     def locate(self, published: str) -> Path:
         """Return the place of a published path on this machine."""
-        parts = Path(published).parts
+        parts = PurePosixPath(published.replace("\\", "/")).parts
         for depth, part in enumerate(parts[:-1]):
             if part in self.under:
-                return self.root.joinpath(self.under[part], *parts[depth + 1 :])
+                inside = "/".join(parts[depth + 1 :])
+                folder = self.root / self.under[part]
+                return below(folder, inside, may_leave=self.may_leave, key=LEAVE)
         raise ValueError(
             f"path {published!r} has none of the folders {', '.join(self.under)};"
             " mend the path, or add its folder to `folders`"
@@ -207,7 +212,5 @@ def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
 
 def _image(place: str, published: str, folders: Folders) -> FileImage:
     """Say where a photo belongs; whether it is there is ``inventory``'s business."""
-    try:
+    with at(place):
         return FileImage(folders.locate(published))
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 log = logging.getLogger(__name__)
 
+LEAVE = "data.leave_root=true"
 REFUSE, SKIP = "refuse", "skip"
 DATABASE, REFERENCE, QUERY = "database pictures", "reference pictures", "query photos"
 Row = TypeVar("Row")

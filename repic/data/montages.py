@@ -14,10 +14,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from repic.files import at, below
 from repic.types import Box, Example, Mention, Reference, Scene
 
 from .images import FileImage
-from .inventory import DATABASE, QUERY, Inventory, data_root, once
+from .inventory import DATABASE, LEAVE, QUERY, Inventory, data_root, once
 from .montage_list import FILE, Montage, Subject, read_montages
 from .personal import spread
 
@@ -112,6 +113,7 @@ class MontageDataset:
         counts: numbers of subjects; montages of others are left out.
         size: at most so many, spread evenly over the list; None takes all.
         how_to_get: what to download and where to put it, for the error message.
+        leave_root: let paths in the list, and links, lead out of ``photos``.
     """
 
     def __init__(
@@ -127,13 +129,19 @@ class MontageDataset:
         counts: Collection[int],
         size: int | None,
         how_to_get: str,
+        leave_root: bool = False,
     ) -> None:
         self._folder = data_root(root, how_to_get) / photos
         if not questions:
             raise ValueError("questions: needs a question or more")
         if gap < 0 or width < 32 + 2 * gap:
             raise ValueError(f"data.test: a width of {width} and a gap of {gap} leave no room")
-        found = read_montages(FILE if queries is None else Path(queries))
+        file = FILE if queries is None else Path(queries)
+        found = read_montages(file)
+        for subject in found.subjects.values():
+            for photo in (subject.reference, *subject.photos):
+                with at(f"{file}: subject {subject.key!r}"):
+                    below(self._folder, photo, may_leave=leave_root, key=LEAVE)
         self._subjects, rows = found.subjects, list(enumerate(found.montages, start=1))
         self.inventory = self._inventory([row for _, row in rows], how_to_get)
         kept, gone = self.inventory.at_hand("montages", rows, self._files, missing)

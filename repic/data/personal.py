@@ -55,6 +55,7 @@ class PhotoDataset:
         size: at most so many prompts, spread evenly over those of the file; None takes all.
         seed: decides which absent references are added, and the order.
         how_to_get: what to download and where to put it, for the error message.
+        leave_root: let paths in the files, and links, lead out of ``folders``.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class PhotoDataset:
         size: int | None,
         seed: int,
         how_to_get: str,
+        leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)
         if not questions:
             raise ValueError("questions: needs a question or more")
-        places = Folders(folder, folders)
+        places = Folders(folder, folders, leave_root)
         with telling(how_to_get):
             concepts = read_concepts(places.root / database, places)
             rows = read_queries(places.root / queries, places, concepts)

@@ -20,13 +20,15 @@ Boxes are pixels of the picture in the file. A picture that the model's processo
 import logging
 import random
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from repic.data.images import FileImage
 from repic.data.inventory import (
+    LEAVE,
     QUERY,
     REFERENCE,
     Inventory,
@@ -35,7 +37,7 @@ from repic.data.inventory import (
     telling,
 )
 from repic.data.prompts import PLACEHOLDER
-from repic.files import Texts, as_shape, read_json
+from repic.files import Texts, as_shape, at, below, read_json
 from repic.parsing import find_names
 from repic.types import Example, Reference
 
@@ -97,6 +99,7 @@ class RepicTrainDataset:
         missing: what to do about pictures that are not there: ``refuse`` them all with
             ``how_to_get``, or ``skip`` the samples that need one, and say how many they are.
         how_to_get: what to download and where to put it, for the error message.
+        leave_root: let paths in the records, and links, lead out of ``images``.
     """
 
     def __init__(
@@ -111,12 +114,13 @@ class RepicTrainDataset:
         seed: int,
         missing: str,
         how_to_get: str,
+        leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)
         if set(suffixes) != set(TASKS) or not all(suffixes.values()):
             raise ValueError(f"data.train.suffixes: needs one or more for each of {list(TASKS)}")
         with telling(how_to_get):
-            every = read_samples(folder / samples, folder / images)
+            every = read_samples(folder / samples, folder / images, may_leave=leave_root)
         self.inventory = _inventory(every, how_to_get)
         kept, _ = self.inventory.at_hand(samples, every, _files_of, missing)
         found = [sample for sample in kept if sample.num_concepts in counts]
@@ -151,13 +155,13 @@ class RepicTrainDataset:
         )
 
 
-def read_samples(file: Path, images: Path) -> list[Sample]:
+def read_samples(file: Path, images: Path, *, may_leave: bool = False) -> list[Sample]:
     """Read the file; a record that makes no sense is a ``ValueError`` with its row and key."""
     records = as_shape(list[Any], read_json(file), str(file))
     if not records:
         raise ValueError(f"{file}: holds no samples")
     found = [
-        _sample(f"{file}: row {row}", row, record, images)
+        _sample(f"{file}: row {row}", row, record, partial(_picture, images, may_leave))
         for row, record in enumerate(records, start=1)
     ]
     if marked := sum(sample.has_marks for sample in found):
@@ -188,7 +192,11 @@ def _inventory(samples: Sequence[Sample], how_to_get: str) -> Inventory:
     )
 
 
-def _sample(place: str, row: int, value: object, images: Path) -> Sample:
+def _picture(images: Path, may_leave: bool, path: str) -> FileImage:
+    return FileImage(below(images, path, may_leave=may_leave, key=LEAVE))
+
+
+def _sample(place: str, row: int, value: object, picture: Callable[[str], FileImage]) -> Sample:
     record = as_shape(_Record, value, place)
     method = record.accu_reward_method
     problem = re.sub(rf"\s*{PLACEHOLDER.pattern}\s*", " ", record.problem, flags=re.I).strip()
@@ -203,7 +211,8 @@ def _sample(place: str, row: int, value: object, images: Path) -> Sample:
     need = "a path or a list of paths"
     target, names = _solution(f"{place}, key 'solution'", method, record.solution)
     shown = as_shape(_Paths, paths, place, need=need).image
-    pictures = tuple(FileImage(images / path) for path in shown)
+    with at(f"{place}, key 'image'"):
+        pictures = tuple(map(picture, shown))
     has_marks = PLACEHOLDER.search(record.problem) is not None
     return Sample(row, method, pictures, problem, target, names, has_marks)
 

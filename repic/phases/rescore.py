@@ -8,6 +8,7 @@ from pathlib import Path
 
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
+from repic.files import at, below
 from repic.metrics.caption_files import (
     CaptionSet,
     read_caption_sets,
@@ -138,7 +139,9 @@ class Rescore:
 
 def find_picture(folder: str, record: CaptionRecord) -> FileImage:
     """Return a caption's picture; refuse one that is not there."""
-    image = FileImage(Path(folder) / record.image)
+    trusting = "name a folder above both as phase.rescore.images"
+    with at(record.place):
+        image = FileImage(below(Path(folder), record.image, may_leave=False, key=trusting))
     if not image.path.is_file():
         raise ValueError(f"{record.place}: there is no image {image.path}")
     return image

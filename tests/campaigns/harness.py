@@ -27,7 +27,9 @@ def is_good(tried: Tried) -> bool:
     return tried.end == "told" or (tried.end == "taken" and not tried.may_not_pass)
 
 
-def attempt(read: Callable[[], object], *, names: str, told: tuple[type, ...]) -> tuple[str, str]:
+def attempt(
+    read: Callable[[], object], *, names: str, told: tuple[type[Exception], ...]
+) -> tuple[str, str]:
     """Read an input, and say how that ended.
 
     Args:
