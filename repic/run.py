@@ -62,6 +62,12 @@ def job(cfg: DictConfig) -> str | float:
         if cfg.optimize is not None and has_tables:
             return number_of(folder, cfg.optimize)
         return str(folder)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+        raise ValueError(
+            "code that is not repic's has ended the run by sys.exit before it was finished"
+        ) from end
     except Exception:
         if cfg.debug.traceback:
             log.exception("where it was noticed")

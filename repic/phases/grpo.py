@@ -12,6 +12,7 @@ prompts. Deviations:
 """
 
 import contextlib
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,10 @@ from repic.rl.kl_control import KlControl
 from repic.rl.losses import PolicyLoss
 from repic.rl.text_diagnostics import text_diagnostics, text_measures
 from repic.types import Example, Rollout
+
+log = logging.getLogger(__name__)
+
+LOOKED_AT = 5  # iterations, after which it is said which rewards never applied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +160,9 @@ class GrpoModule(pl.LightningModule):
         self.iteration, self.num_skipped, self.is_checked = 0, 0, False
         self.seconds = defaultdict[str, float](float)  # of the iteration's parts
         self.metrics: dict[str, float] = {}
+        # Weighted components that have applied to nothing since this process looks.
+        self.idle = {name for name in settings.rubric.names if settings.rubric.pays(name)}
+        self.looked = 0
         if settings.has_reference:
             policy.freeze_reference()
 
@@ -444,7 +452,12 @@ class GrpoModule(pl.LightningModule):
             [group[0].example for group in groups],
             [[rollout.text for rollout in group] for group in groups],
         )
-        judge = distributed.totals(self.settings.rubric.take_counts())
+        rubric = self.settings.rubric
+        unscored = of_all_ranks(scored.rewards.isnan()).float().mean(dim=(0, 1)).tolist()
+        shares = dict(zip(rubric.names, unscored, strict=True))
+        self.idle = {name for name in self.idle if shares[name] == 1}
+        own = [name for name in rubric.own if rubric.pays(name)]
+        judge = distributed.totals(rubric.take_counts())
         return {
             **group_diagnostics(
                 credit.rewards,
@@ -458,6 +471,7 @@ class GrpoModule(pl.LightningModule):
             **text_diagnostics(distributed.lists(measures)),
             **self.failures(scored),
             **scored.numbers,
+            **{f"grpo/inapplicable_frac/{name}": shares[name] for name in own},
             **{f"judge/{name}": count for name, count in judge.items()},
             **{key: value for key, value in numbers.items() if key != "entropy"},
             **work_done(
@@ -518,6 +532,14 @@ class GrpoModule(pl.LightningModule):
         kl_factor, why_stop = self.guard_state.look(self.metrics)
         self.kl_coef *= kl_factor
         self.monitor.iteration_end(self, self.metrics, optimizer)
+        self.looked += 1
+        is_told = self.looked == min(LOOKED_AT, self.iterations) and distributed.rank() == 0
+        if is_told and self.idle:
+            log.warning(
+                "rewards that have applied to no caption in %d iterations: %s",
+                self.looked,
+                ", ".join(sorted(self.idle)),
+            )
         if why_stop:  # the trainer's callback saves
             raise RunStopped(
                 f"grpo was stopped after iteration {self.iteration} of {self.iterations}, and is"

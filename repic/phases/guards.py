@@ -74,6 +74,13 @@ GUARD_SPECS = {
         1,
         "a look at what judges them: it may be down",
     ),
+    "max_inapplicable_frac": GuardSpec(
+        "grpo/inapplicable_frac/",
+        "the share of captions to which a reward of your own does not apply",
+        "",
+        1,
+        "a look at the function: it returns None or NaN, or its `tasks` are not those of the data",
+    ),
 }
 
 
@@ -91,6 +98,8 @@ class Guards:
         max_skipped_frac: share of an iteration's updates that were dropped for not being finite.
         max_failed_frac: share of rollouts for which a component could not be computed; the
             component with the largest share counts.
+        max_inapplicable_frac: share of rollouts that a component of one's own gave no number; the
+            component with the largest share counts.
         cool_lr: factor of the learning rate when a guard cools, in (0, 1].
         cool_kl: factor of the KL coefficient then, at least 1.
     """
@@ -100,6 +109,7 @@ class Guards:
     min_entropy: Mapping[str, Any]
     max_skipped_frac: Mapping[str, Any]
     max_failed_frac: Mapping[str, Any]
+    max_inapplicable_frac: Mapping[str, Any]
     cool_lr: float
     cool_kl: float
 

@@ -47,7 +47,9 @@ def _import_modules(parts: list[str], place: str) -> tuple[ModuleType, list[str]
         name = ".".join(parts[: i + 1])
         try:
             module = importlib.import_module(name)
-        except Exception as error:  # whatever a stranger's module may raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a stranger's module may raise, SystemExit too
             if isinstance(error, ModuleNotFoundError) and error.name == name:
                 return _there(module, parts[0], place), parts[i:]
             kind = type(error).__name__

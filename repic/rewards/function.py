@@ -15,6 +15,8 @@
       tasks: [caption]
       columns: []
 
+A call may take ``reward.rubric.seconds``.
+
 The function gets all captions at once, each with its example, and as keywords the columns it asks
 for: lists that hold an attribute of each caption's example, as TRL's reward functions get theirs.
 For ``reward.own`` these are its parameters beyond the first two.
@@ -32,17 +34,21 @@ from typing import Any
 import torch
 
 from repic.rewards.dotted_path import import_function
-from repic.rewards.rubric import RewardBatch, Rubric
+from repic.rewards.rubric import LARGEST, RewardBatch, Rubric
+from repic.time_limit import OutOfTime
 from repic.types import Example, Rollout
 
 PLACE = "reward function"
 OWN = "reward.own"
+SECONDS = 300.0  # that a call may take where no rubric says so
 COLUMNS = (*(field.name for field in fields(Example)), "pool", "images")
-LARGEST = torch.finfo(torch.float32).max
 
 
 class FunctionReward:
     """The components that a function yields, NaN for tasks that it is not asked about.
+
+    Attributes:
+        is_own: it runs code that is not this package's.
 
     Args:
         function: dotted path of a function in a module that can be imported, or the function.
@@ -50,6 +56,8 @@ class FunctionReward:
         tasks: whose captions the function gets; elsewhere the components are NaN.
         columns: attributes of ``Example`` that the function gets as keywords.
     """
+
+    is_own = True
 
     def __init__(
         self,
@@ -90,7 +98,9 @@ class FunctionReward:
     def _call(self, rollouts: Sequence[Rollout]) -> Any:
         try:
             return self._ask(rollouts)
-        except Exception as error:  # whatever a stranger's code may raise
+        except (KeyboardInterrupt, OutOfTime):
+            raise
+        except BaseException as error:  # whatever a stranger's code may raise, SystemExit too
             raise ValueError(
                 f"{self.place} raised {type(error).__name__}: {error}, {self._culprit(rollouts)}"
             ) from error
@@ -105,7 +115,11 @@ class FunctionReward:
         for i, rollout in enumerate(rollouts):
             try:
                 self._ask([rollout])
-            except Exception:  # see _call
+            except KeyboardInterrupt:
+                raise
+            except OutOfTime:  # the complaint is known
+                break
+            except BaseException:  # see _call
                 return f"at {_which(i, rollout)}"
         return f"for {len(rollouts)} captions at once, and for none of them by itself"
 
@@ -167,7 +181,8 @@ def add_own(rubric: Rubric | None, own: object) -> Rubric | None:
             path, components=[name], tasks=["caption"], columns=_columns(function)
         )
         weights[name] = weight
-    return Rubric(rewards, weights, rubric.conditions if rubric else None)
+    conditions, seconds = (rubric.conditions, rubric.seconds) if rubric else (None, SECONDS)
+    return Rubric(rewards, weights, conditions, seconds=seconds)
 
 
 def _own_weights(own: object) -> Iterator[tuple[str, float]]:

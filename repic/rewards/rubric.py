@@ -5,15 +5,17 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repic.time_limit import OutOfTime, time_limit
 from repic.types import Example, Rollout
 
+LARGEST = torch.finfo(torch.float32).max
 TOTAL = "total"  # what diagnostics call the weighted sum; no component may be called so
 
 
@@ -119,6 +121,10 @@ class Rubric:
             number, is a ``ValueError``.
         conditions: under which components count; see ``repic.rl.conditions``. Components stay raw
             here: who learns from them applies the conditions.
+        seconds: that a reward which is not this package's may take for a call; None: any time.
+
+    Attributes:
+        own: the components of such rewards.
     """
 
     def __init__(
@@ -126,10 +132,15 @@ class Rubric:
         rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
         weights: Mapping[str, object],
         conditions: Mapping[str, Mapping[str, Any]] | None = None,
+        seconds: float | None = None,
     ) -> None:
-        self.rewards = dict(rewards)
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise ValueError(f"reward.rubric.seconds: {seconds} is no time; null is no limit")
+        self.rewards, self.seconds = dict(rewards), seconds
         self.conditions = dict(conditions or {})
         self.names = tuple(name for r in self.rewards.values() for name in r.components)
+        own = [reward for reward in self.rewards.values() if _is_own(reward)]
+        self.own = tuple(name for reward in own for name in reward.components)
         twice = {name for name in self.names if self.names.count(name) > 1 or name == TOTAL}
         if twice:
             raise ValueError(
@@ -144,6 +155,10 @@ class Rubric:
     def needs_reference(self) -> bool:
         """Whether a reward asks what the frozen reference makes of the rollouts."""
         return any(getattr(reward, "needs_reference", False) for reward in self.rewards.values())
+
+    def pays(self, name: str) -> bool:
+        """Whether a component has a weight."""
+        return bool(self.weights[self.names.index(name)])
 
     def take_counts(self) -> dict[str, float]:
         """What asking judges has taken since the last call, summed over the rewards that ask."""
@@ -162,20 +177,45 @@ class Rubric:
             logprobs: of each completion's tokens under the frozen reference, where
                 ``needs_reference``; None if there is no such model: what needs it does not apply.
 
+        Raises:
+            ValueError: a reward yields what is no number of float32, or other components than it
+                says; or one of somebody's own raises, or takes too long.
+
         Example:
             ``rubric.score(rollouts).values.view(num_prompts, group_size, -1)`` is what
             ``rl.advantages`` takes, with ``rubric.weights``.
         """
         parts = [
-            _score(key, reward, rollouts, logprobs) for key, reward in self.rewards.items()
+            self._score(key, reward, rollouts, logprobs) for key, reward in self.rewards.items()
         ] or [RewardBatch((), torch.zeros(len(rollouts), 0))]
         values = torch.cat([part.values for part in parts], dim=1)
-        # An infinite reward would make every sibling's advantage NaN.
-        for rollout, row in zip(rollouts, values, strict=True):
-            assert not row.isinf().any(), f"{rollout.example.id}: {row.tolist()} of {self.names}"
         fails = [_nowhere(part) if part.failed is None else part.failed for part in parts]
         fallible = tuple(n for part in parts if part.failed is not None for n in part.names)
         return RewardBatch(self.names, values, torch.cat(fails, dim=1), fallible)
+
+    def _score(
+        self,
+        key: str,
+        reward: Reward | BatchReward | ReferenceReward,
+        rollouts: Sequence[Rollout],
+        logprobs: Logprobs | None,
+    ) -> RewardBatch:
+        if not _is_own(reward):
+            return _check(key, reward, _ask(key, reward, rollouts, logprobs), rollouts)
+        late = (
+            f"reward {key} took longer than reward.rubric.seconds={self.seconds} for"
+            f" {len(rollouts)} captions; set that higher, or see what it waits for"
+        )
+        with time_limit(self.seconds, late):
+            try:
+                batch = _ask(key, reward, rollouts, logprobs)
+            except (KeyboardInterrupt, OutOfTime):
+                raise
+            except BaseException as error:  # whatever a stranger's code may raise, SystemExit too
+                if getattr(reward, "is_own", False):  # it says itself what was wrong
+                    raise
+                raise ValueError(f"reward {key} raised {type(error).__name__}: {error}") from error
+        return _check(key, reward, batch, rollouts)
 
 
 def score_each(
@@ -185,27 +225,50 @@ def score_each(
     rows = []
     for rollout in rollouts:
         scored = reward(rollout.text, rollout.example)
-        assert set(scored) == set(reward.components), f"reward {key} yields {set(scored)}"
+        if set(scored) != set(reward.components):
+            raise ValueError(
+                f"reward {key} yields {', '.join(scored)}, not {', '.join(reward.components)}"
+            )
         rows.append([scored[name] for name in reward.components])
-    return torch.tensor(rows).view(len(rollouts), len(reward.components))
+    return torch.tensor(rows, dtype=torch.float64).view(len(rollouts), len(reward.components))
 
 
-def _score(
+def _ask(
     key: str,
     reward: Reward | BatchReward | ReferenceReward,
     rollouts: Sequence[Rollout],
     logprobs: Logprobs | None,
 ) -> RewardBatch:
     if isinstance(reward, ReferenceReward):
-        batch = reward.score(rollouts, logprobs)
-    elif isinstance(reward, BatchReward):
-        batch = reward.score(rollouts)
-    else:
-        batch = RewardBatch(reward.components, score_each(reward, rollouts, key))
-    shape = (len(rollouts), len(reward.components))
-    assert batch.names == reward.components, f"reward {key} yields {batch.names}"
-    assert batch.values.shape == shape, f"reward {key}: {tuple(batch.values.shape)}, not {shape}"
-    return batch
+        return reward.score(rollouts, logprobs)
+    if isinstance(reward, BatchReward):
+        return reward.score(rollouts)
+    return RewardBatch(reward.components, score_each(reward, rollouts, key))
+
+
+def _check(key: str, reward: Any, batch: RewardBatch, rollouts: Sequence[Rollout]) -> RewardBatch:
+    """Refuse what is not what the reward says that it yields."""
+    names, shape = tuple(reward.components), (len(rollouts), len(reward.components))
+    if batch.names != names:
+        raise ValueError(f"reward {key} yields {', '.join(batch.names)}, not {', '.join(names)}")
+    if batch.values.shape != shape:
+        raise ValueError(f"reward {key}: {tuple(batch.values.shape)} numbers, not {shape}")
+    # What float32 cannot hold would be infinite, and make every sibling's advantage NaN.
+    for rollout, row in zip(rollouts, batch.values.tolist(), strict=True):
+        for name, value in zip(names, row, strict=True):
+            if abs(value) > LARGEST:
+                raise ValueError(
+                    f"reward {key} yields {value!r} as {name} of {rollout.example.id}"
+                    f" ({rollout.text!r}); it should be a finite number, or NaN where it does not"
+                    " apply"
+                )
+    return replace(batch, values=batch.values.float())
+
+
+def _is_own(reward: object) -> bool:
+    """Whether a reward runs code that is not this package's."""
+    is_ours = type(reward).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return getattr(reward, "is_own", not is_ours)
 
 
 def _nowhere(batch: RewardBatch) -> Bool[Tensor, "N K"]:

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -98,6 +100,23 @@ def test_it_is_trained_on_and_logged_together_with_the_references_likelihood(
     rewards = [json.loads(line)["rewards"] for line in predicted]
     assert all(0 <= reward["vowels"] < 1 for reward in rewards)
     assert all(reward["likelihood"] is None for reward in rewards)  # no reference there
+
+
+@pytest.mark.parametrize("quits", ["import sys; sys.exit(0)", "raise SystemExit"])
+def test_a_module_that_exits_is_no_run_that_has_ended_well(
+    beside: Path, model: Path, main: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, quits: str
+) -> None:
+    monkeypatch.chdir(beside)
+    (beside / "own_quits.py").write_text(quits)
+    monkeypatch.delitem(sys.modules, "own_quits", raising=False)
+    given = [f"model.path={model}", f"outputs={beside}/out", "debug=fast"]
+    status, _, complaint = main(*given, "reward.own=own_quits.wit")
+    assert status == 1
+    assert "importing own_quits failed: SystemExit" in complaint
+    # Where no message of ours is near: whoever's class the configuration names.
+    status, _, complaint = main(*given, "engine._target_=own_quits.Engine", "name=other")
+    assert status == 1
+    assert "has ended the run by sys.exit" in complaint
 
 
 @pytest.mark.parametrize("console_script", [False, True])

@@ -22,6 +22,15 @@ from tests.modules import Recorder, Vowels, grpo, guard, guards
 from tests.tiny import load
 
 
+class Never:
+    """A reward that applies to nothing; of its two components one has no weight."""
+
+    components = ("wit", "charm")
+
+    def __call__(self, caption: str, example: Example) -> Mapping[str, float]:
+        return dict.fromkeys(self.components, float("nan"))
+
+
 class Length:
     components = ("length",)
 
@@ -106,6 +115,21 @@ def test_a_judge_that_is_down_stops_the_run_and_is_no_reward_of_0(folder: Path) 
         assert row["grpo/reward/total"] == pytest.approx(row["grpo/reward/vowels"], rel=1e-5)
         assert row["grpo/reward/vowels"] > 0
         assert row["judge/questions"] > 0
+
+
+def test_an_own_reward_that_never_applies_is_told_and_stops_the_run(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repic.phases.grpo.LOOKED_AT", 2)
+    recorder, never = Recorder(), guards(max_inapplicable_frac=guard(0.999, patience=3))
+    rubric = Rubric({"vowels": Vowels(), "mine": Never()}, {"vowels": 1.0, "wit": 1.0})
+    said = stopped(folder, rubric=rubric, guards=never, iterations=4, monitor=recorder)
+    assert said.startswith("grpo was stopped after iteration 3 of 4")
+    assert "to which a reward of your own does not apply (wit) was 1, above" in said
+    told = "rewards that have applied to no caption in 2 iterations: wit"
+    assert [m for m in caplog.messages if "applied to no caption" in m] == [told]
+    shares = {k: v for k, v in recorder.rows[0].items() if "inapplicable" in k}
+    assert shares == {"grpo/inapplicable_frac/vowels": 0, "grpo/inapplicable_frac/wit": 1}
 
 
 def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(folder: Path) -> None:

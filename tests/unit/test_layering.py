@@ -3,7 +3,7 @@
 bench -> {run, sweep, table, report} -> assembly -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
--> {types, files, local, words, errors}.
+-> {types, files, local, words, errors, time_limit}.
 """
 
 import ast
@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types", "files", "local", "words", "errors"),
+    ("types", "files", "local", "words", "errors", "time_limit"),
     ("parsing", "distributed", "progress", "settings"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),

@@ -27,6 +27,7 @@ def _own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_twin").mkdir()
     (tmp_path / "own_twin" / "__init__.py").write_text("def same(): return 1")
     (tmp_path / "own_twin" / "same.py").write_text("")
+    (package / "quits.py").write_text("import sys\nsys.exit(0)\n")
     (package / "odd.py").write_text("def odd(:\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -49,6 +50,7 @@ def test_functions_are_found(path: str) -> None:
         ("own_package.rewards.Judge.fare", r"type .*Judge.* has no fare; did you mean fair\?"),
         ("own_package.rewards.polite.now", "function polite has no now; it has nothing"),
         ("own_package.rewards.level", r"own_package\.rewards\.level is a int, not a function"),
+        ("own_package.quits.f", r"importing own_package\.quits failed: SystemExit: 0"),
         (
             "own_package.needy.f",
             r"own_package\.needy failed: ModuleNotFoundError: No module named 'own_missing'",

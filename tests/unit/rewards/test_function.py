@@ -1,4 +1,6 @@
 import math
+import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -170,6 +172,28 @@ def test_an_exception_names_the_caption_and_keeps_its_cause() -> None:
     ) as caught:
         wrap(picky).score(rollouts("a", "b", "", "c"))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_function_cannot_end_the_run_in_silence() -> None:
+    def quits(completions: list[str], examples: list[Example]) -> list[float]:
+        return [1.0 if text else sys.exit(0) for text in completions]
+
+    with pytest.raises(ValueError, match=r"quits raised SystemExit: 0, at caption 1 \(id-: ''\)$"):
+        wrap(quits).score(rollouts("a", "", "c"))
+
+
+def test_a_function_has_its_time_and_what_it_raised_is_said_all_the_same() -> None:
+    def sleeps(completions: list[str], examples: list[Example]) -> list[float]:
+        if len(completions) > 1:
+            raise RuntimeError("too many")
+        time.sleep(60)
+        return [0.0]
+
+    rubric = Rubric({"own.sleeps": wrap(sleeps)}, {}, seconds=0.05)
+    with pytest.raises(ValueError, match=r"reward own\.sleeps took longer than reward\.rubric"):
+        rubric.score(rollouts("a"))
+    with pytest.raises(ValueError, match=r"sleeps raised RuntimeError: too many, for 2 captions"):
+        rubric.score(rollouts("a", "b"))
 
 
 def test_an_exception_of_the_batch_alone_says_so() -> None:

@@ -1,4 +1,8 @@
+import contextlib
 import math
+import re
+import signal
+import time
 
 import pytest
 import torch
@@ -87,13 +91,58 @@ def test_no_component_may_be_called_as_the_sum_is() -> None:
 def test_a_reward_that_breaks_its_word_is_found_out() -> None:
     liar = Fixed(a=1.0)
     liar.components = ("a", "b")
-    with pytest.raises(AssertionError, match="reward liar yields"):
+    with pytest.raises(ValueError, match=r"reward liar yields a, not a, b$"):
         Rubric({"liar": liar}, {}).score([make_rollout("")])
 
 
-def test_an_infinite_reward_is_found_out() -> None:
-    with pytest.raises(AssertionError, match="x7"):
-        Rubric({"a": Fixed(a=math.inf)}, {}).score([make_rollout("")])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e39])
+def test_a_number_that_is_infinite_in_float32_is_named(value: float) -> None:
+    said = rf"^reward mine yields {re.escape(repr(value))} as charm of x7 \('hi'\); it should be"
+    with pytest.raises(ValueError, match=said):
+        Rubric({"mine": Fixed(wit=1.0, charm=value)}, {}).score([make_rollout("hi")])
+
+
+class Raises:
+    """Somebody's own reward, which does not return."""
+
+    components = ("wit",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), RuntimeError("0"), ValueError()])
+def test_an_own_reward_that_raises_is_named(error: BaseException) -> None:
+    said = rf"^reward mine raised {type(error).__name__}"
+    with pytest.raises(ValueError, match=said):
+        Rubric({"mine": Raises(error)}, {}).score([make_rollout("hi")])
+    with pytest.raises(KeyboardInterrupt):
+        Rubric({"mine": Raises(KeyboardInterrupt())}, {}).score([make_rollout("hi")])
+
+
+class Sleeps:
+    components = ("wit",)
+
+    def __call__(self, caption: str, example: Example) -> dict[str, float]:
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(60)
+
+
+def test_an_own_reward_has_its_time() -> None:
+    rubric = Rubric({"mine": Sleeps()}, {}, seconds=0.05)
+    begun, around = time.monotonic(), signal.getitimer(signal.ITIMER_REAL)
+    with pytest.raises(ValueError, match=r"^reward mine took longer than .*seconds=0.05 for 1"):
+        rubric.score([make_rollout("hi")])
+    assert time.monotonic() - begun < 10
+    # The test's own limit goes on.
+    assert signal.getitimer(signal.ITIMER_REAL) == pytest.approx(around, abs=10)
+    assert Rubric({"mine": Length()}, {}, seconds=9.0).own == ("length", "is_empty")
+    with pytest.raises(ValueError, match=r"reward.rubric.seconds: 0.0 is no time"):
+        Rubric({}, {}, seconds=0.0)
 
 
 def test_the_caller_cannot_change_the_rubric_afterwards() -> None:
