@@ -8,10 +8,11 @@ something to make.
 import logging
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+# What a saved run's data may be made of, whoever has written its config.yaml: conf/data's classes.
+DATA_CLASSES = (
+    "repic.data.montages.MontageDataset",
+    "repic.data.noise.NoiseExamples",
+    "repic.data.personal.PhotoDataset",
+    "repic.data.repic_train.RepicTrainDataset",
+    "repic.toybox.dataset.CaptionDataset",
+    "repic.toybox.dataset.SceneRules",
+    "repic.toybox.mixture.TaskMixture",
+)
 
 
 def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunParts":
@@ -143,35 +154,102 @@ def dataset_maker(data: DictConfig) -> "DatasetMaker":
     return dataset
 
 
-def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
-    """Make the examples again that a finished run captioned, from its ``config.yaml``.
+class UntrustedError(Exception):
+    """A saved run wants more to be made of it than data of this package."""
 
-    The file names the classes to make: read only runs that you trust.
+
+@dataclass(frozen=True)
+class _Evaluate:
+    split: str
+    per_count: int
+    seed: int
+    demonstrations: Literal["right", "wrong_images", "wrong_infos"]
+
+
+@dataclass(frozen=True)
+class _Phases:
+    evaluate: _Evaluate
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Retrieval:
+    scenes_per_album: int
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a run's ``config.yaml`` has to say of the examples that were captioned."""
+
+    data: dict[str, Any]
+    phase: _Phases
+    metrics: _Metrics
+    retrieval: _Retrieval | None = None
+
+
+def _read_saved(folder: Path, trusted: Collection[str]) -> _Saved:
+    """Read what a run's data are made from, if that may be done; see ``saved_examples``."""
+    path = folder / settings.FILE
+    tree = settings.config_of(folder)
+    if tree is None:
+        raise ValueError(f"{path}: there is no such file; a run writes it when it begins")
+    found = files.as_shape(_Saved, tree, str(path))
+    place = f"data.{found.phase.evaluate.split}"
+    for node in _nodes(found.data.get(found.phase.evaluate.split)):
+        name = node.get("_target_") if isinstance(node, dict) else None
+        if name is not None and name not in (*DATA_CLASSES, *trusted):
+            raise UntrustedError(
+                f"{path}: {place} is made by {files.shown(name)}, which is no data class of repic;"
+                f" if you trust who wrote it, --trust {name}; --no-pictures makes nothing"
+            )
+        if isinstance(node, str) and "${" in node:
+            raise UntrustedError(
+                f"{path}: {place} holds {files.shown(node)}, which would be looked up on this"
+                " machine; a run writes down values"
+            )
+    return found
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """A tree of lists and mappings, and all that it holds."""
+    yield tree
+    if isinstance(tree, dict | list):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(part)
+
+
+def saved_examples(
+    folder: Path, *, scale: float, trusted: Collection[str] = ()
+) -> "Iterator[Example]":
+    """Make the examples again that a finished run captioned, from its ``config.yaml``.
 
     Args:
         folder: of the run.
         scale: resolution of drawn pictures, whatever the model has seen.
+        trusted: classes that data may be made by beside ``DATA_CLASSES``, by their dotted paths.
 
     Raises:
-        ValueError: there is no such file, or its data are no longer where they were.
+        ValueError: there is no such file, it is malformed, or its data are no longer where they
+            were.
+        UntrustedError: they would be made by other classes.
     """
-    from yaml import YAMLError
-
     from repic.metrics.caption_files import read_predictions
     from repic.phases.evaluate import evaluated_examples
     from repic.retrieval.retriever import introduce
 
+    saved = _read_saved(folder, trusted)
+    asked, retrieval = saved.phase.evaluate, saved.retrieval
+    predictions = read_predictions(folder)
+    # Whom a retriever found has a picture, and stands before those whom it did not find.
+    found = {(p.id, p.num_concepts): p.pool[: len(p.images) - 1] for p in predictions}
     try:
-        cfg = OmegaConf.load(folder / settings.FILE)
-        asked, retrieval = cfg.phase.evaluate, OmegaConf.select(cfg, "retrieval")
-        # Whom a retriever found has a picture, and stands before those whom it did not find.
-        found = {
-            (p.id, p.num_concepts): p.pool[: len(p.images) - 1]
-            for p in (read_predictions(folder) if retrieval else [])
-        }
-        for count in cfg.metrics.counts:
+        for count in saved.metrics.counts:
             examples = evaluated_examples(
-                dataset_maker(cfg.data),
+                dataset_maker(OmegaConf.create(saved.data)),
                 split=asked.split,
                 count=count,
                 per_count=asked.per_count,
@@ -185,8 +263,16 @@ def saved_examples(folder: Path, *, scale: float) -> "Iterator[Example]":
                 size = retrieval.scenes_per_album
                 yield from introduce(examples, names, scenes_per_album=size)
             else:
-                yield from (examples[i] for i in range(len(examples)))
-    except (OSError, ValueError, YAMLError, HydraException, OmegaConfBaseException) as error:
+                # A file may say that there are more than anybody has captioned.
+                yield from (examples[i] for i in range(min(len(examples), len(predictions))))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        HydraException,
+        OmegaConfBaseException,
+    ) as error:
         raise ValueError(explain(error)) from error
 
 

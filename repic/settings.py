@@ -49,7 +49,24 @@ OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
 _DEEPEST = 100  # lists and mappings within each other in a run's configuration
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):
+    """Reads what JSON can hold as well, and nothing else: a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in _Loader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in "null bool int float str seq map".split()
+}
 
 
 class SavedRun(Protocol):
@@ -322,7 +339,7 @@ def _parse(path: Path, _version: int) -> Mapping[Any, Any]:
     text = read_text(path)
     try:
         _refuse_bombs(text)
-        found = yaml.load(text, Loader=_LOADER)
+        found = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {mend}") from error
     if not isinstance(found, Mapping):
@@ -337,7 +354,7 @@ def _refuse_bombs(text: str) -> None:
     stand for a thousand times as much as there is.
     """
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from repic.assembly import saved_examples
+from repic.assembly import DATA_CLASSES, SPLITS, saved_examples
 from repic.data.personal import PhotoDataset
 from repic.report import main
 from repic.tables.test_set import describe_test_set
@@ -39,6 +39,7 @@ TOYS = {
     "rules": {"_target_": "repic.toybox.dataset.SceneRules", **RULES},
     "scale": 1.0,
 }
+ROOT = Path(__file__).parents[2]
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -183,6 +184,58 @@ def test_examples_of_a_run_are_made_again(runs: Path) -> None:
     (runs / "quality/seed_0/config.yaml").unlink()
     with pytest.raises(ValueError, match=r"config\.yaml"):
         list(saved_examples(runs / "quality" / "seed_0", scale=2.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"_target_": "tests.photos.photo"}, 'is made by "tests.photos.photo", which is no data'),
+        ({"questions": [{"_target_": "os.system", "command": "touch x"}]}, 'made by "os.system"'),
+        ({"rules": {"_target_": ["os.system"]}}, "no data class of repic"),
+        ({"questions": ["${oc.env:HOME}"]}, 'holds "${oc.env:HOME}", which would be looked up'),
+    ],
+)
+def test_what_others_have_written_makes_data_of_this_package_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Any, said: str
+) -> None:
+    run = write_run(tmp_path / "run", {1: toys(1, 4)}, test={**TOYS, **changes})
+    out = tmp_path / "page.html"
+    assert main([str(run), "--out", str(out)]) == 1
+    complaint = capsys.readouterr().err
+    assert f"{run}/config.yaml: data.test" in complaint
+    assert said in complaint
+    assert not out.exists()
+    assert main([str(run), "--out", str(out), "--no-pictures"]) == 0
+
+
+def test_a_class_of_one_s_own_is_made_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_toys.py").write_text(
+        "from repic.toybox.dataset import CaptionDataset\n\ndef make(**a):\n"
+        "    return CaptionDataset(**a)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {**TOYS, "_target_": "my_toys.make"}
+    run = write_run(tmp_path / "run", {1: toys(1, 4)}, test=mine)
+    call = [str(run), "--out", str(tmp_path / "page.html")]
+    assert main(call) == 1
+    assert "--trust my_toys.make" in capsys.readouterr().err
+    assert main([*call, "--trust", "my_toys.make"]) == 0
+    assert "4 scenes (4 with pictures)" in capsys.readouterr().out
+
+
+def test_data_classes_are_those_of_conf_data() -> None:
+    named = {
+        name
+        for file in (ROOT / "repic/conf/data").rglob("*.yaml")
+        for split in SPLITS
+        for name in re.findall(
+            r"_target_: (\S+)", yaml.safe_dump(yaml.safe_load(file.read_text()).get(split))
+        )
+    }
+    rules = {"repic.toybox.dataset.SceneRules"}  # conf/data/toybox.yaml has them beside its splits
+    assert named | rules == set(DATA_CLASSES)
 
 
 def test_photos_are_found_again_and_missed_with_a_word(

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,26 @@ def test_files_that_change_after_a_run_are_noticed(tmp_path: Path) -> None:
     assert settings.changed_inputs(run, asked) == []
     captions.write_text("[1]")
     assert settings.changed_inputs(run, asked) == ["file.path"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &x [1, 1]\nb: [*x, *x]\n", "the alias *x, which no run writes"),
+        ("a: " + "[" * 200 + "]" * 200, "nested too deeply"),
+        ("a: !!python/name:os.system\n", "could not determine a constructor"),
+        ("a: !!set {b, c}\n", "could not determine a constructor"),
+    ],
+)
+def test_a_configuration_that_no_run_writes_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.yaml: not YAML .*{re.escape(said)}"):
+        settings.config_of(tmp_path)
+
+
+def test_a_date_stays_a_text(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("day: 2024-02-01\nnumber: 3\nshare: 0.5\nnone: null\n")
+    found = settings.config_of(tmp_path)
+    assert found == {"day": "2024-02-01", "number": 3, "share": 0.5, "none": None}
