@@ -5,13 +5,14 @@ closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name n
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from repic.types import Box
 from repic.words import Words, normal
 
 _NAME = re.compile(r"(?<!<)<[^<>\n]+>(?!>)")
+_NAMED = re.compile(rf"{_NAME.pattern}(?:'s\b)?")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _YES_NO_ANYWHERE = re.compile(r"yes|no", re.IGNORECASE)
 _WHOLE_BOX = re.compile(r"\[(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\]", re.ASCII)
@@ -48,13 +49,30 @@ def mentions_name(text: str, name: str) -> bool:
     [True, True, False, False, False]
     """
     name, text = normal(name).text, normal(text).text
-    if name in find_names(text):
-        return True
-    words = r"\s+".join(map(re.escape, name.strip("<>").split()))
     # What is left in brackets, or half in them, is another name or a broken one.
-    whole = Words(_NAME.sub(" ", text))
-    bare = re.finditer(rf"(?<!<)(?<!</){words}(?!>)", whole.text)
-    return any(whole.is_whole(*match.span()) for match in bare)
+    return name in find_names(text) or any(_bare(name, _NAME.sub(" ", text)))
+
+
+def without_names(text: str, known: Collection[str]) -> str:
+    """Take every name out of a text: all in brackets, and the known ones as bare words as well.
+
+    >>> without_names("A bear, <bo>, meets <mi>'s cat and Mi Mi; a bow.", ["<Mi Mi>"])
+    'A bear,  , meets   cat and  ; a bow.'
+    """
+    text = _NAMED.sub(" ", normal(text).text)
+    for name in sorted(known, key=len, reverse=True):  # a name may be a part of another
+        for start, end in reversed(list(_bare(normal(name).text, text))):
+            text = text[:start] + " " + text[end:].removeprefix("'s")
+    return text
+
+
+def _bare(name: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where a name stands as words of their own, without brackets; both are normal texts."""
+    words = r"\s+".join(map(re.escape, name.strip("<>").split()))
+    spans = [match.span() for match in re.finditer(rf"(?<!<)(?<!</){words}(?!>)", text)]
+    if spans:
+        whole = Words(text)
+        yield from (span for span in spans if whole.is_whole(*span))
 
 
 def parse_yes_no(text: str) -> str | None:

@@ -49,6 +49,22 @@ class Box(NamedTuple):
     x1: float
     y1: float
 
+    @property
+    def area(self) -> float:
+        """0 where a side is not after its opposite."""
+        return max(0.0, self.x1 - self.x0) * max(0.0, self.y1 - self.y0)
+
+    def iou(self, other: "Box") -> float:
+        """Intersection over union, in [0, 1].
+
+        >>> Box(0.0, 0.0, 4.0, 4.0).iou(Box(2.0, 0.0, 6.0, 4.0))
+        0.3333333333333333
+        """
+        ends = min(self.x1, other.x1), min(self.y1, other.y1)
+        overlap = Box(max(self.x0, other.x0), max(self.y0, other.y0), *ends).area
+        union = self.area + other.area - overlap
+        return overlap / union if union > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -101,7 +117,7 @@ class Example:
     """
 
     id: str
-    task: str  # "caption", "same", "locate", "describe", "lookup"
+    task: str  # "caption", "same", "locate", "describe", "lookup" and others
     references: tuple[Reference, ...]
     query: ImageSource | None
     question: str

@@ -14,7 +14,7 @@ from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
 from repic.phases.phase import Curve
 from repic.phases.randomness import stream_seed
-from repic.phases.sft import SupervisedPhase
+from repic.phases.sft import SftModule, SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
 
@@ -114,6 +114,7 @@ class PracticePhase(Pretraining):
     Attributes:
         grade: gives the parts of an answer to an example that are right, as shares by part.
         sampling: how validation answers; greedily, as a rule.
+        length_exponent: how much an answer counts by its length; see ``SftModule``.
     """
 
     name = "pretrain"
@@ -123,10 +124,16 @@ class PracticePhase(Pretraining):
 
     grade: Callable[[Example, str], Mapping[str, float]]
     sampling: Sampling
+    length_exponent: float
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
-        validate = partial(self.validate, context=context)
-        return self.fit(context, start, self.train_examples(context), validate=validate)
+        return self.fit(
+            context,
+            start,
+            self.train_examples(context),
+            validate=partial(self.validate, context=context),
+            module=partial(SftModule, length_exponent=self.length_exponent),
+        )
 
     def validate(self, policy: Policy, context: Context) -> dict[str, float]:
         """Grades by task and part, in percent."""

@@ -34,6 +34,10 @@ class SftModule(pl.LightningModule):
     over tokens; the sum over all of them is divided by the number of tokens just before the
     step, so that they add up to one big batch whatever the lengths.
 
+    Answers of a few tokens (yes, no, a box) drown among long ones so. With a ``length_exponent``
+    below 1 an answer of n tokens has the mean of its tokens' losses count n ** length_exponent
+    times: with 0 all answers count alike.
+
     Args:
         policy: what is trained.
         engine: computes the log-probabilities of answers.
@@ -44,6 +48,7 @@ class SftModule(pl.LightningModule):
         grad_clip: largest norm of the gradient; a longer one is scaled down.
         seed: decides all randomness (dropout).
         monitor: is told about every iteration.
+        length_exponent: see above, from 0 to 1.
     """
 
     def __init__(
@@ -58,15 +63,17 @@ class SftModule(pl.LightningModule):
         grad_clip: float,
         seed: int,
         monitor: IterationListener,
+        length_exponent: float = 1.0,
     ) -> None:
         super().__init__()
         self.policy, self.engine, self.monitor = policy, engine, monitor
         self.make_optimizer, self.schedule = optimizer, schedule
         self.iterations, self.micro_batches = iterations, micro_batches
         self.grad_clip, self.seed = grad_clip, seed
+        self.length_exponent = length_exponent
         self.iteration = 0
         self.num_skipped = 0
-        self.nll, self.num_tokens, self.metrics = 0.0, 0, {}
+        self.nll, self.weight, self.num_tokens, self.metrics = 0.0, 0.0, 0, {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.policy.trainable_parameters())
@@ -79,11 +86,14 @@ class SftModule(pl.LightningModule):
         set_learning_rate(self.optimizers(), self.schedule(self.iteration, self.iterations))
 
     def training_step(self, examples: list[Example], batch_idx: int) -> torch.Tensor:
-        """Return the summed negative log-probability of the answers' tokens."""
+        """Return the negative log-probabilities of the answers' tokens, weighed and summed."""
         targets = [example.target for example in examples]
         tokens = self.engine.target_logprobs(self.policy, examples, targets)
-        loss = -tokens.logprobs.masked_fill(~tokens.mask, 0.0).sum()
+        lengths = tokens.mask.sum(-1, keepdim=True).clamp(min=1).float()
+        weights = lengths ** (self.length_exponent - 1)
+        loss = -(tokens.logprobs.masked_fill(~tokens.mask, 0.0) * weights).sum()
         self.nll += loss.item()
+        self.weight += (lengths * weights).sum().item()
         self.num_tokens += int(tokens.mask.sum())
         return loss
 
@@ -91,12 +101,13 @@ class SftModule(pl.LightningModule):
         """Turn the sum's gradient into the mean's; drop it when it or the loss is not finite."""
         num_tokens = distributed.total(self.num_tokens, self.device)
         # Lightning divided by the number of micro-batches, and ranks were averaged.
-        scale = self.micro_batches * distributed.world_size() / max(num_tokens, 1)
+        weight = max(distributed.total(self.weight, self.device), 1.0)
+        scale = self.micro_batches * distributed.world_size() / weight
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(scale)
-        loss = distributed.total(self.nll, self.device) / max(num_tokens, 1)
+        loss = distributed.total(self.nll, self.device) / weight
         norm, is_dropped = clip_or_drop(parameters, self.grad_clip, loss=loss)
         self.num_skipped += is_dropped
         self.metrics = {
@@ -107,7 +118,7 @@ class SftModule(pl.LightningModule):
             "skipped": float(self.num_skipped),
             **self.engine.meter.take(),
         }
-        self.nll, self.num_tokens = 0.0, 0
+        self.nll, self.weight, self.num_tokens = 0.0, 0.0, 0
 
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         if (batch_idx + 1) % self.micro_batches == 0:

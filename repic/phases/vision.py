@@ -80,6 +80,7 @@ class VisionModule(SftModule):
         loss = self.word_loss(features, cells) + self.slot_loss(features, cells)
         self.nll += loss.item()
         self.num_tokens += len(cells)
+        self.weight += len(cells)
         return loss
 
     def read(

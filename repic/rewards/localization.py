@@ -5,7 +5,7 @@
 https://arxiv.org/abs/2506.18369, equation 3; IoU is intersection over union. Two ways to compute
 it, the configuration's choice:
 
-- ``exact_iou``: areas of rectangles on the plane; a box without area overlaps nothing.
+- ``repic.types.Box.iou``: areas of rectangles on the plane; a box without area overlaps nothing.
 - ``released_iou``: as the released script does, with the last pixel of the intersection
   inclusive. The two differ where boxes overlap by a strip of at most one pixel, which the script
   does not see, where an intersection has an area and a box has none, and where the union is less
@@ -21,17 +21,6 @@ from repic.parsing import parse_box
 from repic.types import Box, Example
 
 
-def exact_iou(a: Box, b: Box) -> float:
-    """Intersection over union, in [0, 1].
-
-    >>> exact_iou(Box(0.0, 0.0, 4.0, 4.0), Box(2.0, 0.0, 6.0, 4.0))
-    0.3333333333333333
-    """
-    overlap = _side(a.x0, a.x1, b.x0, b.x1) * _side(a.y0, a.y1, b.y0, b.y1)
-    union = _area(a) + _area(b) - overlap
-    return overlap / union if union > 0 else 0.0
-
-
 def released_iou(a: Box, b: Box) -> float:
     """The same with whole pixels of which the last one belongs to the intersection.
 
@@ -41,15 +30,7 @@ def released_iou(a: Box, b: Box) -> float:
     x0, y0 = max(a.x0, b.x0), max(a.y0, b.y0)
     x1, y1 = min(a.x1, b.x1) - 1, min(a.y1, b.y1) - 1
     overlap = (x1 - x0 + 1) * (y1 - y0 + 1) if x0 < x1 and y0 < y1 else 0.0
-    return overlap / max(1.0, _area(a) + _area(b) - overlap)
-
-
-def _side(a0: float, a1: float, b0: float, b1: float) -> float:
-    return max(0.0, min(a1, b1) - max(a0, b0))
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box.x1 - box.x0) * max(0.0, box.y1 - box.y0)
+    return overlap / max(1.0, a.area + b.area - overlap)
 
 
 class LocalizationReward:

@@ -1,14 +1,19 @@
 """Is it a good caption? Fluency, informativeness and accuracy by rule, each its own component.
 
+Who is named is no part of it: names are taken out of captions, answers and corpus alike. To CIDEr
+they would be rare words, worth more than all others, and it would judge recognition once more.
+
 - ``cider``: CIDEr-D against the example's answers, divided by 10: linear, in [0, 1] without a
   clip. Its Gaussian on length punishes padding and truncation, its clipped counts repetition.
+- ``cider_with_names``: the same with every name a word, for comparisons with BalCapRL and others
+  that judge so; it is there where ``with_names`` asks for it.
 - ``fact_precision``: right facts / stated facts; ``fact_recall``: right facts / true facts
-  (``matching.count_facts``). A being described twice is right once, and stated twice. A caption
+  (``assignment.count_facts``). A being described twice is right once, and stated twice. A caption
   that states nothing has 0 in both. NaN where the true scene is unknown.
-- ``fluency``: the share of bigrams that occur in the corpus or the answers (any name standing for
-  every name) and are not in excess, if the caption ends as a sentence does, else 0. A bigram is in
-  excess where it occurs again, and more often than in any of the answers (complete answers about
-  several beings do repeat "on the left"). A caption of fewer than two words has 0.
+- ``fluency``: the share of bigrams that occur in the corpus or the answers and are not in excess,
+  if the caption ends as a sentence does, else 0. A bigram is in excess where it occurs again, and
+  more often than in any of the answers (complete answers about several beings do repeat "on the
+  left"). A caption of fewer than two words has 0.
 
 Which components are NaN depends on the example alone, never on the caption, so that no caption
 escapes from being judged.
@@ -19,7 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from repic.parsing import tokenize_caption
+from repic.parsing import tokenize_caption, without_names
 from repic.rewards.assignment import count_facts
 from repic.rewards.cider import CiderD
 from repic.types import Example, Scene
@@ -31,14 +36,15 @@ Bigram = tuple[str, str]
 class QualityReward:
     """Components ``cider``, ``fact_precision``, ``fact_recall``, ``fluency``, each in [0, 1].
 
+    With names a fifth one, ``cider_with_names``.
+
     Args:
         parser: from a caption to the facts that it states.
         corpus: reference captions, a list for each picture, for document frequencies. It is read
             once, when the first caption is scored. None for data without answers.
         tasks: the tasks whose answers are captions; elsewhere every component is NaN.
+        with_names: adds that component.
     """
-
-    components = ("cider", "fact_precision", "fact_recall", "fluency")
 
     def __init__(
         self,
@@ -46,36 +52,57 @@ class QualityReward:
         parser: Callable[[str], Scene],
         corpus: Iterable[Sequence[str]] | None,
         tasks: Collection[str],
+        with_names: bool = False,
     ) -> None:
-        self.parser, self.corpus, self.tasks = parser, corpus, frozenset(tasks)
+        self.parser, self.tasks, self.with_names = parser, frozenset(tasks), with_names
+        self._corpus = corpus
+        self.components = ("cider", "fact_precision", "fact_recall", "fluency")
+        self.components += ("cider_with_names",) if with_names else ()
 
     @cached_property
-    def cider(self) -> CiderD:
-        """The scorer, with the corpus's document frequencies."""
-        if self.corpus is None:
+    def corpus(self) -> list[list[str]]:
+        """The reference captions of each picture, as they are."""
+        if self._corpus is None:
             raise ValueError(
                 "data.reward_corpus: null leaves cider and fluency without captions to count words"
                 " in, and this data has answers to compare with; set it as conf/data/toybox.yaml"
                 " does, or choose reward=none"
             )
+        return [list(captions) for captions in self._corpus]
+
+    @cached_property
+    def cider(self) -> CiderD:
+        """The scorer of captions without names."""
+        return CiderD.from_corpus([without_names(c, ()) for c in each] for each in self.corpus)
+
+    @cached_property
+    def cider_with_names(self) -> CiderD:
+        """The scorer of captions as they are."""
         return CiderD.from_corpus(self.corpus)
 
     @cached_property
     def bigrams(self) -> Set[Bigram]:
         """Every pair of neighbouring words in the corpus."""
         ngrams = self.cider.document_frequencies
-        return {_nameless(ngram[0], ngram[1]) for ngram in ngrams if len(ngram) == 2}
+        return {(ngram[0], ngram[1]) for ngram in ngrams if len(ngram) == 2}
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
         if example.task not in self.tasks or not example.answers:
             return dict.fromkeys(self.components, NAN)
         precision, recall = self._facts(caption, example.scene)
-        return {
-            "cider": self.cider.score(caption, example.answers) / 10.0,
+        known = tuple(sorted({*example.pool, *example.present}))
+        answers = _nameless(example.answers, known)
+        (said,) = _nameless((caption,), known)
+        parts = {
+            "cider": self.cider.score(said, answers) / 10.0,
             "fact_precision": precision,
             "fact_recall": recall,
-            "fluency": fluency(caption, example.answers, self.bigrams),
+            "fluency": fluency(said, answers, self.bigrams),
         }
+        if self.with_names:
+            score = self.cider_with_names.score(caption, example.answers)
+            parts["cider_with_names"] = score / 10.0
+        return parts
 
     def _facts(self, caption: str, scene: Scene | None) -> tuple[float, float]:
         if scene is None:
@@ -113,8 +140,10 @@ def _most_bigrams(answers: tuple[str, ...]) -> Counter[Bigram]:
 
 def count_bigrams(text: str) -> Counter[Bigram]:
     """Count pairs of neighbouring words, with one word for every name."""
-    return Counter(_nameless(*pair) for pair in pairwise(tokenize_caption(text)))
+    words = ("<>" if word[0] == "<" else word for word in tokenize_caption(text))
+    return Counter(pairwise(words))
 
 
-def _nameless(first: str, second: str) -> Bigram:
-    return ("<>" if first[0] == "<" else first, "<>" if second[0] == "<" else second)
+@lru_cache(maxsize=1024)  # the rollouts of a group share their answers
+def _nameless(texts: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(without_names(text, known) for text in texts)

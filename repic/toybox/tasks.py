@@ -16,6 +16,7 @@ from repic.types import Example, Reference
 Task = Callable[[str, str, random.Random, float], Example]
 
 ALIKE = 0.3  # share of toys that are drawn as look-alikes of another in the same prompt
+LOOKALIKES = 0.6  # share of the answers "no" where the toy differs in one attribute, if it can
 KNOWN = 0.7  # share of portraits that show one of the references
 
 
@@ -68,6 +69,11 @@ def look_up_pictures(key: str, split: str, rng: random.Random, scale: float) -> 
     return _who_is_who(key, split, rng, scale, pictures=0.85)
 
 
+def look_up_mixed(key: str, split: str, rng: random.Random, scale: float) -> Example:
+    """The same where half the references have a picture."""
+    return _who_is_who(key, split, rng, scale, pictures=0.5)
+
+
 def _who_is_who(
     key: str, split: str, rng: random.Random, scale: float, *, pictures: float
 ) -> Example:
@@ -111,13 +117,32 @@ def same(key: str, split: str, rng: random.Random, scale: float) -> Example:
     toy = rng.choice(toys(split))
     shown, answer = toy, "yes"
     if rng.random() < 0.5:
-        alike = lookalikes(toy, split) if rng.random() < 0.6 else ()
+        alike = lookalikes(toy, split) if rng.random() < LOOKALIKES else ()
         shown = rng.choice(alike or [other for other in toys(split) if other != toy])
         answer = "no"
     name = draw_names(split, 1, rng)[0]
     reference = Reference(name, None, stage.portrait(toy, f"{key}/ref0", scale=scale))
     query = stage.portrait(shown, f"{key}/query", scale=scale)
     return _example(key, "same", [reference], query, f"Is this {name}?", answer)
+
+
+def is_there(key: str, split: str, rng: random.Random, scale: float) -> Example:
+    """Say whether one of those introduced is in a scene; many who are not look like one who is."""
+    cast = distinct_toys(split, rng.randint(1, 5), rng)
+    asked, answer = rng.choice(cast), "yes"
+    if rng.random() < 0.5:
+        alike = lookalikes(asked, split) if rng.random() < LOOKALIKES else ()
+        absent = [toy for toy in alike if toy not in cast]
+        asked = rng.choice(absent or [toy for toy in toys(split) if toy not in cast])
+        answer = "no"
+    others = [toy for toy in cast if toy != asked]
+    beside = rng.sample(others, min(rng.randint(0, 3), len(others)))
+    names = draw_names(split, 1 + len(beside), rng)
+    concepts = list(zip([asked, *beside], names, strict=True))
+    rng.shuffle(concepts)
+    references = _references(key, concepts, rng, scale, pictures=0.85)
+    picture, _ = stage.arrange(cast, f"{key}/scene", scale=scale)
+    return _example(key, "is_there", references, picture, f"Is {names[0]} in this picture?", answer)
 
 
 def describe_toy(key: str, split: str, rng: random.Random, scale: float) -> Example:
@@ -198,9 +223,11 @@ TASKS: dict[str, Task] = {
     "look_up_kind": look_up_kind,
     "look_up": look_up,
     "look_up_pictures": look_up_pictures,
+    "look_up_mixed": look_up_mixed,
     "introduce": introduce,
     "who": who,
     "same": same,
+    "is_there": is_there,
     "describe_toy": describe_toy,
     "describe_scene": describe_scene,
     "locate": locate,

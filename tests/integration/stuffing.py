@@ -94,7 +94,10 @@ STAND_INS = {
 }
 
 NAMES_ONLY = "an arm of the ablation that judges names alone: how a caption reads is not its matter"
+PROSE_ONLY = "an arm of the ablation that judges what is said: who is named is not its matter"
 KNOWN = {
+    ("reward=quality", "name nobody"): PROSE_ONLY,
+    ("reward=quality", "closing tags"): PROSE_ONLY,
     ("reward=recognition", "honest, then all attributes"): NAMES_ONLY,
     ("reward=recognition", "longest: honest, then a crowd"): NAMES_ONLY,
     ("reward=recognition", "honest, then commentary"): NAMES_ONLY,

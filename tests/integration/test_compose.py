@@ -186,10 +186,11 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
         "metrics": "default judged full",
-        "method": "zero_shot sft rl repic name_everybody pretrain rescore check_data compare",
+        "method": "zero_shot sft rl repic name_everybody pretrain skills rescore check_data"
+        " compare",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
-        " multi_concept_5 quickstart pretrain_tiny rescore check_data compare"
+        " multi_concept_5 quickstart pretrain_tiny skills rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed",
     }
     for group, options in promised.items():

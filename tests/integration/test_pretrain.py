@@ -1,9 +1,11 @@
 """The base model from nothing, in a few steps: what each phase may change, and resuming."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from repic.phases.monitor import Monitor
@@ -11,6 +13,7 @@ from tests.integration.small import rows_of, start, summary_of
 from tests.integration.test_metrics_table import logged, undocumented
 from tests.integration.test_resume import Interrupted, interrupt_at
 
+CONF = Path(__file__).parents[2] / "repic/conf"
 SIZES = ("+experiment=pretrain_tiny", "method.evaluated=[]", "phase.pretrain_vision.iterations=3")
 SIZES += ("phase.pretrain_vision.checkpoint_every=1", "phase.pretrain_vision.val_every=3")
 SIZES += ("phase.pretrain_vision.val_size=5",)
@@ -41,6 +44,19 @@ def test_validation_grades_every_task_by_part(whole: Path) -> None:
     keys = {key for row in rows_of(whole) for key in row if key.startswith("val/")}
     assert {"val/describe/colour", "val/scene/order"} <= keys  # of the tower
     assert any(key.endswith("/exact") for key in keys)  # of practice
+
+
+def test_skills_are_asked_one_by_one(whole: Path, tmp_path: Path) -> None:
+    sizes = {"describe_scene": 14, "same": 6, "locate": 4, "who": 5}
+    listed = OmegaConf.load(CONF / "phase" / "skills.yaml").examples
+    asked = [f"phase.skills.examples.{task}={sizes.get(task, 0)}" for task in listed]
+    asked += ["+experiment=skills", "phase.evaluate.sampling.max_new_tokens=4"]
+    folder = start(whole / "checkpoints" / "pretrain", tmp_path, *asked)
+    rows = json.loads((folder / "skills.json").read_text())["rows"]
+    cases = {row["skill"]: row["cases"] for row in rows}
+    assert cases["describe_scene: exact"] == 14
+    assert cases["same: yes"] + cases["same: no"] == cases["same: exact"] == 6
+    assert {"locate: box", "who: species"} <= set(cases)
 
 
 def test_every_number_is_explained(whole: Path) -> None:

@@ -24,7 +24,14 @@ from tests.tiny import load
 OF_THE_WORK = ("time/", "tokens/", "memory/")
 
 
-def sft(folder: Path, micro_batch: int, *, grad_clip: float = 1e9, **kept: Any) -> SftModule:
+def sft(
+    folder: Path,
+    micro_batch: int,
+    *,
+    grad_clip: float = 1e9,
+    length_exponent: float = 1.0,
+    **kept: Any,
+) -> SftModule:
     micro_batches = 4 // micro_batch
     module = SftModule(
         policy=load(folder),
@@ -36,6 +43,7 @@ def sft(folder: Path, micro_batch: int, *, grad_clip: float = 1e9, **kept: Any) 
         grad_clip=grad_clip,
         seed=0,
         monitor=Recorder(),
+        length_exponent=length_exponent,
     )
     fit(module, micro_batch=micro_batch, iterations=2, accumulate=micro_batches)
     return module
@@ -65,6 +73,22 @@ def test_sft_loss_is_the_mean_over_the_answers_tokens(folder: Path) -> None:
     assert first["loss"] == pytest.approx(mean.item(), rel=1e-5)
     assert first["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
     assert first["tokens"] == tokens.mask.sum().item()
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_a_length_exponent_weighs_the_means_of_the_answers(folder: Path, exponent: float) -> None:
+    policy, data = load(folder), examples()
+    tokens = PlainEngine().target_logprobs(policy, data, list(TARGETS))
+    nlls = [-row[mask].mean() for row, mask in zip(tokens.logprobs, tokens.mask, strict=True)]
+    counts = [int(mask.sum()) ** exponent for mask in tokens.mask]
+    mean = sum(nll * count for nll, count in zip(nlls, counts, strict=True)) / sum(counts)
+    assert len(set(counts)) > 1 or exponent == 0
+    gradients = torch.autograd.grad(mean, list(policy.trainable_parameters()), allow_unused=True)
+    norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+    for micro_batch in (1, 4):
+        first = sft(folder, micro_batch, length_exponent=exponent).monitor.rows[0]
+        assert first["loss"] == pytest.approx(mean.item(), rel=1e-5)
+        assert first["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
 def test_sft_clips_the_mean_s_gradient(folder: Path) -> None:

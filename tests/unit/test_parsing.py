@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repic.parsing import find_names, mentions_name, parse_box, parse_yes_no, tokenize_caption
+from repic.parsing import (
+    find_names,
+    mentions_name,
+    parse_box,
+    parse_yes_no,
+    tokenize_caption,
+    without_names,
+)
 from repic.types import Box
 
 
@@ -144,3 +151,20 @@ def test_a_known_name_is_found_in_its_own_spelling() -> None:
     text = "<O’Brien>, <Zoe\u0308> and <o’brien>"
     assert find_names(text, ["<O'Brien>", "<Zoë>"]) == ["<O'Brien>", "<Zoë>", "<o’brien>"]
     assert find_names("<O'Brien>", ["<O’Brien>"]) == ["<O’Brien>"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A bear, <zaza>, sits.", "a bear sits"),  # whoever it is
+        ("<bo>'s hat and <bo>’s scarf", "hat and scarf"),
+        ("Bo the bear, bo-peep and a bow", "bo the bear bo-peep and a bow"),  # case, whole words
+        ("bo’s hat, bo and (bo)", "hat and"),
+        ("Mi Mi waves to Mi", "waves to"),  # the longer name first
+        ("</bo> and <<bo>>", "and bo"),  # broken brackets name no one
+        ("小白在草地上", "在草地上"),
+    ],
+)
+def test_without_names(text: str, words: str) -> None:
+    left = without_names(text, ["<bo>", "<Mi>", "<Mi Mi>", "<小白>"])
+    assert " ".join(tokenize_caption(left)) == words

@@ -1,5 +1,6 @@
 import pytest
 
+from repic.rewards.cider import CiderD
 from repic.rewards.quality import QualityReward, count_bigrams, fluency
 from repic.types import Example, Mention, Scene
 
@@ -44,11 +45,42 @@ def test_facts_by_hand(caption: str, precision: float, recall: float) -> None:
     assert parts["fact_recall"] == pytest.approx(recall)
 
 
-def test_cider_is_a_tenth_of_the_score() -> None:
+def test_cider_is_a_tenth_of_the_score_without_names() -> None:
     parts = REWARD(ANSWERS[0], make_example())
-    assert parts["cider"] == REWARD.cider.score(ANSWERS[0], ANSWERS) / 10
+    nameless = ("A red bear, on a beach.", "There is a red bear.")
+    assert parts["cider"] == REWARD.cider.score(nameless[0], nameless) / 10
     assert 0.3 < parts["cider"] <= 1
     assert REWARD(ANSWERS[0], make_example(answers=ANSWERS[:1]))["cider"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A red bear, <bo>, on a beach.",
+        "A red bear, <mi>, on a beach.",
+        "A red bear, <bo>'s <bo>, on a beach.",
+        "A red bear, <Black Widow> </bo>, on a beach.",
+        "A red bear, bo, on a beach.",
+        "<bo> <bo> <mi> <zaza> A red bear on a beach.",
+    ],
+)
+def test_who_is_named_is_no_part_of_quality(caption: str) -> None:
+    assert REWARD(caption, make_example()) == REWARD("A red bear on a beach.", make_example())
+
+
+def test_documents_are_counted_without_names() -> None:
+    ngrams = REWARD.cider.document_frequencies
+    assert ("blue", "cat") in ngrams
+    assert not any("<" in word for ngram in ngrams for word in ngram)
+
+
+def test_with_names_they_are_words_like_others_under_a_name_of_their_own() -> None:
+    reward = QualityReward(parser=parse, corpus=CORPUS, tasks=["caption"], with_names=True)
+    right, wrong = (reward(f"A red bear, {name}.", make_example()) for name in ("<bo>", "<mi>"))
+    scorer = CiderD.from_corpus(CORPUS)
+    assert right.pop("cider_with_names") == scorer.score("A red bear, <bo>.", ANSWERS) / 10
+    assert wrong.pop("cider_with_names") < scorer.score("A red bear, <bo>.", ANSWERS) / 10
+    assert right == wrong == REWARD("A red bear.", make_example())
 
 
 KNOWN = {("a", "bear"), ("bear", "a"), ("bear", "<>"), ("bear", "sits")}
@@ -88,9 +120,14 @@ def test_answers_are_fluent() -> None:
         assert REWARD(answer, make_example())["fluency"] == 1.0
 
 
-def test_bigrams_of_the_corpus_are_known_whatever_the_name() -> None:
-    assert ("cat", "<>") in REWARD.bigrams
+def test_any_name_stands_for_every_name() -> None:
     assert count_bigrams("cat <a>, cat <b>") == {("cat", "<>"): 2, ("<>", "cat"): 1}
+
+
+def test_bigrams_of_the_corpus_are_known_across_a_name() -> None:
+    assert ("cat", "sits") in QualityReward(
+        parser=parse, corpus=[["A cat, <mi>, sits."], ["A dog."]], tasks=[]
+    ).bigrams
 
 
 def test_the_corpus_is_read_once_and_not_before_it_is_needed() -> None:

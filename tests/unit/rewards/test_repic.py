@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from repic.parsing import parse_box, parse_whole_box, parse_yes_no, parse_yes_no_anywhere
 from repic.rewards.identity import IdentityReward
-from repic.rewards.localization import LocalizationReward, exact_iou, released_iou
+from repic.rewards.localization import LocalizationReward, released_iou
 from repic.rewards.object_consistency import ObjectConsistencyReward
 from repic.types import Box, Example
 
@@ -74,7 +74,7 @@ def test_iou_by_hand(answer: str, released: float, exact: float) -> None:
     truth, said = Box(0.0, 0.0, 10.0, 10.0), parse_whole_box(answer)
     assert said is not None
     assert released_iou(said, truth) == pytest.approx(released)
-    assert exact_iou(said, truth) == pytest.approx(exact)
+    assert said.iou(truth) == pytest.approx(exact)
     paid = VLT(answer, example("locate", "[0, 0, 10, 10]"))["localization"]
     assert paid == float(released >= 0.5)
 
@@ -88,11 +88,11 @@ def test_how_boxes_are_read() -> None:
     assert VLT("nowhere", where)["localization"] == 0
     over_the_edge = example("locate", "[-1, 79, 61, 141]")  # a truth may be what no answer is
     assert VLT("[0, 79, 61, 141]", over_the_edge)["localization"] == 1
-    corrected = LocalizationReward(parser=parse_box, iou=exact_iou, threshold=0.9, tasks=["locate"])
+    corrected = LocalizationReward(parser=parse_box, iou=Box.iou, threshold=0.9, tasks=["locate"])
     assert corrected("[0, 0, 10, 9.5]", where)["localization"] == 1
     assert corrected("[0, 0, 10, 8]", where)["localization"] == 0
     with pytest.raises(ValueError, match=r"localization\.threshold: 0"):
-        LocalizationReward(parser=parse_box, iou=exact_iou, threshold=0.0, tasks=[])
+        LocalizationReward(parser=parse_box, iou=Box.iou, threshold=0.0, tasks=[])
 
 
 side = st.integers(min_value=0, max_value=40).map(float)
@@ -110,7 +110,7 @@ def painted_iou(a: Box, b: Box) -> float:
 
 @given(boxes, boxes)
 def test_iou_is_what_counting_pixels_gives(a: Box, b: Box) -> None:
-    assert exact_iou(a, b) == pytest.approx(painted_iou(a, b))
+    assert a.iou(b) == pytest.approx(painted_iou(a, b))
     width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
     is_thin = width < 2 or height < 2
     assert released_iou(a, b) == pytest.approx(0.0 if is_thin else painted_iou(a, b))
@@ -118,7 +118,7 @@ def test_iou_is_what_counting_pixels_gives(a: Box, b: Box) -> None:
 
 @given(boxes, boxes)
 def test_iou_is_symmetric_and_a_share(a: Box, b: Box) -> None:
-    for iou in (exact_iou, released_iou):
+    for iou in (Box.iou, released_iou):
         assert iou(a, b) == iou(b, a)
         assert 0 <= iou(a, b) <= 1
 

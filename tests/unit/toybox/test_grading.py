@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from repic.toybox.grading import grade
+from repic.toybox.grading import count_toys, grade
 from repic.toybox.tasks import TASKS
 from repic.types import Example, Reference
 
@@ -38,8 +38,36 @@ def test_names_are_right_by_whom_they_are_said_of():
 
 def test_no_name_is_graded_where_nobody_is_introduced():
     assert "name" not in grade(example(TARGET, ()), TARGET)
-    assert grade(example("yes", ()), " yes ") == {"exact": 1.0}
-    assert grade(example("yes", ()), "no") == {"exact": 0.0}
+
+
+def test_yes_and_no_are_graded_apart():
+    assert grade(example("yes", ()), " yes ") == {"exact": 1.0, "yes": 1.0}
+    assert grade(example("no", ()), "yes") == {"exact": 0.0, "no": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "exact", "box"),
+    [
+        ("[0, 0, 60, 60]", 1.0, 1.0),
+        ("[20, 0, 80, 60]", 0.0, 1.0),  # 40 of 80 columns
+        ("[21, 0, 81, 60]", 0.0, 0.0),  # 39 of 81
+        ("nowhere", 0.0, 0.0),
+    ],
+)
+def test_a_box_is_right_from_half_an_overlap_on(answer, exact, box):
+    assert grade(example("[0, 0, 60, 60]", ()), answer) == {"exact": exact, "box": box}
+
+
+def test_toys_are_counted_in_the_scene_or_else_among_the_introduced():
+    def counted(task):
+        made = [TASKS[task](f"{i}", "val", random.Random(i), 1.0) for i in range(60)]
+        return [(count_toys(one), len(one.query.beings), len(one.references)) for one in made]
+
+    for task, least, most in (("describe_scene", 1, 7), ("is_there", 1, 5), ("locate", 1, 3)):
+        counts = {count for count, _, _ in counted(task)}
+        assert counts == set(range(least, most + 1))
+        assert all(count == beings for count, beings, _ in counted(task))
+    assert all(count == references for count, _, references in counted("who"))
 
 
 @pytest.mark.parametrize("task", TASKS)

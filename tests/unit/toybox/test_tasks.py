@@ -95,6 +95,28 @@ def test_same_is_yes_exactly_for_the_same_toy():
     assert 15 < answers.count("yes") < 45
 
 
+def test_is_there_says_whether_the_one_who_is_asked_for_stands_in_the_scene():
+    """Half of the time; many who do not look like one who does, and others may be introduced."""
+    answers, alike, others = [], 0, 0
+    for i in range(200):
+        made = example("is_there", i)
+        shown = {describe(toy.attributes): toy for toy, _ in made.query.beings}
+        asked = next(r for r in made.references if f"Is {r.name} in this picture?" == made.question)
+        looks = {
+            r.name: r.info or describe(r.image.beings[0][0].attributes) for r in made.references
+        }
+        assert made.target == ("yes" if looks[asked.name] in shown else "no")
+        assert all(what in shown for name, what in looks.items() if name != asked.name)
+        answers.append(made.target)
+        others += len(looks) > 1
+        if made.target == "no":
+            words = set(looks[asked.name].split())
+            alike += any(len(words - set(what.split())) == 1 for what in shown)
+    assert 70 < answers.count("yes") < 130
+    assert 0.4 < alike / answers.count("no") < 0.9
+    assert others > 50
+
+
 def make(stages, size=100, split="train"):
     return Curriculum(split, size=size, seed=0, block=5, stages=stages, scale=1.0)
 
