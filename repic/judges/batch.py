@@ -28,6 +28,7 @@ for _name in ("openai", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MOST_BYTES = 1 << 23  # of an answer: ten times a long one's, with all its thinking
 _MOST_SHOWN = 200  # characters of a server's words in the log
 # What servers answer that know no schemas: bad request, unprocessable, or they stumble over it.
 _REFUSALS = ("http_400", "http_422", "http_500", "http_501")
@@ -142,6 +143,8 @@ class Batch:
             async with asyncio.timeout(self.endpoint.timeout):
                 response = await sending
             outcome = self._read(response)
+        except _NoAnswerError as error:
+            outcome = Failure("malformed", self._shown(str(error)))
         except TimeoutError:
             outcome = Failure("timeout", f"no answer within {self.endpoint.timeout:g} s")
         except (httpx2.HTTPError, OSError) as error:
@@ -208,13 +211,34 @@ class _Client(openai.AsyncOpenAI):
         await self._batch.wait(super()._sleep_for_retry(**options))
 
 
+class _NoAnswerError(Exception):
+    """What comes back is not worth reading to its end."""
+
+
 class _Attempts(openai.DefaultAsyncHttpxClient):
     def __init__(self, batch: Batch, **settings: Any) -> None:
         super().__init__(**settings)
+        # A few compressed bytes may stand for gigabytes.
+        self.headers["Accept-Encoding"] = "identity"
         self._batch = batch
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        return await self._batch.attempt(super().send(request, **options))
+        return await self._batch.attempt(self._send(request, **options))
+
+    async def _send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Read an answer part by part, and no more of it than an answer may have."""
+        coming = await super().send(request, **{**options, "stream": True})
+        async with contextlib.aclosing(coming):
+            if coming.headers.get("Content-Encoding", "identity") != "identity":
+                raise _NoAnswerError("the answer is compressed, though that was not asked for")
+            content = bytearray()
+            async for part in coming.aiter_raw():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise _NoAnswerError(f"the answer has more than {MOST_BYTES} bytes")
+        return httpx2.Response(
+            coming.status_code, headers=coming.headers, content=bytes(content), request=request
+        )
 
 
 @functools.cache

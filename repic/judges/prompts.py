@@ -9,8 +9,9 @@ import importlib.resources
 import json
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.exceptions import TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # What each prompt is given, and must use: a file that never shows the caption asks about nothing.
 VARIABLES = {
@@ -72,7 +73,9 @@ class Prompts:
 @functools.cache  # many judges ask in the same words
 def _compile(name: str, file: str, source: str) -> Template:
     """Compile a file; what it uses is compared with what it is given."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["quote"] = quote
     given = VARIABLES[name]
     try:

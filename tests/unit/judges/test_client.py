@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import gzip
 import logging
 import socket
 import threading
@@ -453,3 +455,37 @@ def test_every_question_is_counted_once_whatever_happens(acts: list[Act], texts:
 def test_bad_values_are_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make_judge(**{"base_url": "http://127.0.0.1:1/v1", **changes})
+
+
+@pytest.mark.parametrize("length", ["200000000", None])
+def test_an_answer_without_end_is_left_after_a_few_megabytes(length: str | None) -> None:
+    sent = []
+
+    def pour() -> None:
+        connection, _ = listener.accept()
+        head = f"Content-Length: {length}" if length else "Connection: close"
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+            for _ in range(200):
+                connection.sendall(b" " * 1_000_000)
+                sent.append(1_000_000)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=pour)
+    thread.start()
+    judge = make_judge(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", attempts=1)
+    assert judge.ask_all([ask("?")]) == [None]
+    thread.join()
+    listener.close()
+    assert judge.take_counts()["failed_malformed"] == 1
+    assert sum(sent) < 40_000_000  # with what the system holds between the two
+
+
+def test_a_compressed_answer_is_not_unpacked() -> None:
+    bomb = gzip.compress(b" " * 10_000_000)
+    with judge_server([Act(raw=bomb, headers={"Content-Encoding": "gzip"})]) as server:
+        judge = make_judge(server.base_url, attempts=1)
+        assert judge.ask_all([ask("?")]) == [None]
+    assert server.headers[0]["accept-encoding"] == "identity"
+    assert judge.take_counts()["failed_malformed"] == 1

@@ -117,3 +117,11 @@ def test_a_missing_value_names_the_file(tmp_path: Path) -> None:
         Prompts(**{**OURS, "claims": str(path)}).render("claims", caption="A cat.")
     with pytest.raises(ValueError, match=r"language\.jinja: 'low' is undefined"):
         Prompts(**OURS).render("language", caption="A cat.", high=5)
+
+
+def test_a_file_of_somebody_else_s_runs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jinja"
+    path.write_text("{{ caption }} {{ ''.__class__.__mro__[1].__subclasses__() }}")
+    prompts = Prompts(**{**OURS, "facts": str(path)})
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: .*unsafe"):
+        prompts.render("facts", caption="x")
