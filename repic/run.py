@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from repic import settings
+from repic import settings, signals
 from repic.assembly import SPLITS, assemble, dataset_maker, make
 from repic.errors import explain
 
@@ -310,16 +310,17 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
     try:
-        job()  # Hydra passes the configuration
+        with signals.heeded():
+            job()  # Hydra passes the configuration
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
         print(f"{name}: {explain(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt as interrupt:
+    except signals.Stopped as stop:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
-            print(f"{name}: interrupted; {str(interrupt) or kept}; {after}", file=sys.stderr)
-        sys.exit(130)
+            print(f"{name}: {stop.why}; {stop.saved or kept}; {after}", file=sys.stderr)
+        sys.exit(stop.code)
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]

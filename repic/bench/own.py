@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -53,7 +54,8 @@ def take_part(
     policy.train()
     turns.ready(first.attention_mask.sum().item() / phase.prompts)
     trainer = partial(pl.Trainer, **make(cfg.trainer.options))
-    fit("grpo", module, examples, trainer, callbacks=[Gate(turns)])
+    root = Path(cfg.outputs) / "lightning"
+    fit("grpo", module, examples, trainer, root=root, callbacks=[Gate(turns)])
 
 
 class Gate(Callback):

@@ -45,6 +45,7 @@ from repic.rl.kl import kl_penalty
 from repic.rl.kl_control import KlControl
 from repic.rl.losses import PolicyLoss
 from repic.rl.text_diagnostics import text_diagnostics, text_measures
+from repic.signals import Stopped
 from repic.types import Example, Rollout
 
 log = logging.getLogger(__name__)
@@ -531,7 +532,11 @@ class GrpoModule(pl.LightningModule):
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         kl_factor, why_stop = self.guard_state.look(self.metrics)
         self.kl_coef *= kl_factor
-        self.monitor.iteration_end(self, self.metrics, optimizer)
+        try:
+            self.monitor.iteration_end(self, self.metrics, optimizer)
+        except Stopped:
+            if not why_stop:  # which is the better reason, and told only once
+                raise
         self.looked += 1
         is_told = self.looked == min(LOOKED_AT, self.iterations) and distributed.rank() == 0
         if is_told and self.idle:

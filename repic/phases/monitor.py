@@ -11,13 +11,15 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from repic import distributed, files
+from repic import distributed, files, signals
 from repic.models.policy import Policy
 from repic.models.weights import few, not_finite
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
 
 log = logging.getLogger(__name__)
+
+ASKED = "asked"  # among what ranks tell each other after an iteration: the signal they were sent
 
 
 @runtime_checkable
@@ -83,6 +85,8 @@ class Monitor:
         self.progress = ProgressLine(phase, iterations, show)
         self.time_s, self.tick = 0.0, time.perf_counter()
         self.saved = 0  # the iteration that an interrupted phase goes on after
+        self.is_whole = True  # what is trained is that of the last iteration, and nothing newer
+        self.owes_validation = False
         self.logged = 0  # iterations whose numbers an interrupted attempt has sent to loggers
 
     def iteration_end(
@@ -105,16 +109,28 @@ class Monitor:
         times = {"time/iteration_s": seconds}
         if "time/rollout_s" in metrics:
             times["time/outside_s"] = seconds - metrics["time/rollout_s"] - metrics["time/update_s"]
-        self.log(of_all_machines({**metrics, **times}), done)
+        numbers = distributed.lists({**metrics, **times, ASKED: float(signals.asked() or 0)})
+        asked = int(max(numbers.pop(ASKED)))  # all ranks end together, whichever was told to
+        self.log({key: combine(key, values) for key, values in numbers.items()}, done)
         logging_s = time.perf_counter() - now
         last = done == self.iterations
-        if self.validate and self.val_every and (done % self.val_every == 0 or last):
-            values = self.validate(module.policy)
-            self.log({f"val/{key}": value for key, value in values.items()}, done)
-        if done % self.checkpoint_every == 0 or last:
+        is_due = self.val_every and (done % self.val_every == 0 or last)
+        self.is_whole, self.owes_validation = True, bool(self.validate and is_due)
+        if self.owes_validation and not asked:
+            self.catch_up(module)
+        if done % self.checkpoint_every == 0 or last or asked:
             self.save(module, optimizer)
+        if asked:
+            raise signals.Stopped(asked)
         # Logging counts as the next iteration's; validation and checkpoints are nobody's.
         self.tick = time.perf_counter() - logging_s
+
+    def catch_up(self, module: Resumable) -> None:
+        """Validate, if that is still to be done after the last iteration."""
+        if self.owes_validation and self.validate:
+            values = self.validate(module.policy)
+            self.log({f"val/{key}": value for key, value in values.items()}, module.iteration)
+        self.owes_validation = False
 
     def log(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Send numbers to every logger; those without a group are filed under the phase.
@@ -133,10 +149,17 @@ class Monitor:
         if distributed.rank() == 0:
             self.progress.update(named, iteration)
 
-    def save(self, module: Resumable, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self, module: Resumable, optimizer: torch.optim.Optimizer, *, is_last_act: bool = False
+    ) -> None:
         """Keep what an interrupted phase needs to go on: trained weights, optimizer, counters.
 
         The checkpoint before stays beside it, for when this one turns out to be damaged.
+
+        Args:
+            module: what is trained.
+            optimizer: with its state.
+            is_last_act: the other ranks are somewhere else, and not waited for.
 
         Raises:
             ValueError: weights are NaN or infinite, from which nothing goes on; what was saved
@@ -156,6 +179,7 @@ class Monitor:
                 "time_s": self.time_s,
                 "started_from": self.started_from,
                 "ranks": distributed.world_size(),
+                "owes_validation": self.owes_validation,
                 "weights": weights,
                 "optimizer": optimizer.state_dict(),
                 "extra": module.extra_state(),
@@ -165,7 +189,8 @@ class Monitor:
             earlier = before(self.checkpoint)
             files.write_file(self.checkpoint, lambda part: torch.save(state, part), earlier=earlier)
         self.saved = module.iteration
-        distributed.barrier()
+        if not is_last_act:
+            distributed.barrier()
 
     def forget(self) -> None:
         """Remove the checkpoints of a phase that is done."""
@@ -178,18 +203,15 @@ def before(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}.before")
 
 
-def of_all_machines(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Put together what the ranks took: tokens in all, the most memory of one, the mean of others.
+def combine(key: str, values: Sequence[float]) -> float:
+    """Put together what the ranks took: tokens in all, the most memory of one, times on average.
 
-    Numbers of other kinds are those of the batch, on every rank.
+    Numbers of other kinds are those of the batch, the same on every rank.
     """
-    of_rank = ("time/", "memory/", "tokens/", "mfu/")
-    found = distributed.lists({k: v for k, v in numbers.items() if k.startswith(of_rank)})
-    combine = {"memory": max, "tokens": sum}
-    return {**numbers} | {
-        key: combine.get(key.partition("/")[0], statistics.fmean)(values)
-        for key, values in found.items()
-    }
+    group = key.partition("/")[0]
+    if group in ("time", "mfu"):
+        return statistics.fmean(values)
+    return {"memory": max, "tokens": sum}.get(group, next)(iter(values))
 
 
 def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:
@@ -226,11 +248,13 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
             log.warning("%s: %s; it is now %s", path, complaint, aside.name)
     if state is None:
         return None
-    refuse_other_ranks(state["ranks"], module.policy, monitor.checkpoint)
+    refuse_other_ranks(
+        state.get("ranks", distributed.world_size()), module.policy, monitor.checkpoint
+    )
     for name, value in state["weights"].items():
         weights[name].copy_(value)
     module.iteration, monitor.time_s = state["iteration"], state["time_s"]
-    monitor.saved = module.iteration
+    monitor.saved, monitor.owes_validation = module.iteration, state.get("owes_validation", False)
     module.load_extra_state(state["extra"])
     return state["optimizer"]
 
@@ -242,9 +266,7 @@ def _read_checkpoint(
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         shapes = {name: value.shape for name, value in state["weights"].items()}
-        missing = {"iteration", "time_s", "started_from", "ranks", "optimizer", "extra"} - set(
-            state
-        )
+        missing = {"iteration", "time_s", "started_from", "optimizer", "extra"} - set(state)
     except Exception as error:  # of many kinds, by where the file ends or what it is
         return None, f"is no whole checkpoint ({next(iter(str(error).splitlines()), 'empty')})"
     if missing:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback
 
-from repic import distributed, files
+from repic import distributed, files, signals
 from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.models.export import export_policy
 from repic.models.policy import Policy
@@ -77,6 +78,8 @@ def train(
         log.info("%s: goes on after iteration %d of %d", name, module.iteration, iterations)
     if distributed.rank() == 0:
         monitor.logged = jsonl.keep(module.iteration)
+    if monitor.owes_validation:
+        monitor.catch_up(module)
     batches = IterationBatches(
         len(dataset),
         seed=context.seed,
@@ -89,7 +92,8 @@ def train(
     if module.iteration < iterations:
         policy.train()
         examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
-        fit(name, module, examples, context.trainer, callbacks=[clock], **trainer)
+        root = context.folder / "lightning"
+        fit(name, module, examples, context.trainer, root=root, callbacks=[clock], **trainer)
     for logger in monitor.loggers:
         logger.save()
     return export(name, context, start, folder, policy, monitor)
@@ -100,15 +104,24 @@ def fit(
     module: Any,
     examples: ExampleModule,
     make_trainer: Callable[..., Any],
+    *,
+    root: Path,
     **options: Any,
 ) -> None:
     """Let Lightning run the iterations, and nothing else of what it can do.
 
+    In a Slurm job it would write checkpoints of its own into the working directory at SIGUSR1,
+    and load whichever lies there: ``root`` is a folder that nobody writes to, and the processes
+    are those that torchrun has started, or this one, whatever Slurm says.
+
     Raises:
-        KeyboardInterrupt: on Ctrl-C; says which iteration the phase goes on after.
+        Stopped: by a signal; says which iteration the phase goes on after.
     """
+    is_rank = TorchElasticEnvironment.detect()
     trainer = make_trainer(
         **options,
+        default_root_dir=root,
+        plugins=[TorchElasticEnvironment() if is_rank else LightningEnvironment()],
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
@@ -119,14 +132,12 @@ def fit(
     )
     lower = f"lower phase.{phase}.micro_batch"
     try:
-        with enough_memory(phase, lower, module.monitor):
+        with signals.patient(), enough_memory(phase, lower, module.monitor):
             trainer.fit(module, examples)
-    except SystemExit as end:
-        # Lightning turns Ctrl-C into an exit of its own, and a run says what was saved.
-        if not isinstance(end.__context__, KeyboardInterrupt):
-            raise
-        saved = f"{phase} is saved up to iteration {module.monitor.saved} of {module.iterations}"
-        raise KeyboardInterrupt(saved) from None
+    except signals.Stopped as stop:
+        stop.saved = f"{phase} is saved up to iteration {module.monitor.saved} of"
+        stop.saved += f" {module.iterations}"
+        raise
 
 
 class LifecycleCallback(Callback):
@@ -136,19 +147,27 @@ class LifecycleCallback(Callback):
         self.monitor, self.optimizer_state = monitor, optimizer_state
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        signals.retake()  # Lightning's handler of SIGTERM talks to other ranks, who may not listen
         if self.optimizer_state is not None:
             trainer.optimizers[0].load_state_dict(self.optimizer_state)
         if distributed.rank() == 0:
             self.monitor.progress.start(pl_module.iteration)
         self.monitor.tick = time.perf_counter()
 
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.monitor.is_whole = False
+
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.monitor.progress.stop()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self.monitor.progress.stop()
+        monitor, optimizer = self.monitor, trainer.optimizers[0]
         if isinstance(exception, RunStopped):
-            self.monitor.save(pl_module, trainer.optimizers[0])
+            monitor.save(pl_module, optimizer)
+        is_new = monitor.is_whole and pl_module.iteration > monitor.saved
+        if isinstance(exception, signals.Stopped) and is_new:
+            monitor.save(pl_module, optimizer, is_last_act=True)
 
 
 def export(

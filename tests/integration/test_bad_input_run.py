@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_ctrl_c_says_what_is_saved_of_a_phase(
 ) -> None:
     def log(self: Monitor, metrics: Any, done: int) -> None:
         if done == iteration:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Monitor, "log", log)
     for _ in range(2):  # the second time no checkpoint comes before it
@@ -164,14 +165,24 @@ def test_a_guard_says_in_one_line_what_stopped_a_run_and_how_to_go_on(command) -
     assert code == 0, text
 
 
-def test_ctrl_c_outside_of_training_says_so_too(command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "ended_with", "why"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM"),
+        (signal.SIGUSR1, 143, "ended by SIGUSR1"),
+    ],
+)
+def test_a_signal_outside_of_training_ends_a_run_at_once(
+    command, monkeypatch: pytest.MonkeyPatch, number: int, ended_with: int, why: str
+) -> None:
     def evaluate(self: Evaluation, name: str, captioner: Any, context: Any) -> Any:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(Evaluation, "evaluate", evaluate)
     code, text = command(*SMALL)
-    assert code == 130
-    assert "interrupted; what was finished is saved; the same" in last_line(text)
+    assert code == ended_with
+    assert f"{why}; what was finished is saved; the same" in last_line(text)
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(

@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from repic import files
 from repic.captioners.model import ModelCaptioner
+from repic.phases.grpo import GrpoModule
 from repic.phases.monitor import Monitor
+from repic.signals import Stopped
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 SIZES = ("phase.sft.iterations=4", "phase.grpo.iterations=4", "phase.sft.checkpoint_every=2")
@@ -169,29 +173,134 @@ def test_what_changes_on_the_way_resumes_as_well(
     equal_runs(start(model, tmp_path / "cut", *sizes), whole)
 
 
+def stopped_by(number: int, patch: pytest.MonkeyPatch, place: type, method: str, at: int) -> None:
+    """Send this process a signal when RL is at a method in a certain iteration."""
+    original = getattr(place, method)
+
+    def patched(self: Any, *arguments: Any) -> Any:
+        result = original(self, *arguments)
+        if isinstance(self, GrpoModule) and self.iteration == at:
+            signal.raise_signal(number)
+        if isinstance(self, Monitor) and self.phase == "grpo" and arguments[1] == at:
+            signal.raise_signal(number)
+        return result
+
+    patch.setattr(place, method, patched)
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "method", "at", "saved"),
+    [
+        (signal.SIGINT, GrpoModule, "credit", 3, 3),  # before the step: iteration 3 is whole
+        (signal.SIGTERM, GrpoModule, "credit", 2, 3),  # finishes the iteration
+        # after the step, and before its numbers
+        pytest.param(signal.SIGINT, GrpoModule, "diagnostics", 3, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_saves_the_last_whole_iteration(
+    model: Path,
+    tmp_path: Path,
+    uninterrupted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    place: type,
+    method: str,
+    at: int,
+    saved: int,
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_by(number, patch, place, method, at)
+        with handled(), pytest.raises(Stopped) as stop:
+            start(model, tmp_path, *SIZES)
+    assert stop.value.saved == f"grpo is saved up to iteration {saved} of 4"
+    folder = start(model, tmp_path, *SIZES)
+    equal_runs(folder, uninterrupted)
+    assert not list(tmp_path.rglob("*.resume.pt*"))
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Whoever runs the tests in the background may ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
+def test_a_validation_that_was_cut_short_is_made_good(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = (*SIZES, "phase.grpo.val_every=3", "phase.grpo.iterations=3")
+    whole = start(model, tmp_path / "whole", *sizes)
+    assert any("val/1/accuracy" in row for row in rows_of(whole))
+    with monkeypatch.context() as patch:
+        stopped_by(signal.SIGTERM, patch, Monitor, "log", 3)
+        with pytest.raises(Stopped):
+            start(model, tmp_path / "cut", *sizes)
+    equal_runs(start(model, tmp_path / "cut", *sizes), whole)
+
+
+def test_in_a_slurm_job_nothing_of_the_working_directory_is_loaded(
+    model: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("hpc_ckpt_1.ckpt").write_text("what another run has left")
+    with monkeypatch.context() as patch:
+        stopped_by(signal.SIGUSR1, patch, GrpoModule, "credit", 2)
+        with pytest.raises(Stopped):
+            start(model, tmp_path, *SIZES)
+    assert [path.name for path in Path().iterdir()] == ["hpc_ckpt_1.ckpt"]
+    equal_runs(start(model, tmp_path, *SIZES), uninterrupted)
+
+
+@pytest.mark.slow
+def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
-    command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += ["phase.sft.iterations=400", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += ["phase.sft.checkpoint_every=1000"]  # what is saved is saved because of a signal
     command += [f"model.path={model}", f"outputs={tmp_path}", FEW]
     root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Whoever runs the tests in the background may ignore Ctrl-C, and children inherit that.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("cache/sft/*.resume.pt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    line = r"repic: interrupted; sft is saved up to iteration \d+ of 80; the same command goes on"
-    assert re.fullmatch(rf"{line} from there\n", said), said
+
+    def lines() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("*.metrics.jsonl"))
+
+    reached = 0
+    for number, code, why in (
+        (signal.SIGTERM, 143, "ended by SIGTERM"),
+        (signal.SIGUSR1, 143, "ended by SIGUSR1"),
+        (signal.SIGINT, 130, "interrupted"),
+    ):
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Whoever runs the tests in the background may ignore Ctrl-C; children inherit that.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
+        deadline = time.monotonic() + 120
+        while lines() < reached + 3:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        sent = time.monotonic()
+        said, complaint = process.communicate(timeout=30)
+        assert time.monotonic() - sent < 15
+        assert process.returncode == code
+        line = rf"repic: {why}; sft is saved up to iteration (\d+) of 400; the same command goes on"
+        found = re.fullmatch(rf"{line} from there\n", complaint)
+        assert found, complaint
+        if reached:
+            assert f"goes on after iteration {reached} of 400" in said
+        assert int(found[1]) > reached
+        reached = int(found[1])
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "goes on after iteration" in done.stdout
+    assert f"goes on after iteration {reached} of 400" in done.stdout
+    rows = [row["iteration"] for row in rows_of(next(tmp_path.rglob("seed_0")))]
+    assert rows == list(range(1, 401))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     ("types", "files", "local", "words", "errors", "time_limit"),
-    ("parsing", "distributed", "progress", "settings"),
+    ("parsing", "distributed", "progress", "settings", "signals"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data"),
