@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from repic.signals import Stopped
+
 
 def import_function(path: str, place: str) -> Callable[..., Any]:
     """Import what a dotted path names: a function, or whatever can be called, in a module.
@@ -47,7 +49,7 @@ def _import_modules(parts: list[str], place: str) -> tuple[ModuleType, list[str]
         name = ".".join(parts[: i + 1])
         try:
             module = importlib.import_module(name)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:  # whatever a stranger's module may raise, SystemExit too
             if isinstance(error, ModuleNotFoundError) and error.name == name:

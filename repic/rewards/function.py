@@ -35,6 +35,7 @@ import torch
 
 from repic.rewards.dotted_path import import_function
 from repic.rewards.rubric import LARGEST, RewardBatch, Rubric
+from repic.signals import Stopped
 from repic.time_limit import OutOfTime
 from repic.types import Example, Rollout
 
@@ -98,7 +99,7 @@ class FunctionReward:
     def _call(self, rollouts: Sequence[Rollout]) -> Any:
         try:
             return self._ask(rollouts)
-        except (KeyboardInterrupt, OutOfTime):
+        except (KeyboardInterrupt, Stopped, OutOfTime):
             raise
         except BaseException as error:  # whatever a stranger's code may raise, SystemExit too
             raise ValueError(
@@ -115,7 +116,7 @@ class FunctionReward:
         for i, rollout in enumerate(rollouts):
             try:
                 self._ask([rollout])
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Stopped):
                 raise
             except OutOfTime:  # the complaint is known
                 break

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repic.signals import Stopped
 from repic.time_limit import OutOfTime, time_limit
 from repic.types import Example, Rollout
 
@@ -209,7 +210,7 @@ class Rubric:
         with time_limit(self.seconds, late):
             try:
                 batch = _ask(key, reward, rollouts, logprobs)
-            except (KeyboardInterrupt, OutOfTime):
+            except (KeyboardInterrupt, Stopped, OutOfTime):
                 raise
             except BaseException as error:  # whatever a stranger's code may raise, SystemExit too
                 if getattr(reward, "is_own", False):  # it says itself what was wrong

@@ -1,4 +1,5 @@
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from repic.rewards.function import FunctionReward, add_own
 from repic.rewards.rubric import Rubric
+from repic.signals import Stopped
 from repic.types import Example, Rollout
 
 NAN = float("nan")
@@ -180,6 +182,12 @@ def test_a_function_cannot_end_the_run_in_silence() -> None:
 
     with pytest.raises(ValueError, match=r"quits raised SystemExit: 0, at caption 1 \(id-: ''\)$"):
         wrap(quits).score(rollouts("a", "", "c"))
+
+    def is_told(completions: list[str], examples: list[Example]) -> list[float]:
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        wrap(is_told).score(rollouts("a"))
 
 
 def test_a_function_has_its_time_and_what_it_raised_is_said_all_the_same() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from repic.rewards.rubric import RewardBatch, Rubric
+from repic.signals import Stopped
 from repic.types import Example, Rollout
 
 NAN = float("nan")
@@ -119,8 +120,9 @@ def test_an_own_reward_that_raises_is_named(error: BaseException) -> None:
     said = rf"^reward mine raised {type(error).__name__}"
     with pytest.raises(ValueError, match=said):
         Rubric({"mine": Raises(error)}, {}).score([make_rollout("hi")])
-    with pytest.raises(KeyboardInterrupt):
-        Rubric({"mine": Raises(KeyboardInterrupt())}, {}).score([make_rollout("hi")])
+    for asked in (KeyboardInterrupt(), Stopped(signal.SIGTERM)):  # of us, and no fault of its own
+        with pytest.raises(type(asked)):
+            Rubric({"mine": Raises(asked)}, {}).score([make_rollout("hi")])
 
 
 class Sleeps:
