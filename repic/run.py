@@ -244,13 +244,16 @@ def number_of(folder: Path, key: str) -> float:
 
 
 def show_tables(folder: Path) -> None:
-    """Show a finished run's tables, and say where its page is."""
+    """Show a finished run's first table, and say where its page is, with all else."""
     from repic.page.run_page import run_tables
     from repic.tables.runs import read_run
     from repic.tables.write import print_tables
 
-    print_tables(*run_tables(read_run(folder)))
-    print(f"scenes, captions and curves: {folder / 'report.html'}")
+    first, *others = run_tables(read_run(folder)) or [None]
+    if first is not None:
+        print_tables(first)
+    more = f", and {len(others)} more tables" if others else ""
+    print(f"scenes, captions and curves{more}: {folder / 'report.html'}")
 
 
 def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:

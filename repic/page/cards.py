@@ -127,6 +127,15 @@ class SceneCard:
         return list(dict.fromkeys(name for c in self.captions for name in c.rewards))
 
 
+@dataclass(frozen=True)
+class Opening:
+    """A scene that a page begins with, and how it was chosen."""
+
+    title: str
+    scene: SceneCard
+    note: str
+
+
 def by_count(scenes: Sequence[SceneCard]) -> dict[int, list[SceneCard]]:
     """Scenes by their number of concepts, in the given order within each."""
     counts = sorted({scene.num_concepts for scene in scenes})

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from repic.files import write_text
-from repic.page.cards import Fact, SceneCard, by_count
+from repic.page.cards import Fact, Opening, SceneCard, by_count
 from repic.page.charts import STYLES, Chart
 from repic.page.pictures import Album, fitting_encoding
 from repic.tables.table import Table
@@ -63,6 +63,7 @@ def write_report(
     curves: Sequence[Chart],
     scenes: Sequence[SceneCard],
     about: Mapping[str, str],
+    opening: Opening | None = None,
     layout: Layout = LARGE,
     overview: Chart | None = None,
     notes: Sequence[str] = (),
@@ -78,6 +79,7 @@ def write_report(
         curves: shown side by side where there is room.
         scenes: shown by number of concepts, in the given order within each.
         about: what else there is to know of the runs, by name.
+        opening: a scene shown before all else.
         layout: of the scenes.
         overview: a chart shown large, before the tables.
         notes: sentences on the scenes. What pictures could not be read is added, once.
@@ -94,6 +96,7 @@ def write_report(
         groups=by_count(scenes),
         authors=list(dict.fromkeys(c.author for scene in scenes for c in scene.captions)),
         about=about,
+        opening=opening,
         notes=notes,
         layout=layout,
         albums=albums,

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from repic.metrics.caption_files import read_predictions
 from repic.page import gallery
-from repic.page.cards import Fact, SceneCard
+from repic.page.cards import Fact, Opening, SceneCard
 from repic.page.curves import concepts, learning_curves
 from repic.page.page import write_report
 from repic.tables.ablation import Ablation
@@ -34,6 +35,7 @@ def write_run_report(
     run = read_run(folder)
     predictions = read_predictions(folder)
     path = folder / "report.html"
+    scenes = scene_cards(run, predictions, examples, scenes_per_count)
     write_report(
         path,
         title=run.name.replace("_", " ").capitalize(),
@@ -41,15 +43,40 @@ def write_run_report(
         summary=headline(run),
         tables=run_tables(run),
         curves=learning_curves(run, read_metrics(folder)),
-        scenes=scene_cards(run, predictions, examples, scenes_per_count),
+        scenes=scenes,
         about=about(run),
+        opening=opening(run, scenes),
     )
     return path
 
 
+def last_models(run: Run) -> list[str]:
+    """The model after the last phase behind the one before it, or alone if there is no other."""
+    return [name for name in run.metrics if run.authors[name].has_model][-2:]
+
+
+def opening(run: Run, scenes: Sequence[SceneCard]) -> Opening | None:
+    """The first of a page's scenes in which the last phase changed who is named.
+
+    Whether for better or for worse is not asked. None where no phase changed a name.
+    """
+    labels = [run.authors[name].label for name in last_models(run)]
+    for scene in scenes:
+        captions = [caption for caption in scene.captions if caption.author in labels]
+        outcomes = [scene.outcome(caption) for caption in captions]
+        if len(outcomes) == 2 and outcomes[0] != outcomes[1]:
+            before, after = (run.authors[name].short for name in last_models(run))
+            return Opening(
+                f"What changed from {before} to {after}",
+                replace(scene, captions=tuple(captions)),
+                "The first of the scenes below in which they differ in whom they name.",
+            )
+    return None
+
+
 def headline(run: Run) -> list[Fact]:
     """Before and after the last phase; or its model alone, if there is no other."""
-    models = [name for name in run.metrics if run.authors[name].has_model][-2:]
+    models = last_models(run)
     if not models:
         return []
     before, after = models[0], models[-1]

@@ -67,7 +67,7 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
 ) -> None:
     one, said = finish(tmp_path, model, ranks=1)
     for text in (said, two[1]):
-        for once in ("base, 1 concept:", "finished:", "scenes, captions and curves:"):
+        for once in ("base, 1 concept:", "finished:", "scenes, captions and curves"):
             assert text.count(once) == 1
     start = load_file(model / "model.safetensors")
     for phase in ("sft", "grpo"):

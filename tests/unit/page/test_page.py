@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from repic.page.cards import BoxCard, CaptionCard, Fact, ReferenceCard, SceneCard
+from repic.page.cards import BoxCard, CaptionCard, Fact, Opening, ReferenceCard, SceneCard
 from repic.page.charts import Chart, Line
 from repic.page.page import DENSE, box_style, write_report
-from repic.page.run_page import headline, scene_cards, write_run_report
+from repic.page.run_page import headline, opening, scene_cards, write_run_report
 from repic.tables.runs import read_run
+from repic.tables.table import Column, Row, Table
 from repic.types import Box, Example, Mention, Prediction, Reference, Scene
 from tests.unit.tables.saved import AUTHORS, PHASES, RUN
 
@@ -233,6 +234,18 @@ def test_a_page_of_nothing_is_a_page(tmp_path: Path) -> None:
     assert "Scenes" not in text
 
 
+def test_a_page_may_begin_with_one_of_its_scenes(tmp_path: Path) -> None:
+    table = Table("Results here", [Column("acc")], [Row("a", (1.0,))])
+    scene = replace(SCENE, captions=SCENE.captions[:1])
+    first = Opening(f"What changed {EVIL}", scene, "The first.")
+    tags, text = check(write(tmp_path / "report.html", tables=[table], opening=first))
+    places = [text.index(word) for word in ("42.0 → 65.0", "What changed", "Results here")]
+    assert places == sorted(places)
+    assert [tag for tag, _ in tags].count("article") == 2  # there, and among the scenes
+    lazy = [attributes.get("loading") for tag, attributes in tags if tag == "img"]
+    assert lazy == [None, "lazy"]
+
+
 def test_boxes_are_cut_at_the_edges() -> None:
     style = box_style(Box(-10, 50, 300, 120), (200, 100))
     assert style == "left:0.0%;top:50.0%;width:100.0%;height:50.0%"
@@ -322,6 +335,30 @@ def test_a_run_becomes_a_page_without_pictures_too(folder: Path) -> None:
     assert "img" not in [tag for tag, _ in tags]
     assert "grpo says toybox/0" in text
     assert "How it learned" not in text
+
+
+def test_a_run_s_page_begins_with_the_first_scene_that_its_last_phase_changed(
+    folder: Path,
+) -> None:
+    """For better or for worse; who came before the last two models does not count."""
+
+    def said(*names: tuple[str, str, str]) -> Opening | None:
+        texts = dict(zip([e.id for e in EXAMPLES[:3]], names, strict=True))
+        made = [
+            replace(p, caption=texts[p.id][["base", "sft", "grpo"].index(p.phase)])
+            for p in predictions(EXAMPLES[:3])
+            if p.phase != "name_everybody"
+        ]
+        return opening(read_run(folder), scene_cards(RUN, made, EXAMPLES, per_count=9))
+
+    same = ("", "<momi> sits.", "There sits <momi>.")
+    worse, better = ("<momi>", "<momi>", "nobody"), ("", "nobody", "<momi>")
+    found = said(same, worse, better)
+    assert found is not None
+    assert found.title == "What changed from SFT to RL"
+    assert found.scene.id == EXAMPLES[1].id
+    assert [c.text for c in found.scene.captions] == ["<momi>", "nobody"]
+    assert said(same, same, same) is None
 
 
 def test_scenes_of_the_same_number_are_kept_apart_by_count() -> None:
