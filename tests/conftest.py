@@ -1,9 +1,13 @@
 """One thread, one seed, no network: what every test may count on."""
 
 import gc
+import inspect
+import logging
 import os
 import random
 import shutil
+import typing
+from collections.abc import Callable
 from pathlib import Path
 
 # Before any test imports a library that reads these on import.
@@ -13,11 +17,11 @@ os.environ["WANDB_MODE"] = "disabled"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 # Example-based search in a fixed order: a red run is red again, and a slow core is not a failure.
 settings.register_profile("fast", derandomize=True, deadline=None, max_examples=10)
@@ -31,7 +35,28 @@ SHAPED = [
     for path in sorted(ROOT.glob("repic/**/*.py"))
     if "jaxtyping" in path.read_text(encoding="utf-8")
 ]
-install_import_hook(SHAPED, "beartype.beartype")
+
+
+def states_shapes(annotation: object) -> bool:
+    """Whether it is an array with a shape, or holds one."""
+    if isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray):
+        return True
+    return any(map(states_shapes, typing.get_args(annotation)))
+
+
+def jaxtyped_if_shaped(*, typechecker: object, check: Callable = jaxtyping.jaxtyped) -> Callable:
+    """What jaxtyping's hook puts before every function and class of a module; others cost time."""
+
+    def decorate(thing: Callable | type) -> Callable | type:
+        stated = inspect.get_annotations(thing.__init__ if isinstance(thing, type) else thing)
+        is_shaped = any(map(states_shapes, stated.values()))
+        return check(thing, typechecker=typechecker) if is_shaped else thing
+
+    return decorate
+
+
+jaxtyping.jaxtyped = jaxtyped_if_shaped
+jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
 torch.set_num_threads(1)
 
@@ -48,10 +73,14 @@ def _seed() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what stays to the end, and come by less often."""
-    gc.collect()
+    """Spare every test what grows with all that is imported."""
+    # The garbage collector passes over what stays to the end, and comes by less often.
     gc.freeze()
     gc.set_threshold(50_000)
+    # pytest takes hold of each logger that keeps its lines to itself; torch has fifty, for itself.
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "torch" and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
