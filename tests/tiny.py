@@ -1,9 +1,13 @@
 """Small random models on disk, laid out as the hub lays out the real ones."""
 
 import json
+import shutil
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache, wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -42,6 +46,7 @@ LLAVA_CHAT = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 _LOADED: dict[str, Policy] = {}
+_BUILT: list[TemporaryDirectory] = []  # removed when the tests end
 CORPUS = ["a red striped bear with a blue hat, <momi>, sits on the left", "Who is in the picture?"]
 CORPUS += ["Name: <bo>. Info: a green cat. yes no left right middle and on the right"]
 
@@ -76,6 +81,22 @@ def bpe_tokenizer(special: list[str], *, vocab_size: int = 384) -> Tokenizer:
     return tokenizer
 
 
+def built_once(build: Callable[..., Path]) -> Callable[..., Path]:
+    """Copy the directory that was written before in the same way; drawing it takes longer."""
+
+    @cache
+    def original(**changes: Any) -> Path:
+        _BUILT.append(TemporaryDirectory())
+        return build(Path(_BUILT[-1].name), **changes)
+
+    @wraps(build)
+    def copied(folder: Path, **changes: Any) -> Path:
+        return shutil.copytree(original(**changes), folder, dirs_exist_ok=True)
+
+    return copied
+
+
+@built_once
 def build_qwen(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     """Write a Qwen2.5-VL directory with hidden size 32."""
     tokenizer = PreTrainedTokenizerFast(
@@ -129,6 +150,7 @@ def build_qwen(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     return folder
 
 
+@built_once
 def build_llava(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     """Write a LLaVA-1.5 directory with hidden size 32 and pictures of 4 patches."""
     special = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]

@@ -1,6 +1,7 @@
 """Small random zero-shot detectors on disk, laid out as the hub lays out the real ones."""
 
 import string
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from transformers import (
     OwlViTProcessor,
 )
 
+from repic.detectors.open_vocabulary import ZeroShotModel
+from tests.tiny import built_once
+
 NUM_TOKENS = 64  # that a query may have; the real OWL models read 16
 OWL = {
     "owlvit": (OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessorPil, OwlViTProcessor),
@@ -36,13 +40,20 @@ DINO = {
 }
 
 
-def build_detector(kind: str, folder: Path) -> Path:
+@built_once
+def build_detector(folder: Path, *, kind: str) -> Path:
     """Write a directory of hidden size 32; kind is one of OWL or of DINO."""
     torch.manual_seed(0)
     model, processor = (build_dino if kind in DINO else build_owl)(kind)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@cache
+def load_detector(folder: Path) -> ZeroShotModel:
+    """Load it once, for all who leave it as it is."""
+    return ZeroShotModel(str(folder), "cpu")
 
 
 def build_owl(kind: str) -> tuple[Any, Any]:

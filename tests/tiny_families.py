@@ -79,6 +79,7 @@ def write_model(
     return folder
 
 
+@tiny.built_once
 def build_qwen3_vl(folder: Path) -> Path:
     special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer = make_tokenizer(special, tiny.QWEN_CHAT, {})
@@ -108,6 +109,7 @@ def build_qwen3_vl(folder: Path) -> Path:
     )
 
 
+@tiny.built_once
 def build_llava_onevision(folder: Path) -> Path:
     tokenizer = make_tokenizer(["<image>", "<video>"], chat_template("<image>\n"), {})
     pinpoints = [[28, 28], [28, 56], [56, 28], [56, 56], [28, 84]]
@@ -126,6 +128,7 @@ def build_llava_onevision(folder: Path) -> Path:
     )
 
 
+@tiny.built_once
 def build_smolvlm(folder: Path, name: str = "SmolVLM") -> Path:
     cells = [f"<row_{i}_col_{j}>" for i in range(1, 4) for j in range(1, 4)]
     special = ["<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", *cells]
@@ -144,10 +147,12 @@ def build_smolvlm(folder: Path, name: str = "SmolVLM") -> Path:
     )
 
 
+@tiny.built_once
 def build_idefics3(folder: Path) -> Path:
-    return build_smolvlm(folder, "Idefics3")
+    return build_smolvlm(folder, name="Idefics3")
 
 
+@tiny.built_once
 def build_internvl(folder: Path) -> Path:
     named = {
         "start_image_token": "<img>",
@@ -171,6 +176,7 @@ def build_internvl(folder: Path) -> Path:
     )
 
 
+@tiny.built_once
 def build_gemma3(folder: Path) -> Path:
     named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
     named["image_token"] = "<image_soft_token>"

@@ -7,7 +7,7 @@ which anything is generated, and a toy or a name of one split cannot occur in an
 
 import hashlib
 import random
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
@@ -71,7 +71,7 @@ def _share(kind: str, what: str) -> float:
 
 def split_of_toy(toy: Toy) -> str:
     """The split an identity belongs to."""
-    return _split("toy", " ".join(astuple(toy)))
+    return _split("toy", " ".join(toy.attributes.values()))
 
 
 def split_of_name(name: str) -> str:

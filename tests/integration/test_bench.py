@@ -17,8 +17,12 @@ from repic.assembly import dataset_maker, make
 from repic.bench import __main__ as main
 from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
+from repic.bench.paper import make_network, paper_table
+from repic.models.costs import ModelCosts
 from repic.models.engine.plain import PlainEngine
+from repic.models.families import family_of
 from repic.phases.grpo_phase import GrpoPhase
+from tests.counting import PAPER
 from tests.tiny import build_llava
 
 CONF = Path(__file__).parents[2] / "repic/conf"
@@ -200,3 +204,17 @@ def test_the_peer_sees_the_same_prompts_of_another_architecture(tmp_path: Path) 
 def test_the_peer_learns_in_the_toybox(tmp_path: Path) -> None:
     steps = start(tmp_path, "contenders=[plain,trl]", "bench=toybox", small=SMALL[:4])
     assert [step.contender for step in steps] == ["plain", "trl"] * 3
+
+
+@pytest.mark.slow
+def test_the_real_models_on_paper() -> None:
+    sizes = {"qwen2_5_vl_3b": 3_754_622_976, "qwen2_5_vl_7b": 8_292_166_656}
+    sizes["llava_1_5_7b"] = 7_063_427_072
+    for name, size in sizes.items():
+        network = make_network(PAPER["models"][name], lora_rank=8)
+        assert ModelCosts(network, family_of(network.config)).parameters == size
+    row = paper_table(PAPER["models"], PAPER["settings"][:1])[2]
+    expected = {"k tokens": 18.2, "vision": 9.19, "prefill": 27.2, "decode": 60.9}
+    expected |= {"reference": 86.1, "update": 180, "recomputed": 83.6, "weights": 16.0}
+    expected |= {"KV cache": 0.325, "activations": 1.6, "unchecked": 28.8, "peak GiB": 20.6}
+    assert {key: row[key] for key in expected} == pytest.approx(expected, rel=0.01)

@@ -1,17 +1,16 @@
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, pipeline
 
-from repic.detectors.open_vocabulary import OpenVocabularyDetector, ZeroShotModel, as_query
+from repic.detectors.open_vocabulary import OpenVocabularyDetector, as_query
 from repic.rewards.recognition import RecognitionReward
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Box, Example, Reference
 from tests.tiny import build_llava
-from tests.tiny_detectors import NUM_TOKENS, build_detector
+from tests.tiny_detectors import NUM_TOKENS, build_detector, load_detector
 
 KINDS = ("owlvit", "owlv2", "grounding-dino", "mm-grounding-dino")
 RULES = SceneRules(
@@ -28,7 +27,7 @@ RULES = SceneRules(
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("detectors")
-    return {kind: build_detector(kind, place / kind) for kind in KINDS}
+    return {kind: build_detector(place / kind, kind=kind) for kind in KINDS}
 
 
 @pytest.fixture(params=KINDS)
@@ -49,15 +48,10 @@ def make_detector(folder: Path | str, **changes: object) -> OpenVocabularyDetect
     return OpenVocabularyDetector(str(folder), **{**settings, **changes})
 
 
-@cache
-def _loaded(folder: Path) -> ZeroShotModel:
-    return ZeroShotModel(str(folder), "cpu")
-
-
 def loaded_detector(folder: Path, **changes: object) -> OpenVocabularyDetector:
     """One with a model that these tests share."""
     detector = make_detector(folder, **changes)
-    detector._model = _loaded(folder)
+    detector._model = load_detector(folder)
     return detector
 
 
@@ -200,13 +194,12 @@ def test_words_come_from_the_queries_then_the_info_then_the_name(
     )
     example = replace(example, references=references)
     asked: list[tuple[str, ...]] = []
+    model = load_detector(folders["owlvit"])
+    look = model.look
+    monkeypatch.setattr(model, "look", lambda p, q: (asked.append(q), look(p, q))[1])
     for names_as_queries in (True, False):
         settings = dict(queries={"<mo>": "a frog"}, names_as_queries=names_as_queries)
-        detector = make_detector(folders["owlvit"], **settings)
-        look = detector._model.look
-        monkeypatch.setattr(
-            detector._model, "look", lambda p, q, look=look: (asked.append(q), look(p, q))[1]
-        )
+        detector = loaded_detector(folders["owlvit"], **settings)
         assert (detector(example) is None) == (not names_as_queries)
     assert asked == [("A red bear", "a frog", "pink cup")]
 

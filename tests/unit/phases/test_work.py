@@ -23,8 +23,8 @@ def groups_of(one: Example, *lengths: int) -> list[list[Rollout]]:
     return [[Rollout(one, "", torch.ones(n).long(), torch.zeros(n), True) for n in lengths]]
 
 
-def test_utilization_is_of_what_had_to_be_computed(tmp_path: Path, monkeypatch) -> None:
-    policy = tiny.load(tiny.build_qwen(tmp_path))
+def test_utilization_is_of_what_had_to_be_computed(qwen: Path, monkeypatch) -> None:
+    policy = tiny.load(qwen)
     groups, engine = groups_of(example("a", [Noise(1)], Noise(2)), 3, 5), tiny.packed_engine()
     told = work_done(policy, engine, groups, TIMES, has_reference=True, num_updates=3)
     assert not any(key.startswith("mfu/") for key in told)  # a CPU's peak is not known
@@ -38,8 +38,8 @@ def test_utilization_is_of_what_had_to_be_computed(tmp_path: Path, monkeypatch) 
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.0}])
-def test_flops_are_those_of_the_forward_pass(tmp_path: Path, lora: dict | None) -> None:
-    policy = tiny.load(tiny.build_llava(tmp_path), attention="eager", lora=lora)
+def test_flops_are_those_of_the_forward_pass(llava: Path, lora: dict | None) -> None:
+    policy = tiny.load(llava, attention="eager", lora=lora)
     policy.freeze_reference()
     one = example("a", query=Noise(2))
     groups = groups_of(one, 4, 4, 4)
@@ -59,8 +59,8 @@ def test_every_family_is_told_its_utilization(tmp_path: Path, monkeypatch, famil
     assert 0 < told["mfu/update"] < told["mfu/iteration"] * 3
 
 
-def test_what_cannot_be_counted_is_left_out(tmp_path: Path, monkeypatch, caplog) -> None:
-    policy = tiny.load(tiny.build_qwen(tmp_path))
+def test_what_cannot_be_counted_is_left_out(qwen: Path, monkeypatch, caplog) -> None:
+    policy = tiny.load(qwen)
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("another kind of layer")

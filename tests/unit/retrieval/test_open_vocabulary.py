@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from repic.detectors.open_vocabulary import ZeroShotModel
 from repic.retrieval.open_vocabulary import OpenVocabularyRegions
 from tests.fakes import Noise
-from tests.tiny_detectors import build_detector
+from tests.tiny_detectors import build_detector, load_detector
 
 PICTURE = Noise(3, 50, 40).load()
 KINDS = ["a red bear", "a cat"]
@@ -17,7 +16,7 @@ KINDS = ["a red bear", "a cat"]
 
 @pytest.fixture(scope="module", params=["owlvit", "grounding-dino"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_detector(request.param, tmp_path_factory.mktemp("detector"))
+    return build_detector(tmp_path_factory.mktemp("detector"), kind=request.param)
 
 
 def regions(folder: Path, **changes: Any) -> OpenVocabularyRegions:
@@ -25,8 +24,15 @@ def regions(folder: Path, **changes: Any) -> OpenVocabularyRegions:
     return OpenVocabularyRegions(path=str(folder), **{**plain, **changes})
 
 
+def loaded_regions(folder: Path, **changes: Any) -> OpenVocabularyRegions:
+    """Some with a model that these tests share."""
+    found = regions(folder, **changes)
+    found._model = load_detector(folder)
+    return found
+
+
 def test_boxes_are_those_of_every_kind_above_the_threshold_best_first(folder: Path) -> None:
-    found = ZeroShotModel(str(folder), "cpu").boxes(PICTURE, KINDS)
+    found = load_detector(folder).boxes(PICTURE, KINDS)
     scores, corners = torch.cat([s for s, _ in found]), torch.cat([c for _, c in found])
     threshold = float(scores.median())
     expected = [
@@ -37,16 +43,16 @@ def test_boxes_are_those_of_every_kind_above_the_threshold_best_first(folder: Pa
     assert 0 < len(expected) < len(scores)
     boxes = regions(folder, threshold=threshold)(PICTURE, KINDS)
     assert [tuple(box) for box in boxes] == expected
-    assert regions(folder, threshold=threshold, most=2)(PICTURE, KINDS) == boxes[:2]
+    assert loaded_regions(folder, threshold=threshold, most=2)(PICTURE, KINDS) == boxes[:2]
     for box in boxes:
         assert 0 <= box.x0 <= box.x1 <= 50
         assert 0 <= box.y0 <= box.y1 <= 40
 
 
 def test_kinds_that_are_listed_win_and_each_is_asked_once(folder: Path) -> None:
-    plain = regions(folder)(PICTURE, KINDS)
-    assert regions(folder, kinds=KINDS)(PICTURE, ["something else"]) == plain
-    assert regions(folder)(PICTURE, [KINDS[0], *KINDS]) == plain
+    plain = loaded_regions(folder)(PICTURE, KINDS)
+    assert loaded_regions(folder, kinds=KINDS)(PICTURE, ["something else"]) == plain
+    assert loaded_regions(folder)(PICTURE, [KINDS[0], *KINDS]) == plain
 
 
 def test_bad_settings_are_refused(folder: Path, tmp_path: Path) -> None:
