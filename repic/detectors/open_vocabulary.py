@@ -26,6 +26,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from repic.files import read_json
 from repic.models.directory import find_model, is_on_hub
 from repic.types import Box, Example, Reference, picture_content
+from repic.weights import load_whole
 
 KEY = "detector.path"
 # What reads several queries beside one picture, and what reads one text.
@@ -119,9 +120,7 @@ class ZeroShotModel:
 
     def __init__(self, path: str, device: str, *, key: str = KEY) -> None:
         folder, kind = find_detector(path, key=key)
-        model: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
-            folder, trust_remote_code=False
-        )
+        model = load_whole(AutoModelForZeroShotObjectDetection, folder, may_have=True)
         self.reads_several = kind in _SEVERAL
         self.model = model.eval().to(choose_device(device))
         self.processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)

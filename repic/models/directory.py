@@ -3,19 +3,24 @@
 import hashlib
 import json
 import mmap
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 
-from repic.files import read_json
+from repic.files import as_shape, read_json, shown
 
 _PACKAGE = "package://"
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_DISTRIBUTED = "shard-*-model-*.safetensors"  # the library would load these, whatever else is there
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_LONGEST_HEADER = 100_000_000  # bytes, as the library has it
 # What lies beside weights and decides what a model reads and writes. Nothing else is copied from
 # a model's directory, which may be a trainer's checkpoint with gigabytes of optimizer state.
 SIDE_FILES = (
@@ -82,10 +87,12 @@ def find_base(folder: Path) -> Path:
     Raises:
         ValueError: it is gone, or its weights are others than those that were trained with.
     """
-    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    name = _object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise ValueError(f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path is missing")
     base = find_model(name, key=f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path")
+    if is_adapter(base):
+        raise ValueError(f"{folder}: its base, {base}, holds adapters itself; merge those first")
     trained_with = read_header(folder / ADAPTER).metadata.get("base")
     if trained_with not in (None, weights_fingerprint(base)):
         raise ValueError(
@@ -99,7 +106,10 @@ def fingerprint(path: str | Path) -> str:
     """Hash all that a model computes with: weights, tokenizer, template, processors, configs."""
     folder = find_model(path)
     digest = hashlib.sha256(weights_fingerprint(folder).encode())
-    for file in (folder / name for name in SIDE_FILES):
+    read = [folder / name for name in SIDE_FILES]
+    if is_adapter(folder):  # the network is made as its base says
+        read += [find_base(folder) / name for name in ("config.json", "generation_config.json")]
+    for file in read:
         if file.is_file():
             digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
@@ -144,6 +154,25 @@ def _download(name: str, key: str) -> Path:
     )
 
 
+def refuse_integers(folder: Path, model: Any) -> None:
+    """Raise for weights that are no floating-point numbers, which the library would convert.
+
+    Buffers may be integers, also those that only older releases saved. What a quantized model's
+    numbers mean, its own code knows.
+    """
+    if "quantization_config" in _object(folder / "config.json") and not is_adapter(folder):
+        return
+    integers = [name for name, value in model.named_buffers() if not value.is_floating_point()]
+    buffers = {name.rpartition(".")[2] for name in integers}
+    for file in _weight_files(folder):
+        for name, entry in read_header(file).tensors.items():
+            if entry["dtype"] not in _FLOATS and name.rpartition(".")[2] not in buffers:
+                raise ValueError(
+                    f"{file}: {name} has numbers of type {entry['dtype']}, and weights are"
+                    f" {', '.join(_FLOATS)}; convert the model"
+                )
+
+
 def _check(folder: Path) -> None:
     """Refuse a directory that lacks a file, naming the file."""
     if not (folder / "config.json").is_file():
@@ -152,20 +181,42 @@ def _check(folder: Path) -> None:
                 f"{folder}: is a run's folder; its models are {', '.join(map(str, inside))}"
             )
         raise ValueError(f"{folder}: config.json is missing; this is not a model's directory")
-    if not _weight_files(folder):
-        raise ValueError(
-            f"{folder}: there are no weights ({_WEIGHTS}, or the files that {_INDEX} lists)"
-        )
     for group in (
         ("tokenizer.json", "vocab.json", "tokenizer.model"),
         ("preprocessor_config.json", "processor_config.json"),
     ):
         if not any((folder / name).is_file() for name in group):
             raise ValueError(f"{folder}: {' or '.join(group)} is missing; copy it from the hub")
-    for file in _weight_files(folder):
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse weights that are not there, are damaged, or could be read in two ways."""
+    if not is_adapter(folder) and "transformers_weights" in _object(folder / "config.json"):
+        raise ValueError(
+            f"{folder}/config.json: transformers_weights names another file of weights; call that"
+            f" {_WEIGHTS}, and remove the key"
+        )
+    if shards := sorted(file.name for file in folder.glob(_DISTRIBUTED)):
+        raise ValueError(
+            f"{folder}: {shards[0]} is of a distributed checkpoint; gather it in {_WEIGHTS}"
+        )
+    files = _weight_files(folder)
+    if not files:
+        pickled = sorted(file.name for file in folder.glob("*.bin"))
+        mend = f"; {pickled[0]} is not read: save the model as safetensors" if pickled else ""
+        raise ValueError(
+            f"{folder}: there are no weights ({_WEIGHTS}, or the files that {_INDEX} lists){mend}"
+        )
+    holders: dict[str, Path] = {}
+    for file in files:
         if not file.is_file():
-            raise ValueError(f"{folder}: {file.name} is missing, though {_INDEX} lists it")
-        read_header(file)
+            listing = ADAPTER_CONFIG if is_adapter(folder) else _INDEX
+            raise ValueError(f"{folder}: {file.name} is missing, though {listing} asks for it")
+        for name in read_header(file).tensors:
+            if name in holders:
+                raise ValueError(f"{file}: {name} is in {holders[name].name} as well; remove one")
+            holders[name] = file
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -173,10 +224,28 @@ def _weight_files(folder: Path) -> list[Path]:
     if is_adapter(folder):
         return [folder / ADAPTER]
     if (folder / _INDEX).is_file() and not (folder / _WEIGHTS).is_file():
-        return [
-            folder / name for name in sorted(set(read_json(folder / _INDEX)["weight_map"].values()))
-        ]
+        index = as_shape(_Index, read_json(folder / _INDEX), str(folder / _INDEX))
+        names = sorted(set(index.weight_map.values()))
+        if outside := [name for name in names if Path(name).name != name]:
+            raise ValueError(f"{folder / _INDEX}: {shown(outside[0])} is no file's name; mend it")
+        return [folder / name for name in names]
     return [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else []
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What an index of sharded weights says, as far as it is read."""
+
+    metadata: dict[str, Any]
+    weight_map: dict[str, str]
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """Read a configuration."""
+    found = read_json(file)
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: is {shown(found)}, need a JSON object")
+    return found
 
 
 class Header(NamedTuple):
@@ -192,12 +261,14 @@ def read_header(file: Path) -> Header:
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = 8 + int.from_bytes(opened.read(8), "little")
-        text = opened.read(start - 8) if start <= size else b""
+        text = opened.read(start - 8) if start <= min(size, _LONGEST_HEADER) else b""
     try:
+        with safe_open(file, "pt"):  # it looks at types, shapes and gaps
+            pass
         tensors = json.loads(text)
         metadata = tensors.pop("__metadata__", {})
         end = start + max(entry["data_offsets"][1] for entry in tensors.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         end = -1
     if end != size:
         raise ValueError(f"{file} is damaged or cut short; copy it again")

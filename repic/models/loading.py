@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
@@ -19,16 +19,18 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.models.directory import (
     ADAPTER,
+    ADAPTER_CONFIG,
     find_base,
     find_model,
     is_adapter,
     is_on_hub,
     read_header,
+    refuse_integers,
 )
 from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.families import Family
 from repic.models.policy import Policy
-from repic.models.weights import few, not_finite
+from repic.weights import few, load_whole, naming, refuse_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +82,10 @@ def load_policy(
             " model.lora and model.train_vision=false; or use model.export=merged"
         )
     folder = find_model(path)
-    encoder = PromptEncoder(
-        str(folder), prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels
-    )
+    with naming(folder):
+        encoder = PromptEncoder(
+            str(folder), prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels
+        )
     model = load_network(
         folder, dtype=_DTYPES[dtype], attention=choose_attention(attention, _DTYPES[dtype])
     )
@@ -111,29 +114,25 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     """Load the weights of a directory, with adapters merged in float32 if it holds such.
 
     Raises:
-        ValueError: a weight is missing, and would be drawn at random; or is no number.
+        ValueError: a weight is missing, and would be drawn at random; has no place in the model, or
+            another shape; or is no number.
     """
     base = find_base(folder) if is_adapter(folder) else folder
     size, begun = sum(file.stat().st_size for file in base.glob("*.safetensors")), time.monotonic()
     if size > _LARGE:
         log.info("%s: reading %.1f GB of weights", folder, size / 1e9)
     # Pickled weights, which the library would take where there are no others, are not hashed.
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+    model = load_whole(
+        AutoModelForImageTextToText,
         base,
         dtype=dtype,
         attn_implementation=attention,
         use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
     )
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{base}: weights are missing ({few(missing)}); copy the model again")
+    refuse_integers(base, model)
     model.name_or_path = str(base)
     if is_adapter(folder):
         _merge_adapters(model, folder)
-    if broken := not_finite(model.named_parameters()):
-        raise ValueError(f"{folder}: weights are NaN or infinite ({few(broken)})")
     if size > _LARGE:
         millions = sum(weight.numel() for weight in model.parameters()) / 1e6
         seconds = time.monotonic() - begun
@@ -156,18 +155,26 @@ def adapter_deltas(network: nn.Module) -> dict[str, Tensor]:
 
 def _merge_adapters(model: Any, folder: Path) -> None:
     """Add a directory's adapters to the weights, rounding once."""
-    tensors = read_header(folder / ADAPTER).tensors
+    file = folder / ADAPTER
+    tensors = read_header(file).tensors
     if others := sorted(t for t in tensors if not re.search(r"\.lora_[AB]\.weight$", t)):
-        raise ValueError(f"{folder}: holds more than low-rank adapters ({few(others)})")
-    adapted = PeftModel.from_pretrained(model, str(folder))
+        raise ValueError(f"{file}: holds more than low-rank adapters ({few(others)})")
+    refuse_integers(folder, model)
+    with naming(folder):
+        adapted = PeftModel.from_pretrained(model, str(folder))
+    listed: Mapping[str, Tensor] = get_peft_model_state_dict(adapted)
+    if strangers := sorted(listed.keys() ^ tensors.keys()):
+        raise ValueError(
+            f"{file}: its adapters are not those that {ADAPTER_CONFIG} lists ({few(strangers)})"
+        )
+    refuse_not_finite(folder, listed.items())
     deltas = adapter_deltas(model)
-    if 2 * len(deltas) != len(tensors):
-        raise ValueError(f"{folder}: its adapters are not those that its configuration lists")
     adapted.unload()  # pyright: ignore[reportCallIssue]  # of LoraModel
     with torch.no_grad():
         for name, delta in deltas.items():
             weight = model.get_parameter(name)
             weight.copy_(weight.float() + delta)
+    refuse_not_finite(folder, ((name, model.get_parameter(name)) for name in deltas))
 
 
 @cache

@@ -13,9 +13,9 @@ from torch import nn
 
 from repic import distributed, files, signals
 from repic.models.policy import Policy
-from repic.models.weights import few, not_finite
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
+from repic.weights import few, not_finite
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
 from repic.retrieval.parts import NetworkEmbedder
+from repic.weights import load_whole
 
 KEY = "retrieval.embedder.path"
 _POOLING = ("mean", "max")
@@ -87,8 +88,8 @@ class VisionTowerEmbedder(NetworkEmbedder):
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         folder = find_model(self.path, key=KEY)
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype="auto", attn_implementation="sdpa", trust_remote_code=False
+        model = load_whole(
+            AutoModelForImageTextToText, folder, dtype="auto", attn_implementation="sdpa"
         )
         # Who writes is not needed, and is the larger part by far.
         family = family_of(model.config)
@@ -133,7 +134,7 @@ class ClipEmbedder(NetworkEmbedder):
     def _loaded(self) -> tuple[Any, Any]:
         folder = self.path if is_on_hub(self.path) else Path(self.path).expanduser()
         try:
-            model: Any = CLIPModel.from_pretrained(folder, trust_remote_code=False)
+            model = load_whole(CLIPModel, folder)
             processor = AutoImageProcessor.from_pretrained(
                 folder, backend="pil", trust_remote_code=False
             )

@@ -21,6 +21,7 @@ from torch import Tensor
 from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
+from repic.weights import load_whole
 
 SCALE = 100.0
 
@@ -88,8 +89,9 @@ class BertScore(Metric):
                 padding_side="right",
                 add_prefix_space=True,
             )
-            model = AutoModel.from_pretrained(
-                self.path, local_files_only=True, trust_remote_code=False
+            # Of a model that was trained to fill gaps; nobody asks for its summary of a sentence.
+            model = load_whole(
+                AutoModel, self.path, may_lack=r"\bpooler\b", may_have=True, local_files_only=True
             )
         except (OSError, ValueError) as error:
             raise MetricFailed(f"{self.path} cannot be loaded ({_first_line(error)})") from error

@@ -19,6 +19,7 @@ from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
 from repic.types import ImageSource
+from repic.weights import load_whole
 
 SCALE = 100.0
 
@@ -91,9 +92,7 @@ class ClipScore(Metric):
             processor = AutoProcessor.from_pretrained(
                 self.path, local_files_only=True, trust_remote_code=False
             )
-            model: Any = CLIPModel.from_pretrained(
-                self.path, local_files_only=True, trust_remote_code=False
-            )
+            model = load_whole(CLIPModel, self.path, local_files_only=True)
         except (OSError, ValueError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise MetricFailed(f"{self.path} cannot be loaded ({first_line})") from error

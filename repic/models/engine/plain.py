@@ -26,8 +26,8 @@ from repic.models.engine.sampling import (
     rollout_uniforms,
 )
 from repic.models.policy import Policy
-from repic.models.weights import few, not_finite
 from repic.types import Example, Rollout
+from repic.weights import few, not_finite
 
 
 class PlainEngine(Engine):

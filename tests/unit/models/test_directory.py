@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from repic.models import directory as module
 from repic.models.directory import find_model, fingerprint
+from tests import tiny
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def shard(folder: Path) -> None:
         file = f"model-0000{part + 1}-of-00002.safetensors"
         save_file({name: weights[name] for name in chosen}, folder / file, {"format": "pt"})
         index.update(dict.fromkeys(chosen, file))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
     (folder / "model.safetensors").unlink()
 
 
@@ -89,6 +92,60 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
         find_model(copy)
 
 
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ("{}", "the key 'metadata' is missing"),
+        ("[]", r"is \[\], need a JSON object"),
+        ('{"metadata": {}, "weight_map": []}', r"key 'weight_map': is \[\], need a JSON object"),
+        ('{"metadata": {}, "weight_map": {"a": 3}}', r"key 'weight_map.a': is 3, need text"),
+        ('{"metadata": {}, "weight_map": {"a": "../b"}}', r'"../b" is no file\'s name'),
+        ('{"metadata": {}, "weight_map": {}}', "there are no weights"),
+    ],
+)
+def test_an_index_that_is_none_is_named(copy: Path, index: str, said: str) -> None:
+    shard(copy)
+    (copy / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ValueError, match=said):
+        find_model(copy)
+
+
+def test_weights_that_could_be_read_in_two_ways_are_refused(copy: Path) -> None:
+    """The library would load others than are hashed."""
+    tiny.rewrite_json(copy / "config.json", transformers_weights="model-x.safetensors")
+    with pytest.raises(ValueError, match=r"config.json: transformers_weights names another file"):
+        find_model(copy)
+    config = json.loads((copy / "config.json").read_text())
+    del config["transformers_weights"]
+    (copy / "config.json").write_text(json.dumps(config))
+    other = copy / "shard-00001-model-00001-of-00001.safetensors"
+    other.touch()
+    with pytest.raises(ValueError, match=r"shard-00001-model-00001-of-00001.safetensors is of a"):
+        find_model(copy)
+    other.unlink()
+    shard(copy)
+    first, second = sorted(copy.glob("model-*.safetensors"))
+    doubled = {**load_file(second), "lm_head.weight": load_file(first)["lm_head.weight"] + 1}
+    save_file(doubled, second, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lm_head.weight is in model-00001-of-00002.safetensors"):
+        find_model(copy)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dtype": "XX"}, {"shape": [3, 3]}, {"data_offsets": [-8, 0]}, {"data_offsets": ""}]
+)
+def test_a_header_that_is_none_is_named(copy: Path, change: dict) -> None:
+    file = copy / "model.safetensors"
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["lm_head.weight"] |= change
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[start:])
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged or cut short"):
+        find_model(copy)
+
+
 @pytest.mark.parametrize("size", [0, 5, 100, -1])
 def test_a_file_cut_short_is_named(copy: Path, size: int) -> None:
     file = copy / "model.safetensors"
@@ -146,5 +203,6 @@ def test_the_fingerprint_is_of_the_weights_that_the_library_prefers(copy: Path) 
     (copy / "model.safetensors").rename(copy / "model-x.safetensors")
     (copy / "model.safetensors.index.json").unlink()
     (copy / "pytorch_model.bin").touch()
-    with pytest.raises(ValueError, match=r"there are no weights \(model.safetensors, or"):
+    said = r"there are no weights \(model.safetensors, or .* pytorch_model.bin is not read: save"
+    with pytest.raises(ValueError, match=said):
         find_model(copy)

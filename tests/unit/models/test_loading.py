@@ -1,11 +1,17 @@
 import logging
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from repic.models import loading
+from repic.models.directory import fingerprint, read_header
+from repic.models.export import export_policy
 from repic.models.loading import choose_attention
 from tests import tiny
 
@@ -60,13 +66,147 @@ def test_a_wrong_setting_is_named(qwen: Path, changes: dict, said: str) -> None:
         tiny.load(path, **changes)
 
 
-def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> None:
-    folder = tiny.build_qwen(tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    weights.pop("visual.merger.mlp.0.weight")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"weights are missing \(model.visual.merger.mlp.0.weight"):
-        tiny.load(folder)
+NAME = "model.layers.0.self_attn.q_proj.weight"
+
+
+def spoil(weights: dict[str, Tensor], kind: str) -> None:
+    """Change one tensor, or what it is called."""
+    value = weights[NAME]
+    changed = {
+        "nan": lambda: value.index_fill(0, torch.tensor(3), float("nan")),
+        "infinite": lambda: value.index_fill(0, torch.tensor(3), -float("inf")),
+        "beyond float32": lambda: value.double() + 1e300,
+        "integer": lambda: value.to(torch.int8),
+        "eighth": lambda: value.to(torch.float8_e4m3fn),
+        "narrow": lambda: value[:, 1:].contiguous(),
+        "empty": lambda: value[:0],
+    }
+    if kind in changed:
+        weights[NAME] = changed[kind]()
+    elif kind == "more":
+        weights[NAME.replace("0", "7")] = value.clone()
+    else:
+        del weights[NAME]
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.build_qwen(tmp_path_factory.mktemp("spoiled") / "model")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nan", rf"model.safetensors: {NAME} is NaN or infinite in float32"),
+        ("infinite", rf"model.safetensors: {NAME} is NaN or infinite in float32"),
+        ("beyond float32", rf"model.safetensors: {NAME} is NaN or infinite in float32"),
+        ("integer", rf"model.safetensors: {NAME} has numbers of type I8, and weights are F64, F32"),
+        ("eighth", rf"model.safetensors: {NAME} has numbers of type F8_E4M3"),
+        ("narrow", rf"safetensors: {NAME} has the shape \[32, 31\], and the model's is \[32, 32\]"),
+        ("empty", rf"safetensors: {NAME} has the shape \[0, 32\], and the model's is \[32, 32\]"),
+        ("more", r"model.safetensors: model.layers.7.* has no place in the model; copy"),
+        ("missing", r"weights are missing \(model.language_model.layers.0.self_attn.q_proj.weight"),
+    ],
+)
+def test_weights_that_are_none_are_not_loaded(
+    spoiled: Path, kind: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = spoiled / "model.safetensors"
+    sound = file.read_bytes()
+    weights = load_file(file)
+    spoil(weights, kind)
+    save_file(weights, file, {"format": "pt"})
+    try:
+        with pytest.raises(ValueError, match=said) as caught:
+            tiny.load(spoiled)
+        assert str(spoiled) in str(caught.value)
+        assert caplog.messages == []  # the sentence is all there is to read
+    finally:
+        file.write_bytes(sound)
+
+
+def test_other_precisions_and_forgotten_buffers_are_loaded(spoiled: Path) -> None:
+    file = spoiled / "model.safetensors"
+    sound, weights = file.read_bytes(), load_file(file)
+    weights |= {NAME: weights[NAME].double(), "lm_head.weight": weights["lm_head.weight"].half()}
+    save_file(weights, file, {"format": "pt"})
+    try:
+        assert tiny.load(spoiled).network.dtype == torch.float32
+    finally:
+        file.write_bytes(sound)
+
+
+@pytest.fixture(scope="module")
+def adapters(spoiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of adapters on the model."""
+    policy = tiny.load(spoiled, lora={"r": 2, "alpha": 4.0, "dropout": 0.0}, export="adapter")
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    folder = tmp_path_factory.mktemp("adapters")
+    export_policy(policy, folder, sampling=tiny.sampling())
+    return folder
+
+
+DOWN = "base_model.model.model.language_model.layers.0.mlp.down_proj.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w.update({DOWN: w[DOWN] * torch.nan}), rf"{DOWN} is NaN or infinite"),
+        (lambda w: w.update({DOWN: w[DOWN].int()}), rf"{DOWN} has numbers of type I32"),
+        (lambda w: w.pop(DOWN), rf"are not those that adapter_config.json lists \({DOWN}\)"),
+        (lambda w: w.update({DOWN.replace("0", "9"): w.pop(DOWN)}), r"are not those that"),
+        (lambda w: w.update({DOWN: w[DOWN][:, 1:].contiguous()}), r"size mismatch for .*down_proj"),
+        (
+            lambda w: w.update({"x.bias": w[DOWN].clone()}),
+            r"holds more than low-rank .* \(x.b",
+        ),
+    ],
+)
+def test_adapters_that_are_none_are_not_merged(adapters: Path, change: Any, said: str) -> None:
+    file = adapters / "adapter_model.safetensors"
+    sound, notes = file.read_bytes(), read_header(file).metadata
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, notes)
+    try:
+        with pytest.raises(ValueError, match=said) as caught:
+            tiny.load(adapters)
+        assert str(adapters) in str(caught.value)
+    finally:
+        file.write_bytes(sound)
+
+
+def test_what_adapters_are_added_to_is_in_their_fingerprint(adapters: Path, spoiled: Path) -> None:
+    before = fingerprint(adapters)
+    for name in ("config.json", "generation_config.json"):
+        file = spoiled / name
+        sound = file.read_bytes()
+        file.write_bytes(sound + b" ")
+        assert fingerprint(adapters) != before
+        file.write_bytes(sound)
+    assert fingerprint(adapters) == before
+
+
+def test_adapters_on_adapters_are_refused(adapters: Path, tmp_path: Path) -> None:
+    nested = Path(shutil.copytree(adapters, tmp_path / "nested"))
+    name = {"base_model_name_or_path": str(adapters)}
+    tiny.rewrite_json(nested / "adapter_config.json", **name)
+    with pytest.raises(ValueError, match=r"nested: its base, .* holds adapters itself; merge"):
+        tiny.load(nested)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "preprocessor_config.json"])
+def test_a_file_that_the_library_cannot_read_is_told_in_a_sentence(
+    spoiled: Path, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(spoiled, tmp_path / "model"))
+    for content in (b"", b"{", b"[]", b"\xff\x00"):
+        (folder / name).write_bytes(content)
+        with pytest.raises(ValueError, match=re.escape(str(folder))):
+            tiny.load(folder)
 
 
 def test_an_unknown_adapter_setting_is_refused(qwen: Path) -> None:
