@@ -192,7 +192,8 @@ def key_of(value: object) -> str:
 def hash_file(path: Path) -> str:
     """Hash a file's bytes; one that cannot be read has none, and says why where it is loaded."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return "unreadable"
 

@@ -116,6 +116,11 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except Exception as error:  # of every kind, by what is wrong with which file
         text = " ".join(str(error).split())
+        if "trust_remote_code" in text:
+            raise ValueError(
+                f"{path}: needs code that lies in it, which is not run; take a model of a family"
+                " that the library itself knows"
+            ) from None
         if isinstance(error, ValueError) and (str(path) in text or _is_ours(error)):
             raise
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "

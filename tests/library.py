@@ -19,7 +19,7 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from repic.models.encoder import read_chat_template
+from repic.models.chat_template import read_chat_template
 from repic.types import Example
 from tests import tiny
 

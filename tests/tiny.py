@@ -67,6 +67,19 @@ class Prompt:
         return [{"role": "user", "content": content}]
 
 
+SETTINGS = {
+    "dtype": "float32",
+    "attention": "auto",
+    "lora": None,
+    "train_vision": False,
+    "gradient_checkpointing": False,
+    "min_pixels": None,
+    "max_pixels": None,
+    "export": "merged",
+    "prompt": Prompt(),
+}
+
+
 def bpe_tokenizer(special: list[str], *, vocab_size: int = 384) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -227,18 +240,7 @@ def load(folder: Path, **changes: Any) -> Policy:
 
     What was loaded before, in the same way and from the same files, is copied.
     """
-    settings = {
-        "dtype": "float32",
-        "attention": "auto",
-        "lora": None,
-        "train_vision": False,
-        "gradient_checkpointing": False,
-        "min_pixels": None,
-        "max_pixels": None,
-        "export": "merged",
-        "prompt": Prompt(),
-        **changes,
-    }
+    settings = {**SETTINGS, **changes}
     files = [
         (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(Path(folder).glob("*"))
     ]

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 from jaxtyping import Float
@@ -212,6 +213,7 @@ def read_scores(folder: Path) -> dict[str, CaptionScores]:
     """
     path = folder / FILE
     try:
+        _refuse_bombs(path)
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         metrics = {str(name): _measured(arrays, str(name)) for name in arrays["metrics"]}
@@ -231,12 +233,22 @@ def read_scores(folder: Path) -> dict[str, CaptionScores]:
         ) from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: is cut short or no file of scores ({error}); {MEND}") from None
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (
+        *(KeyError, ValueError, TypeError, AttributeError),
+        *(MemoryError, RecursionError, NotImplementedError),
+    ) as error:
         raise ValueError(
             f"{path}: holds other scores than this release ({error}); {MEND}"
         ) from None
     every = CaptionScores(tuple(keys), tuple(pictures), metrics, rewards)
     return {phase: _of_phase(every, phases, phase) for phase in dict.fromkeys(phases)}
+
+
+def _refuse_bombs(path: Path) -> None:
+    """Raise for an archive that is small, and large when it is read."""
+    with zipfile.ZipFile(path) as archive:
+        if (size := sum(part.file_size for part in archive.infolist())) > files.MOST:
+            raise ValueError(f"{size / 1e9:.1f} GB when it is read")
 
 
 def _measured(arrays: Mapping[str, np.ndarray], name: str) -> Measured:
@@ -275,6 +287,9 @@ def _values_of(name: str) -> ValuesOf | None:
     if not module.startswith(HOME):
         return None
     try:
-        return getattr(importlib.import_module(module), function)
+        found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError):
-        raise ValueError(f"there is no {name}") from None
+        found = None
+    if not isinstance(found, FunctionType) or found.__module__ != module:
+        raise ValueError(f"there is no {name}")
+    return found

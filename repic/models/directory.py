@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
-from repic.files import as_shape, read_json, shown
+from repic.files import as_shape, hash_file, read_json, shown
 
 _PACKAGE = "package://"
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
@@ -87,7 +87,7 @@ def find_base(folder: Path) -> Path:
     Raises:
         ValueError: it is gone, or its weights are others than those that were trained with.
     """
-    name = _object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    name = read_config(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise ValueError(f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path is missing")
     base = find_model(name, key=f"{folder}/{ADAPTER_CONFIG}: base_model_name_or_path")
@@ -111,7 +111,7 @@ def fingerprint(path: str | Path) -> str:
         read += [find_base(folder) / name for name in ("config.json", "generation_config.json")]
     for file in read:
         if file.is_file():
-            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+            digest.update(f"{file.name} {hash_file(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -160,7 +160,7 @@ def refuse_integers(folder: Path, model: Any) -> None:
     Buffers may be integers, also those that only older releases saved. What a quantized model's
     numbers mean, its own code knows.
     """
-    if "quantization_config" in _object(folder / "config.json") and not is_adapter(folder):
+    if "quantization_config" in read_config(folder / "config.json") and not is_adapter(folder):
         return
     integers = [name for name, value in model.named_buffers() if not value.is_floating_point()]
     buffers = {name.rpartition(".")[2] for name in integers}
@@ -192,7 +192,7 @@ def _check(folder: Path) -> None:
 
 def _check_weights(folder: Path) -> None:
     """Refuse weights that are not there, are damaged, or could be read in two ways."""
-    if not is_adapter(folder) and "transformers_weights" in _object(folder / "config.json"):
+    if not is_adapter(folder) and "transformers_weights" in read_config(folder / "config.json"):
         raise ValueError(
             f"{folder}/config.json: transformers_weights names another file of weights; call that"
             f" {_WEIGHTS}, and remove the key"
@@ -240,12 +240,9 @@ class _Index:
     weight_map: dict[str, str]
 
 
-def _object(file: Path) -> dict[str, Any]:
-    """Read a configuration."""
-    found = read_json(file)
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: is {shown(found)}, need a JSON object")
-    return found
+def read_config(file: Path) -> dict[str, Any]:
+    """Read one of a directory's JSON files; empty where there is none."""
+    return as_shape(dict[str, Any], read_json(file), str(file)) if file.is_file() else {}
 
 
 class Header(NamedTuple):
@@ -268,7 +265,7 @@ def read_header(file: Path) -> Header:
         tensors = json.loads(text)
         metadata = tensors.pop("__metadata__", {})
         end = start + max(entry["data_offsets"][1] for entry in tensors.values())
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
         end = -1
     if end != size:
         raise ValueError(f"{file} is damaged or cut short; copy it again")

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
-from repic.files import read_json
+from repic.models.chat_template import ChatTemplate
 from repic.models.families import EncodedImage, family_of
 from repic.models.images import ImageEncoder, OnlyImage
 from repic.models.positions import Segment, mrope_positions, plain_positions
@@ -104,11 +104,9 @@ class PromptEncoder:
     ) -> None:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         text_config = config.get_text_config()
-        self.prompt = prompt
+        self.prompt, self._directory = prompt, directory
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-        self.chat_template = read_chat_template(Path(directory)) or self.tokenizer.chat_template
-        if self.chat_template is None:
-            raise ValueError(f"{directory} has no chat template: add chat_template.jinja")
+        self._template = ChatTemplate(Path(directory), self.tokenizer)
         if self.tokenizer.eos_token_id is None:
             raise ValueError(f"{directory}: the tokenizer has no eos_token; add it to its config")
         self.family = family_of(config)
@@ -123,6 +121,11 @@ class PromptEncoder:
         self._library = None if self.family.encode else _library_processor(directory)
         # A step asks for its prompts several times. With the example, so that its id stays taken.
         self._kept: OrderedDict[int, tuple[Example, EncodedPrompt]] = OrderedDict()
+
+    @property
+    def chat_template(self) -> str:
+        """The model's own words for a conversation."""
+        return self._template.text
 
     @property
     def end_id(self) -> int:
@@ -174,9 +177,7 @@ class PromptEncoder:
     def text(self, messages: list[dict[str, Any]]) -> str:
         """Return a conversation as the model reads it, up to where the answer begins."""
         bare = [{**message, "content": _without_images(message)} for message in messages]
-        return self.tokenizer.apply_chat_template(
-            bare, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
-        )
+        return self._template.render(bare)
 
     def library_inputs(self, prompt: EncodedPrompt) -> dict[str, Tensor]:
         """Return a prompt as the library's whole forward pass takes it, a batch of one."""
@@ -222,7 +223,8 @@ class PromptEncoder:
         if len(pieces) != len(images) + 1 or (token != placeholder and token in text):
             raise ValueError(
                 f"{name}: the prompt has {len(pieces) - 1} image placeholders for {len(images)}"
-                f" images; no text may contain {placeholder} or {token}"
+                f" images; no text may contain {placeholder} or {token}, and the chat template of"
+                f" {self._directory} has to write one for each"
             )
         after = zip(images, pieces[1:], strict=True)
         return pieces[0] + "".join(image.text + piece for image, piece in after)
@@ -267,15 +269,6 @@ class PromptEncoder:
                 [order[source.key] for row in rows for source in row.images], dtype=torch.long
             ),
         )
-
-
-def read_chat_template(directory: Path) -> str | None:
-    """Return the template that a processor would use: a file of its own comes first."""
-    if (path := directory / "chat_template.jinja").is_file():
-        return path.read_text(encoding="utf-8")
-    if (path := directory / "chat_template.json").is_file():
-        return read_json(path)["chat_template"]
-    return None
 
 
 def _library_processor(directory: str) -> Any:

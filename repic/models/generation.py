@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repic.files import read_json
-from repic.models.directory import find_model
+from repic.models.directory import find_model, read_config
 from repic.models.engine.sampling import Sampling
 
 FILE = "generation_config.json"
@@ -36,7 +35,7 @@ def decoding(sampling: Sampling) -> dict[str, Any]:
 def left_out(path: str | Path, sampling: Sampling) -> dict[str, Any]:
     """What a model's directory asks for and an evaluation with ``sampling`` does not do."""
     file = find_model(path) / FILE
-    asked = read_json(file) if file.is_file() else {}
+    asked = read_config(file)
     ours = decoding(sampling)
     return {
         key: value

@@ -9,16 +9,20 @@ not pass.
 
 import argparse
 import copy
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from repic.data.concepts import Folders, read_concepts, read_known_names, read_queries
 from repic.data.montage_list import FILE as MONTAGES
@@ -45,8 +49,10 @@ class Kind:
         read: reads it.
         is_json: whether it is one JSON value, whose parts are exchanged as well; lines of a JSON
             Lines file are spoiled one by one.
+        is_any_text: whether any text is sound.
         open_keys: keys whose values may be anything.
         types: what values may be beside what they are, by the end of the way to them.
+        more: contents that are wrong in ways of their own.
         may_be_empty: whether no content at all is sound.
         may_be_cut: whether a prefix may be sound.
         may_be_gone: whether no file at all is sound.
@@ -55,8 +61,10 @@ class Kind:
     write: Callable[[Path], Path]
     read: Callable[[Path], object]
     is_json: bool = True
+    is_any_text: bool = False
     open_keys: frozenset[str] = frozenset()
     types: dict[str, tuple[type, ...]] = field(default_factory=dict)
+    more: Callable[[bytes], Iterator[tuple[str, bytes]]] = lambda content: iter(())
     may_be_empty: bool = False
     may_be_cut: bool = False
     may_be_gone: bool = False
@@ -105,6 +113,94 @@ def a_run(name: str) -> Callable[[Path], Path]:
         return folder / "run" / name
 
     return write
+
+
+def of_scores(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Archives of arrays that are larger than they look, or run something."""
+
+    def archive(name: str, data: bytes) -> bytes:
+        out = io.BytesIO(content)
+        with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+            file.writestr(name, data)
+        return out.getvalue()
+
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<f8", "fortran_order": False, "shape": (10**11, 10)}
+    )
+    yield "a bomb", archive("phase.npy", head.getvalue() + bytes(3 << 29))
+    yield "a lying shape", archive("rewards.npy", head.getvalue())
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([print], dtype=object), allow_pickle=True)
+    yield "a pickle", archive("metrics.npy", pickled.getvalue())
+
+
+@cache
+def model() -> Path:
+    from tests.tiny import build_qwen
+
+    return build_qwen(Path(tempfile.mkdtemp(prefix="campaign")) / "model")
+
+
+def in_model(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        shutil.copytree(model(), folder / "model")
+        return folder / "model" / name
+
+    return write
+
+
+def load(file: Path) -> None:
+    """Load a model as a run does, and prepare a prompt."""
+    from repic.models.directory import fingerprint
+    from repic.models.generation import left_out
+    from repic.models.loading import load_policy
+    from tests.fakes import mixed_examples
+    from tests.tiny import SETTINGS, sampling
+
+    folder = str(file.parent)
+    fingerprint(folder)
+    load_policy(folder, **SETTINGS).encoder.encode(mixed_examples())
+    left_out(folder, sampling())
+
+
+def of_weights(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Weights whose header lies; chat templates without end."""
+    if content[:1] == b"{" and b"messages" in content:
+        loop = b"{% for i in range(90000) %}"
+        yield "endless", loop * 4 + b"x" + b"{% endfor %}" * 4
+        yield "a tower", b"{{ 9 ** 9 ** 9 }}"
+        yield "long", b"{{ 'x' * 10 ** 11 }}"
+        yield "unsafe", b"{{ ''.__class__.__mro__[1].__subclasses__() }}"
+        yield "unknown", b"{{ messages | nothing }}"
+        yield "unbalanced", b"{% for i in messages %}"
+        yield "of others", b"{% include '/etc/passwd' %}"
+    if content[8:9] != b"{":
+        return
+    start = 8 + int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8:start]), content[start:]
+    name = next(key for key in header if key != "__metadata__")
+
+    def with_header(changed: Any) -> bytes:
+        text = json.dumps(changed).encode()
+        return len(text).to_bytes(8, "little") + text + data
+
+    yield "a header of exabytes", (1 << 62).to_bytes(8, "little") + content[8:]
+    yield "a deep header", with_header({}).replace(b"{}", b"[" * 100_000)
+    yield "a header that is a list", with_header([])
+    yield "no tensors", with_header({})
+    for what, values in {
+        "negative": {"data_offsets": [-8, header[name]["data_offsets"][1]]},
+        "beyond": {"data_offsets": [0, 1 << 60]},
+        "no numbers": {"data_offsets": ["a", "b"]},
+        "another shape": {"shape": [1 << 40, 1 << 40]},
+        "a negative shape": {"shape": [-1, -1]},
+        "no dtype": {"dtype": "F7"},
+        "whole numbers": {"dtype": "I32"},
+    }.items():
+        yield what, with_header({**header, name: {**header[name], **values}})
+    yield "a weight too few", with_header({k: v for k, v in header.items() if k != name})
+    yield "NaN", content[:start] + b"\xff" * len(data)
 
 
 CONFIG = """\
@@ -201,7 +297,29 @@ KINDS = {
         may_be_cut=True,
         may_be_gone=True,
     ),
-    "scores": Kind(a_run(kept.FILE), lambda file: kept.read_scores(file.parent), is_json=False),
+    "scores": Kind(
+        a_run(kept.FILE), lambda file: kept.read_scores(file.parent), is_json=False, more=of_scores
+    ),
+}
+# A model is loaded for each: seconds where the others take milliseconds.
+MODEL_KINDS = {
+    name: Kind(
+        in_model(name),
+        load,
+        is_json=name.endswith(".json"),
+        more=of_weights,
+        open_keys=frozenset("*"),  # a library's business; it must not be a traceback
+        **more,
+    )
+    for name, more in {
+        "model.safetensors": {},
+        "config.json": {},
+        "generation_config.json": {"may_be_gone": True},
+        "tokenizer.json": {},
+        "tokenizer_config.json": {},
+        "preprocessor_config.json": {},
+        "chat_template.jinja": {"is_any_text": True},
+    }.items()
 }
 
 # What stands in a value's place. Whatever the type was, most of them are another.
@@ -283,7 +401,7 @@ def of_values(kind: Kind, content: str, most: int) -> Iterator[tuple[str, bytes,
         for key in way:
             old = old[key]
         place = "/".join(map(str, way))
-        is_open = bool(kind.open_keys & {str(key) for key in way})
+        is_open = "*" in kind.open_keys or bool(kind.open_keys & {str(key) for key in way})
         for name, new in VALUES.items():
             numbers = (int, float) if type(old) in (int, float) else ()
             may_be = next((kind.types[end] for end in kind.types if place.endswith(end)), ())
@@ -303,7 +421,11 @@ def spoil(kind: Kind, folder: Path, most: int) -> Iterator[tuple[str, Path, bool
         file.write_bytes(changed)
         is_sound = kind.may_be_empty and name in ("empty", "blank")
         is_sound |= kind.may_be_cut and name.startswith("cut")
+        is_sound |= kind.is_any_text
         yield name, file, not is_sound
+    for name, changed in kind.more(content):
+        file.write_bytes(changed)
+        yield name, file, True
     if kind.is_json:
         for name, changed, is_wrong in of_values(kind, content.decode(), most):
             file.write_bytes(changed)
@@ -323,17 +445,21 @@ def spoil(kind: Kind, folder: Path, most: int) -> Iterator[tuple[str, Path, bool
 
 
 def try_kind(name: str, most: int) -> Iterator[Tried]:
-    kind = KINDS[name]
+    kind = {**KINDS, **MODEL_KINDS}[name]
     with tempfile.TemporaryDirectory() as folder:
         for spoiled, file, may_not_pass in spoil(kind, Path(folder), most):
-            work = partial(attempt, partial(kind.read, file), names=file.name, told=TOLD)
+            # A model's folder is what is given; a library may say no more.
+            named = file.name if name in KINDS else file.parent.name
+            work = partial(attempt, partial(kind.read, file), names=named, told=TOLD)
             end, said = apart(work)
             yield Tried(f"{name}: {spoiled}", end, said, may_not_pass)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("kinds", nargs="*", default=list(KINDS), help=", ".join(KINDS))
+    parser.add_argument(
+        "kinds", nargs="*", default=[*KINDS, *MODEL_KINDS], help=", ".join([*KINDS, *MODEL_KINDS])
+    )
     parser.add_argument("--most", type=int, default=40, help="values of a file that are replaced")
     options = parser.parse_args()
     tried = (one for name in options.kinds for one in try_kind(name, options.most))
