@@ -7,13 +7,14 @@ something to make.
 
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
+from annotated_types import Ge, Le
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from repic import files, settings
 from repic.errors import explain
+from repic.values import Count, Door, FolderName, Scale, Seed, Text, Weight, Whole, nearest
 
 if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
@@ -42,6 +44,92 @@ DATA_CLASSES = (
     "repic.toybox.dataset.SceneRules",
     "repic.toybox.mixture.TaskMixture",
 )
+Part = Callable[..., Any]
+MaybePart = Part | None
+MaybeText = Text | None
+OwnRewards = Text | Sequence[Text] | Mapping[str, Weight] | None
+Threads = Annotated[int, Ge(1), Le(1024)]
+
+
+class TrainerOptions(TypedDict):
+    """What Lightning's trainer is told beside a phase's own options."""
+
+    accelerator: Literal["cpu", "gpu"]
+    devices: NotRequired[Count]
+    strategy: Literal["auto", "ddp"]
+
+
+# What the code here and in run.py reads itself; all else is the argument of a part, whose signature
+# says what it may be.
+READ = {
+    "name": FolderName,
+    "seed": Seed,
+    "outputs": Text,
+    "fresh": bool,
+    "optimize": MaybeText,
+    "debug.traceback": bool,
+    "debug.overrides": Mapping[str, Any],
+    "table.form": Text,
+    "report.scenes_per_count": Whole,
+    "report.scale": Scale,
+    "method.phases": Sequence[Text],
+    "method.evaluated": Sequence[Text],
+    "phase": Mapping[str, Any],
+    "captioner": Mapping[str, Any],
+    "trainer.threads": Threads,
+    "trainer.num_workers": Annotated[int, Ge(0), Le(1024)],
+    "trainer.options": TrainerOptions,
+    "model": Part,
+    "model.path": Text,
+    "engine": Part,
+    "metrics": Part,
+    "retrieval": MaybePart,
+    "judge": MaybePart,
+    "logger": Part,
+    "data.prompt": Part,
+    **{f"data.{split}": MaybePart for split in SPLITS},
+    "reward.rubric": MaybePart,
+    "reward.own": OwnRewards,
+}
+
+
+def checked(key: str, value: Any) -> Any:
+    """A value that is needed before the others can be checked.
+
+    Raises:
+        ValueError: it is none that the key may have.
+    """
+    Door({key: value}, {key: value}).check({key: READ[key]})
+    return value
+
+
+def check_values(
+    cfg: DictConfig, overrides: Collection[str], *, read: Mapping[str, Any] = READ
+) -> dict[Any, Any]:
+    """Hold every value to the signature of who takes it, before any part is made.
+
+    Args:
+        cfg: the configuration.
+        overrides: the command line's.
+        read: keys that are no part's -> what they may be.
+
+    Returns:
+        The configuration as plain values.
+
+    Raises:
+        ValueError: a value is none that its key may have, or nothing reads a key; names it.
+    """
+    raw: Any = OmegaConf.to_container(cfg)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    keys = {sign: [] for sign in "+~"}
+    for override in overrides:
+        if override[0] in keys:
+            keys[override[0]].append(settings.split_override(override)[0])
+    door = Door(raw, resolved, removed=keys["~"])
+    door.check(read)
+    # A group is added by a plus, too: an experiment, or one that has a folder of its own.
+    door.refuse_untaken([key for key in keys["+"] if "." in key and "@" not in key])
+    return resolved
 
 
 def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunParts":
@@ -105,7 +193,10 @@ def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":
     """Make a method's phases; those that ask for the rubric get it, if it has any weight."""
     phases = {}
     for name in cfg.method.phases:
-        node = cfg.phase[name]
+        node = cfg.phase.get(name)
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            near = nearest(name, cfg.phase)
+            raise ValueError(f"method.phases: there is no phase {name!r}{near}")
         shared = {"rubric": rubric} if OmegaConf.is_missing(node, "rubric") else {}
         if shared and (rubric is None or not rubric.weights.any()):
             log.info("no reward has a weight, so %s has nothing to learn and is left out", name)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from repic import settings, signals
-from repic.assembly import SPLITS, assemble, dataset_maker, make
+from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, make
 from repic.errors import explain
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ STUDY = "study"  # the group of conf/study/, whose options say what a multirun t
 APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
+OmegaConf.register_new_resolver("repic.checked", checked, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="config")
@@ -91,10 +92,9 @@ def run(
     from repic import distributed, files
     from repic.phases import summary
 
+    resolved = check_values(cfg, overrides)
     distributed.start(cfg.trainer.options.accelerator)
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
-    resolved = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(resolved, dict)
     is_main = distributed.rank() == 0
     if not is_main:
         logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do

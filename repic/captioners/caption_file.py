@@ -8,6 +8,7 @@ from repic.captioners.captioner import Caption, Cost, Labels
 from repic.metrics.caption_files import read_system
 from repic.metrics.rescoring import CaptionRecord
 from repic.types import Example
+from repic.values import Text
 
 
 class CaptionFile:
@@ -24,7 +25,7 @@ class CaptionFile:
 
     decoding = None
 
-    def __init__(self, path: str | None, system: str | None, label: str) -> None:
+    def __init__(self, path: Text | None, system: Text | None, label: Text) -> None:
         if path is None:
             raise ValueError("captions: method.evaluated has `file`; say captions=<a caption file>")
         self.path, self.labels = path, Labels(label, label, is_shared=False, has_model=True)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from repic.files import at, below
 from repic.types import Box, Example, Mention, Reference, Scene
+from repic.values import Count, Missing, Questions, Side, Text, Whole
 
 from .images import FileImage
 from .inventory import DATABASE, LEAVE, QUERY, Inventory, data_root, once
@@ -118,17 +119,17 @@ class MontageDataset:
 
     def __init__(
         self,
-        root: str | Path | None,
+        root: Text | Path | None,
         *,
-        photos: str,
-        queries: str | None,
-        questions: Sequence[str],
-        width: int,
-        gap: int,
-        missing: str,
+        photos: Text,
+        queries: Text | None,
+        questions: Questions,
+        width: Side,
+        gap: Whole,
+        missing: Missing,
         counts: Collection[int],
-        size: int | None,
-        how_to_get: str,
+        size: Count | None,
+        how_to_get: Text,
         leave_root: bool = False,
     ) -> None:
         self._folder = data_root(root, how_to_get) / photos

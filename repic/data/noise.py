@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import MinLen
 from PIL import Image
 
 from repic.types import Example, Reference
+from repic.values import Count, Seed, Side, Whole
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,14 @@ class NoiseExamples:
 
     follows_from_settings = True  # see repic.data.contents
 
-    def __init__(self, *, counts: Sequence[int], size: int, seed: int, image_px: int) -> None:
+    def __init__(
+        self,
+        *,
+        counts: Annotated[Sequence[Whole], MinLen(1)],
+        size: Count,
+        seed: Seed,
+        image_px: Side,
+    ) -> None:
         if not counts or min(counts) < 0 or image_px < 1:
             raise ValueError(
                 f"data.train: counts {list(counts)} and image_px {image_px}; a prompt has 0 or"

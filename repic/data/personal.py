@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from repic.types import Example, Reference
+from repic.values import Count, Missing, Questions, Seed, Text, Whole
 
 from .concepts import Concept, Folders, Query, read_concepts, read_queries
 from .inventory import DATABASE, QUERY, Inventory, data_root, once, telling
@@ -60,19 +61,19 @@ class PhotoDataset:
 
     def __init__(
         self,
-        root: str | Path | None,
+        root: Text | Path | None,
         *,
-        name: str,
-        database: str,
-        queries: str,
-        folders: Mapping[str, str],
-        questions: Sequence[str],
-        num_absent: int,
-        missing: str,
+        name: Text,
+        database: Text,
+        queries: Text,
+        folders: Mapping[str, Text],
+        questions: Questions,
+        num_absent: Whole,
+        missing: Missing,
         counts: Collection[int],
-        size: int | None,
-        seed: int,
-        how_to_get: str,
+        size: Count | None,
+        seed: Seed,
+        how_to_get: Text,
         leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from repic.types import Example, ImageSource
+from repic.values import Text
 
 Item = dict[str, Any]  # {"type": "text", "text": ...} or {"type": "image", "image": ImageSource}
 Message = dict[str, Any]  # {"role": "system" or "user", "content": list of Item}
@@ -35,7 +36,7 @@ class PromptTemplate:
             ``{question}``; follows the references.
     """
 
-    def __init__(self, *, system: str | None, reference: str, query: str) -> None:
+    def __init__(self, *, system: str | None, reference: Text, query: Text) -> None:
         self.system = system
         self._reference = _Template(
             "reference",

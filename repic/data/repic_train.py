@@ -40,6 +40,7 @@ from repic.data.prompts import PLACEHOLDER
 from repic.files import Texts, as_shape, at, below, read_json
 from repic.parsing import find_names
 from repic.types import Example, Reference
+from repic.values import Count, Missing, Seed, Text
 
 log = logging.getLogger(__name__)
 
@@ -104,16 +105,16 @@ class RepicTrainDataset:
 
     def __init__(
         self,
-        root: str | Path | None,
+        root: Text | Path | None,
         *,
-        samples: str,
-        images: str,
+        samples: Text,
+        images: Text,
         suffixes: Mapping[str, Sequence[str]],
         counts: Collection[int],
-        size: int | None,
-        seed: int,
-        missing: str,
-        how_to_get: str,
+        size: Count | None,
+        seed: Seed,
+        missing: Missing,
+        how_to_get: Text,
         leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)

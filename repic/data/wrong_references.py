@@ -14,6 +14,7 @@ from repic.types import Example, Reference
 
 RIGHT = "right"
 FIELDS = {"wrong_images": "image", "wrong_infos": "info"}
+DEMONSTRATIONS = (RIGHT, *FIELDS)
 
 
 class WrongReferences:

@@ -6,10 +6,11 @@ whose captions were written by people who knew the names, but where nobody liste
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from repic.parsing import find_names
 from repic.types import Example
+from repic.values import Text
 from repic.words import Words, normal
 
 
@@ -33,7 +34,7 @@ class TextEntities:
             case. Set it to false where names are ordinary words.
     """
 
-    def __init__(self, aliases: Mapping[str, object], *, bare_names: bool) -> None:
+    def __init__(self, aliases: Mapping[str, Sequence[Text]], *, bare_names: bool) -> None:
         self.aliases = _check(aliases, bare_names=bare_names)
         self.bare_names = bare_names
 

@@ -26,6 +26,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from repic.files import read_json
 from repic.models.directory import find_model, is_on_hub
 from repic.types import Box, Example, Reference, picture_content
+from repic.values import Count, Device, Share, Text
 from repic.weights import load_whole
 
 KEY = "detector.path"
@@ -63,13 +64,13 @@ class OpenVocabularyDetector:
 
     def __init__(
         self,
-        path: str,
+        path: Text,
         *,
-        threshold: float,
-        queries: Mapping[str, str],
+        threshold: Share,
+        queries: Mapping[str, Text],
         names_as_queries: bool,
-        device: str,
-        cache_size: int,
+        device: Device,
+        cache_size: Count,
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"detector.threshold: {threshold!r} is no probability between 0 and 1")

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from annotated_types import Ge, Le, Lt
 from PIL import Image
 
 from repic.judges.answers import JsonForm
@@ -23,6 +24,7 @@ from repic.judges.pictures import PictureEncoder
 from repic.judges.prompts import Prompts
 from repic.judges.tally import Prices, Tally
 from repic.types import ImageSource
+from repic.values import Count, NonNegative, Seed, Text
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +86,12 @@ class Judge:
         endpoint: Endpoint,
         pictures: PictureEncoder,
         prompts: Prompts,
-        cache: str | None,
-        concurrency: int,
-        attempts_unparsable: int,
-        give_up_after: int,
-        seed: int | None,
-        prices: Mapping[str, float],
+        cache: Text | None,
+        concurrency: Annotated[int, Ge(1), Le(1024)],
+        attempts_unparsable: Annotated[int, Ge(1), Lt(_SEEDS_OF_A_TRIAL)],
+        give_up_after: Count,
+        seed: Seed | None,
+        prices: Mapping[Literal["prompt", "completion"], NonNegative],
     ) -> None:
         self._limits = {
             "concurrency": concurrency,

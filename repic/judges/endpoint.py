@@ -9,8 +9,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le, Predicate
+
+from repic.values import Text, is_json
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _RESERVED = {"model", "messages", "response_format", "seed", "n", "stream"}
@@ -88,12 +92,12 @@ class Endpoint:
     def __init__(
         self,
         *,
-        base_url: str,
-        model: str | None,
-        key_variable: str | None,
-        request: Mapping[str, Any],
-        timeout: float,
-        attempts: int,
+        base_url: Text,
+        model: Text | None,
+        key_variable: Text | None,
+        request: Annotated[Mapping[str, Any], Predicate(is_json)],
+        timeout: Annotated[float, Gt(0), Le(86400)],
+        attempts: Annotated[int, Ge(1), Le(100)],
         schemas: bool,
     ) -> None:
         _check_url(base_url)

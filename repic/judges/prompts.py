@@ -13,6 +13,8 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from repic.values import Text
+
 # What each prompt is given, and must use: a file that never shows the caption asks about nothing.
 VARIABLES = {
     "claims": {"caption"},
@@ -52,7 +54,7 @@ class Prompts:
     one that it is given, is a ``ValueError`` naming the file.
     """
 
-    def __init__(self, **files: str) -> None:
+    def __init__(self, **files: Text) -> None:
         if set(files) != set(VARIABLES):
             wrong = sorted(set(files) ^ set(VARIABLES))[0]
             what = "is missing" if wrong in VARIABLES else "is no prompt"

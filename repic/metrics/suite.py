@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Gt, Lt, MinLen
 from jaxtyping import Float
 
 from repic.metrics.captions.cider_r import Cider
@@ -14,6 +15,7 @@ from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import ALL, CaptionScores, Measured, score
 from repic.metrics.naming import PaperNames, Recognition
 from repic.types import ImageSource, Prediction
+from repic.values import Concepts, Seed, Text, Whole
 
 RECOGNITION, PAPER_NAMES = "recognition", "paper_names"
 EVERY = "all"
@@ -42,14 +44,14 @@ class MetricSuite:
     def __init__(
         self,
         *,
-        counts: Sequence[int],
-        captions: Sequence[str] | Literal["all"],
-        tokenizer: str,
+        counts: Annotated[Sequence[Concepts], MinLen(1)],
+        captions: Sequence[Text] | Literal["all"],
+        tokenizer: Literal["words", "ptb"],
         scorers: Mapping[str, CaptionMetric],
-        bootstrap_samples: int,
-        confidence: float,
-        seed: int,
-        also: Sequence[str] = (),
+        bootstrap_samples: Whole,
+        confidence: Annotated[float, Gt(0), Lt(1)],
+        seed: Seed,
+        also: Sequence[Text] = (),
     ) -> None:
         if not counts or any(not isinstance(c, int) or not 1 <= c <= 5 for c in counts):
             raise ValueError(f"metrics.counts: need whole numbers from 1 to 5, not {list(counts)}")

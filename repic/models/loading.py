@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
+from annotated_types import Ge, Lt, Predicate
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
@@ -30,6 +31,7 @@ from repic.models.directory import (
 from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.families import Family
 from repic.models.policy import Policy
+from repic.values import Area, Count, Positive, Text
 from repic.weights import few, load_whole, naming, refuse_not_finite
 
 log = logging.getLogger(__name__)
@@ -40,17 +42,25 @@ _LARGE = 2**30  # bytes that take a while to be read
 _EXPORTS = ("adapter", "merged", "merged_float32")
 
 
+class Adapters(TypedDict):
+    """LoRA: rank, scale of what is added (alpha / r), and dropout before it."""
+
+    r: Count
+    alpha: Positive
+    dropout: Annotated[float, Ge(0), Lt(1)]
+
+
 def load_policy(
-    path: str,
+    path: Text,
     *,
-    dtype: str,
-    attention: str,
-    lora: Mapping[str, float | int] | None,
+    dtype: Annotated[str, Predicate(_DTYPES.__contains__)],
+    attention: Annotated[str, Predicate(_ATTENTION.__contains__)],
+    lora: Adapters | None,
     train_vision: bool,
-    export: str,
+    export: Annotated[str, Predicate(_EXPORTS.__contains__)],
     gradient_checkpointing: bool,
-    min_pixels: int | None,
-    max_pixels: int | None,
+    min_pixels: Area | None,
+    max_pixels: Area | None,
     prompt: Prompt,
 ) -> Policy:
     """Load a vision-language model, ready to train, on the CPU.
@@ -208,7 +218,7 @@ def choose_attention(attention: str, dtype: torch.dtype) -> str:
 
 
 def _make_trainable(
-    model: Any, family: Family, *, lora: Mapping[str, float | int] | None, train_vision: bool
+    model: Any, family: Family, *, lora: Adapters | None, train_vision: bool
 ) -> nn.Module:
     """Mark what is trained; all that is neither language model nor head counts as vision."""
     model.requires_grad_(False)
@@ -222,7 +232,7 @@ def _make_trainable(
     return model
 
 
-def _add_adapters(model: Any, family: Family, lora: Mapping[str, float | int]) -> nn.Module:
+def _add_adapters(model: Any, family: Family, lora: Adapters) -> nn.Module:
     if set(lora) != {"r", "alpha", "dropout"}:
         raise ValueError(f"model.lora takes r, alpha and dropout, not {', '.join(lora)}")
     config = LoraConfig(

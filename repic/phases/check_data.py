@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from rich.console import Console
 from rich.progress import track
 
@@ -34,7 +36,7 @@ class CheckData:
             near duplicates.
     """
 
-    near: int
+    near: Annotated[int, Ge(0), Le(64)]
 
     def __call__(self, open_split: Callable[[str], Examples], splits: Sequence[str]) -> DataCheck:
         """Check every split; one that cannot be read does not keep the others from it.

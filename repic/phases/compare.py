@@ -19,6 +19,7 @@ from repic.metrics.rescoring import CaptionRecord
 from repic.metrics.suite import MetricSuite
 from repic.phases.rescore import find_picture, with_infos
 from repic.tables.preferences_table import ALL, Compared
+from repic.values import Text
 
 _MOST_NAMED = 3  # captions that a complaint names
 
@@ -39,12 +40,12 @@ class Compare:
         metrics: the bootstrap.
     """
 
-    captions: str | None
-    against: str | None
-    system: str | None
-    against_system: str | None
-    database: str | None
-    images: str | None
+    captions: Text | None
+    against: Text | None
+    system: Text | None
+    against_system: Text | None
+    database: Text | None
+    images: Text | None
     exact: PairJudge
     model: PairJudge
     metrics: MetricSuite

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from annotated_types import Predicate
 
 from repic import distributed, files
 from repic.captioners.captioner import Caption, Captioner
@@ -13,7 +14,7 @@ from repic.captioners.kept import kept_captions
 from repic.captioners.model import sample_captions
 from repic.data.contents import prompt_content
 from repic.data.module import Examples
-from repic.data.wrong_references import FIELDS, RIGHT, WrongReferences
+from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
 from repic.metrics.kept import CaptionScores
 from repic.metrics.suite import MetricSuite
 from repic.models.engine.sampling import Sampling
@@ -21,6 +22,7 @@ from repic.models.policy import Policy
 from repic.phases.context import Context
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Prediction, Rollout
+from repic.values import Count, Seed
 
 if TYPE_CHECKING:  # FAISS tells what it tries while it is imported
     from repic.retrieval.retriever import Retriever
@@ -88,21 +90,21 @@ class Evaluation:
             the data says, which RePIC calls skip-retrieval.
     """
 
-    split: str
-    per_count: int
-    seed: int
-    batch_size: int
+    split: Literal["val", "test"]
+    per_count: Count
+    seed: Seed
+    batch_size: Count
     sampling: Sampling
     metrics: MetricSuite
     rubric: Rubric | None
-    demonstrations: str
+    demonstrations: Annotated[str, Predicate(DEMONSTRATIONS.__contains__)]
     retrieval: "Retriever | None"
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
         self.metrics.scorer.check()
-        if self.demonstrations not in (RIGHT, *FIELDS):
-            options = ", ".join((RIGHT, *FIELDS))
+        if self.demonstrations not in DEMONSTRATIONS:
+            options = ", ".join(DEMONSTRATIONS)
             raise ValueError(
                 f"phase.evaluate.demonstrations: {self.demonstrations!r} is not one of {options}"
             )

@@ -17,10 +17,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Predicate
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,14 +40,15 @@ from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sa
 from repic.phases.work import enough_memory, work_done
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import AdvantageFunction, Advantages, has_signal
-from repic.rl.aggregation import token_weights
+from repic.rl.aggregation import AGGREGATIONS, token_weights
 from repic.rl.diagnostics import group_diagnostics
-from repic.rl.kl import kl_penalty
+from repic.rl.kl import ESTIMATORS, kl_penalty
 from repic.rl.kl_control import KlControl
 from repic.rl.losses import PolicyLoss
 from repic.rl.text_diagnostics import text_diagnostics, text_measures
 from repic.signals import Stopped
 from repic.types import Example, Rollout
+from repic.values import Coefficient, Count, Positive
 
 log = logging.getLogger(__name__)
 
@@ -81,20 +83,20 @@ class GrpoSettings:
     rubric: Rubric
     advantages: AdvantageFunction
     objective: Callable[..., PolicyLoss]
-    aggregation: str
+    aggregation: Annotated[str, Predicate(AGGREGATIONS.__contains__)]
     mask_truncated: bool
-    kl_estimator: str
-    kl_coef: float
+    kl_estimator: Annotated[str, Predicate(ESTIMATORS.__contains__)]
+    kl_coef: Coefficient
     kl_control: KlControl
     guards: Guards
     optimizer: MakeOptimizer
     schedule: Schedule
     sampling: Sampling
-    group_size: int
-    iterations: int
-    num_updates: int
-    micro_batch_tokens: int
-    grad_clip: float
+    group_size: Count
+    iterations: Count
+    num_updates: Count
+    micro_batch_tokens: Count
+    grad_clip: Positive
 
     @property
     def has_reference(self) -> bool:

@@ -1,7 +1,6 @@
 """The phase of reinforcement learning: its prompts, its checkpoints, what it refuses."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +18,7 @@ from repic.rl.advantages import compute_advantages
 from repic.rl.aggregation import token_weights
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
+from repic.values import ConceptCounts, Count, Whole
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
         Curve("Share of clipped tokens", r"grpo/(clip_frac)"),
     )
 
-    counts: Mapping[int, float] | Sequence[int]
-    prompts: int
-    resample_attempts: int
+    counts: ConceptCounts
+    prompts: Count
+    resample_attempts: Whole
 
     def check(self, context: Context) -> None:
         """Refuse impossible settings before anything is computed."""

@@ -9,7 +9,11 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+
+from annotated_types import Ge, Le
+
+from repic.values import Count, Number, PositiveShare
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +88,17 @@ GUARD_SPECS = {
 }
 
 
+class Limit(TypedDict):
+    """A guard's settings: a number or None (off), iterations in a row, and what is done."""
+
+    limit: Number | None
+    patience: Count
+    action: Literal["stop", "cool"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guards:
     """Limits of a run.
-
-    Each guard is ``{limit, patience, action}``: a number or None (off), iterations in a row, and
-    what is done: "stop" or "cool".
 
     Attributes:
         max_kl: nats per token from the reference.
@@ -104,14 +113,14 @@ class Guards:
         cool_kl: factor of the KL coefficient then, at least 1.
     """
 
-    max_kl: Mapping[str, Any]
-    max_length: Mapping[str, Any]
-    min_entropy: Mapping[str, Any]
-    max_skipped_frac: Mapping[str, Any]
-    max_failed_frac: Mapping[str, Any]
-    max_inapplicable_frac: Mapping[str, Any]
-    cool_lr: float
-    cool_kl: float
+    max_kl: Limit
+    max_length: Limit
+    min_entropy: Limit
+    max_skipped_frac: Limit
+    max_failed_frac: Limit
+    max_inapplicable_frac: Limit
+    cool_lr: PositiveShare
+    cool_kl: Annotated[float, Ge(1), Le(1e6)]
 
     def __post_init__(self) -> None:
         for name in GUARD_SPECS:
@@ -121,7 +130,7 @@ class Guards:
         if not 1 <= self.cool_kl < math.inf:
             raise ValueError(f"{KEY}.cool_kl: {self.cool_kl!r} is not a factor of 1 or more")
 
-    def active(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def active(self) -> Iterator[tuple[str, Limit]]:
         """Names and settings of the guards that have a limit."""
         for field in fields(self):
             if field.name in GUARD_SPECS and getattr(self, field.name)["limit"] is not None:
@@ -141,8 +150,8 @@ class Guards:
             )
 
 
-def _check(name: str, guard: Mapping[str, Any]) -> None:
-    limit, patience, action = (guard[key] for key in ("limit", "patience", "action"))
+def _check(name: str, guard: Limit) -> None:
+    limit, patience, action = guard["limit"], guard["patience"], guard["action"]
     is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
     if limit is not None and not (is_number and math.isfinite(limit)):
         raise ValueError(f"{KEY}.{name}.limit: {limit!r} is not a number; null is off")
@@ -180,7 +189,9 @@ class GuardState:
             metric, value = worst(GUARD_SPECS[name], named)
             if math.isnan(value):
                 continue  # says nothing; max_skipped_frac sees to what is not finite
-            is_past = GUARD_SPECS[name].side * (value - guard["limit"]) > 0
+            limit = guard["limit"]
+            assert limit is not None  # of active guards
+            is_past = GUARD_SPECS[name].side * (value - limit) > 0
             self.counts[name] = self.counts[name] + 1 if is_past else 0
             if self.counts[name] == guard["patience"]:
                 self.counts[name] = 0
@@ -226,7 +237,7 @@ def worst(watched: GuardSpec, metrics: Mapping[str, float]) -> tuple[str, float]
     return key, found.get(key, 0.0)
 
 
-def reason(name: str, metric: str, value: float, guard: Mapping[str, Any]) -> str:
+def reason(name: str, metric: str, value: float, guard: Limit) -> str:
     """Which number passed which limit, and what may help."""
     watched = GUARD_SPECS[name]
     component = metric.removeprefix(watched.metric)

@@ -8,11 +8,12 @@ import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from repic import files
+from repic.values import FolderName, Text
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,23 @@ def has_wandb_account() -> bool:
         return False
 
 
+def csv_logger(save_dir: Path, *, name: FolderName) -> CSVLogger:
+    """Log to a CSV file in a folder of the run's."""
+    return CSVLogger(save_dir, name=name)
+
+
+def tensorboard_logger(save_dir: Path, *, name: FolderName) -> TensorBoardLogger:
+    """Log for TensorBoard in a folder of the run's."""
+    return TensorBoardLogger(save_dir, name=name)
+
+
 def wandb_logger(
-    save_dir: Path, *, project: str, group: str, name: str | None, mode: str
+    save_dir: Path,
+    *,
+    project: Text,
+    group: Text,
+    name: Text | None,
+    mode: Literal["auto", "online", "offline"],
 ) -> WandbLogger:
     """Log to Weights & Biases: a folder's run is one, however often it is interrupted.
 

@@ -2,13 +2,41 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le, Lt
 from torch import nn
 
+from repic.values import LEAST, Positive, Share
+
+Decay = Annotated[float, Ge(0), Lt(1)]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[int, int], float]  # (iteration, how many there are) to the rate's factor
+
+
+def adamw(
+    params: Iterable[nn.Parameter],
+    *,
+    lr: Annotated[float, Ge(LEAST), Le(1)],
+    betas: tuple[Decay, Decay],
+    weight_decay: Share,
+    eps: Positive = 1e-8,
+    fused: bool | None = None,
+) -> torch.optim.AdamW:
+    """AdamW, https://arxiv.org/abs/1711.05101: torch's, with the ranges in which it trains.
+
+    Args:
+        params: what is trained.
+        lr: learning rate.
+        betas: decay of the running means of the gradient and of its square.
+        weight_decay: share of a weight that a step at a learning rate of 1 takes off.
+        eps: added to the root of the second mean.
+        fused: one kernel for all parameters; None: torch chooses.
+    """
+    return torch.optim.AdamW(
+        params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused
+    )
 
 
 def set_learning_rate(optimizer: Any, factor: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from repic.captioners.captioner import Labels
 from repic.phases.context import Context, TrainedModel
 from repic.tables.runs import Curve
+from repic.values import Count, Whole
 
 # Of every phase that validates.
 VALIDATION_CURVES = (
@@ -67,6 +68,6 @@ class TrainingPhase(Phase):
         val_every: iterations between validations; 0 has none.
     """
 
-    iterations: int
-    checkpoint_every: int
-    val_every: int
+    iterations: Count
+    checkpoint_every: Count
+    val_every: Whole

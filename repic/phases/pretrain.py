@@ -17,6 +17,7 @@ from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule, SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
+from repic.values import Count, Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Pretraining(SupervisedPhase):
     """
 
     dataset: Callable[..., Examples]
-    val_size: int
+    val_size: Count
 
     def check(self, context: Context) -> None:
         self.dataset(split="train", size=1, seed=0)
@@ -64,7 +65,7 @@ class VisionPhase(Pretraining):
     build: Callable[..., Any]
     labels: Labels
     slots: Mapping[str, Sequence[str]]
-    unspoken: Sequence[str]
+    unspoken: Sequence[Text]
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         scratch = context.folder / "checkpoints" / "random"
@@ -124,7 +125,7 @@ class PracticePhase(Pretraining):
 
     grade: Callable[[Example, str], Mapping[str, float]]
     sampling: Sampling
-    length_exponent: float
+    length_exponent: Share
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         return self.fit(

@@ -5,6 +5,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Predicate
 
 from repic.data.concepts import read_known_names
 from repic.data.images import FileImage
@@ -22,6 +25,7 @@ from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import PROTOCOLS, CaptionRecord, score_captions
 from repic.metrics.suite import STANDARD, MetricSuite
 from repic.tables.rescoring_table import Rescored
+from repic.values import Text
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +50,12 @@ class Rescore:
         metrics: the caption metrics, and the bootstrap of all.
     """
 
-    captions: str | None
-    protocol: str
-    variant: str | None
-    database: str | None
-    references: str | None
-    images: str | None
+    captions: Text | None
+    protocol: Annotated[str, Predicate((*PROTOCOLS, BOTH).__contains__)]
+    variant: Annotated[str, Predicate(VARIANTS.__contains__)] | None
+    database: Text | None
+    references: Text | None
+    images: Text | None
     metrics: MetricSuite
 
     def __call__(self) -> list[Rescored]:

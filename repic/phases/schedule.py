@@ -2,8 +2,10 @@
 
 import math
 
+from repic.values import Share
 
-def warmup_cosine(iteration: int, total: int, *, warmup: float, final: float) -> float:
+
+def warmup_cosine(iteration: int, total: int, *, warmup: Share, final: Share) -> float:
     """Rise linearly, then fall along half a cosine.
 
     Args:
@@ -23,7 +25,7 @@ def warmup_cosine(iteration: int, total: int, *, warmup: float, final: float) ->
     return rising or final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def warmup_linear(iteration: int, total: int, *, warmup: float, final: float) -> float:
+def warmup_linear(iteration: int, total: int, *, warmup: Share, final: Share) -> float:
     """Rise linearly, then fall linearly; see ``warmup_cosine`` for the arguments.
 
     Example:

@@ -3,7 +3,7 @@
 Also what pre-training does; only the examples differ.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
 from repic.phases.randomness import stream_seed
 from repic.phases.train import train
 from repic.types import Example
+from repic.values import ConceptCounts, Count, Positive
 
 
 class SftModule(pl.LightningModule):
@@ -144,9 +145,9 @@ class SupervisedPhase(TrainingPhase):
         optimizer, schedule: see ``SftModule``.
     """
 
-    batch_size: int
-    micro_batch: int
-    grad_clip: float
+    batch_size: Count
+    micro_batch: Count
+    grad_clip: Positive
     optimizer: MakeOptimizer
     schedule: Schedule
 
@@ -206,7 +207,7 @@ class SftPhase(SupervisedPhase):
     is_shared = True
     curves = (*VALIDATION_CURVES, Curve("SFT loss", r"sft/(loss)"))
 
-    counts: Mapping[int, float] | Sequence[int]
+    counts: ConceptCounts
 
     def check(self, context: Context) -> None:
         context.dataset(split="train", counts=self.counts, size=1, seed=0)

@@ -15,6 +15,7 @@ from repic.phases.phase import Phase
 from repic.tables.table import Column, Row, Table
 from repic.tables.write import print_tables, write_tables
 from repic.types import Example
+from repic.values import Count, Whole
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class SkillsPhase(Phase):
     short = "model"
 
     dataset: Callable[..., Examples]
-    examples: Mapping[str, int]
+    examples: Mapping[str, Whole]
     count: Callable[[Example], int]
     grade: Callable[[Example, str], Mapping[str, float]]
-    batch_size: int
+    batch_size: Count
     sampling: Sampling
 
     def check(self, context: Context) -> None:

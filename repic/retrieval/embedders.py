@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Predicate
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
 from repic.retrieval.parts import NetworkEmbedder
+from repic.values import Count, Device, Side, Text
 from repic.weights import load_whole
 
 KEY = "retrieval.embedder.path"
@@ -48,7 +50,14 @@ class VisionTowerEmbedder(NetworkEmbedder):
     """
 
     def __init__(
-        self, *, path: str, layer: str, pooling: str, side: int, batch_size: int, device: str
+        self,
+        *,
+        path: Text,
+        layer: Annotated[str, Predicate(_LAYERS.__contains__)],
+        pooling: Annotated[str, Predicate(_POOLING.__contains__)],
+        side: Side,
+        batch_size: Count,
+        device: Device,
     ) -> None:
         super().__init__(batch_size)
         for key, value, options in (("layer", layer, _LAYERS), ("pooling", pooling, _POOLING)):
@@ -112,7 +121,7 @@ class ClipEmbedder(NetworkEmbedder):
         device: "cpu", "cuda", ...; "auto" is this process's GPU where there is one.
     """
 
-    def __init__(self, *, path: str, batch_size: int, device: str) -> None:
+    def __init__(self, *, path: Text, batch_size: Count, device: Device) -> None:
         super().__init__(batch_size)
         if not is_on_hub(path) and (problem := lacking(KEY, path, "a CLIP model")) is not None:
             raise ValueError(problem)

@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from repic.types import Box
+from repic.values import PositiveShare
 
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1; the ends are exclusive
 
@@ -32,9 +33,9 @@ class ForegroundRegions:
         frame: share of the frame that a colour needs to be the backdrop's.
     """
 
-    largest: float
-    smallest: float
-    frame: float
+    largest: PositiveShare
+    smallest: PositiveShare
+    frame: PositiveShare
 
     def __post_init__(self) -> None:
         for name in ("largest", "smallest", "frame"):

@@ -12,6 +12,7 @@ from PIL import Image
 from repic.detectors.open_vocabulary import ZeroShotModel, as_query, find_detector
 from repic.models.directory import is_on_hub
 from repic.types import Box
+from repic.values import Count, Device, Share, Text
 
 KEY = "retrieval.proposer.path"
 
@@ -28,7 +29,13 @@ class OpenVocabularyRegions:
     """
 
     def __init__(
-        self, *, path: str, threshold: float, kinds: Sequence[str] | None, most: int, device: str
+        self,
+        *,
+        path: Text,
+        threshold: Share,
+        kinds: Sequence[Text] | None,
+        most: Count,
+        device: Device,
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(

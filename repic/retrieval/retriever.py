@@ -21,14 +21,17 @@ of RePIC's table 1.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le, MinLen
 from PIL import Image
 
 from repic.retrieval.albums import Album, Scenes, make_albums
 from repic.retrieval.index import ReferenceIndex, open_index
 from repic.retrieval.parts import Embedder, Proposer
 from repic.types import Box, Example, picture_content
+from repic.values import Count
 
 Chosen = tuple[tuple[str, ...], ...]  # whom each example of a dataset introduces, in order
 
@@ -51,10 +54,10 @@ class Retriever:
         *,
         proposer: Proposer,
         embedder: Embedder,
-        top_k: Sequence[int],
-        per_crop: int | None,
-        min_similarity: float | None,
-        scenes_per_album: int,
+        top_k: Annotated[Sequence[Count], MinLen(1)],
+        per_crop: Count | None,
+        min_similarity: Annotated[float, Ge(-1), Le(1)] | None,
+        scenes_per_album: Count,
     ) -> None:
         if not top_k or min(top_k) < 1:
             raise ValueError(f"retrieval.top_k: {list(top_k)} must be whole numbers, 1 or more")

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Lt, MinLen
 from PIL import Image
 
 from repic.types import Box
+from repic.values import PositiveShare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +21,8 @@ class SlidingWindows:
         overlap: share of a window, in [0, 1), that its neighbour covers too, or more.
     """
 
-    shares: Sequence[float]
-    overlap: float
+    shares: Annotated[Sequence[PositiveShare], MinLen(1)]
+    overlap: Annotated[float, Ge(0), Lt(1)]
 
     def __post_init__(self) -> None:
         if not self.shares or not all(0 < share <= 1 for share in self.shares):

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from repic.types import Box
+from repic.values import Share, Text
 
 KEY = "retrieval.proposer.weights"
 _CLIP = "git+https://github.com/ultralytics/CLIP.git"
@@ -30,7 +31,7 @@ class YoloWorldRegions:
         kinds: what to look for; None: the album's kinds, as RePIC does.
     """
 
-    def __init__(self, *, weights: str, confidence: float, kinds: Sequence[str] | None) -> None:
+    def __init__(self, *, weights: Text, confidence: Share, kinds: Sequence[Text] | None) -> None:
         if not 0 <= confidence < 1:
             raise ValueError(
                 f"retrieval.proposer.confidence: {confidence} must be 0 or more, and less than 1"

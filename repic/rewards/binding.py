@@ -10,11 +10,12 @@ alone, and so does every present name that is missing: neither stuffing nor nami
 surest one pays.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from repic.parsing import find_names
 from repic.rewards.assignment import num_agreeing
 from repic.types import Example, Mention, Scene
+from repic.values import Tasks
 
 
 class BindingReward:
@@ -27,7 +28,7 @@ class BindingReward:
 
     components = ("binding",)
 
-    def __init__(self, *, parser: Callable[[str], Scene], tasks: Collection[str]) -> None:
+    def __init__(self, *, parser: Callable[[str], Scene], tasks: Tasks) -> None:
         self.parser, self.tasks = parser, frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:

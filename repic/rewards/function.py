@@ -27,17 +27,19 @@ captions escape from being judged.
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 
 from repic.rewards.dotted_path import import_function
 from repic.rewards.rubric import LARGEST, RewardBatch, Rubric
 from repic.signals import Stopped
 from repic.time_limit import OutOfTime
 from repic.types import Example, Rollout
+from repic.values import Tasks, Text
 
 PLACE = "reward function"
 OWN = "reward.own"
@@ -62,11 +64,11 @@ class FunctionReward:
 
     def __init__(
         self,
-        function: str | Callable[..., Any],
+        function: Text | Callable[..., Any],
         *,
-        components: Sequence[str],
-        tasks: Collection[str],
-        columns: Sequence[str],
+        components: Annotated[Sequence[Text], MinLen(1)],
+        tasks: Tasks,
+        columns: Sequence[Text],
     ) -> None:
         is_path = isinstance(function, str)
         self.function = import_function(function, PLACE) if is_path else function

@@ -12,9 +12,8 @@ only who is there. The paper's gate on length is a condition of the rubric
 (conf/length/minimum.yaml), and no part of the reward.
 """
 
-from collections.abc import Collection
-
 from repic.types import Example
+from repic.values import Tasks
 
 NAN = float("nan")
 
@@ -31,7 +30,7 @@ class IdentityReward:
 
     components = ("single_identity", "multi_identity")
 
-    def __init__(self, *, tasks: Collection[str]) -> None:
+    def __init__(self, *, tasks: Tasks) -> None:
         self.tasks = frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:

@@ -22,6 +22,7 @@ from repic.parsing import tokenize_caption
 from repic.rewards.assignment import num_agreeing
 from repic.rewards.quality import Bigram, count_bigrams, fluency
 from repic.types import Example, Mention, Scene
+from repic.values import Text
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _COMPLETE = re.compile(r"[A-Z<].*[.!?]", re.DOTALL)
@@ -44,9 +45,9 @@ class LanguageRules:
         *,
         parser: Callable[[str], Scene],
         corpus: Iterable[Sequence[str]],
-        verbs: Collection[str],
-        place: str,
-        order: Sequence[str],
+        verbs: Collection[Text],
+        place: Text,
+        order: Sequence[Text],
     ) -> None:
         self.parser, self.corpus, self.verbs = parser, corpus, frozenset(verbs)
         self.place, self.order = place, {value: rank for rank, value in enumerate(order)}

@@ -5,7 +5,7 @@ end token. None of these is a reward of its own: the measures have weight 0 and 
 in ``conf/length/`` look at.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from repic.parsing import tokenize_caption
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
+from repic.values import Count, Positive, PositiveShare, Tasks
 
 NAN = float("nan")
 
@@ -77,7 +78,7 @@ class LengthExcess:
 
     components = ("length_excess",)
 
-    def __init__(self, *, knee: float, slope: float, tasks: Collection[str]) -> None:
+    def __init__(self, *, knee: Positive, slope: Positive, tasks: Tasks) -> None:
         for key, value in (("knee", knee), ("slope", slope)):
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ValueError(f"length.{key}: {value!r} is not a number above 0")
@@ -104,7 +105,7 @@ class Overlong:
 
     components = ("overlong",)
 
-    def __init__(self, *, max_tokens: int, cache_share: float) -> None:
+    def __init__(self, *, max_tokens: Count, cache_share: PositiveShare) -> None:
         if max_tokens < 1:
             raise ValueError(f"length.max_tokens: {max_tokens} is not a number of tokens")
         if not 0 < cache_share <= 1:

@@ -26,7 +26,7 @@ does not let these be measured, as with photos without answers, the KL penalty a
 ``grpo/length`` are what is left.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from repic.rewards.rubric import Logprobs, RewardBatch
 from repic.types import Rollout
+from repic.values import Tasks
 
 NAN = float("nan")
 
@@ -48,7 +49,7 @@ class LikelihoodReward:
     components = ("likelihood",)
     needs_reference = True
 
-    def __init__(self, *, tasks: Collection[str]) -> None:
+    def __init__(self, *, tasks: Tasks) -> None:
         self.tasks = frozenset(tasks)
 
     def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None) -> RewardBatch:

@@ -15,10 +15,11 @@ Both expect boxes in pixels of the same picture. A model that is shown a picture
 than the true box was measured in answers in the pixels that it was shown.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from repic.parsing import parse_box
 from repic.types import Box, Example
+from repic.values import Share, Tasks
 
 
 def released_iou(a: Box, b: Box) -> float:
@@ -50,8 +51,8 @@ class LocalizationReward:
         *,
         parser: Callable[[str], Box | None],
         iou: Callable[[Box, Box], float],
-        threshold: float,
-        tasks: Collection[str],
+        threshold: Share,
+        tasks: Tasks,
     ) -> None:
         if not 0 < threshold <= 1:
             raise ValueError(

@@ -1,13 +1,14 @@
 """Rewards by a source that is asked about many captions at a time, and may fail to answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
+from repic.values import Tasks
 
 J = TypeVar("J")  # a judgement on one caption
 J_co = TypeVar("J_co", covariant=True)
@@ -40,7 +41,7 @@ class MaskedReward(ABC, Generic[J]):
 
     components: tuple[str, ...]
 
-    def __init__(self, *, source: RewardSource[J], tasks: Collection[str]) -> None:
+    def __init__(self, *, source: RewardSource[J], tasks: Tasks) -> None:
         self.source, self.tasks = source, frozenset(tasks)
 
     @abstractmethod

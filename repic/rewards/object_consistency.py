@@ -7,9 +7,10 @@ https://arxiv.org/abs/2506.18369, equation 2. How an answer is read is the confi
 "yes" in "eyes", or ``parsing.parse_yes_no``, which reads words.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from repic.types import Example
+from repic.values import Tasks
 
 
 class ObjectConsistencyReward:
@@ -22,7 +23,7 @@ class ObjectConsistencyReward:
 
     components = ("object_consistency",)
 
-    def __init__(self, *, parser: Callable[[str], str | None], tasks: Collection[str]) -> None:
+    def __init__(self, *, parser: Callable[[str], str | None], tasks: Tasks) -> None:
         self.parser, self.tasks = parser, frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:

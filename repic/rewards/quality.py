@@ -20,7 +20,7 @@ escapes from being judged.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -28,6 +28,7 @@ from repic.parsing import tokenize_caption, without_names
 from repic.rewards.assignment import count_facts
 from repic.rewards.cider import CiderD
 from repic.types import Example, Scene
+from repic.values import Tasks
 
 NAN = float("nan")
 Bigram = tuple[str, str]
@@ -51,7 +52,7 @@ class QualityReward:
         *,
         parser: Callable[[str], Scene],
         corpus: Iterable[Sequence[str]] | None,
-        tasks: Collection[str],
+        tasks: Tasks,
         with_names: bool = False,
     ) -> None:
         self.parser, self.tasks, self.with_names = parser, frozenset(tasks), with_names

@@ -25,6 +25,7 @@ from collections.abc import Callable, Collection
 
 from repic.parsing import find_names
 from repic.types import Example
+from repic.values import Coefficient, Tasks
 
 
 class RecognitionReward:
@@ -47,8 +48,8 @@ class RecognitionReward:
         self,
         *,
         detector: Callable[[Example], Collection[str] | None],
-        absent_cost: float,
-        tasks: Collection[str],
+        absent_cost: Coefficient,
+        tasks: Tasks,
     ) -> None:
         if not isinstance(absent_cost, int | float) or not 0 <= absent_cost < float("inf"):
             raise ValueError(f"reward: absent_cost {absent_cost!r} is not a cost of 0 or more")

@@ -6,15 +6,17 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repic.signals import Stopped
 from repic.time_limit import OutOfTime, time_limit
 from repic.types import Example, Rollout
+from repic.values import Number, Text, Weight
 
 LARGEST = torch.finfo(torch.float32).max
 TOTAL = "total"  # what diagnostics call the weighted sum; no component may be called so
@@ -112,6 +114,15 @@ class AskingReward(Protocol):
         ...
 
 
+class ConditionSettings(TypedDict):
+    """A component, or several, count where the given one lies within bounds."""
+
+    component: Text | Sequence[Text]
+    given: Text
+    at_least: NotRequired[Number]
+    at_most: NotRequired[Number]
+
+
 class Rubric:
     """Several rewards and the weights of their components.
 
@@ -131,9 +142,9 @@ class Rubric:
     def __init__(
         self,
         rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
-        weights: Mapping[str, object],
-        conditions: Mapping[str, Mapping[str, Any]] | None = None,
-        seconds: float | None = None,
+        weights: Mapping[str, Weight],
+        conditions: Mapping[str, ConditionSettings] | None = None,
+        seconds: Annotated[float, Gt(0), Le(86400)] | None = None,
     ) -> None:
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"reward.rubric.seconds: {seconds} is no time; null is no limit")
@@ -276,13 +287,12 @@ def _nowhere(batch: RewardBatch) -> Bool[Tensor, "N K"]:
     return torch.zeros_like(batch.values, dtype=torch.bool)
 
 
-def _check_weight(name: str, weight: object, names: tuple[str, ...]) -> float:
+def _check_weight(name: str, weight: float, names: tuple[str, ...]) -> float:
     """A weight as a number, or the reason why it cannot be one."""
     if name not in names:
         raise ValueError(
             f"reward.weights.{name}: no reward yields this component; there are {', '.join(names)}"
         )
-    # bool is a number to Python, and "true" is a typo for a weight.
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+    if not math.isfinite(weight):
         raise ValueError(f"reward.weights.{name}: {weight!r} is not a finite number")
     return float(weight)

@@ -24,6 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from repic.values import NonNegative
+
 # Rewards are float32 numbers of order one; a smaller spread within a group is rounding.
 NO_SPREAD = 1e-6
 
@@ -90,7 +92,7 @@ def group_advantages(
     weights: Float[Tensor, " K"],
     *,
     normalize_std: bool,
-    eps: float,
+    eps: NonNegative,
 ) -> Advantages:
     """Centre (and optionally scale) the weighted rewards within each group.
 
@@ -147,7 +149,7 @@ def rloo_advantages(rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"
 
 
 def reinforce_pp_advantages(
-    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: float
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: NonNegative
 ) -> Advantages:
     """Whiten the weighted rewards over the batch, whoever is whose sibling.
 
@@ -180,7 +182,7 @@ def reinforce_pp_advantages(
 
 
 def reinforce_pp_baseline_advantages(
-    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: float
+    rewards: Float[Tensor, "B G K"], weights: Float[Tensor, " K"], *, eps: NonNegative
 ) -> Advantages:
     """Centre the weighted rewards within each group, then scale by the batch's std.
 
@@ -212,8 +214,8 @@ def gdpo_advantages(
     weights: Float[Tensor, " K"],
     *,
     is_whitened: bool,
-    min_std: float,
-    eps: float,
+    min_std: NonNegative,
+    eps: NonNegative,
 ) -> Advantages:
     """Normalize each component within its group, then add them up with their weights.
 

@@ -2,6 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Lt
+
+from repic.values import Positive, Whole
 
 MAX_ERROR = 0.2
 
@@ -18,9 +23,9 @@ class KlControl:
     """
 
     in_reward: bool
-    target: float | None
-    gain: float
-    refresh_every: int
+    target: Positive | None
+    gain: Annotated[float, Gt(0), Lt(1 / MAX_ERROR)]
+    refresh_every: Whole
 
     def check(self, coef: float) -> None:
         """Refuse what would have no effect, or not the one that its name promises."""

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from repic.values import NonNegative
+
 MAX_LOG_RATIO = 20.0
 
 
@@ -38,8 +40,8 @@ def grpo_loss(
     advantages: Float[Tensor, " N"],
     token_weights: Float[Tensor, "N T"],
     *,
-    clip_eps_low: float,
-    clip_eps_high: float,
+    clip_eps_low: NonNegative,
+    clip_eps_high: NonNegative,
 ) -> PolicyLoss:
     """Clipped policy-gradient loss: lower is better, minus the objective of the paper.
 
@@ -78,8 +80,8 @@ def gspo_loss(
     advantages: Float[Tensor, " N"],
     token_weights: Float[Tensor, "N T"],
     *,
-    clip_eps_low: float,
-    clip_eps_high: float,
+    clip_eps_low: NonNegative,
+    clip_eps_high: NonNegative,
 ) -> PolicyLoss:
     """Clipped policy-gradient loss with one ratio for a sequence: its tokens' geometric mean.
 
@@ -113,8 +115,8 @@ def cispo_loss(
     advantages: Float[Tensor, " N"],
     token_weights: Float[Tensor, "N T"],
     *,
-    clip_eps_low: float,
-    clip_eps_high: float,
+    clip_eps_low: NonNegative,
+    clip_eps_high: NonNegative,
 ) -> PolicyLoss:
     """REINFORCE with importance weights that are clipped and have no gradient of their own.
 

@@ -2,9 +2,21 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Annotated, TypedDict
 
+from annotated_types import MinLen
+
+from repic.toybox.dataset import Split
 from repic.toybox.tasks import TASKS
 from repic.types import Example
+from repic.values import Coefficient, Count, PositiveShare, Scale, Seed, Text
+
+
+class Stage(TypedDict):
+    """Part of a curriculum: its end, as a share of the training, and weights by task."""
+
+    until: PositiveShare
+    groups: Annotated[Sequence[Annotated[Mapping[Text, Coefficient], MinLen(1)]], MinLen(1)]
 
 
 class Curriculum:
@@ -25,13 +37,13 @@ class Curriculum:
 
     def __init__(
         self,
-        split: str,
+        split: Split,
         *,
-        size: int,
-        seed: int,
-        block: int,
-        stages: Sequence[Mapping],
-        scale: float,
+        size: Count,
+        seed: Seed,
+        block: Count,
+        stages: Sequence[Stage],
+        scale: Scale,
     ) -> None:
         ends = [stage["until"] for stage in stages]
         if ends != sorted(ends) or not ends or ends[-1] != 1:

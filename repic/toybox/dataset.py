@@ -3,14 +3,22 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, Predicate
 
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
 from repic.toybox.world import SLOTS, SPLITS, Toy, draw_names, lookalikes, toys
 from repic.types import Example, ImageSource, Mention, Reference, Scene, SceneIdentities
+from repic.values import ConceptCounts, Count, Questions, Scale, Seed, Share, is_range
 
 MIN_CONCEPTS, MAX_CONCEPTS = 1, 5
+MOST_OTHERS = 8  # strangers in a scene, and references to those who are not there
+
+
+Split = Annotated[str, Predicate(SPLITS.__contains__)]
+Range = Annotated[Sequence[Annotated[int, Ge(0), Le(MOST_OTHERS)]], Predicate(is_range)]
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,13 @@ class SceneRules:
             reference's. Answers are never touched.
     """
 
-    absent: Sequence[int]
-    lookalike: float
-    strangers: Sequence[int]
-    drop_image: float
-    drop_info: float
-    omit: float
-    swap: float
+    absent: Range
+    lookalike: Share
+    strangers: Range
+    drop_image: Share
+    drop_info: Share
+    omit: Share
+    swap: Share
 
 
 def check_counts(counts: Mapping[Any, Any] | Sequence[Any]) -> dict[int, float]:
@@ -69,14 +77,14 @@ class CaptionDataset:
 
     def __init__(
         self,
-        split: str,
+        split: Split,
         *,
-        counts: Mapping[Any, Any] | Sequence[Any],
-        size: int,
-        seed: int,
+        counts: ConceptCounts,
+        size: Count,
+        seed: Seed,
         rules: SceneRules,
-        questions: Sequence[str],
-        scale: float,
+        questions: Questions,
+        scale: Scale,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"data: split {split!r} is not one of {', '.join(SPLITS)}")

@@ -6,12 +6,12 @@ consistency and localization is not stated.
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from repic.toybox.dataset import CaptionDataset, SceneRules
+from repic.toybox.dataset import CaptionDataset, SceneRules, Split
 from repic.toybox.tasks import TASKS
 from repic.types import Example
+from repic.values import Coefficient, ConceptCounts, Count, Questions, Scale, Seed
 
 CAPTION = "caption"
 
@@ -29,15 +29,15 @@ class TaskMixture:
 
     def __init__(
         self,
-        split: str,
+        split: Split,
         *,
-        shares: Mapping[str, float],
-        counts: Mapping[Any, Any] | Sequence[Any],
-        size: int,
-        seed: int,
+        shares: Mapping[str, Coefficient],
+        counts: ConceptCounts,
+        size: Count,
+        seed: Seed,
         rules: SceneRules,
-        questions: Sequence[str],
-        scale: float,
+        questions: Questions,
+        scale: Scale,
     ) -> None:
         unknown = set(shares) - {CAPTION, *TASKS}
         if unknown:

@@ -3,7 +3,7 @@
 bench -> {run, sweep, table, report} -> assembly -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
--> {types, files, local, words, errors, time_limit, weights}.
+-> {types, values, files, local, words, errors, time_limit, weights}.
 """
 
 import ast
@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types", "files", "local", "words", "errors", "time_limit", "weights"),
+    ("types", "values", "files", "local", "words", "errors", "time_limit", "weights"),
     ("parsing", "distributed", "progress", "settings", "signals"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),

@@ -18,6 +18,7 @@ from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import PairJudge
 from repic.metrics.captions.same_picture import partners
 from repic.metrics.column import JUDGES, ScoreColumn
+from repic.values import Text
 
 KEY = "metrics.scorers.arena"
 REFERENCE = "reference"
@@ -38,7 +39,7 @@ class Arena(JudgedMetric[PairJudge]):
     """
 
     def __init__(
-        self, *, baselines: Sequence[str], source: str, sources: Mapping[str, PairJudge]
+        self, *, baselines: Sequence[Text], source: Text, sources: Mapping[str, PairJudge]
     ) -> None:
         super().__init__(
             ScoreColumn("arena", "arena", "up", JUDGES, (_NOTE, WHO_JUDGES)),

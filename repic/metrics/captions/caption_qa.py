@@ -28,6 +28,7 @@ from repic.metrics.captions.judging import (
 from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.quiz import Quiz, answer_by_grammar, read_quizzes
 from repic.metrics.column import JUDGES, ScoreColumn
+from repic.values import Count, Text
 
 CANNOT = "Cannot answer from the caption"
 BONUS = 0.05  # of "cannot" over a guess
@@ -65,10 +66,10 @@ class CaptionQA(JudgedMetric[Reader]):
     def __init__(
         self,
         *,
-        questions: str | None,
+        questions: Text | None,
         quizzes: Callable[[Sequence[str]], Sequence[Quiz]],
-        most: int | None,
-        source: str,
+        most: Count | None,
+        source: Text,
         sources: Mapping[str, Reader],
     ) -> None:
         key = "metrics.scorers.caption_qa"

@@ -19,6 +19,7 @@ from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
 from repic.types import ImageSource
+from repic.values import Count, Positive, Text
 from repic.weights import load_whole
 
 SCALE = 100.0
@@ -34,7 +35,9 @@ class ClipScore(Metric):
         batch_size: texts, or pictures, that go through the model at a time.
     """
 
-    def __init__(self, *, path: str | None, weight: float, prefix: str, batch_size: int) -> None:
+    def __init__(
+        self, *, path: Text | None, weight: Positive, prefix: str, batch_size: Count
+    ) -> None:
         super().__init__(
             ScoreColumn("clip_score", "CLIP", "up", MEANING, ("CLIP: CLIPScore.",)),
             ScoreColumn("ref_clip_score", "RefCLIP", "up", MEANING),

@@ -30,6 +30,7 @@ from repic.metrics.captions.grammar_facts import (
 from repic.metrics.captions.judging import WHO_JUDGES, JudgedMetric, Outcome, Source, mean_outcome
 from repic.metrics.captions.metric import Captions
 from repic.metrics.column import JUDGES, ScoreColumn
+from repic.values import Text
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class DCScore(JudgedMetric[FactSource]):
         sources: judges by name.
     """
 
-    def __init__(self, *, source: str, sources: Mapping[str, FactSource]) -> None:
+    def __init__(self, *, source: Text, sources: Mapping[str, FactSource]) -> None:
         notes = (
             "DCScore: mean of two F1 (P: right facts by facts; R: facts that are told by facts),"
             " in %.",

@@ -11,6 +11,7 @@ from repic.metrics.captions.judging import ModelSource, require_answers
 from repic.metrics.captions.metric import Captions
 from repic.parsing import find_names
 from repic.types import ImageSource
+from repic.values import Count
 
 STEPS = ("extract", "match", "verify")
 
@@ -28,7 +29,7 @@ class JudgedFacts(ModelSource):
 
     needs = "a reference caption with a fact in it"
 
-    def __init__(self, *, judge: Judge | None, trials: Mapping[str, int]) -> None:
+    def __init__(self, *, judge: Judge | None, trials: Mapping[str, Count]) -> None:
         if set(trials) != set(STEPS) or any(number < 1 for number in trials.values()):
             raise ValueError(
                 f"metrics.scorers.dcscore.sources.judge.trials: {dict(trials)} is not a number of"

@@ -15,6 +15,7 @@ from repic.metrics.captions.grammar_facts import (
     scene_facts,
 )
 from repic.metrics.captions.judging import ModelSource, Source, require_answers
+from repic.values import Text
 
 
 @runtime_checkable
@@ -79,7 +80,7 @@ class JudgedPairs(ModelSource):
 
     needs = "its picture at hand (of captions from files: phase.<phase>.images)"
 
-    def __init__(self, *, judge: Judge | None, prompt: str) -> None:
+    def __init__(self, *, judge: Judge | None, prompt: Text) -> None:
         super().__init__(judge=judge)
         self.prompt = prompt
 

@@ -7,12 +7,15 @@ neither the batch that it happens to be in, nor how long its neighbours are, cha
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from repic.types import Example
+from repic.values import Count, PositiveShare, Share, Temperature, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +32,12 @@ class Sampling:
         stop: a completion ends where its text contains one of these; its text ends before it.
     """
 
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    max_new_tokens: int
-    stop: Sequence[str]
+    temperature: Temperature
+    top_p: PositiveShare
+    top_k: Whole
+    min_p: Share
+    max_new_tokens: Count
+    stop: Sequence[Annotated[str, MinLen(1)]]
 
     def __post_init__(self) -> None:
         wrong = {

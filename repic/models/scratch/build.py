@@ -3,30 +3,58 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import torch
+from annotated_types import Gt, Le, Predicate
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from repic.models.scratch.initialization import initialize_for_lookup
 from repic.models.scratch.tokenizer import build_tokenizer
 from repic.toybox.vocabulary import words
 from repic.toybox.world import SYLLABLES
+from repic.values import Area, Count, Positive, Seed, Whole, is_range
 
 # OpenAI CLIP's, which Qwen2.5-VL uses.
 IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]
 IMAGE_STD = [0.26862954, 0.26130258, 0.27577711]
 
 
+class TextSizes(TypedDict):
+    """Of the language model; as many keys and values as heads, where they are not said."""
+
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: NotRequired[Count]
+    rope_theta: Positive
+    mrope_section: tuple[Whole, Whole, Whole]
+    max_position_embeddings: Count
+
+
+class VisionSizes(TypedDict):
+    """Of the vision tower; the last two where not every layer looks at a whole picture."""
+
+    depth: Count
+    hidden_size: Count
+    intermediate_size: Count
+    num_heads: Count
+    patch_size: Count
+    temporal_patch_size: Count
+    window_size: NotRequired[Count]
+    fullatt_block_indexes: NotRequired[Sequence[Whole]]
+
+
 def build_directory(
     *,
     folder: Path,
-    seed: int,
-    text: Mapping[str, Any],
-    vision: Mapping[str, Any],
-    pixels: Sequence[int],
-    matching_layers: Sequence[int],
-    initializer_range: float,
+    seed: Seed,
+    text: TextSizes,
+    vision: VisionSizes,
+    pixels: Annotated[Sequence[Area], Predicate(is_range)],
+    matching_layers: Sequence[Whole],
+    initializer_range: Annotated[float, Gt(0), Le(1)],
 ) -> None:
     """Write tokenizer, image processor, configuration and random weights.
 

