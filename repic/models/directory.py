@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +13,15 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
-from repic.files import as_shape, hash_file, read_json, shown
+from repic.files import as_shape, hash_file, read_json, refuse_large, shown
 
 _PACKAGE = "package://"
+_LONGEST_FILE = 1 << 28  # bytes of what lies beside weights; the largest tokenizers have 35 million
+# What a model is made as large as -> the most that any model has of it.
+_MOST = {
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "depth"), 10_000),
+    **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), 1 << 24),
+}
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -187,7 +194,20 @@ def _check(folder: Path) -> None:
     ):
         if not any((folder / name).is_file() for name in group):
             raise ValueError(f"{folder}: {' or '.join(group)} is missing; copy it from the hub")
+    for file in (folder / name for name in SIDE_FILES):
+        if file.is_file():
+            refuse_large(file, _LONGEST_FILE)
+    _check_sizes(f"{folder}/config.json", read_config(folder / "config.json"))
     _check_weights(folder)
+
+
+def _check_sizes(place: str, config: Mapping[str, Any]) -> None:
+    """Refuse a network that no memory would hold, before it is laid out."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _check_sizes(place, value)
+        elif key in _MOST and isinstance(value, int) and value > _MOST[key]:
+            raise ValueError(f"{place}: {key} is {shown(value)}, and may be {_MOST[key]} at most")
 
 
 def _check_weights(folder: Path) -> None:
@@ -260,9 +280,9 @@ def read_header(file: Path) -> Header:
         start = 8 + int.from_bytes(opened.read(8), "little")
         text = opened.read(start - 8) if start <= min(size, _LONGEST_HEADER) else b""
     try:
+        tensors = json.loads(text)
         with safe_open(file, "pt"):  # it looks at types, shapes and gaps
             pass
-        tensors = json.loads(text)
         metadata = tensors.pop("__metadata__", {})
         end = start + max(entry["data_offsets"][1] for entry in tensors.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):

@@ -106,6 +106,7 @@ class PromptEncoder:
         text_config = config.get_text_config()
         self.prompt, self._directory = prompt, directory
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        self.tokenizer("Who?")  # where its numbers are none, that is said here
         self._template = ChatTemplate(Path(directory), self.tokenizer)
         if self.tokenizer.eos_token_id is None:
             raise ValueError(f"{directory}: the tokenizer has no eos_token; add it to its config")

@@ -62,6 +62,7 @@ class ImageEncoder:
         min_pixels: int | None,
         max_pixels: int | None,
     ) -> None:
+        self._directory = directory
         self.processor = _image_processor(directory)
         self.family = family
         self.parts = Parts(self.processor, config, tokenizer)
@@ -102,8 +103,13 @@ class ImageEncoder:
         picture = source.load()
         try:
             return self.family.encode(self.parts, picture, isinstance(source, OnlyImage))
-        except ValueError as error:  # for example, a strip that is 200 times as long as wide
-            raise ValueError(f"{source.key}: {error}") from None
+        # A strip that is 200 times as long as wide; or whatever the directory's numbers lead to.
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise ValueError(
+                f"{source.key}: the image processor of {self._directory} cannot prepare it"
+                f" ({kind}{error}); another picture, or another preprocessor_config.json, may do"
+            ) from error
 
 
 def _image_processor(directory: str) -> Any:

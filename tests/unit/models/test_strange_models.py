@@ -1,6 +1,7 @@
 """Directories of models that somebody else has made, by mistake or on purpose."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +14,9 @@ from repic.models.chat_template import ChatTemplate
 from repic.models.directory import find_model, read_header
 from tests import tiny
 from tests.campaigns.files import of_weights
+from tests.fakes import mixed_examples
 
+HUGE = 10**12
 LOOP = "{% for i in range(90000) %}"
 
 
@@ -97,3 +100,29 @@ def test_a_template_that_fails_says_whose_it_is(model: Path, template: str) -> N
     found = ChatTemplate(model, AutoTokenizer.from_pretrained(model))
     with pytest.raises(ValueError, match=f"{model}: its chat template fails"):
         found.render([{"role": "user", "content": "Who?"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("config.json", {"text_config": {"vocab_size": HUGE}}),
+        ("config.json", {"vision_config": {"depth": HUGE}}),
+        ("tokenizer_config.json", {"model_max_length": "long"}),
+        ("preprocessor_config.json", {"patch_size": "seven"}),
+        ("preprocessor_config.json", {"image_mean": [[], 0.5, 0.5]}),
+    ],
+)
+def test_numbers_that_are_none_are_told(model: Path, name: str, changes: dict) -> None:
+    known = json.loads((model / name).read_text())
+    for key, value in changes.items():
+        nested = isinstance(value, dict)
+        tiny.rewrite_json(model / name, **{key: {**known[key], **value} if nested else value})
+    with pytest.raises(ValueError, match=str(model)):
+        tiny.load(model).encoder.encode(mixed_examples())
+
+
+def test_a_side_file_of_gigabytes_is_not_read(model: Path) -> None:
+    with (model / "tokenizer.json").open("wb") as file:
+        os.truncate(file.fileno(), 20 << 30)
+    with pytest.raises(ValueError, match=r"tokenizer\.json: has 21\.5 GB"):
+        find_model(model)
