@@ -1,14 +1,28 @@
 """Ranks: who am I, and the few exchanges that phases need; without torchrun there is one rank."""
 
+import atexit
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from repic.errors import explain
+from repic.signals import Stopped
+
 T = TypeVar("T")
+
+_TICK = 0.5  # seconds between two looks at the other ranks
+_DEATHS = "repic/deaths"  # counts who has told of one
+_others: dict[int, int] = {}  # rank -> process, of this machine's
+_is_told = threading.Event()  # this rank says itself why it ends
 
 
 def start(accelerator: str) -> None:
@@ -21,6 +35,106 @@ def start(accelerator: str) -> None:
         # Longer than any phase: a rank may wait for another job that computes a shared stage.
         backend = "gloo" if accelerator == "cpu" else "nccl"
         dist.init_process_group(backend, timeout=timedelta(days=2))
+        _others.update(_processes())
+        atexit.register(_leave)
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Let an error of one rank end the others, and be told once, by the rank that it is of.
+
+    Raises:
+        SystemExit: in ranks whose error another rank has told.
+    """
+    try:
+        yield
+    except (Exception, Stopped) as error:
+        if not dist.is_initialized():
+            raise
+        # What a rank meets when another has died is no error of its own, and torchrun tells those
+        # that are left to end.
+        _await_deaths(4 * _TICK if isinstance(error, RuntimeError) else 0.0)
+        if isinstance(error, Stopped):
+            raise
+        _await_deaths(2 * _TICK * (rank() > 0))  # rank 0 tells what all ranks meet alike
+        _is_told.set()
+        if _store().add(_DEATHS, 1) > 1:
+            sys.exit(1)
+        if rank() > 0:
+            print(f"repic: rank {rank()} of {world_size()}: {explain(error)}", file=sys.stderr)
+        raise
+
+
+def _watch() -> None:
+    """End this process when another rank of its machine has died, or has told of an error.
+
+    A rank that waits for a dead one waits for long, and then knows neither which one nor why.
+    """
+    while not _is_told.wait(_TICK):
+        try:
+            _end_after_deaths()
+        except RuntimeError:  # whoever keeps the store has gone, and ends us as well
+            return
+
+
+def _await_deaths(seconds: float) -> None:
+    """Look for other ranks' deaths for so long, and once at least."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            _end_after_deaths()
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.1)
+        except Stopped:  # by torchrun, because of the death
+            continue
+
+
+def _leave() -> None:
+    with contextlib.suppress(RuntimeError):  # the store may be gone
+        _store().set(_left(rank()), "")
+
+
+def _processes() -> dict[int, int]:
+    """The process of each other rank that can be watched, which are those of this machine."""
+    try:
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink(
+            "/proc/self/ns/pid"
+        )
+    except OSError:
+        machine = ""
+    everyone: list[tuple[str, int]] = gather([(machine, os.getpid())])
+    return {
+        number: process
+        for number, (where, process) in enumerate(everyone)
+        if number != rank() and where == machine != ""
+    }
+
+
+def _end_after_deaths() -> None:
+    store = _store()
+    if store.check([_DEATHS]):
+        os._exit(1)
+    for number, process in _others.items():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            if store.check([_left(number)]):
+                continue
+            if store.add(_DEATHS, 1) == 1:
+                said = f"rank {number} of {world_size()} is gone without a word: killed, or out of"
+                said += " memory; the same command goes on from there"
+                os.write(sys.stderr.fileno(), f"repic: {said}\n".encode())
+            os._exit(1)
+
+
+def _store() -> Any:
+    return dist.distributed_c10d._get_default_store()
+
+
+def _left(number: int) -> str:
+    return f"repic/left/{number}"
 
 
 def layout(strategy: str) -> dict[str, int]:

@@ -89,11 +89,26 @@ def run(
     Returns:
         The run's folder.
     """
-    from repic import distributed, files
-    from repic.phases import summary
+    from repic import distributed
 
     resolved = check_values(cfg, overrides)
     distributed.start(cfg.trainer.options.accelerator)
+    with distributed.together():
+        return run_together(cfg, resolved, output_dir, choices=choices, overrides=overrides)
+
+
+def run_together(
+    cfg: DictConfig,
+    resolved: dict[Any, Any],
+    output_dir: Path,
+    *,
+    choices: dict[str, Any],
+    overrides: list[str],
+) -> Path:
+    """Do it with the other ranks, if there are any; see ``run``."""
+    from repic import distributed, files
+    from repic.phases import summary
+
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
     is_main = distributed.rank() == 0
     if not is_main:
@@ -163,10 +178,11 @@ def run_phases(
     """
     from repic import distributed, files
     from repic.phases import loggers, pipeline
+    from repic.tables.runs import scores_by_key
 
     inputs = settings.inputs_of(resolved)  # as they are before they are read
     parts = assemble(cfg, folder, resolved)
-    context = parts.context
+    context, is_finished = parts.context, False
     try:
         for logger in context.loggers:
             loggers.log_settings(logger, resolved)
@@ -176,9 +192,13 @@ def run_phases(
             pipeline.show(context, parts.evaluation, **cfg.report)
             files.write_json(folder / settings.INPUTS, inputs)
             log.info("finished: %s", folder)
+            scores = scores_by_key(files.read_json(folder / "summary.json")["metrics"])
+            for logger in context.loggers:
+                loggers.log_scores(logger, scores)
+        is_finished = True
     finally:
         for logger in context.loggers:
-            loggers.close(logger)
+            loggers.close(logger, is_finished=is_finished)
 
 
 def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
@@ -229,13 +249,11 @@ def number_of(folder: Path, key: str) -> float:
         key: of ``metrics.jsonl``, whose last value is meant; or phase, number of concepts (or
             "all") and metric of an evaluation: ``sft/3/accuracy``. As phase, ``test`` is the last.
     """
-    from repic.tables.runs import read_metrics, read_run
+    from repic.tables.runs import read_metrics, read_run, scores_by_key
 
     metrics = read_run(folder).metrics
     found: dict[str, Any] = {k: v for row in read_metrics(folder) for k, v in row.values.items()}
-    for phase, by_count in metrics.items():
-        cells = {f"{count}/{k}": v for count, cell in by_count.items() for k, v in cell.items()}
-        found |= {f"{place}/{k}": v for k, v in cells.items() for place in (phase, "test")}
+    found |= scores_by_key(metrics)
     if not isinstance(found.get(key), float):
         close = difflib.get_close_matches(key, found, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see the run's metrics.jsonl"
@@ -318,7 +336,8 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        print(f"{name}: {explain(error)}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # another rank has told already what it alone met
+            print(f"{name}: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     except signals.Stopped as stop:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are

@@ -138,16 +138,27 @@ def log_settings(logger: Logger, settings: Mapping[Any, Any]) -> None:
         logger.log_hyperparams(dict(settings))
 
 
+def log_scores(logger: Logger, scores: Mapping[str, float]) -> None:
+    """Put a run's results where a dashboard ranks runs by them: into W&B's summary."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.summary.update(dict(scores))
+
+
 def log_images(logger: Logger, key: str, images: list[Any], captions: list[str]) -> None:
     """Log pictures by themselves; offline W&B loses those inside a table's cells."""
     if isinstance(logger, WandbLogger):
         logger.log_image(key, images, caption=captions)
 
 
-def close(logger: Logger) -> None:
-    """End a job's logging, so that a sweep's next job in this process begins its own."""
-    logger.finalize("success")
+def close(logger: Logger, *, is_finished: bool) -> None:
+    """End a job's logging, so that a sweep's next job in this process begins its own.
+
+    Args:
+        logger: of the job.
+        is_finished: nothing has cut the job short; what has is told to W&B.
+    """
+    logger.finalize("success" if is_finished else "failed")
     # Asking for `experiment` would start one only to end it; without the end, W&B would file
     # the next job under this one.
     if isinstance(logger, WandbLogger) and logger._experiment is not None:
-        logger._experiment.finish()
+        logger._experiment.finish(exit_code=0 if is_finished else 1)

@@ -221,6 +221,24 @@ def _is_unfinished(folder: Path) -> bool:
         return False  # another program's file of that name
 
 
+def scores_by_key(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """A run's scores by one key each: captioner, number of concepts (or "all") and metric.
+
+    The last captioner is also called ``test``, by which runs of several methods are compared.
+
+    Example:
+        >>> scores_by_key({"sft": {"all": {"cider": 4.0, "cider_ci": [3.0, 5.0]}}})
+        {'sft/all/cider': 4.0, 'test/all/cider': 4.0}
+    """
+    found: dict[str, float] = {}
+    for name, by_count in metrics.items():
+        cells = {f"{count}/{k}": v for count, cell in by_count.items() for k, v in cell.items()}
+        numbers = {key: value for key, value in cells.items() if isinstance(value, float)}
+        found = {k: v for k, v in found.items() if not k.startswith("test/")}
+        found |= {f"{place}/{k}": v for place in (name, "test") for k, v in numbers.items()}
+    return found
+
+
 def read_metrics(folder: Path) -> list[MetricRow]:
     """Read ``metrics.jsonl``; empty if the run logged nothing."""
     rows = []

@@ -1,8 +1,12 @@
 """Several processes that train together: they do what one does, and end when one of them dies."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,3 +84,115 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
         assert left == pytest.approx(right, rel=1e-4, abs=1e-5)
     answers = [[(p.id, p.caption) for p in read_predictions(f)] for f in (one, two[0])]
     assert answers[0] == answers[1]
+
+
+@pytest.fixture
+def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Start two ranks that have just saved RL's third iteration."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command(tmp_path, model, ranks=2),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        deadline = time.monotonic() + 300
+        while not list(tmp_path.rglob("grpo.resume.pt")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return process
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def worker(process: subprocess.Popen[str], rank: int) -> int:
+    """The process id of a rank."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        if f"RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text().replace("_RANK", ""):
+            return int(child)
+    raise AssertionError(children)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_same_bits(
+    model: Path,
+    tmp_path: Path,
+    two: tuple[Path, str],
+    begun: Callable[[], subprocess.Popen[str]],
+    rank: int,
+) -> None:
+    process = begun()
+    os.kill(worker(process, rank), signal.SIGKILL)
+    killed = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 15
+    lines = [line for line in said.splitlines() if line.startswith("repic: ")]
+    assert lines == [
+        f"repic: rank {rank} of 2 is gone without a word: killed, or out of memory; the same"
+        " command goes on from there"
+    ]
+    folder, _ = finish(tmp_path, model, ranks=2)
+    assert rows_of(folder) == rows_of(two[0])
+    for phase in ("sft", "grpo"):
+        again, whole = trained(folder, phase), trained(two[0], phase)
+        assert all(torch.equal(again[name], whole[name]) for name in whole)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.resume.pt*"))
+
+
+def test_an_error_of_one_rank_is_told_once_and_ends_the_others(model: Path, tmp_path: Path) -> None:
+    given = [*command(tmp_path, model, ranks=2), "method=rl", "reward.own=of_one_rank.fail"]
+    (tmp_path / "of_one_rank.py").write_text(
+        "import os\n"
+        "def fail(completions, examples):\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        raise ValueError('not here')\n"
+        "    return [0.0 for _ in completions]\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    begun = time.monotonic()
+    done = subprocess.run(
+        given,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("repic: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("repic: rank 1 of 2: ")
+    assert "raised ValueError: not here" in lines[0]
+    assert time.monotonic() - begun < 120
+
+
+def test_what_all_ranks_meet_is_told_once(model: Path, tmp_path: Path) -> None:
+    given = [*command(tmp_path, model, ranks=2), "model.path=/nowhere"]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("repic: ")]
+    assert len(lines) == 1
+    assert not lines[0].startswith("repic: rank")
+
+
+def test_ranks_that_are_told_to_end_save_together(
+    model: Path, tmp_path: Path, two: tuple[Path, str], begun: Callable[[], subprocess.Popen[str]]
+) -> None:
+    process = begun()
+    os.kill(worker(process, 1), signal.SIGTERM)  # one is enough
+    _, said = process.communicate(timeout=60)
+    lines = [line for line in said.splitlines() if line.startswith("repic: ")]
+    assert len(lines) == 1
+    assert "ended by SIGTERM; grpo is saved up to iteration" in lines[0]
+    folder, _ = finish(tmp_path, model, ranks=1)  # another number of them goes on as well
+    assert distance(trained(folder, "grpo"), trained(two[0], "grpo")) < 1e-6

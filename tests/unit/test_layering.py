@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    ("types", "values", "files", "local", "words", "errors", "time_limit", "weights"),
-    ("parsing", "distributed", "progress", "settings", "signals"),
+    ("types", "values", "files", "local", "words", "errors", "time_limit", "weights", "signals"),
+    ("parsing", "distributed", "progress", "settings"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),
     ("models", "data"),

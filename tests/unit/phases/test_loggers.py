@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,15 +69,15 @@ def test_an_unknown_mode_is_named(tmp_path: Path) -> None:
 
 def test_closing_ends_a_wandb_run_that_was_begun_and_begins_none(tmp_path: Path) -> None:
     class Run:
-        finished = 0
+        codes: ClassVar[list[int]] = []
 
-        def finish(self) -> None:
-            self.finished += 1
+        def finish(self, exit_code: int) -> None:
+            self.codes.append(exit_code)
 
     logger = wandb_logger(tmp_path, project="p", group="g", name="n", mode="offline")
-    close(logger)
+    close(logger, is_finished=True)
     assert logger._experiment is None
     logger._experiment = run = Run()
-    close(logger)
-    assert run.finished == 1
-    close(JsonlLogger(tmp_path / "a.jsonl", "sft"))
+    close(logger, is_finished=False)
+    assert run.codes == [1]  # it failed, until the same command goes on with it
+    close(JsonlLogger(tmp_path / "a.jsonl", "sft"), is_finished=True)
