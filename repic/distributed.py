@@ -45,7 +45,7 @@ def together() -> Iterator[None]:
     """Let an error of one rank end the others, and be told once, by the rank that it is of.
 
     Raises:
-        SystemExit: in ranks whose error another rank has told.
+        SystemExit: in ranks whose error is told.
     """
     try:
         yield
@@ -63,6 +63,8 @@ def together() -> Iterator[None]:
             sys.exit(1)
         if rank() > 0:
             print(f"repic: rank {rank()} of {world_size()}: {explain(error)}", file=sys.stderr)
+            if isinstance(error, ValueError | OSError):
+                sys.exit(1)
         raise
 
 

@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,8 +337,10 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        if os.environ.get("RANK", "0") == "0":  # another rank has told already what it alone met
+        if os.environ.get("RANK", "0") == "0":
             print(f"{name}: {explain(error)}", file=sys.stderr)
+        else:  # all ranks meet it before they join, and rank 0 tells; torchrun then ends this one
+            time.sleep(20)
         sys.exit(1)
     except signals.Stopped as stop:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
