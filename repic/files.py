@@ -121,7 +121,7 @@ def flush(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that is of no use, so that nothing is lost; return where it is."""
+    """Rename a file, or folder, that is of no use, so that nothing is lost; return where it is."""
     names = (f"{path.name}.set_aside{number or ''}" for number in itertools.count())
     aside = next(new for name in names if not (new := path.with_name(name)).exists())
     path.rename(aside)
@@ -164,11 +164,16 @@ def mark_done(folder: Path, record: Mapping[str, object]) -> None:
 
 
 def read_done(folder: Path) -> dict[str, Any] | None:
-    """What a finished folder has on record; None while it is not finished, or has lost a file."""
+    """What a finished folder has on record; None while it is not finished, or has lost a file.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
     if not (folder / DONE).exists():
         return None
-    record = read_json(folder / DONE)
-    sizes = record.pop("files", None)
+    place = str(folder / DONE)
+    record = as_shape(dict[str, Any], read_json(folder / DONE), place)
+    sizes = as_shape(dict[str, int], record.pop("files", {}), place)
     return record if sizes and sizes.items() <= _sizes(folder).items() else None
 
 

@@ -145,7 +145,7 @@ def run_together(
 def is_done(folder: Path, resolved: dict[Any, Any]) -> bool:
     """Whether a folder has the finished run; raises if it has one of other settings or files."""
     settings.refuse_other_settings(folder, resolved)
-    if not (folder / settings.PAGE).exists():
+    if not all((folder / name).exists() for name in (settings.PAGE, settings.SUMMARY)):
         return False
     if changed := settings.changed_inputs(folder, resolved):
         raise ValueError(
@@ -181,17 +181,21 @@ def run_phases(
     from repic.phases import loggers, pipeline
     from repic.tables.runs import scores_by_key
 
-    inputs = settings.inputs_of(resolved)  # as they are before they are read
+    is_main = distributed.rank() == 0
+    is_summed_up = distributed.from_main(is_main and settings.is_summed_up(folder, resolved))
+    if is_main and not is_summed_up:
+        # A summary that a kill has left before its page, of files that have changed since.
+        (folder / settings.SUMMARY).unlink(missing_ok=True)
+        files.write_json(folder / settings.INPUTS, settings.inputs_of(resolved))
     parts = assemble(cfg, folder, resolved)
     context, is_finished = parts.context, False
     try:
         for logger in context.loggers:
             loggers.log_settings(logger, resolved)
-        if not (folder / "summary.json").exists():
+        if not is_summed_up:
             pipeline.run_method(parts, record)
-        if distributed.rank() == 0:
+        if is_main:
             pipeline.show(context, parts.evaluation, **cfg.report)
-            files.write_json(folder / settings.INPUTS, inputs)
             log.info("finished: %s", folder)
             scores = scores_by_key(files.read_json(folder / "summary.json")["metrics"])
             for logger in context.loggers:

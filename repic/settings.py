@@ -5,9 +5,11 @@ Imports nothing heavy; the command line reads this before there is anything to r
 
 import difflib
 import hashlib
+import importlib.util
 import json
 import os
 import re
+import sysconfig
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,8 @@ from repic.files import as_shape, key_of, read_json, read_text
 
 FILE = "config.yaml"  # in a run's folder
 PAGE = "report.html"  # a run's last file
-INPUTS = "inputs.json"  # of a finished run: what its settings named was like this
+SUMMARY = "summary.json"  # its results
+INPUTS = "inputs.json"  # what its settings named was like this when its results were computed
 SEED = "seed"
 LONGEST_SLUG = 100
 
@@ -240,27 +243,74 @@ def refuse_other_settings(folder: Path, settings: Mapping[Any, Any]) -> None:
 
 
 def inputs_of(settings: Mapping[Any, Any]) -> dict[str, str]:
-    """Hash the state of each file or folder that settings name, by key: names, sizes and times.
+    """Hash the state of all files that settings name, by key: names, sizes and times.
 
-    Contents would take minutes for a large model; a folder that was only copied counts as another.
+    That is whatever lies at a ``path`` or ``root``, single files that any key names, and the code
+    of one's own that a dotted path names. Contents would take minutes for a large model; a folder
+    that was only copied counts as another.
     """
     outputs = Path(str(settings.get("outputs", ""))).absolute()
     found = {}
     for key, value in leaves(settings):
-        if not isinstance(value, str) or key.rpartition(".")[2] not in ("path", "root"):
-            continue
-        place = Path(value).expanduser().absolute()
-        if place.exists():
-            held = (
-                [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.is_file())
-            )
-            stats = [
-                (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
-                for file in held
-                if file.is_file() and (outputs not in file.parents or outputs in place.parents)
-            ]
-            found[key] = key_of(stats)
+        if isinstance(value, str) and (place := _place_of(key, value)) is not None:
+            found[key] = _state_of(place, outputs)
+    own = (settings.get("reward") or {}).get("own") or []
+    for name in [own] if isinstance(own, str) else own:
+        if (code := _code_of(str(name).partition(":")[0])) is not None:
+            found[f"reward.own.{name}"] = _state_of(code, outputs)
     return found
+
+
+def is_summed_up(folder: Path, settings: Mapping[Any, Any]) -> bool:
+    """Whether a run's results are there, and are those of the files that there are now."""
+    is_there = (folder / SUMMARY).exists() and (folder / INPUTS).exists()
+    return is_there and not changed_inputs(folder, settings)
+
+
+def _state_of(place: Path, outputs: Path) -> str:
+    held = [place] if place.is_file() else sorted(place.rglob("*"))
+    stats = [
+        (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in held
+        if file.is_file()
+        and (outputs not in file.parents or outputs in place.parents)
+        and file.suffix != ".pyc"
+    ]
+    return key_of(stats)
+
+
+def _place_of(key: str, value: str) -> Path | None:
+    """Return the file or folder that a value names, or the code."""
+    last = key.rpartition(".")[2]
+    if last in ("_target_", "function"):
+        return _code_of(value)
+    place = Path(value).expanduser().absolute()
+    try:
+        is_there = place.exists() if last in ("path", "root") else place.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        return None
+    return place if is_there else _code_of(value) if last == "path" else None
+
+
+def _code_of(name: str) -> Path | None:
+    """Return the module's file, or the package's folder, of a dotted path to code of one's own.
+
+    Nothing is imported. What is installed does not change from run to run.
+    """
+    top, dot, _ = name.partition(".")
+    if not dot or not top.isidentifier() or top == __name__.partition(".")[0]:
+        return None
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    origin = Path(spec.origin)
+    installed = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")}
+    if not installed.isdisjoint(origin.parents):
+        return None
+    return origin.parent if origin.name == "__init__.py" else origin
 
 
 def changed_inputs(folder: Path, settings: Mapping[Any, Any]) -> list[str]:
@@ -290,7 +340,7 @@ def same_run(
     pages = output_dir.parent.parent.glob(f"*/{output_dir.name}*/{PAGE}")
     for page in sorted(pages, key=lambda page: page.stat().st_mtime, reverse=True):
         try:
-            record = read_json(page.parent / "summary.json")
+            record = read_json(page.parent / SUMMARY)
             chosen = {group: str(option) for group, option in record["choices"].items()}
             made = config_of(page.parent) or {}
             is_namesake = chosen == told and made.get("name") == settings["name"]

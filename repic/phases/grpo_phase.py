@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from repic import distributed
+from repic.data.contents import dataset_content
 from repic.phases.context import Context, TrainedModel
 from repic.phases.credit import KL
 from repic.phases.grpo import GrpoModule, GrpoSettings
@@ -121,6 +122,7 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
             batch_size=self.prompts,
             micro_batch=max(self.prompts // distributed.world_size(), 1),
             validate=context.validate,
+            content=lambda: dataset_content(dataset, context.prompt.messages),
             show={
                 "reward": "grpo/reward/total",
                 "kl": "grpo/kl",

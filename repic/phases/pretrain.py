@@ -70,7 +70,7 @@ class VisionPhase(Pretraining):
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         scratch = context.folder / "checkpoints" / "random"
         seed = stream_seed(context.seed, "random weights")
-        if distributed.rank() == 0 and files.read_done(scratch) is None:
+        if distributed.rank() == 0 and files.read_done(scratch) != {"seed": seed}:
             files.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
             files.mark_done(scratch, {"seed": seed})
         distributed.barrier()

@@ -218,6 +218,8 @@ class SftPhase(SupervisedPhase):
         dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
         # Where the model lies decides nothing; what it holds is in its fingerprint.
         parts = ("data", "model", "engine", "phase.sft")
+        if self.val_every:  # whose numbers are kept with the model
+            parts += ("phase.validate", "metrics")
         settings = context.settings_key(*parts, without=["model.path"])
         content = dataset_content(dataset, context.prompt.messages)
         said = decoding(context.sampling)  # by the directory that comes out

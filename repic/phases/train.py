@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def train(
     micro_batch: int,
     validate: Callable[[Policy], Mapping[str, float]] | None,
     show: Mapping[str, str],
+    content: Callable[[], object] | None = None,
     folder: Path | None = None,
     metrics: Path | None = None,
     **trainer: Any,
@@ -47,6 +49,7 @@ def train(
         micro_batch: examples that the module receives at a time.
         validate: scores the policy.
         show: numbers on the progress bar.
+        content: tells what the dataset shows by what it holds; None where the folder's name does.
         folder: becomes the trained model's Hugging Face directory; the state to resume from
             lies beside it until then. None: one of the run's checkpoints.
         metrics: the JSON Lines file that numbers go to; None: the run's.
@@ -66,9 +69,16 @@ def train(
         loggers=[jsonl, *context.loggers] if distributed.rank() == 0 else [],
         show=show,
     )
-    if (done := distributed.from_main(finished(folder, name))) is not None:
+
+    def asked() -> str:
+        """What a model has to be made of, to be the one that is asked for."""
+        return files.key_of([name, start.fingerprint, content() if content else None])
+
+    is_main = distributed.rank() == 0
+    done = finished(folder, asked, context.fingerprint) if is_main else None
+    if (done := distributed.from_main(done)) is not None:
         log.info("%s: already done, %s", name, folder)
-        if distributed.rank() == 0:
+        if is_main:
             monitor.forget()  # if a kill came between the two
         return done
     policy = context.load_policy(path=start.checkpoint)
@@ -96,7 +106,7 @@ def train(
         fit(name, module, examples, context.trainer, root=root, callbacks=[clock], **trainer)
     for logger in monitor.loggers:
         logger.save()
-    return export(name, context, start, folder, policy, monitor)
+    return export(name, context, start, folder, policy, monitor, asked)
 
 
 def fit(
@@ -177,30 +187,55 @@ def export(
     folder: Path,
     policy: Policy,
     monitor: Monitor,
+    asked: Callable[[], str],
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
+    made = None
     if distributed.rank() == 0:
         files.write_folder(
             folder, lambda part: export_policy(policy, part, sampling=context.sampling)
         )
-        stage = TrainedModel(
+        made = TrainedModel(
             phase=phase,
             checkpoint=str(folder),
             fingerprint=context.fingerprint(str(folder)),
             started_from=start.fingerprint,
             time_s=round(monitor.time_s, 1),
         )
-        files.mark_done(folder, stage.record())
+        files.mark_done(folder, {**made.record(), "asked": asked()})
         monitor.forget()
     distributed.barrier()
-    made = finished(folder, phase)
+    made = distributed.from_main(made)
     assert made is not None
     return made
 
 
-def finished(folder: Path, phase: str) -> TrainedModel | None:
-    """Return the model that a phase has left in a folder, wherever that has been moved since."""
-    record = files.read_done(folder)
-    if record is None or record.get("phase") != phase:
+def finished(
+    folder: Path, asked: Callable[[], str], fingerprint: Callable[[str], str]
+) -> TrainedModel | None:
+    """Return the model that a phase has left in a folder, wherever that has been moved since.
+
+    A folder whose mark speaks of another model than was asked for, or than lies beside it, is set
+    aside with a word, so that nothing is lost.
+
+    Args:
+        folder: of the model, with its mark.
+        asked: tells what the model has to be made of.
+        fingerprint: hashes what a folder holds.
+    """
+    if not (folder / files.DONE).exists():
         return None
-    return TrainedModel(**{**record, "checkpoint": str(folder)})
+    try:
+        record = files.read_done(folder)
+        if record is None:
+            raise ValueError("files have gone or changed since it was finished")
+        if record.pop("asked", None) != asked():
+            raise ValueError("was made from another model, or of other data, than there are now")
+        place = str(folder / files.DONE)
+        done = files.as_shape(TrainedModel, record, place, is_closed=True)
+        if done.fingerprint != fingerprint(str(folder)):
+            raise ValueError("holds another model than the one that was trained")
+    except ValueError as error:
+        log.warning("%s: %s; it is now %s, and made anew", folder, error, files.set_aside(folder))
+        return None
+    return replace(done, checkpoint=str(folder))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,40 @@ def test_a_model_without_a_mark_of_its_own_is_not_done(
     folder = start(model, tmp_path, *SIZES)
     equal_runs(folder, uninterrupted)
     assert [phase["phase"] for phase in summary_of(folder)["phases"]] == ["base", "sft", "grpo"]
+
+
+def test_another_phase_s_model_is_not_taken_for_a_finished_one(
+    model: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    """Its mark is true of what lies beside it, and not of what is asked for."""
+    outputs = Path(shutil.copytree(uninterrupted.parents[1], tmp_path / "out"))
+    folder = outputs / uninterrupted.relative_to(uninterrupted.parents[1])
+    for name in ("summary.json", "report.html"):
+        (folder / name).unlink()
+    (sft,) = (mark.parent for mark in (outputs / "cache" / "sft").glob("*/done.json"))
+    grpo = folder / "checkpoints" / "grpo"
+    shutil.rmtree(grpo)
+    shutil.copytree(sft, grpo)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace(str(uninterrupted.parents[1]), str(outputs)))
+    equal_runs(start(model, outputs, *SIZES), uninterrupted)
+    assert (folder / "checkpoints" / "grpo.set_aside" / "model.safetensors").exists()
+
+
+def test_results_whose_files_have_changed_before_the_page_are_computed_anew(
+    model: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    sizes = ("method=zero_shot", "metrics.counts=[1]")
+    folder = start(own, tmp_path, *sizes)
+    file = folder / "summary.json"
+    file.write_text(file.read_text().replace('"split": "test"', '"split": "earlier"'))
+    for is_changed, split in ((False, "earlier"), (True, "test")):
+        (folder / "report.html").unlink()
+        if is_changed:
+            os.utime(own / "model.safetensors", (1, 1))
+        start(own, tmp_path, *sizes)
+        assert summary_of(folder)["split"] == split
 
 
 def test_evaluation_goes_on_where_it_was(

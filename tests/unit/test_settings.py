@@ -212,6 +212,48 @@ def test_files_that_change_after_a_run_are_noticed(tmp_path: Path) -> None:
     assert settings.changed_inputs(run, asked) == ["file.path"]
 
 
+def test_code_of_one_s_own_and_single_files_are_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module, package = tmp_path / "own_wit.py", tmp_path / "own_parts"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    words = tmp_path / "words.jinja"
+    for file in (module, words, package / "parts.py"):
+        file.write_text("1 / 0")  # nothing is imported
+    asked = {
+        "reward": {"own": ["own_wit.politeness:0.5", "math.sqrt"]},
+        "metrics": {"_target_": "own_parts.parts.Metric", "other": "words"},
+        "engine": {"_target_": "repic.models.engine.packed.PackedEngine"},
+        "optimizer": {"_target_": "torch.optim.AdamW"},
+        "judge": {"verify": str(words), "long": "x" * 5000, "none": "a\0b"},
+    }
+    before = settings.inputs_of(asked)
+    keys = ["reward.own.own_wit.politeness:0.5", "metrics._target_", "judge.verify"]
+    assert before.keys() == set(keys)
+    for file, key in zip((module, package / "parts.py", words), keys, strict=True):
+        file.write_text("other")
+        (package / "parts.pyc").write_text(key)  # Python's own
+        after = settings.inputs_of(asked)
+        assert [k for k in before if after[k] != before[k]] == [key]
+        before = after
+    one = {"reward": {"own": {"own_wit.politeness": 0.5}}}
+    assert settings.inputs_of(one).keys() == {"reward.own.own_wit.politeness"}
+
+
+def test_results_are_of_the_files_that_there_were(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.touch()
+    asked = {"judge": {"words": str(words)}}
+    (tmp_path / settings.SUMMARY).touch()
+    assert not settings.is_summed_up(tmp_path, asked)
+    (tmp_path / settings.INPUTS).write_text(json.dumps(settings.inputs_of(asked)))
+    assert settings.is_summed_up(tmp_path, asked)
+    words.write_text("more")
+    assert not settings.is_summed_up(tmp_path, asked)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
