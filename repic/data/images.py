@@ -9,7 +9,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repic.files import hash_file
 
+# What cameras, phones and the web write. Pillow knows forty others, which have more to go wrong
+# with: an EPS is a program, and run.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _WIDE = 2**16 - 1  # the largest level of 16 bits
+_EIGHT = "save it with 8 bits a channel"  # other levels would have to be guessed
 
 # EXIF orientation -> what makes it upright; 1 is.
 _TURNS = {
@@ -45,7 +49,9 @@ class FileImage:
     def load(self) -> Image.Image:
         """Return the picture; ``ValueError`` names the file, what is wrong and the mend."""
         try:
-            with Image.open(self.path) as file:
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise _UnreadableError("is no file; mend the path")  # a pipe would be waited for
+            with Image.open(self.path, formats=_FORMATS) as file:
                 # Opening reads the header only: a truncated file fails here, where it decodes.
                 picture = _narrow(_upright(file))
                 if picture.has_transparency_data:
@@ -55,13 +61,13 @@ class FileImage:
             problem = "there is no such image; put it there or mend the path"
         except UnidentifiedImageError:
             problem = (
-                "is not an image in a format that Pillow reads; save it as JPEG or PNG, or"
-                " download it again"
+                "is not an image in a format that is read; save it as JPEG or PNG, or download it"
+                " again"
             )
         except Image.DecompressionBombError as error:
             problem = f"is too large ({error}); scale it down"
-        except _NotEightBits as error:
-            problem = f"{error}; save it with 8 bits a channel"
+        except _UnreadableError as error:
+            problem = str(error)
         # A decoder that a broken file leads astray may raise anything: OSError where it ends too
         # soon, SyntaxError for a chunk of PNG, struct.error for a field of EXIF.
         except Exception as error:
@@ -75,8 +81,8 @@ class FileImage:
         raise ValueError(f"{self.path}: {problem}")
 
 
-class _NotEightBits(Exception):
-    """A picture's levels cannot be brought to 0 to 255 without guessing."""
+class _UnreadableError(Exception):
+    """What is wrong, and the mend."""
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -95,10 +101,10 @@ def _narrow(picture: Image.Image) -> Image.Image:
     if picture.mode[0] not in "IF":
         return picture
     if picture.mode == "F":
-        raise _NotEightBits("its levels are no whole numbers")
+        raise _UnreadableError(f"its levels are no whole numbers; {_EIGHT}")
     levels = np.asarray(picture.convert("I"))
     if levels.min() < 0 or levels.max() > _WIDE:
-        raise _NotEightBits("its levels have more than 16 bits")
+        raise _UnreadableError(f"its levels have more than 16 bits; {_EIGHT}")
     return Image.fromarray((levels * (255 / _WIDE)).round().astype(np.uint8))
 
 

@@ -1,8 +1,10 @@
 import errno
 import io
 import os
+import random
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image, ImageOps
 
 from repic.data.images import FileImage
 from repic.types import ImageSource
+from tests.campaigns import pictures
 
 ROTATED_RIGHT = 6  # EXIF orientation: turn by 90 degrees clockwise to see it upright
 
@@ -153,8 +156,8 @@ def broken_files(folder: Path) -> dict[str, Path]:
     ("name", "mend"),
     [
         ("missing.jpg", "no such image; put it there"),
-        ("page.jpg", "not an image in a format that Pillow reads"),
-        ("empty.jpg", "not an image in a format that Pillow reads"),
+        ("page.jpg", "not an image in a format that is read"),
+        ("empty.jpg", "not an image in a format that is read"),
         ("truncated.jpg", "may be incomplete: copy or download it again"),
         ("truncated.png", "may be incomplete: copy or download it again"),
         ("corrupt.png", "may be incomplete: copy or download it again"),
@@ -180,9 +183,37 @@ def test_a_huge_picture_is_not_called_incomplete(
 def test_a_file_that_may_not_be_read_is_not_called_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, **options: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(ValueError, match=r"photo\.png: cannot be opened \(Permission denied\)"):
         FileImage(tmp_path / "photo.png").load()
+
+
+@pytest.mark.parametrize("make", [pictures.with_exif, pictures.damaged])
+def test_random_headers_and_damage_are_a_picture_or_a_sentence(
+    tmp_path: Path, make: Callable[[random.Random], tuple[str, bytes]]
+) -> None:
+    rng = random.Random(7)
+    for number in range(50):
+        kind, content = make(rng)
+        path = tmp_path / f"{number}.{kind}"
+        path.write_bytes(content)
+        end, said = pictures.attempt_picture(path)
+        assert end in ("taken", "told"), (number, kind, said)
+
+
+def test_what_is_small_and_opens_large_or_runs_is_refused(tmp_path: Path) -> None:
+    for kind, content in pictures.special():
+        if "gif" not in kind:  # 65535 pixels wide it is still below the limit, and whole
+            (tmp_path / "photo.jpg").write_bytes(content)
+            end, said = pictures.attempt_picture(tmp_path / "photo.jpg")
+            assert end == "told", (kind, said)
+    assert "format that is read" in said  # an EPS is a program
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(ValueError, match=r"photo\.jpg: is no file"):
+        FileImage(tmp_path / "photo.jpg").load()
