@@ -111,6 +111,9 @@ def run_together(
     from repic.phases import summary
 
     folder = settings.run_folder(output_dir, fresh=cfg.fresh)
+    if cfg.fresh and OmegaConf.select(cfg, "judge.cache") is not None:
+        # What a judge has answered is a result as well; the settings stay those of the command.
+        OmegaConf.update(cfg, "judge.cache", str(folder / "cache" / "judge.sqlite"))
     is_main = distributed.rank() == 0
     if not is_main:
         logging.getLogger().setLevel(logging.WARNING)  # rank 0 tells what all do

@@ -27,6 +27,8 @@ from repic.phases.train import train
 from repic.types import Example
 from repic.values import ConceptCounts, Count, Positive
 
+LOST = 10  # iterations in a row without a finite gradient, after which training stops
+
 
 class SftModule(pl.LightningModule):
     """Next-token loss on the answer alone, averaged over all its tokens in an iteration's batch.
@@ -73,7 +75,7 @@ class SftModule(pl.LightningModule):
         self.grad_clip, self.seed = grad_clip, seed
         self.length_exponent = length_exponent
         self.iteration = 0
-        self.num_skipped = 0
+        self.num_skipped, self.skipped_in_row = 0, 0
         self.nll, self.weight, self.num_tokens, self.metrics = 0.0, 0.0, 0, {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -111,6 +113,7 @@ class SftModule(pl.LightningModule):
         loss = distributed.total(self.nll, self.device) / weight
         norm, is_dropped = clip_or_drop(parameters, self.grad_clip, loss=loss)
         self.num_skipped += is_dropped
+        self.skipped_in_row = self.skipped_in_row + 1 if is_dropped else 0
         self.metrics = {
             "loss": loss,
             "grad_norm": norm,
@@ -126,6 +129,15 @@ class SftModule(pl.LightningModule):
             self.iteration += 1
             optimizer: Any = self.optimizers(use_pl_optimizer=False)
             self.monitor.iteration_end(self, self.metrics, optimizer)
+            if self.skipped_in_row >= min(LOST, self.iterations):
+                raise ValueError(
+                    f"supervised training was stopped in iteration {self.iteration} of"
+                    f" {self.iterations}: in {self.skipped_in_row} in a row loss or gradient was"
+                    f" NaN or infinite (loss {self.metrics['loss']:.3g}, gradient's norm"
+                    f" {self.metrics['grad_norm']:.3g}), so that nothing was learnt; what may help:"
+                    " model.dtype=bfloat16 or float32, or a lower learning rate; the same command"
+                    f" goes on after iteration {self.monitor.saved}"
+                )
 
     def extra_state(self) -> dict[str, Any]:
         return {"num_skipped": self.num_skipped}
@@ -159,12 +171,10 @@ class SupervisedPhase(TrainingPhase):
         *,
         validate: Callable[[Policy], Mapping[str, float]] | None,
         module: Callable[..., SftModule] = SftModule,
-        **paths: Path,
+        folder: Path | None = None,
+        metrics: Path | None = None,
     ) -> TrainedModel:
-        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside.
-
-        ``paths`` are its ``folder`` and ``metrics``.
-        """
+        """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
         share = max(self.batch_size // distributed.world_size(), 1)
         micro_batch = min(self.micro_batch, share)
         micro_batches = share // micro_batch
@@ -189,7 +199,8 @@ class SupervisedPhase(TrainingPhase):
             validate=validate,
             show={"loss": f"{self.name}/loss"},
             accumulate_grad_batches=micro_batches,
-            **paths,
+            folder=folder,
+            metrics=metrics,
         )
 
 

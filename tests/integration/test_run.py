@@ -106,6 +106,20 @@ def test_a_finished_run_is_not_done_again_and_fresh_starts_anew(
     assert rows_of(fresh) == rows_of(first)
 
 
+def test_a_fresh_run_asks_its_judges_anew(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[str] = []
+    monkeypatch.setattr(run, "run_phases", lambda cfg, *_, **__: caches.append(cfg.judge.cache))
+    judged = ("judge=local", "judge.endpoint.model=mine", "method=zero_shot")
+    for told in ((), ("fresh=true",)):
+        folder = start(model, tmp_path, *judged, *told)
+        # A later command without `fresh` goes on with it, so its settings are the same.
+        assert f"cache: {tmp_path}/cache/judge.sqlite" in (folder / "config.yaml").read_text()
+    assert folder.name == "seed_0-2"
+    assert caches == [f"{path}/cache/judge.sqlite" for path in (tmp_path, folder)]
+
+
 def test_paths_are_those_of_the_command_where_jobs_have_folders_of_their_own(
     model: Path, tmp_path: Path, main: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,19 @@ def test_sft_skips_and_counts_what_is_not_finite(folder: Path) -> None:
     assert weights(module).isfinite().all()
 
 
+def test_sft_stops_where_nothing_is_learnt(folder: Path) -> None:
+    """Or the model that it began with would be exported as its own."""
+
+    class Always(Poisoned):
+        def target_logprobs(self, *arguments: Any) -> Any:
+            self.calls = 0
+            return super().target_logprobs(*arguments)
+
+    said = r"stopped in iteration 2 of 2: in 2 in a row loss or gradient was NaN or infinite"
+    with pytest.raises(ValueError, match=said):
+        sft(folder, 4, engine=Always())
+
+
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
 @pytest.mark.parametrize("make", [PlainEngine, tiny.packed_engine])
 def test_any_token_budget_gives_the_same_step(
