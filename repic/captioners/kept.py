@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from repic import distributed, files
@@ -62,10 +63,27 @@ def _rows(examples: Sequence[Example], captions: Sequence[Caption]) -> list[dict
 
 
 def _read(path: Path, examples: Sequence[Example], portion: int) -> list[Caption]:
-    """Answers kept of the first examples, in whole portions; none if they are of other ones."""
-    rows = files.read_lines(path)
-    if [row["id"] for row in rows] != [example.id for example in examples[: len(rows)]]:
+    """Captions kept of the first examples, in whole portions; none if they are of other ones."""
+    try:
+        rows = [
+            files.as_shape(_Row, row, place)
+            for place, row in files.read_rows(path, may_be_cut=True)
+        ]
+    except ValueError as error:  # nothing is lost but time
+        log.warning("%s; the captions are written anew", error)
+        return []
+    if [row.id for row in rows] != [example.id for example in examples[: len(rows)]]:
         return []
     if len(rows) < len(examples):
         rows = rows[: len(rows) // portion * portion]
-    return [Caption(row["text"], row["finished"], tuple(row["token_ids"])) for row in rows]
+    return [Caption(row.text, row.finished, row.token_ids) for row in rows]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the file."""
+
+    id: str
+    text: str
+    finished: bool
+    token_ids: tuple[int, ...]

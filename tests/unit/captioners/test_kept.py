@@ -116,3 +116,28 @@ def test_progress_is_told_of_what_takes_longer(
     monkeypatch.setattr("repic.progress.SECONDS_BETWEEN_LINES", -1)
     ask(tmp_path / "b.jsonl", [example(f"e{i}") for i in range(4)], Portions())
     assert [text.split("  ")[0] for text in caplog.messages] == ["captions 2/4", "captions 4/4"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": "e0"}',
+        b'{"id": "e0", "text": 3, "finished": true, "token_ids": []}',
+        b'{"id": "e0", "text": "", "finished": true, "token_ids": ["a"]}',
+        b"[1]",
+        b"{",
+        b"\xff\xfe",
+        b"\0\0\0",
+    ],
+)
+def test_what_is_no_kept_caption_is_written_anew(
+    tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, examples = tmp_path / "a.jsonl", [example(f"e{i}") for i in range(3)]
+    ask(path, examples, Portions())
+    sound = path.read_bytes()
+    path.write_bytes(line + b"\n" + sound)
+    assert [a.text for a in ask(path, examples, Portions())] == [f"this is e{i}" for i in range(3)]
+    assert path.read_bytes() == sound
+    assert f"{path}" in caplog.text
+    assert "the captions are written anew" in caplog.text
