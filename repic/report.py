@@ -14,6 +14,7 @@ from pathlib import Path
 from repic.assembly import UntrustedError, saved_examples
 from repic.page.runs_page import write_runs_page
 from repic.tables.runs import evaluated_runs
+from repic.words import counted
 
 # Toybox's scenes are then 320 pixels wide, as the page shows them.
 SCALE = 1.25
@@ -59,14 +60,10 @@ def write(arguments: argparse.Namespace) -> str:
     holds = write_runs_page(arguments.out, runs, remake=remake, num_items=arguments.items)
     size = arguments.out.stat().st_size / 1e6
     return (
-        f"{arguments.out}: {_number(holds.num_runs, 'run')}, {_number(holds.num_methods, 'model')},"
-        f" {_number(holds.num_scenes, 'scene')} ({holds.num_pictures} with pictures),"
+        f"{arguments.out}: {counted(holds.num_runs, 'run')}, {counted(holds.num_methods, 'model')},"
+        f" {counted(holds.num_scenes, 'scene')} ({holds.num_pictures} with pictures),"
         f" {size:.1f} MB, {time.perf_counter() - begun:.0f} s"
     )
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

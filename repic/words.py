@@ -153,6 +153,16 @@ class Words:
         return not _JOINED_AFTER.match(self.text, end)
 
 
+def counted(number: int, what: str) -> str:
+    """Count in words.
+
+    Example:
+        >>> counted(1, "concept"), counted(3, "concept")
+        ('1 concept', '3 concepts')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def stems(word: str) -> Iterator[str]:
     """A word, then what is left of it without what its language writes on it.
 

@@ -9,6 +9,7 @@ from repic.page.charts import Chart, Line, smooth
 from repic.tables.ablation import Configuration, ablation, author_of, is_retrieving
 from repic.tables.columns import count_columns
 from repic.tables.runs import Curve, MetricRow, Run, read_metrics
+from repic.words import counted
 
 TOTAL = "total"  # the line that is drawn first
 
@@ -61,16 +62,6 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart | None:
     lines = [_accuracy_line(row, counts) for row in rows]
     title = "Recognition accuracy (%) by number of concepts"
     return Chart(title, "concepts", tuple(lines), tuple(counts)) if lines else None
-
-
-def concepts(count: int) -> str:
-    """Count concepts in words.
-
-    Example:
-        >>> concepts(1), concepts(3)
-        ('1 concept', '3 concepts')
-    """
-    return f"{count} concept{'' if count == 1 else 's'}"
 
 
 def _models(runs: Sequence[Run], rows: Sequence[Configuration]) -> list[Configuration]:
@@ -156,7 +147,7 @@ def _lines(curve: Curve, series: Series) -> list[Line]:
     lines = []
     for name in names:
         points = series[found[name]]
-        label = concepts(int(name)) if name.isdecimal() else name
+        label = counted(int(name), "concept") if name.isdecimal() else name
         lines.append(smooth(Line(label, list(points), list(points.values()))))
     return lines
 

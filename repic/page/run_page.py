@@ -8,13 +8,14 @@ from pathlib import Path
 from repic.metrics.caption_files import read_predictions
 from repic.page import gallery
 from repic.page.cards import Fact, Opening, SceneCard
-from repic.page.curves import concepts, learning_curves
+from repic.page.curves import learning_curves
 from repic.page.page import write_report
 from repic.tables.ablation import Ablation
 from repic.tables.columns import ALL
 from repic.tables.layouts import summary_tables
 from repic.tables.runs import Run, read_metrics, read_run
 from repic.types import Example, Prediction
+from repic.words import counted
 
 
 def write_run_report(
@@ -86,7 +87,7 @@ def headline(run: Run) -> list[Fact]:
         values = [run.metrics[p].get(count, {}).get(metric) for p in dict.fromkeys((before, after))]
         numbers = [v for v in values if isinstance(v, float) and not math.isnan(v)]
         if numbers:
-            what = "all scenes" if count == ALL else concepts(int(count))
+            what = "all scenes" if count == ALL else counted(int(count), "concept")
             who = " to ".join(run.authors[name].short for name in models[-len(numbers) :])
             who = f"from {who}" if len(numbers) > 1 else who
             value = " → ".join(f"{number:.1f}" for number in numbers)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from repic.metrics.caption_files import read_predictions
 from repic.page import gallery
 from repic.page.cards import Fact, SceneCard
-from repic.page.curves import accuracy_chart, compared_curves, concepts
+from repic.page.curves import accuracy_chart, compared_curves
 from repic.page.gallery import Method
 from repic.page.page import DENSE, write_report
 from repic.settings import changes_results, split_override
@@ -18,6 +18,7 @@ from repic.tables.runs import Run
 from repic.tables.test_set import refuse_other_test_sets
 from repic.tables.write import cell_text
 from repic.types import Example
+from repic.words import counted
 
 # Gives the examples that the run in a folder captioned, or says in a ValueError why it cannot.
 Remake = Callable[[Path], Iterable[Example]]
@@ -76,7 +77,7 @@ def headline(runs: Sequence[Run]) -> list[Fact]:
     for i, column in enumerate(columns):
         found = [(row.label, cell) for row in rows if (cell := row.cells[i])]
         label, estimate = max(found, key=lambda pair: pair[1].mean)
-        what = f"Highest recognition, %, {concepts(int(column.count))}"
+        what = f"Highest recognition, %, {counted(int(column.count), 'concept')}"
         value, _, interval = cell_text(estimate).partition(" ")
         facts.append(Fact(what, value, f"{interval} · {label}" if interval else label))
     return facts

@@ -16,13 +16,14 @@ from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
 from repic.metrics.kept import CaptionScores
-from repic.metrics.suite import MetricSuite
+from repic.metrics.suite import Cell, MetricSuite
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.phases.context import Context
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Prediction, Rollout
 from repic.values import Count, Seed
+from repic.words import counted
 
 if TYPE_CHECKING:  # FAISS tells what it tries while it is imported
     from repic.retrieval.retriever import Retriever
@@ -41,7 +42,7 @@ class Evaluated:
     """
 
     predictions: list[Prediction]
-    cells: Mapping[str, Mapping[str, Any]]
+    cells: Mapping[str, Cell]
     measured: CaptionScores | None
 
 
@@ -200,7 +201,7 @@ class Evaluation:
                 examples,
                 captioner,
                 portion=self.batch_size * distributed.world_size(),
-                label=f"captions of {name}, {count} concept{'' if count == 1 else 's'}",
+                label=f"captions of {name}, {counted(count, 'concept')}",
             )
             predictions += self.predictions(name, examples, captions, context)
             images += [example.query for example in examples]
@@ -209,7 +210,7 @@ class Evaluation:
         measured = self.metrics.measure(predictions, images)
         cells = self.metrics.cells(measured)
         for count, cell in cells.items():
-            what = "1 concept" if count == "1" else f"{count} concepts"
+            what = counted(int(count), "concept") if count.isdecimal() else "all concepts"
             log.info("%s, %s: %s", name, what, brief(cell))
         return Evaluated(predictions, cells, measured)
 
@@ -273,7 +274,7 @@ class Evaluation:
         return [scored.breakdown(i) for i in range(len(rollouts))]
 
 
-def brief(cell: Mapping[str, Any]) -> str:
+def brief(cell: Cell) -> str:
     """A line for the log; the tables have the rest."""
     numbers = {name: cell[name] for name in TOLD if isinstance(cell.get(name), float)}
     return "  ".join(f"{name} {value:.1f}" for name, value in numbers.items())

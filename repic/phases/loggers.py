@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from repic import files
@@ -144,7 +145,7 @@ def log_scores(logger: Logger, scores: Mapping[str, float]) -> None:
         logger.experiment.summary.update(dict(scores))
 
 
-def log_images(logger: Logger, key: str, images: list[Any], captions: list[str]) -> None:
+def log_images(logger: Logger, key: str, images: list[Image.Image], captions: list[str]) -> None:
     """Log pictures by themselves; offline W&B loses those inside a table's cells."""
     if isinstance(logger, WandbLogger):
         logger.log_image(key, images, caption=captions)

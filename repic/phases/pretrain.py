@@ -62,7 +62,7 @@ class VisionPhase(Pretraining):
     needs_model = False
     curves = (Curve("Loss of the vision tower, a square", r"pretrain_vision/(loss)"),)
 
-    build: Callable[..., Any]
+    build: Callable[..., object]
     labels: Labels
     slots: Mapping[str, Sequence[str]]
     unspoken: Sequence[Text]

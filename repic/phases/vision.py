@@ -22,10 +22,10 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule
-from repic.types import Example
+from repic.types import Example, ImageSource
 
 # Called with a picture, rows and columns: what each cell shows, or None where that is unclear.
-Labels = Callable[[Any, int, int], Sequence[Mapping[str, str] | None]]
+Labels = Callable[[ImageSource, int, int], Sequence[Mapping[str, str] | None]]
 
 _UNKNOWN = -100  # cross_entropy passes over it
 

@@ -22,6 +22,7 @@ from typing import Any
 from repic.settings import is_of_prompt, settings_of
 from repic.tables.runs import Run
 from repic.types import Prediction
+from repic.words import counted
 
 TOKENIZER = "metrics.tokenizer"
 _MARKS = "fingerprints"
@@ -101,8 +102,7 @@ def told_apart(groups: Sequence[Sequence[Run]], index: int) -> str:
     own = [k for k in keys if len({str(values.get(k)) for values in found}) > 1]
     own = [k for k in own if k != _MARKS] or own
     parts = [f"{key}={_shown(found[index].get(key))}" for key in own]
-    number = len(groups[index])
-    return f"{', '.join(parts)} ({number} run{'' if number == 1 else 's'})"
+    return f"{', '.join(parts)} ({counted(len(groups[index]), 'run')})"
 
 
 def difference(one: Run, other: Run) -> str:
