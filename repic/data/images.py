@@ -31,6 +31,8 @@ _TURNS = {
 class FileImage:
     """A picture in a file, loaded upright and as RGB; see ``repic.types.ImageSource``.
 
+    What the file says beside the pixels, such as where the photo was taken, is left behind.
+
     Transparent parts become white, as on a web page; without that, the colours that hide under
     a cut-out's transparency would show.
     """
@@ -54,9 +56,10 @@ class FileImage:
             with Image.open(self.path, formats=_FORMATS) as file:
                 # Opening reads the header only: a truncated file fails here, where it decodes.
                 picture = _narrow(_upright(file))
-                if picture.has_transparency_data:
-                    return _on_white(picture)
-                return picture.convert("RGB")
+                is_solid = not picture.has_transparency_data
+                pixels = picture.convert("RGB") if is_solid else _on_white(picture)
+                pixels.info.clear()  # place, time, comments: an encoder would write them down
+                return pixels
         except FileNotFoundError:
             problem = "there is no such image; put it there or mend the path"
         except UnidentifiedImageError:

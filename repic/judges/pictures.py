@@ -35,6 +35,7 @@ class PictureEncoder:
         """Return a picture as ``data:image/...;base64,...``, the same for the same pixels."""
         image = picture if isinstance(picture, Image.Image) else picture.load()
         small = image.convert("RGB")  # always a copy or a conversion: the original stays as it is
+        small.info.clear()  # a photo's comments are no endpoint's business
         small.thumbnail((self.max_side, self.max_side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         options = {"quality": _JPEG_QUALITY} if self.format == "jpeg" else {}

@@ -126,6 +126,11 @@ class _Albums:
     STYLES = "<style>/* references */</style>"
     COMPLAINT = '<p class="complaint"></p>'
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there are any so far."""
+        return bool(self.scenes or self.references)
+
     def put_into(self, page: str) -> str:
         encoding = fitting_encoding((self.scenes, self.references), PAGE_BYTES - len(page.encode()))
         uris = self.scenes.uris(encoding)

@@ -65,6 +65,9 @@ class Album:
             self._pictures.append(_reduced(source, self.width))
         return self._numbers[image]
 
+    def __len__(self) -> int:
+        return len(self._pictures)
+
     def size(self, number: int) -> tuple[int, int]:
         """Width and height of the source, which boxes refer to."""
         return self._sizes[number]

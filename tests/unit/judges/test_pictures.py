@@ -1,11 +1,13 @@
 import base64
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from repic.data.images import FileImage
 from repic.judges.pictures import PictureEncoder
 from tests.fakes import Noise
 
@@ -48,3 +50,17 @@ def test_jpeg_is_close() -> None:
 def test_bad_values_are_named(changes: dict, said: str) -> None:
     with pytest.raises(ValueError, match=rf"judge\.pictures\.{said}"):
         PictureEncoder(**{"max_side": 8, "format": "png", **changes})
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_an_endpoint_is_sent_pixels_and_nothing_that_a_file_says_beside_them(
+    tmp_path: Path, format: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "MY STREET"
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.jpg", exif=exif, comment=b"MY STREET")
+    encoder = PictureEncoder(max_side=64, format=format)
+    with Image.open(tmp_path / "photo.jpg") as opened:
+        for picture in (opened, FileImage(tmp_path / "photo.jpg")):
+            sent = base64.b64decode(encoder.data_url(picture).partition(",")[2])
+            assert b"MY STREET" not in sent

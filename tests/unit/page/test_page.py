@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from repic.data.images import FileImage
 from repic.page.cards import BoxCard, CaptionCard, Fact, Opening, ReferenceCard, SceneCard
 from repic.page.charts import Chart, Line
 from repic.page.page import DENSE, box_style, write_report
@@ -380,3 +381,23 @@ def test_headline_compares_the_last_two_models(folder: Path) -> None:
     alone = replace(read_run(folder), metrics={"base": read_run(folder).metrics["base"]})
     assert [(f.value, f.detail) for f in headline(alone)][:1] == [("40.0", "base model")]
     assert headline(replace(alone, metrics={})) == []
+
+
+def test_a_page_says_what_it_holds_of_a_person(tmp_path: Path) -> None:
+    _, text = check(write(tmp_path / "report.html"))
+    assert "Of people this page holds what its pictures show, the names, infos and captions" in text
+    bare = replace(SCENE, image=None, references=())
+    _, text = check(write(tmp_path / "bare.html", scenes=[bare]))
+    assert "Of people this page holds no picture, the names, infos and captions in its text" in text
+
+
+def test_of_a_photo_s_file_nothing_but_pixels_is_in_a_page(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "MY STREET"
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (40, 30)).save(photo, exif=exif, comment=b"MY STREET")
+    assert b"MY STREET" in photo.read_bytes()
+    path = write(tmp_path / "report.html", scenes=[replace(SCENE, image=FileImage(photo))])
+    found = re.findall(r"data:image/webp;base64,([^\")]*)", path.read_text(encoding="utf-8"))
+    assert found
+    assert not any(b"MY STREET" in base64.b64decode(uri) for uri in found)
