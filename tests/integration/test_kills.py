@@ -1,0 +1,41 @@
+"""A few kills; many are tests/campaigns/kills.py."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.kills import differences
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from tests.campaigns.kills import campaign;"
+    code += "campaign(Path(sys.argv[1]), kills=6, seed=2)"
+    # In a process of its own, which may fork.
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "as if nothing had happened" in done.stdout
+
+
+def test_other_ends_are_noticed(finished: Path, tmp_path: Path) -> None:
+    whole, other = (
+        Path(shutil.copytree(finished, tmp_path / name / "seed_0")).parent for name in "ab"
+    )
+    assert differences(whole, other) == []
+    (other / "seed_0" / "checkpoints" / ".grpo.7.part").mkdir()
+    assert differences(other, whole) == ["file seed_0/checkpoints/.grpo.7.part"]
+    (other / "seed_0" / "checkpoints" / ".grpo.7.part").rmdir()
+    for path in (other / "seed_0").glob("*.jsonl"):
+        path.write_text(path.read_text().partition("\n")[0] + "\n")
+    assert set(differences(other, whole)) == {"metrics.jsonl", "captions"}
