@@ -180,7 +180,8 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     own = {name: make(cfg.captioner[name]) for name in cfg.captioner if name in evaluated}
     known = [BASE, MODEL, *cfg.method.phases, *cfg.captioner]
     if strangers := [name for name in evaluated if name not in known]:
-        raise ValueError(f"method.evaluated: {strangers[0]!r} is not one of {', '.join(known)}")
+        wrong = f"{strangers[0]!r} is not one of {', '.join(known)}{nearest(strangers[0], known)}"
+        raise ValueError(f"method.evaluated: {wrong}")
     called = MODEL if MODEL in evaluated else BASE
     first = next(iter(phases.values()), None)
     path = str(cfg.model.path)

@@ -2,19 +2,120 @@
 
 import difflib
 import errno
+import logging
+import os
 import re
+import shlex
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+FAULT = 70  # exit status: EX_SOFTWARE of sysexits.h
+
+
+def origin(error: BaseException) -> BaseException:
+    """The error that others were raised for; a plain ValueError of ours says more than its own."""
+    while error.__cause__ is not None and type(error) is not ValueError:
+        error = error.__cause__
+    return error
+
+
+def is_told(error: BaseException, *others: type[Exception]) -> bool:
+    """Whether an error says what is wrong with what was given; all else is a fault of code.
+
+    A ``ValueError`` does where somebody raises it, and not where an operation fails: the shapes of
+    two arrays, say, or a text that is no number.
+
+    Args:
+        error: what was raised.
+        others: further types whose errors do.
+    """
+    error = origin(error)
+    if isinstance(error, ValueError) and not isinstance(error, others):
+        frames = traceback.extract_tb(error.__traceback__)
+        return not frames or not frames[-1].line or frames[-1].line.startswith("raise")
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_memory or isinstance(error, (OSError, ImportError, *others))
+
+
+def tell(
+    name: str,
+    error: BaseException,
+    *others: type[Exception],
+    told: Callable[[BaseException], str] = str,
+    program: str,
+) -> int:
+    """Print a line about what ends a program; return the exit status.
+
+    Args:
+        name: of the program.
+        error: what ends it.
+        others: see ``is_told``.
+        told: words an error that says what is wrong with what was given.
+        program: what ``python -m`` starts.
+    """
+    if is_told(error, *others):
+        print(f"{name}: {told(error)}", file=sys.stderr)
+        return 1
+    command = ["python", "-m", program, *sys.argv[1:]]
+    print(f"{name}: {explain_fault(error, _keep_traceback(error), command)}", file=sys.stderr)
+    return FAULT
+
+
+def explain_fault(error: BaseException, log: Path, command: Sequence[str]) -> str:
+    """One line for an error that is no mistake in what was given: whose fault it is, and what next.
+
+    Args:
+        error: nobody expected it.
+        log: has its traceback.
+        command: that led to it.
+    """
+    error = origin(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    here = str(Path(__file__).parent)
+    outside = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    # The innermost place that is neither a library's nor Python's.
+    own = [
+        frame
+        for frame in frames
+        if frame.filename.startswith(here) or not frame.filename.startswith((*outside, "<"))
+    ]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if own and not own[-1].filename.startswith(here):
+        return f"{what}{place}; the traceback is in {log}"
+    return (
+        f"this is a fault of repic, not of what it was given: {what}{place}; the traceback is in"
+        f" {log}; please report it with that file and the command: {shlex.join(command)}"
+    )
+
+
+def _keep_traceback(error: BaseException) -> Path:
+    """Write where an error came from into the run's log, or into a file of its own without one."""
+    text = "".join(traceback.format_exception(error))
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(logging.makeLogRecord({"name": __name__, "msg": text}))
+            return Path(handler.baseFilename)
+    number, path = tempfile.mkstemp(prefix="repic-", suffix=".log")
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(text)
+    return Path(path)
 
 
 def explain(error: BaseException) -> str:
     """One line: what is wrong, where, and how to mend it."""
     where = re.search(r"full_key: (\S+)", str(error))
-    # A plain ValueError is ours, and says more than what it came from.
-    while error.__cause__ is not None and type(error) is not ValueError:
-        error = error.__cause__
+    error = origin(error)
     if isinstance(error, OSError) and error.strerror:
         return _explain_os_error(error)
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"not enough memory ({text}); lower the sizes of batches"
     if of_hydra := _explain_hydra(text):
         return of_hydra
     return f"{where[1]}: {text}" if where and where[1] not in text else text
@@ -39,6 +140,8 @@ def _explain_hydra(text: str) -> str | None:
         close = difflib.get_close_matches(wrong, options, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{group}: there is no {wrong!r}, only {', '.join(options)}{hint}"
+    if found := re.search(r"raised while resolving interpolation: (.*?) full_key: ", text):
+        return found[1]  # a resolver of ours has looked at a value
     if found := re.search(r"is not in struct full_key: (\S+)", text):
         see = "see the keys with --cfg job, the groups with --help"
         return f"{found[1]} is neither a key nor a group; {see}"

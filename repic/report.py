@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from repic.assembly import UntrustedError, saved_examples
+from repic.errors import tell
 from repic.page.runs_page import write_runs_page
 from repic.tables.runs import evaluated_runs
 from repic.words import counted
@@ -71,9 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.append(str(Path.cwd()))  # where data classes that are trusted may lie
     try:
         print(write(parse(sys.argv[1:] if arguments is None else arguments)))
-    except (ValueError, OSError, UntrustedError) as error:
-        print(f"repic.report: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        return tell("repic.report", error, UntrustedError, program="repic.report")
     return 0
 
 

@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,10 +21,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from repic import settings, signals
 from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, make
-from repic.errors import explain
+from repic.errors import explain, is_told, tell
+from repic.values import nearest
 
 log = logging.getLogger(__name__)
 
@@ -327,12 +330,31 @@ def keep_log(path: Path) -> None:
     root.addHandler(handler)
 
 
-def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
+def with_likely_key(told: str, config: str) -> str:
+    """Add to a complaint of Hydra's about a key that is not there which one may be meant."""
+    found = re.match(r"(\S+) is neither a key nor a group", told)
+    if found is None:
+        return told
+    groups = [a for a in sys.argv[1:] if re.match(r"[\w/]+=", a)]
+    known: Any = {}
+    for overrides in (groups, []):
+        with (
+            contextlib.suppress(Exception),  # another mistake, which is told in its turn
+            hydra.initialize_config_module("repic.conf", version_base="1.3"),
+        ):
+            known = OmegaConf.to_container(hydra.compose(config, overrides=overrides))
+            break
+    near = nearest(found[1], [key for key, _ in settings.leaves(known)])
+    return f"{found[0]}{near}" if near else told
+
+
+def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
     """Run a Hydra job, and say in one line what is wrong with the input if something is.
 
     Args:
         job: what ``hydra.main`` made.
         name: of the program.
+        config: of what it composes.
         kept: what an interruption leaves, unless it says so itself.
         after: what can be done then.
     """
@@ -341,14 +363,21 @@ def guarded(job: Any, name: str, *, kept: str, after: str) -> None:
     try:
         with signals.heeded():
             job()  # Hydra passes the configuration
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
         if wants_traceback:
             raise
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{name}: {explain(error)}", file=sys.stderr)
-        else:  # all ranks meet it before they join, and rank 0 tells; torchrun then ends this one
-            time.sleep(20)
-        sys.exit(1)
+
+        def told(error: BaseException) -> str:
+            return with_likely_key(explain(error), config)
+
+        program = "repic.run" if name == "repic" else name
+        others = (HydraException, OmegaConfBaseException, YAMLError)
+        if os.environ.get("RANK", "0") != "0" and is_told(error, *others):
+            time.sleep(
+                20
+            )  # all ranks meet it before they join; rank 0 tells, torchrun ends this one
+            sys.exit(1)
+        sys.exit(tell(name, error, *others, told=told, program=program))
     except signals.Stopped as stop:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
             print(f"{name}: {stop.why}; {stop.saved or kept}; {after}", file=sys.stderr)
@@ -366,7 +395,7 @@ def main() -> None:
     if STUDY in keys:  # it is a multirun, whether -m is there or not
         sys.argv.insert(keys.index(STUDY), "hydra.mode=MULTIRUN")
     again = "the same command goes on from there"
-    guarded(job, "repic", kept="what was finished is saved", after=again)
+    guarded(job, "repic", config="config", kept="what was finished is saved", after=again)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from repic.errors import tell
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     options = parser().parse_args(arguments)
     try:
         make_tables(options)
-    except (ValueError, OSError) as error:
-        print(f"repic.table: {error}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        sys.exit(tell("repic.table", error, program="repic.table"))
 
 
 def parser() -> argparse.ArgumentParser:

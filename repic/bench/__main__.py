@@ -123,7 +123,9 @@ def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, floa
 def main() -> None:
     """Run from the command line."""
     again = "the same command measures anew"
-    guarded(job, "repic.bench", kept="what was measured is in steps.csv", after=again)
+    guarded(
+        job, "repic.bench", config="bench", kept="what was measured is in steps.csv", after=again
+    )
 
 
 if __name__ == "__main__":

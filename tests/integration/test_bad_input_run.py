@@ -1,7 +1,9 @@
 """What people get wrong is told in one line that names the place and the mend; nothing is lost."""
 
 import errno
+import math
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from repic.errors import FAULT
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
 from tests.integration.small import FEW, rows_of, start, summary_of
@@ -89,6 +92,96 @@ def test_a_typo_in_an_experiment_file_is_named_with_the_likely_key(
     assert "experiment/typo.yaml: phase.grpo.grup_size is not a key" in said
     assert "did you mean phase.grpo.group_size?" in said
     assert not list((tmp_path / "outputs").rglob("summary.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [a\n", 'experiment/x.yaml", line 3'),  # no YAML
+        (
+            "name: x\nphase: {grpo: {grad_clip: -1}}\n",
+            "phase.grpo.grad_clip: -1 is not a number",
+        ),
+        (
+            "name: x\nkl: {coeff: 1}\n",
+            "kl.coeff is not a key of the configuration; did you mean kl",
+        ),
+        (
+            "name: x\nphase: {pretrain: {dataset: {stages: [{untl: 1.0, groups: [{who: 1}]}]}}}\n",
+            "[0].untl: there is no such key; did you mean phase.pretrain.dataset.stages[0].until",
+        ),
+    ],
+)
+def test_mistakes_in_an_experiment_file_are_named(
+    command, tmp_path: Path, text: str, said: str
+) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "x.yaml").write_text(f"# @package _global_\n{text}")
+    code, told = command("--config-dir", str(folder.parent), "+experiment=x", *SMALL)
+    assert code == 1
+    assert said in last_line(told)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
+        ("+phase.grpo.grup_size=4", "did you mean phase.grpo.group_size?"),
+        (
+            "metrics.cuonts=[1]",
+            "metrics.cuonts is neither a key nor a group; did you mean metrics.c",
+        ),
+        ("~phase.sft.grad_clip", "phase.sft.grad_clip: is missing; it should be a number above 0"),
+        ("method.phases=[sfft]", "method.phases: there is no phase 'sfft'; did you mean sft?"),
+        ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
+        ("trainer.options.accelerator=cup", "'cup' is not cpu or gpu; did you mean cpu?"),
+        ("phase.grpo.prompts=1e3", "phase.grpo.prompts: 1000.0 is not a whole number of 1 or more"),
+    ],
+)
+def test_the_nearest_right_key_or_value_is_named(command, override: str, said: str) -> None:
+    code, text = command(*FAST, override)
+    assert code == 1
+    assert said in last_line(text)
+
+
+def log_of(text: str) -> str:
+    """What a message's log has."""
+    (path,) = re.findall(r"the traceback is in ([^;\n]+)", text)
+    return Path(path).read_text()
+
+
+def test_a_fault_of_ours_is_told_apart_and_kept_in_the_log(
+    command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug is no mistake of the user's: another status, a line that says so, and no traceback."""
+
+    def check(self: Evaluation, context: Any) -> None:
+        raise KeyError("b")
+
+    monkeypatch.setattr(Evaluation, "check", check)
+    code, text = command(*SMALL)
+    assert code == FAULT == 70
+    said = last_line(text)
+    assert said.startswith("repic: KeyError: 'b' (")  # here, where a test is nobody's library
+    assert "test_bad_input_run.py, line" in said
+    assert "KeyError: 'b'" in log_of(said)
+    assert "Traceback" in log_of(said)
+    # In the package's own code it is the package's fault; an operation's failure is one, too.
+    monkeypatch.undo()
+    for module, name in (("repic.phases.pipeline", "describe_test_set"), ("repic.run", "begin")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.{name}", math.sqrt if name == "begin" else None)
+            code, text = command(*SMALL, "name=again")
+        assert code == FAULT, text
+        said = last_line(text)
+        assert said.startswith("repic: this is a fault of repic, not of what it was given: TypeE")
+        assert f"{module.replace('.', '/')}.py, line" in said
+        assert (
+            "please report it with that file and the command: python -m repic.run debug=fast"
+            in said
+        )
+        assert "Traceback" in log_of(said)
 
 
 def test_a_sound_experiment_file_passes(command, tmp_path: Path) -> None:
