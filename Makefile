@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint types format lock clean
+.PHONY: help setup quickstart demo test test-fast lint types format lock clean
 
 help: ## show this list
 	@printf 'repic: personalized captions, from SFT to RL.\n\n'
@@ -35,6 +35,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 quickstart: setup ## train the tiny model by SFT and RL on toy scenes; minutes, no GPU
 	'$(BIN)/python' -m repic.run +experiment=quickstart
+
+demo: quickstart ## then caption an album of toys, as picture files, with the model that came out
+	'$(BIN)/python' -m repic.toybox.album outputs/toys
+	'$(BIN)/python' -m repic.caption outputs/toys/album outputs/toys/photos retrieval=toybox \
+		model.path=outputs/quickstart/default/seed_0/checkpoints/grpo
 
 # A file's tests stay in one process and share what it makes; short files come last, to even out.
 test: setup lint types ## everything that CI checks, slow tests included, on two cores

@@ -51,6 +51,7 @@ OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare")
 
+_MEND = "mend the file, or remove it"
 _DEEPEST = 100  # lists and mappings within each other in a run's configuration
 
 
@@ -385,16 +386,24 @@ def config_of(folder: Path) -> Mapping[Any, Any] | None:
 
 @lru_cache(maxsize=1024)
 def _parse(path: Path, _version: int) -> Mapping[Any, Any]:
-    mend = "mend the file, or remove it"
+    found = read_yaml(path)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path}: holds no settings; {_MEND}")
+    return found
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a file of plain values, whoever wrote it.
+
+    Raises:
+        ValueError: as ``repic.files.read_text``; or it is not YAML, or would fill the memory.
+    """
     text = read_text(path)
     try:
         _refuse_bombs(text)
-        found = yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {mend}") from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path}: holds no settings; {mend}")
-    return found
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())}); {_MEND}") from error
 
 
 def _refuse_bombs(text: str) -> None:

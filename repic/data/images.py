@@ -1,7 +1,7 @@
 """Pictures that lie in files."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from repic.files import hash_file
 # What cameras, phones and the web write. Pillow knows forty others, which have more to go wrong
 # with: an EPS is a program, and run.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# What is taken for a picture where a folder of photos is given.
+PICTURES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .heic .heif".split())
+_HEIF = (".heic", ".heif")
 _WIDE = 2**16 - 1  # the largest level of 16 bits
 _EIGHT = "save it with 8 bits a channel"  # other levels would have to be guessed
 
@@ -35,9 +38,14 @@ class FileImage:
 
     Transparent parts become white, as on a web page; without that, the colours that hide under
     a cut-out's transparency would show.
+
+    Attributes:
+        largest: a picture with a longer side is shrunk to it while it is read, which for a
+            telephone's photos takes a fraction of the time and memory; None leaves it as it is.
     """
 
     path: Path
+    largest: int | None = None
 
     @property
     def key(self) -> str:
@@ -45,21 +53,14 @@ class FileImage:
 
     @cached_property
     def content(self) -> str:
-        """A hash of the file."""
-        return hash_file(self.path)
+        """A hash of the file, and of what is left of it."""
+        whole = hash_file(self.path)
+        return whole if self.largest is None else f"{whole}, {self.largest} pixels at most"
 
     def load(self) -> Image.Image:
         """Return the picture; ``ValueError`` names the file, what is wrong and the mend."""
         try:
-            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
-                raise _UnreadableError("is no file; mend the path")  # a pipe would be waited for
-            with Image.open(self.path, formats=_FORMATS) as file:
-                # Opening reads the header only: a truncated file fails here, where it decodes.
-                picture = _narrow(_upright(file))
-                is_solid = not picture.has_transparency_data
-                pixels = picture.convert("RGB") if is_solid else _on_white(picture)
-                pixels.info.clear()  # place, time, comments: an encoder would write them down
-                return pixels
+            return self._decode()
         except FileNotFoundError:
             problem = "there is no such image; put it there or mend the path"
         except UnidentifiedImageError:
@@ -67,6 +68,8 @@ class FileImage:
                 "is not an image in a format that is read; save it as JPEG or PNG, or download it"
                 " again"
             )
+            if self._is_heif and not _add_heif():
+                problem = "is HEIC, which needs a package: pip install 'repic[heic]'"
         except Image.DecompressionBombError as error:
             problem = f"is too large ({error}); scale it down"
         except _UnreadableError as error:
@@ -82,6 +85,37 @@ class FileImage:
                     " it again"
                 )
         raise ValueError(f"{self.path}: {problem}")
+
+    @property
+    def _is_heif(self) -> bool:
+        return self.path.suffix.lower() in _HEIF
+
+    def _decode(self) -> Image.Image:
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise _UnreadableError("is no file; mend the path")  # a pipe would be waited for
+        formats = (*_FORMATS, "HEIF") if self._is_heif and _add_heif() else _FORMATS
+        with Image.open(self.path, formats=formats) as file:
+            if self.largest is not None:
+                file.draft(None, (self.largest, self.largest))  # JPEG decodes fewer pixels
+            # Opening reads the header only: a truncated file fails here, where it decodes.
+            picture = _narrow(_upright(file))
+        if self.largest is not None:
+            picture.thumbnail((self.largest, self.largest))
+        is_solid = not picture.has_transparency_data
+        pixels = picture.convert("RGB") if is_solid else _on_white(picture)
+        pixels.info.clear()  # place, time, comments: an encoder would write them down
+        return pixels
+
+
+@cache
+def _add_heif() -> bool:
+    """Teach Pillow to read what telephones of one brand write, if the package is there."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 class _UnreadableError(Exception):

@@ -26,7 +26,7 @@ from repic.types import Box
 PAGE_BYTES = 9_500_000  # what pictures may fill a page up to; mail and forges refuse 10 MB
 
 _HERE = Path(__file__).parent
-_ENVIRONMENT = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
@@ -84,9 +84,9 @@ def write_report(
         overview: a chart shown large, before the tables.
         notes: sentences on the scenes. What pictures could not be read is added, once.
     """
-    albums = _Albums(Album(layout.scene_width), Album(layout.reference_width))
+    albums = PagePictures(Album(layout.scene_width), Album(layout.reference_width))
     script = (_HERE / "page.js").read_text(encoding="utf-8")
-    page = _ENVIRONMENT.get_template("page.html.j2").render(
+    page = TEMPLATES.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
         summary=summary,
@@ -113,7 +113,7 @@ def write_report(
 
 
 @dataclass(frozen=True)
-class _Albums:
+class PagePictures:
     """The page's pictures. They are put in when the length of everything else is known.
 
     What stands in for them holds a bare quotation mark or angle bracket, which no escaped text

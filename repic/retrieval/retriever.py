@@ -21,7 +21,7 @@ of RePIC's table 1.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le, MinLen
@@ -34,6 +34,18 @@ from repic.types import Box, Example, picture_content
 from repic.values import Count
 
 Chosen = tuple[tuple[str, ...], ...]  # whom each example of a dataset introduces, in order
+
+
+class Found(NamedTuple):
+    """Somebody who is perhaps in a picture.
+
+    ``similarity`` is the cosine, from -1 to 1, with what is in ``box``, the crop that is most like
+    the reference.
+    """
+
+    name: str
+    similarity: float
+    box: Box
 
 
 class Retriever:
@@ -72,7 +84,8 @@ class Retriever:
         self.proposer, self.embedder = proposer, embedder
         self.top_k, self.per_crop, self.min_similarity = tuple(top_k), per_crop, min_similarity
         self.scenes_per_album = scenes_per_album
-        self._chosen: dict[tuple[tuple[str, ...], ...], Chosen] = {}
+        self._found: dict[tuple[tuple[str, ...], ...], list[list[Found]]] = {}
+        self._indices: dict[tuple[tuple[str, str], ...], ReferenceIndex] = {}
 
     def choose(self, scenes: Scenes, *, folder: Path) -> Chosen:
         """Retrieve for every example of a dataset; the second time for the same ones is free.
@@ -81,11 +94,16 @@ class Retriever:
             scenes: the dataset.
             folder: where indices are kept between runs.
         """
+        found = self.find(scenes, folder=folder)
+        return tuple(tuple(one.name for one in some) for some in found)
+
+    def find(self, scenes: Scenes, *, folder: Path) -> list[list[Found]]:
+        """The same, with where each was seen and how like it is; see ``choose``."""
         examples = [scenes[i] for i in range(len(scenes))]
         key = tuple((e.id, *map(picture_content, e.images)) for e in examples)
-        if key not in self._chosen:
-            self._chosen[key] = self._choose(scenes, examples, folder)
-        return self._chosen[key]
+        if key not in self._found:
+            self._found[key] = self._find(scenes, examples, folder)
+        return self._found[key]
 
     def introduce(self, scenes: Scenes, chosen: Chosen) -> list[Example]:
         """Return a dataset's examples with the chosen references in place of their own.
@@ -94,16 +112,23 @@ class Retriever:
         """
         return introduce(scenes, chosen, scenes_per_album=self.scenes_per_album)
 
-    def _choose(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> Chosen:
-        names: list[tuple[str, ...]] = [()] * len(scenes)
+    def _find(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> list[list[Found]]:
+        everybody: list[list[Found]] = [[] for _ in examples]
         for album in make_albums(scenes, size=self.scenes_per_album):
-            index = open_index(folder, album.references, self.embedder)
+            index = self._open(album, folder)
             queries = [examples[i] for i in album.scenes]
             pictures = [_query(example) for example in queries]
             found = self._search(queries, pictures, album, index)
             for i, some in zip(album.scenes, found, strict=True):
-                names[i] = some
-        return tuple(names)
+                everybody[i] = some
+        return everybody
+
+    def _open(self, album: Album, folder: Path) -> ReferenceIndex:
+        """An album's index; one that has been open is not read again."""
+        key = tuple((r.name, picture_content(r.image)) for r in album.references if r.image)
+        if key not in self._indices:
+            self._indices[key] = open_index(folder, album.references, self.embedder)
+        return self._indices[key]
 
     def _search(
         self,
@@ -111,24 +136,26 @@ class Retriever:
         pictures: Sequence[Image.Image],
         album: Album,
         index: ReferenceIndex,
-    ) -> list[tuple[str, ...]]:
-        """Return the names for each query of an album; its crops are embedded together."""
-        crops = [
-            [cut(picture, box) for box in self.proposer(picture, album.kinds)]
-            for picture in pictures
-        ]
-        flat = [crop for some in crops for crop in some]
+    ) -> list[list[Found]]:
+        """Return whom each query of an album introduces; its crops are embedded together."""
+        boxes = [self.proposer(picture, album.kinds) for picture in pictures]
+        flat = [cut(p, box) for p, some in zip(pictures, boxes, strict=True) for box in some]
         vectors = iter(self.embedder(flat) if flat else [])
         found = []
-        for example, some in zip(queries, crops, strict=True):
+        for example, some in zip(queries, boxes, strict=True):
             own = np.array([next(vectors) for _ in some])
             top_k = self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
             if not some:
-                found.append(())
+                found.append([])
                 continue
             distances, rows = index.search(own, self.per_crop or top_k)
             taken = nearest(distances, rows, top_k=top_k, furthest=self._furthest)
-            found.append(tuple(index.names[row] for row in taken))
+            found.append([])
+            for row in taken:
+                places = list(zip(*np.nonzero(rows == row), strict=True))
+                crop, rank = min(places, key=lambda place: distances[place])
+                cosine = 1 - float(distances[crop, rank]) / 2  # of vectors of length 1
+                found[-1].append(Found(index.names[row], cosine, some[crop]))
         return found
 
     @property

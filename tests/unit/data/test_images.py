@@ -217,3 +217,42 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "photo.jpg")
     with pytest.raises(ValueError, match=r"photo\.jpg: is no file"):
         FileImage(tmp_path / "photo.jpg").load()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_a_large_photo_is_shrunk_while_it_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"large.{kind}"
+    wide = Image.new("RGB", (800, 401), "white")
+    wide.paste("red", (0, 0, 400, 401))
+    exif = Image.Exif()
+    exif[0x0112] = ROTATED_RIGHT
+    wide.save(path, exif=exif)
+    shrunk = FileImage(path, largest=100).load()
+    assert shrunk.size == (50, 100)
+    assert np.allclose(shrunk.getpixel((25, 10)), (255, 0, 0), atol=6)
+    assert np.allclose(shrunk.getpixel((25, 90)), (255, 255, 255), atol=6)
+    assert FileImage(path, largest=800).load().size == FileImage(path).load().size == (401, 800)
+    assert FileImage(path, largest=100).content != FileImage(path).content
+
+
+def test_a_strip_keeps_a_pixel_of_its_height(tmp_path: Path) -> None:
+    Image.new("RGB", (50_000, 1), "red").save(tmp_path / "strip.png")
+    assert FileImage(tmp_path / "strip.png", largest=1600).load().size == (1600, 1)
+
+
+def test_heic_is_read_where_its_package_is_there(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = Image.new("RGB", (64, 48), "red")
+    pillow_heif.from_pillow(picture).save(tmp_path / "photo.HEIC", quality=90)
+    read = FileImage(tmp_path / "photo.HEIC").load()
+    assert read.size == (64, 48)
+    assert np.allclose(read.getpixel((30, 20)), (255, 0, 0), atol=8)
+
+
+def test_heic_without_its_package_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repic.data.images._add_heif", lambda: False)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypmif1 of another kind")
+    with pytest.raises(ValueError, match=r"photo.heic: is HEIC, .*pip install 'repic\[heic\]'"):
+        FileImage(tmp_path / "photo.heic").load()

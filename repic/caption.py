@@ -1,0 +1,198 @@
+"""Caption your own photos with the names of your friends: ``python -m repic.caption album photos``.
+
+An album is a folder with a folder of photos for each friend (``repic.data.album``). A line is
+printed for every photo as soon as it has a caption; then ``captions.csv``, ``captions.json`` and
+``captions.html`` are written. The same command goes on where it was interrupted, and captions anew
+what has changed alone.
+"""
+
+import csv
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from repic import files
+from repic.assembly import make, quieten
+from repic.progress import ProgressLine
+from repic.run import guarded
+
+log = logging.getLogger(__name__)
+
+COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "introduced", "similarity")
+COLUMNS += ("seconds", "finished")
+
+
+@hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="caption")
+def job(cfg: DictConfig) -> None:
+    """Caption photos."""
+    os.chdir(HydraConfig.get().runtime.cwd)
+    if OmegaConf.is_missing(cfg, "album") or OmegaConf.is_missing(cfg, "photos"):
+        raise ValueError("name an album and photos: python -m repic.caption album photos")
+    caption(cfg)
+
+
+def caption(cfg: DictConfig) -> Path:
+    """Caption the photos that are asked for, and return the folder of the captions.
+
+    Raises:
+        ValueError: there is no such album or photo, or no photo could be captioned.
+    """
+    from repic.captioners.photos import Captioned, PassedOver
+    from repic.data.album import pictures_in, read_album
+
+    album = read_album(Path(cfg.album), largest=cfg.data.largest)
+    folder = Path(cfg.outputs) / "captions" / (cfg.name or album.root.absolute().name)
+    places = [Path(place) for place in cfg.photos]
+    found = list(pictures_in(places))
+    if not found and not cfg.watch:
+        raise ValueError(f"{', '.join(map(str, places))}: holds no photos; put some there")
+    results: dict[Path, Captioned] = {}
+    passed: dict[Path, PassedOver] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.only_one(folder / ".lock", wanted=True):
+        captioner = photo_captioner(cfg, album, folder)
+        log.info("%d friends, %d photos", len(album.friends), len(found))
+        while True:
+            progress = ProgressLine("photos", len(found), {})
+            progress.start(0)
+            try:
+                for number, result in enumerate(captioner.caption(found), start=1):
+                    tell(result)
+                    if isinstance(result, Captioned):
+                        results[Path(result.photo)] = result
+                    else:
+                        passed[Path(result.photo)] = result
+                    progress.update({}, number)
+            finally:
+                progress.stop()
+                if results:
+                    write(folder, album, [results[path] for path in sorted(results)], cfg)
+            if not cfg.watch:
+                break
+            time.sleep(cfg.watch)
+            there = list(pictures_in(places))
+            found = [path for path in there if path not in results and path not in passed]
+    for problem in passed.values():
+        print(f"passed over: {problem.photo}: {problem.problem}")
+    if not results:
+        raise ValueError(f"none of {len(found)} photos could be captioned; see above")
+    kinds = "captions.csv, captions.json" + (", captions.html" if cfg.page else "")
+    print(f"{len(results)} captions: {kinds} in {folder}")
+    return folder
+
+
+def photo_captioner(cfg: DictConfig, album: Any, folder: Path) -> Any:
+    """Make what captions; the model is loaded when a caption is wanted that is not kept."""
+    from repic.captioners.photos import PhotoCaptioner
+    from repic.models.directory import fingerprint
+
+    prompt, path = album.prompt or make(cfg.data.prompt), str(cfg.model.path)
+    parts: Any = OmegaConf.to_container(cfg, resolve=True)
+    decides = {name: parts[name] for name in ("model", "engine", "sampling", "retrieval")}
+    decides["model"] = {k: v for k, v in parts["model"].items() if k not in ("path", "prompt")}
+    return PhotoCaptioner(
+        album=album,
+        captioner=lambda: model_captioner(cfg, path, prompt),
+        key=files.key_of([fingerprint(path), decides]),
+        prompt=prompt,
+        question=cfg.question or next(iter((*album.questions, *cfg.data.questions))),
+        retriever=(lambda: make(cfg.retrieval)) if cfg.retrieval else None,
+        most=cfg.most,
+        largest=cfg.data.largest,
+        folder=folder,
+        portion=cfg.batch_size,
+    )
+
+
+def model_captioner(cfg: DictConfig, path: str, prompt: Any) -> Any:
+    """Load nothing yet, but all that loads."""
+    import torch
+
+    from repic.captioners.captioner import Labels
+    from repic.captioners.model import ModelCaptioner
+    from repic.models.generation import describe, left_out
+
+    torch.set_num_threads(cfg.trainer.threads)
+    quieten()
+    sampling = make(cfg.sampling)
+    device = "cpu" if cfg.trainer.options.accelerator == "cpu" else "cuda"
+    load = hydra.utils.instantiate(cfg.model, _partial_=True, _convert_="all")
+    log.info("%s captions: %s", path, describe(sampling, left_out(path, sampling)))
+    return ModelCaptioner(
+        Labels("model", "model", is_shared=False, has_model=True),
+        key="",  # PhotoCaptioner's
+        decoding=None,
+        load=lambda: load(path=path, prompt=prompt).to(device),
+        engine=make(cfg.engine),
+        sampling=sampling,
+        batch_size=cfg.batch_size,
+    )
+
+
+def tell(result: Any) -> None:
+    """Say a photo's caption, or that it has none."""
+    said = getattr(result, "caption", None)
+    print(f"{result.photo}: {said if said is not None else f'no caption: {result.problem}'}")
+
+
+def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> None:
+    """Write what has a caption as a table, for programs, and as a page."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    rows.writeheader()
+    for result in results:
+        values = [value for value in result.introduced.values() if value is not None]
+        row = {key: value for key, value in asdict(result).items() if key in COLUMNS}
+        row |= {"names": "; ".join(result.names), "introduced": "; ".join(result.introduced)}
+        rows.writerow(row | {"similarity": "; ".join(map(str, values))})
+    table, page = folder / "captions.csv", folder / "captions.html"
+    is_new = not table.exists() or table.read_text(encoding="utf-8") != text.getvalue()
+    files.write_json(folder / "captions.json", [asdict(result) for result in results])
+    if cfg.page and (is_new or not page.exists()):
+        from repic.page.photos_page import write_photos_page
+
+        write_photos_page(page, album, results)
+    files.write_text(table, text.getvalue())  # last: it says what the page shows
+
+
+def arguments(words: Sequence[str]) -> list[str]:
+    """The command line as Hydra reads it: the first word is the album, the others are photos.
+
+    Example:
+        >>> arguments(["album", "a b.jpg", "x", "watch=5", "--cfg", "job"])
+        ['watch=5', '--cfg', 'job', "album='album'", "photos=['a b.jpg','x']"]
+    """
+    taken, kept, previous = [], [], ""
+    for word in words:
+        is_value = previous in ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p")
+        is_place = not word.startswith("-") and not is_value
+        is_place = is_place and ("=" not in word or Path(word).exists())
+        (taken if is_place else kept).append(word)
+        previous = word
+    quoted = ["'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in taken]
+    if quoted:
+        kept.append(f"album={quoted[0]}")
+    if quoted[1:]:
+        kept.append(f"photos=[{','.join(quoted[1:])}]")
+    return kept
+
+
+def main() -> None:
+    """Run from the command line."""
+    sys.argv[1:] = arguments(sys.argv[1:])
+    again = "the same command goes on from there"
+    guarded(job, "repic.caption", kept="what was captioned is kept", after=again)
+
+
+if __name__ == "__main__":
+    main()

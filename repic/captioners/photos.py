@@ -1,0 +1,267 @@
+"""Captions of somebody's own photos, with the names of the friends in their album.
+
+Every caption is kept as soon as it is written, by what decides it: what the model's files hold,
+the words of the prompt, the photo and whoever is introduced. So an interrupted command goes on,
+and a photo, a friend or a model that has changed is asked again, and nothing else is.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repic import files
+from repic.data.album import Album
+from repic.data.contents import prompt_content
+from repic.data.images import FileImage
+from repic.data.prompts import PromptTemplate
+from repic.types import Example, Reference, picture_content
+
+if TYPE_CHECKING:  # they bring libraries that take seconds to import, for what may be kept already
+    from repic.captioners.captioner import Captioner
+    from repic.retrieval.retriever import Found, Retriever
+
+KEPT = "kept.jsonl"
+UNKNOWN_COUNT = 99  # how many friends a photo shows is not known: as many as are ever retrieved
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A photo with its caption.
+
+    Attributes:
+        photo: the file.
+        caption: as people write, without brackets around the names of the album.
+        said: as the model wrote it.
+        names: of friends whom the caption names, in the order in which it does.
+        introduced: whom the prompt introduces, with the retriever's similarity if there was one.
+        seconds: that the model took, shared evenly by the photos that it captioned together.
+        finished: False where the caption was cut at the longest length.
+    """
+
+    photo: str
+    caption: str
+    said: str
+    names: tuple[str, ...]
+    introduced: Mapping[str, float | None]
+    seconds: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A photo without a caption, and why."""
+
+    photo: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """Examples that are looked up in one album."""
+
+    examples: Sequence[Example]
+    database: Sequence[Reference]
+    kinds: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+
+@dataclass
+class PhotoCaptioner:
+    """Captions photos with an album's names.
+
+    Attributes:
+        album: who may be in them.
+        captioner: makes what writes, when a caption is wanted that is not kept.
+        key: hash of all that decides a caption, the prompt aside.
+        prompt: words the prompt, for the keys of what is kept.
+        question: about every photo.
+        retriever: makes what chooses whom the prompt introduces; None: everybody, who may be
+            ``most``.
+        most: friends that a prompt introduces at most without a retriever.
+        largest: see ``FileImage``.
+        folder: where captions and indices are kept.
+        portion: photos captioned together.
+    """
+
+    album: Album
+    captioner: Callable[[], "Captioner"]
+    key: str
+    prompt: PromptTemplate
+    question: str
+    retriever: Callable[[], "Retriever"] | None
+    most: int
+    largest: int | None
+    folder: Path
+    portion: int
+
+    def __post_init__(self) -> None:
+        friends = len(self.album.friends)
+        if self.retriever is None and friends > self.most:
+            raise ValueError(
+                f"{self.album.root}: {friends} friends are more than a prompt introduces"
+                f" (most={self.most}); let retrieval=efficientnet, or another of that group, choose"
+                " for each photo, or raise most"
+            )
+        pictured = [friend.reference for friend in self.album.friends if friend.photos]
+        self.database = pictured if self.retriever else [f.reference for f in self.album.friends]
+        self._lexicon = self.album.lexicon()
+        self._album_key = files.key_of([self.key, self._album_content()])
+        kept = self.folder / KEPT
+        rows = files.read_lines(kept)
+        if kept.exists() and not kept.read_bytes().endswith(b"\n"):
+            files.write_lines(kept, rows)  # without the line that an interruption cut short
+        self._kept: dict[str, dict[str, Any]] = {row["key"]: row for row in rows}
+
+    @cached_property
+    def _captioner(self) -> "Captioner":
+        return self.captioner()
+
+    @cached_property
+    def _retriever(self) -> "Retriever | None":
+        return self.retriever() if self.retriever else None
+
+    def _album_content(self) -> list[object]:
+        words = self.prompt.messages(self._example("", None, self.database))
+        said = [repr(item) for message in words for item in message["content"] if "text" in item]
+        shown = [picture_content(r.image) for r in self.database if r.image]
+        return [said, shown, [[f.name, f.category, *f.aliases] for f in self.album.friends]]
+
+    def caption(self, photos: Sequence[Path]) -> Iterator[Captioned | PassedOver]:
+        """Yield every photo with its caption, or why it has none, as soon as that is known.
+
+        Those that are known already come first, and cost nothing.
+        """
+        new: list[tuple[str, FileImage]] = []
+        for path in photos:
+            image = FileImage(path, self.largest)
+            try:
+                key = files.key_of([self._album_key, image.content])
+            except OSError as error:
+                yield PassedOver(str(path), f"cannot be read ({error.strerror})")
+                continue
+            if key in self._kept:
+                yield self._result(path, self._kept[key])
+            else:
+                new.append((key, image))
+        if new:
+            self._prepare()
+        for first in range(0, len(new), self.portion):
+            yield from self._caption_anew(new[first : first + self.portion])
+
+    def _prepare(self) -> None:
+        """Load what is needed for every photo, so that what is wrong with it is no photo's fault.
+
+        Raises:
+            ValueError: the model, the retriever, or a friend's photo cannot be read.
+        """
+        for reference in self.database:
+            if reference.image is not None:
+                reference.image.load()
+        assert self._retriever is None or self._retriever.embedder.version
+        self._captioner.write([])
+
+    def _caption_anew(
+        self, photos: Sequence[tuple[str, FileImage]]
+    ) -> Iterator[Captioned | PassedOver]:
+        """A portion; where something is wrong with one of its photos, each by itself."""
+        try:
+            rows = self._rows([image for _, image in photos], [key for key, _ in photos])
+        except ValueError as error:
+            if len(photos) > 1:
+                for photo in photos:
+                    yield from self._caption_anew([photo])
+            else:
+                path = str(photos[0][1].path)
+                yield PassedOver(path, str(error).removeprefix(f"{path}: "))
+            return
+        for row, (_, image) in zip(rows, photos, strict=True):
+            yield self._result(image.path, row)
+
+    def _rows(self, images: Sequence[FileImage], keys: Sequence[str]) -> list[dict[str, Any]]:
+        begun = time.perf_counter()
+        asked = [self._example(str(image.path), image, self.database) for image in images]
+        found: Sequence[Sequence[Found] | None] = [None] * len(asked)
+        if self._retriever is not None:
+            kinds = list(dict.fromkeys(f.category for f in self.album.friends if f.category))
+            photos = _Photos(asked, self.database, kinds)
+            found = self._retriever.find(photos, folder=self.folder / "retrieval")
+            known = {reference.name: reference for reference in self.database}
+            asked = [
+                replace(example, references=tuple(known[one.name] for one in some or ()))
+                for example, some in zip(asked, found, strict=True)
+            ]
+        return self._write(asked, keys, found, begun)
+
+    def _write(
+        self,
+        asked: Sequence[Example],
+        keys: Sequence[str],
+        found: "Sequence[Sequence[Found] | None]",
+        begun: float,
+    ) -> list[dict[str, Any]]:
+        """Let the captioner write what no earlier prompt of the same words and pictures got."""
+        prompts = [
+            files.key_of([self.key, prompt_content(example, self.prompt.messages)[1:]])
+            for example in asked  # without the id: what a photo is called decides nothing
+        ]
+        new = [i for i, prompt in enumerate(prompts) if prompt not in self._kept]
+        captions = self._captioner.write([asked[i] for i in new]) if new else []
+        written = dict(zip(new, captions, strict=True))
+        seconds = (time.perf_counter() - begun) / max(len(asked), 1)
+        rows = []
+        for i, (example, key, some) in enumerate(zip(asked, keys, found, strict=True)):
+            row: dict[str, Any] = {"seconds": round(seconds, 3)}
+            if i in written:
+                row |= {"said": written[i].text, "finished": written[i].finished}
+            else:
+                row |= {k: self._kept[prompts[i]][k] for k in ("said", "finished", "seconds")}
+            row["introduced"] = (
+                dict.fromkeys((reference.name for reference in example.references), None)
+                if some is None
+                else {one.name: round(one.similarity, 4) for one in some}
+            )
+            for each in {key, prompts[i]} - self._kept.keys():
+                self._kept[each] = {"key": each, **row}
+                files.append_line(self.folder / KEPT, self._kept[each])
+            rows.append(row)
+        return rows
+
+    def _example(
+        self, name: str, image: FileImage | None, references: Sequence[Reference]
+    ) -> Example:
+        return Example(
+            id=name,
+            task="caption",
+            references=tuple(references),
+            query=image,
+            question=self.question,
+            target="",
+            answers=(),
+            present=(),
+            num_concepts=UNKNOWN_COUNT,
+        )
+
+    def _result(self, path: Path, row: Mapping[str, Any]) -> Captioned:
+        said = row["said"]
+        names, caption = [], said
+        for start, end, name in reversed(self._lexicon.spans(said)):
+            if name in self.album.by_name:
+                names.append(name.strip("<>"))
+                caption = caption[:start] + name.strip("<>") + caption[end:]
+        return Captioned(
+            photo=str(path),
+            caption=caption,
+            said=said,
+            names=tuple(dict.fromkeys(reversed(names))),
+            introduced={name.strip("<>"): value for name, value in row["introduced"].items()},
+            seconds=row["seconds"],
+            finished=row["finished"],
+        )

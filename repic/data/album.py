@@ -1,0 +1,242 @@
+"""An album: a folder for each friend, with photos of them. No other file is needed.
+
+    album/<name>/*.jpg ...       the folder's name is the friend's
+    album/<name>/about.yaml      may say name (in any script), info, aliases and category
+    album/album.yaml             may say how a model is asked about the album: prompt, questions
+
+Hidden files, and files that are no pictures, are passed over.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from repic.files import as_shape
+from repic.metrics.names import Lexicon, key_of
+from repic.settings import read_yaml
+from repic.types import Reference
+
+from .images import PICTURES, FileImage
+from .prompts import PLACEHOLDER, PromptTemplate
+
+ABOUT, SETTINGS = "about.yaml", "album.yaml"
+LONGEST_NAME = 100  # characters; a prompt says it, and every caption should
+LAYOUT = "an album is a folder with a folder of photos for each friend, named as the friend is"
+
+
+@dataclass(frozen=True)
+class _About:
+    """What ``about.yaml`` may say."""
+
+    name: str = ""
+    info: str = ""
+    category: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What ``album.yaml`` may say."""
+
+    prompt: dict[str, str | None] = field(default_factory=dict)
+    questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Friend:
+    """Somebody, or something, with a name.
+
+    Attributes:
+        name: in brackets, as prompts and captions have it.
+        info: a sentence about them; None if there is none.
+        category: what they are, such as "cat"; empty if nobody says so.
+        aliases: other names, without brackets.
+        folder: where the photos are.
+        photos: of them, in the order of the files' names; those before all others come first.
+    """
+
+    name: str
+    info: str | None
+    category: str
+    aliases: tuple[str, ...]
+    folder: Path
+    photos: tuple[FileImage, ...]
+
+    @property
+    def reference(self) -> Reference:
+        """With the first photo."""
+        return Reference(self.name, self.info, self.photos[0] if self.photos else None)
+
+
+@dataclass(frozen=True)
+class Album:
+    """All friends, in the order of their folders.
+
+    Attributes:
+        prompt: words the prompts; None leaves them to who asks.
+        questions: likewise; there may be none.
+    """
+
+    root: Path
+    friends: tuple[Friend, ...]
+    prompt: PromptTemplate | None
+    questions: tuple[str, ...]
+    largest: int | None = None  # see ``FileImage``
+
+    @cached_property
+    def by_name(self) -> dict[str, Friend]:
+        """Friends by their names, in brackets."""
+        return {friend.name: friend for friend in self.friends}
+
+    @cached_property
+    def _spellings(self) -> dict[str, Friend]:
+        called = {key_of(friend.folder.name): friend for friend in self.friends}
+        return called | {key_of(name): f for f in self.friends for name in (f.name, *f.aliases)}
+
+    def find(self, name: str) -> Friend | None:
+        """Whom a name means, in any spelling: it may be an alias, or a folder's name."""
+        return self._spellings.get(key_of(name))
+
+    def lexicon(self) -> Lexicon:
+        """Finds names in captions."""
+        return Lexicon(self.by_name, aliases={f.name: f.aliases for f in self.friends})
+
+
+def read_album(root: Path, *, largest: int | None) -> Album:
+    """Read an album; photos are looked at when they are needed.
+
+    Args:
+        root: the folder.
+        largest: see ``FileImage``.
+
+    Raises:
+        ValueError: there is no such folder or nobody in it; a friend without photo and info; a
+            name that cannot be one, or that two have.
+    """
+    if not root.is_dir():
+        problem = "is no folder" if root.exists() else "there is no such folder"
+        raise ValueError(f"{root}: {problem}; {LAYOUT}")
+    folders = sorted(
+        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    friends = tuple(_read_friend(folder, largest) for folder in folders)
+    if not friends:
+        raise ValueError(f"{root}: nobody is in it; {LAYOUT}")
+    _refuse_namesakes(friends)
+    return Album(root, friends, *_read_settings(root / SETTINGS), largest)
+
+
+def pictures_in(places: Iterable[Path]) -> Iterator[Path]:
+    """All picture files of some files and folders, folders within folders too, each once.
+
+    What is named is taken whatever it is called; in folders, what is hidden is passed over.
+
+    Raises:
+        ValueError: something that is named is not there.
+    """
+    seen = set()
+    for place in places:
+        if not place.exists():
+            raise ValueError(f"{place}: there is no such photo or folder; mend the path")
+        found = [place]
+        if place.is_dir():
+            inside = (path.relative_to(place) for path in sorted(place.rglob("*")))
+            found = [place / p for p in inside if not any(x.startswith(".") for x in p.parts)]
+            found = [path for path in found if _is_picture(path)]
+        for path in found:
+            if path not in seen:
+                seen.add(path)
+                yield path
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and path.is_file()
+
+
+def _read_friend(folder: Path, largest: int | None) -> Friend:
+    about = folder / ABOUT
+    said = _About()
+    if about.exists():
+        said = as_shape(_About, read_yaml(about) or {}, str(about), is_closed=True)
+    place = f"{about}, key 'name'" if said.name else f"{folder}: the folder's name"
+    photos = sorted(p for p in folder.iterdir() if _is_picture(p) and p.name[0] != ".")
+    if not photos and not said.info.strip():
+        raise ValueError(
+            f"{folder}: has no photo that can be read ({', '.join(sorted(PICTURES))}), and no"
+            f" {ABOUT} with an info; add one, or remove the folder"
+        )
+    return Friend(
+        name=bracketed(said.name or folder.name, place),
+        info=" ".join(said.info.split()) or None,
+        category=said.category.strip(),
+        aliases=tuple(alias.strip() for alias in said.aliases if alias.strip()),
+        folder=folder,
+        photos=tuple(FileImage(photo, largest) for photo in photos),
+    )
+
+
+def bracketed(name: str, place: str) -> str:
+    """A name as prompts and captions have it.
+
+    Args:
+        name: as somebody writes it.
+        place: where, for complaints.
+
+    Example:
+        >>> bracketed(" Bo", ""), bracketed("<Mi Mi>", "")
+        ('<Bo>', '<Mi Mi>')
+    """
+    name = unicodedata.normalize("NFC", " ".join(name.split()))
+    if name.startswith("<") and name.endswith(">"):
+        name = name[1:-1].strip()
+    problem = None
+    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in name):
+        problem = "holds no letter"
+    elif any(character in "<>" for character in name):
+        problem = "has an angle bracket, which in prompts and captions marks where a name ends"
+    elif name.startswith("/"):
+        problem = "begins with a slash, as a closing tag does"
+    elif any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        problem = "holds a character that cannot be seen"
+    elif len(name) > LONGEST_NAME:
+        problem = f"has {len(name)} characters; {LONGEST_NAME} are the most"
+    elif PLACEHOLDER.fullmatch(f"<{name}>"):
+        problem = "stands for a picture in many prompts"
+    if problem is not None:
+        raise ValueError(f"{place}: {name[:40]!r} {problem}; take another name in {ABOUT}")
+    return f"<{name}>"
+
+
+def _refuse_namesakes(friends: Sequence[Friend]) -> None:
+    """Two whose names are spellings of one would be one to whoever reads a caption."""
+    taken: dict[str, Friend] = {}
+    for friend in friends:
+        for name in (friend.name, *friend.aliases):
+            other = taken.setdefault(key_of(name), friend)
+            if other is not friend:
+                raise ValueError(
+                    f"{friend.folder}: {name.strip('<>')!r} is a name of {other.folder.name} as"
+                    " well (capitals, spaces and hyphens make no difference); say another in its"
+                    f" {ABOUT}"
+                )
+
+
+def _read_settings(file: Path) -> tuple[PromptTemplate | None, tuple[str, ...]]:
+    if not file.exists():
+        return None, ()
+    said = as_shape(_Settings, read_yaml(file) or {}, str(file), is_closed=True)
+    prompt: dict[str, Any] = {"system": None, **said.prompt}
+    if prompt.keys() - {"system", "reference", "query"}:
+        unknown = min(prompt.keys() - {"system", "reference", "query"})
+        raise ValueError(f"{file}, key 'prompt.{unknown}': need system, reference and query")
+    if not said.prompt:
+        return None, said.questions
+    if missing := [key for key in ("reference", "query") if not isinstance(prompt.get(key), str)]:
+        raise ValueError(f"{file}, key 'prompt': has no {missing[0]}")
+    try:
+        return PromptTemplate(**prompt), said.questions
+    except ValueError as error:
+        raise ValueError(f"{file}: {str(error).removeprefix('data.')}") from None

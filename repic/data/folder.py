@@ -1,0 +1,222 @@
+"""Photos of an album's friends as a data set: ``data=folder``.
+
+Who is in a photo, and what a good caption says, is told by ``who.csv`` in the folder of photos:
+
+    photo,names,caption
+    beach/1.jpg,Bo;Mi Mi,"Bo, a cat, sits beside Mi Mi."
+    empty.jpg,,
+
+with names as the album has them, in any spelling, and a caption if there is one, in which every
+name is put into brackets. Without that file the sub-folder that a photo lies in says who is in it,
+where it is called as a friend is. A photo of which neither says anything is left out: nobody knows
+whether a caption of it is right.
+"""
+
+import csv
+import random
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repic.data.album import Album, Friend, pictures_in, read_album
+from repic.data.images import FileImage
+from repic.data.inventory import DATABASE, LEAVE, QUERY, REFUSE, Inventory, data_root
+from repic.data.personal import spread
+from repic.files import below, read_text
+from repic.metrics.names import Lexicon
+from repic.types import Example, Reference
+
+WHO = "who.csv"
+HOW_TO_GET = (
+    "An album is a folder with a folder of photos for each friend, named as the friend is:"
+    " data.root=<album>; the photos to ask about lie in another: data.photos=<folder>."
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A photo of which is known who is in it.
+
+    Attributes:
+        names: of them, in brackets; there may be none.
+        caption: with names in brackets; empty if there is none.
+    """
+
+    image: FileImage
+    names: tuple[str, ...]
+    caption: str = ""
+
+
+class FolderDataset:
+    """Photos with who is in them.
+
+    Args:
+        root: the album.
+        photos: the folder of photos.
+        questions: asked in turn; the album's own come before these.
+        num_absent: friends to introduce who are not in the photo, as far as there are any.
+        largest: longest side of a picture in pixels, to which larger ones are shrunk.
+        repeat: draw ``size`` photos at random, the same one again and again if need be, and of
+            each friend any photo: for training. Otherwise every photo once and first photos.
+        counts: numbers of friends in a photo; others are left out.
+        size: at most so many photos, spread evenly; None takes all.
+        seed: decides what is drawn at random.
+        missing: ``refuse`` a photo that is not there, or ``skip`` it.
+        leave_root: let paths in ``who.csv`` lead out of the folder.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        photos: str | Path | None,
+        questions: Sequence[str],
+        num_absent: int,
+        largest: int | None,
+        repeat: bool,
+        counts: Collection[int],
+        size: int | None,
+        seed: int,
+        missing: str = REFUSE,
+        leave_root: bool = False,
+    ) -> None:
+        self.album = read_album(data_root(root, HOW_TO_GET), largest=largest)
+        if not photos or not Path(photos).is_dir():
+            key = "data.train_photos" if repeat else "data.photos"
+            raise ValueError(f"{key}: {photos or 'nothing'} is no folder. {HOW_TO_GET}")
+        self.folder = Path(photos)
+        self.questions = self.album.questions or tuple(questions)
+        self.num_absent, self.repeat, self.seed = num_absent, repeat, seed
+        known = who_is_where(self.folder, self.album, largest=largest, leave_root=leave_root)
+        self.inventory = Inventory(
+            files={
+                DATABASE: tuple(f.photos[0].path for f in self.album.friends if f.photos),
+                QUERY: tuple(photo.image.path for photo in known),
+            },
+            infos={friend.name: friend.info for friend in self.album.friends},
+            targets=[photo.names for photo in known],
+            how_to_get=HOW_TO_GET,
+        )
+        found, _ = self.inventory.at_hand("folder", known, lambda k: [k.image.path], missing)
+        wanted = [photo for photo in found if len(photo.names) in counts]
+        self.photos = wanted if repeat else spread(wanted, size)
+        self.size = (size or len(wanted)) if repeat and wanted else len(self.photos)
+
+    @property
+    def database(self) -> tuple[Reference, ...]:
+        """Everybody in the album of whom there is a photo."""
+        return tuple(friend.reference for friend in self.album.friends if friend.photos)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What friends are, as far as somebody has said so, each once."""
+        return list(dict.fromkeys(f.category for f in self.album.friends if f.category))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        rng = random.Random(f"folder/{self.seed}/{index}")
+        photo = rng.choice(self.photos) if self.repeat else self.photos[index]
+        inside = [friend for friend in self.album.friends if friend.name in photo.names]
+        others = [friend for friend in self.album.friends if friend not in inside]
+        shown = inside + rng.sample(others, min(self.num_absent, len(others)))
+        rng.shuffle(shown)
+        name = photo.image.path.relative_to(self.folder).as_posix()
+        return Example(
+            id=f"folder/{index}/{name}" if self.repeat else f"folder/{name}",
+            task="caption",
+            references=tuple(self._introduced(friend, photo, rng) for friend in shown),
+            query=photo.image,
+            question=self.questions[index % len(self.questions)],
+            target=photo.caption,
+            answers=(photo.caption,) if photo.caption else (),
+            present=photo.names,
+            num_concepts=len(photo.names),
+        )
+
+    def _introduced(self, friend: Friend, photo: Known, rng: random.Random) -> Reference:
+        """A friend with a photo, which is another than the one that is asked about."""
+        others = [image for image in friend.photos if image.content != photo.image.content]
+        if friend.photos and not others:
+            raise ValueError(
+                f"{photo.image.path}: is also the only photo of {friend.name} in the album; take"
+                " another photo for one of them"
+            )
+        image = (rng.choice(others) if self.repeat else others[0]) if others else None
+        return Reference(friend.name, friend.info, image)
+
+
+def who_is_where(
+    folder: Path, album: Album, *, largest: int | None, leave_root: bool = False
+) -> list[Known]:
+    """Who is in the photos of a folder, as far as it is told.
+
+    Raises:
+        ValueError: ``who.csv`` cannot be read, or names a friend whom the album does not have;
+            nobody tells of any photo.
+    """
+    table = folder / WHO
+    if table.exists():
+        return _read_table(table, album, largest, leave_root)
+    known = []
+    for path in pictures_in([folder]):
+        friend = album.find(path.parent.name) if path.parent != folder else None
+        if friend is not None:
+            known.append(Known(FileImage(path, largest), (friend.name,)))
+    if not known:
+        raise ValueError(
+            f"{folder}: nothing says who is in which photo; write {WHO} with the columns photo and"
+            " names (Bo;Mi Mi), or put the photos into folders called as the friends are"
+        )
+    return known
+
+
+def _read_table(table: Path, album: Album, largest: int | None, leave_root: bool) -> list[Known]:
+    rows = csv.DictReader(read_text(table).splitlines(keepends=True), strict=True)
+    known: dict[Path, Known] = {}
+    lexicon = album.lexicon()
+    try:
+        columns = rows.fieldnames or []
+        if missing := [column for column in ("photo", "names") if column not in columns]:
+            raise ValueError(f"{table}: has no column {missing[0]!r}; need photo and names")
+        for row in rows:
+            place = f"{table}, line {rows.line_num}"
+            if None in row or None in row.values():
+                raise ValueError(f"{place}: has not {len(columns)} columns; put texts into quotes")
+            path = below(table.parent, row["photo"], may_leave=leave_root, key=LEAVE)
+            if path in known:
+                raise ValueError(f"{place}: {row['photo']!r} stands there twice; remove one")
+            names = [_named(name, album, place) for name in row["names"].split(";") if name.strip()]
+            caption = in_brackets(row.get("caption", ""), lexicon).strip()
+            known[path] = Known(FileImage(path, largest), tuple(dict.fromkeys(names)), caption)
+    except csv.Error as error:
+        raise ValueError(f"{table}, line {rows.line_num}: {error}; mend the line") from None
+    if not known:
+        raise ValueError(f"{table}: says nothing of any photo; add a line, or remove the file")
+    return list(known.values())
+
+
+def _named(name: str, album: Album, place: str) -> str:
+    friend = album.find(name)
+    if friend is None:
+        names = ", ".join(f.name.strip("<>") for f in album.friends[:10])
+        raise ValueError(f"{place}: nobody in the album is called {name.strip()!r}, only {names}")
+    return friend.name
+
+
+def in_brackets(text: str, lexicon: Lexicon) -> str:
+    """A caption that somebody has written, as models write it: every name in its brackets.
+
+    Example:
+        >>> in_brackets("Bo's hat and <bo>", Lexicon(["<Bo>"]))
+        "<Bo>'s hat and <Bo>"
+    """
+    for start, end, name in reversed(lexicon.spans(text)):
+        text = text[:start] + name + text[end:]
+    return text

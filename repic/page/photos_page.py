@@ -1,0 +1,72 @@
+"""The page of somebody's own photos: each with its caption, the friends' names marked."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from markupsafe import Markup
+
+from repic.data.album import Album, Friend
+from repic.data.images import FileImage
+from repic.files import write_text
+from repic.metrics.names import Lexicon
+from repic.page import pictures
+from repic.page.charts import STYLES
+from repic.page.page import TEMPLATES, PagePictures
+
+_PHOTO, _FRIEND = 640, 128  # widths in pixels
+
+
+class PhotoWithCaption(Protocol):
+    """What the page shows of a photo; see ``repic.captioners.photos.Captioned``."""
+
+    photo: str
+    caption: str
+    introduced: Any
+    finished: bool
+
+
+def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCaption]) -> None:
+    """Write one self-contained page, whole or not at all.
+
+    Args:
+        path: the file.
+        album: the friends.
+        results: the photos, in the order in which they are shown.
+    """
+    albums = PagePictures(pictures.Album(_PHOTO), pictures.Album(_FRIEND))
+    lexicon = album.lexicon()
+    page = TEMPLATES.get_template("photos.html.j2").render(
+        title=album.root.absolute().name,
+        friends=[(friend, albums.references.add(_first(friend))) for friend in album.friends],
+        photos=[
+            (
+                result,
+                albums.scenes.add(FileImage(Path(result.photo), album.largest)),
+                segments(result.caption, album.by_name, lexicon),
+            )
+            for result in results
+        ],
+        albums=albums,
+        css=Markup(STYLES + (Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
+    )
+    write_text(path, albums.put_into(page))
+
+
+def _first(friend: Friend) -> FileImage | None:
+    return friend.photos[0] if friend.photos else None
+
+
+def segments(caption: str, names: Collection[str], lexicon: Lexicon) -> list[tuple[str, bool]]:
+    """Cut a caption into texts, and whether each is the name of a friend.
+
+    Example:
+        >>> segments("Here sits Bo.", ["<Bo>"], Lexicon(["<Bo>"]))
+        [('Here sits ', False), ('Bo', True), ('.', False)]
+    """
+    parts, end = [], 0
+    for span in lexicon.spans(caption):
+        if span.name in names:
+            parts += [(caption[end : span.start], False), (caption[span.start : span.end], True)]
+            end = span.end
+    return [(text, is_name) for text, is_name in [*parts, (caption[end:], False)] if text]

@@ -1,0 +1,123 @@
+"""An album of toys as picture files: ``python -m repic.toybox.album <folder>``.
+
+    <folder>/album/<name>/1.png ...   friends, none of whom a model has seen in training
+    <folder>/photos/1.png ...         scenes with one to five of them, and strangers
+    <folder>/photos/who.csv           who is in which, and a caption of it
+
+The album says how models that learned from toybox are asked, so that one of them can be used on it.
+"""
+
+import argparse
+import csv
+import io
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from repic import files
+from repic.toybox import scene as stage
+from repic.toybox.grammar import describe, write_captions
+from repic.toybox.world import Toy, draw_names, toys
+
+# As conf/data/toybox.yaml has it, which the shipped model and all that is trained from it know.
+PROMPT = {
+    "reference": "{index}.[{image}][ Info: {info}.] Name: {name}\n",
+    "query": "[{image}]{question}",
+}
+QUESTIONS = ["Describe this picture."]
+SPLIT = "test"
+MOST_IN_PHOTO = 5
+
+
+def write_album(
+    folder: Path,
+    *,
+    friends: int,
+    per_friend: int,
+    photos: int,
+    strangers: tuple[int, int],
+    scale: float,
+    seed: int,
+) -> None:
+    """Write an album and photos; equal arguments give equal files.
+
+    Args:
+        folder: gets ``album`` and ``photos``.
+        friends: how many; their toys and names are of the test split.
+        per_friend: photos of each.
+        photos: scenes; as many with one friend in them as with two, ..., five.
+        strangers: least and most toys of each scene that are nobody's friend.
+        scale: resolution; 1 is what the tiny model reads.
+        seed: decides all.
+    """
+    rng = random.Random(f"album/{seed}")
+    cast = rng.sample(toys(SPLIT), friends)
+    names = draw_names(SPLIT, friends, rng)
+    album, shown = folder / "album", folder / "photos"
+    for toy, name in zip(cast, names, strict=True):
+        home = album / name.strip("<>")
+        home.mkdir(parents=True, exist_ok=True)
+        for number in range(per_friend):
+            picture = stage.portrait(toy, f"album/{seed}/{name}/{number}", scale=scale)
+            picture.load().save(home / f"{number + 1}.png")
+        about = {"info": describe(toy.attributes), "category": toy.species}
+        files.write_text(home / "about.yaml", yaml.safe_dump(about, sort_keys=False))
+    said = {"prompt": PROMPT, "questions": QUESTIONS}
+    files.write_text(album / "album.yaml", yaml.safe_dump(said, sort_keys=False))
+    shown.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("photo", "names", "caption"))
+    others = [toy for toy in toys(SPLIT) if toy not in cast]
+    known = dict(zip(cast, names, strict=True))
+    for number in range(photos):
+        count = min(number % MOST_IN_PHOTO + 1, friends)
+        beings: list[Toy] = rng.sample(cast, count)
+        beings += rng.sample(others, rng.randint(*strangers))
+        rng.shuffle(beings)
+        picture, poses = stage.arrange(beings, f"album/{seed}/photo/{number}", scale=scale)
+        truth = stage.ground_truth(beings, [known.get(toy) for toy in beings], poses, picture)
+        file = f"{number + 1:0{len(str(photos))}}.png"
+        picture.load().save(shown / file)
+        inside = [mention.name.strip("<>") for mention in truth.mentions if mention.name]
+        rows.writerow((file, ";".join(inside), write_captions(truth)[0]))
+    files.write_text(shown / "who.csv", text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="repic.toybox.album", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("folder", type=Path, help="gets album/ and photos/")
+    add = parser.add_argument
+    add("--friends", type=int, default=12, help="how many (default: %(default)s)")
+    add("--per-friend", type=int, default=5, help="photos of each (default: %(default)s)")
+    add("--photos", type=int, default=40, help="scenes to caption (default: %(default)s)")
+    add("--scale", type=float, default=1.0, help="of the pictures (default: %(default)s)")
+    add("--seed", type=int, default=0, help="another one, another album (default: %(default)s)")
+    asked = parser.parse_args(arguments)
+    if min(asked.friends, asked.per_friend, asked.photos) < 1 or not 0 < asked.scale <= 16:
+        parser.error("numbers are 1 or more, and the scale is above 0, 16 at most")
+    try:
+        write_album(
+            asked.folder,
+            friends=asked.friends,
+            per_friend=asked.per_friend,
+            photos=asked.photos,
+            strangers=(0, 2),
+            scale=asked.scale,
+            seed=asked.seed,
+        )
+    except OSError as error:
+        print(f"repic.toybox.album: {asked.folder}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"{asked.friends} friends in {asked.folder / 'album'}, {asked.photos} photos beside it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

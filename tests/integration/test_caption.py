@@ -1,0 +1,119 @@
+"""Photos of one's own from the command line, on a model with random weights."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from repic import __main__ as command
+from repic.caption import arguments, caption
+from repic.toybox.album import write_album
+from tests.unit.data.test_album import photo
+
+SHORT = ("sampling.max_new_tokens=4", "batch_size=2", "data.largest=256")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toys")
+    sizes = {"friends": 3, "per_friend": 1, "photos": 3, "strangers": (0, 1), "scale": 1.0}
+    write_album(folder, **sizes, seed=0)
+    return folder
+
+
+def start(*words: str) -> Path:
+    with initialize_config_module("repic.conf", version_base="1.3"):
+        overrides = [*arguments(words), *SHORT]
+        return caption(compose("caption", overrides=overrides))
+
+
+def test_captions_are_a_table_a_file_for_programs_and_a_page(
+    toys: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (str(toys / "album"), str(toys / "photos"), f"model.path={model}")
+    folder = start(*asked, f"outputs={tmp_path}")
+    assert folder == tmp_path / "captions" / "album"
+    shown = capsys.readouterr().out
+    assert all(f"{toys}/photos/{n}.png: " in shown for n in (1, 2, 3))
+    assert f"3 captions: captions.csv, captions.json, captions.html in {folder}" in shown
+    with (folder / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["photo"]).name for row in rows] == ["1.png", "2.png", "3.png"]
+    assert all(len(row["introduced"].split("; ")) == 3 for row in rows)
+    told = json.loads((folder / "captions.json").read_text())
+    assert [row["caption"] for row in told] == [row["caption"] for row in rows]
+    page = (folder / "captions.html").stat().st_mtime_ns
+    assert start(*asked, f"outputs={tmp_path}") == folder
+    assert (folder / "captions.html").stat().st_mtime_ns == page  # it shows the same
+
+
+def test_the_toybox_s_retriever_introduces_whom_it_sees(toys: Path, tmp_path: Path) -> None:
+    """With the model that comes with the package, which knows toys by sight."""
+    asked = (str(toys / "album"), str(toys / "photos"), "retrieval=toybox", "page=false")
+    folder = start(*asked, f"outputs={tmp_path}", "name=seen")
+    with (toys / "photos" / "who.csv").open(newline="") as file:
+        truth = {row["photo"]: set(row["names"].split(";")) for row in csv.DictReader(file)}
+    for row in json.loads((folder / "captions.json").read_text()):
+        assert truth[Path(row["photo"]).name] <= row["introduced"].keys()
+        assert all(0.6 <= cosine <= 1 for cosine in row["introduced"].values())
+    assert not (folder / "captions.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "name an album and photos"),
+        (["album"], "name an album and photos"),
+        (["nowhere", "photos"], "nowhere: there is no such folder; an album is"),
+        (["album", "gone.png"], "gone.png: there is no such photo or folder; mend the path"),
+        (["album", "empty"], "empty: holds no photos"),
+        (["album", "bad"], "none of 1 photos could be captioned; see above"),
+        (["album", "photos", "modl=tiny"], "modl"),
+        (["album", "photos", "model.path=nowhere"], "model.path: there is no directory nowhere"),
+    ],
+)
+@pytest.mark.slow
+def test_mistakes_are_told_in_a_line(tmp_path: Path, words: list[str], says: str) -> None:
+    photo(tmp_path / "album" / "Bo" / "1.png")
+    photo(tmp_path / "photos" / "1.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "1.png").write_bytes(b"no picture")
+    asked = [sys.executable, "-m", "repic", "caption", *words]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("repic.caption: ")
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_words_that_hydra_would_read_otherwise(tmp_path: Path) -> None:
+    odd = photo(tmp_path / "a=b, [c] 'd'.png")
+    with initialize_config_module("repic.conf", version_base="1.3"):
+        cfg = compose("caption", overrides=arguments(["my album", str(odd), "watch=1"]))
+    assert cfg.album == "my album"
+    assert cfg.photos == [str(odd)]
+
+
+def test_one_command_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Module:
+        @staticmethod
+        def main() -> int:
+            seen.append(sys.argv[1:])
+            return 0
+
+    monkeypatch.setattr(command, "import_module", lambda name: seen.append(name) or Module)
+    for words in (["caption", "a"], ["+experiment=x"], ["table", "b"], ["bench"], ["run", "c=d"]):
+        monkeypatch.setattr(sys, "argv", ["repic", *words])
+        with pytest.raises(SystemExit):
+            command.main()
+    assert seen == [
+        *("repic.caption", ["a"], "repic.run", ["+experiment=x"], "repic.table", ["b"]),
+        *("repic.bench.__main__", [], "repic.run", ["c=d"]),
+    ]

@@ -1,0 +1,173 @@
+"""Photos are captioned once, and again when something that decides the caption has changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from repic import files
+from repic.captioners.captioner import Caption, Cost, Labels
+from repic.captioners.photos import KEPT, Captioned, PassedOver, PhotoCaptioner
+from repic.data.album import read_album
+from repic.data.prompts import PromptTemplate
+from repic.retrieval.retriever import Found
+from repic.types import Box, Example
+from tests.unit.data.test_album import about, photo
+
+PROMPT = PromptTemplate(
+    system=None, reference="[{image}][{info}]{name}. ", query="[{image}]{question}"
+)
+
+
+class NamesAll:
+    """Names everybody who is introduced, and a stranger."""
+
+    labels = Labels("all", "all", is_shared=False, has_model=False)
+    key, decoding = "", None
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def cost(self) -> Cost:
+        return Cost()
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        for example in examples:
+            assert example.query is not None
+            if example.query.load().size[0] > 50:
+                raise ValueError(f"{example.query.key}: is 50 times as long as wide")
+            self.asked.append(Path(example.id).name)
+        return [Caption(f"{' '.join(e.pool)} and <zaza>.", True) for e in examples]
+
+
+class FindsFirst:
+    """Finds the first of the album in every photo."""
+
+    class Embedder:
+        version = "1"
+
+    embedder = Embedder()
+
+    def find(self, scenes, *, folder: Path):
+        return [[Found(scenes.database[0].name, 0.5, Box(0, 0, 1, 1))] for _ in range(len(scenes))]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    photo(tmp_path / "album" / "Bo" / "1.png", "blue")
+    about(tmp_path / "album" / "Kim", "info: a mug\naliases: [the mug]")
+    for number in range(5):
+        photo(tmp_path / "photos" / f"{number}.png", f"rgb({number},2,3)")
+    return tmp_path
+
+
+def caption(
+    root: Path, writer: NamesAll, retriever: FindsFirst | None = None, **changes: object
+) -> list[Captioned | PassedOver]:
+    settings = {
+        "album": read_album(root / "album", largest=None),
+        "captioner": lambda: writer,
+        "key": "model",
+        "prompt": PROMPT,
+        "question": "Who?",
+        "retriever": (lambda: retriever) if retriever else None,
+        "most": 6,
+        "largest": None,
+        "folder": root,
+        "portion": 2,
+    }
+    made = PhotoCaptioner(**{**settings, **changes})
+    return list(made.caption(sorted((root / "photos").iterdir())))
+
+
+def test_a_caption_says_names_as_people_write_them(root: Path) -> None:
+    first, *_ = caption(root, NamesAll())
+    assert isinstance(first, Captioned)
+    assert first.said == "<Bo> <Kim> and <zaza>."
+    assert first.caption == "Bo Kim and <zaza>."  # whom nobody knows keeps the brackets
+    assert first.names == ("Bo", "Kim")
+    assert first.introduced == {"Bo": None, "Kim": None}
+
+
+def test_the_second_time_nothing_is_written(root: Path) -> None:
+    first = caption(root, NamesAll())
+    writer = NamesAll()
+    assert caption(root, writer, captioner=lambda: pytest.fail("asked for")) == first
+    assert writer.asked == []
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (lambda root: photo(root / "photos" / "3.png", "white"), ["3.png"]),
+        (lambda root: photo(root / "photos" / "9.png", "white"), ["9.png"]),
+        (lambda root: (root / "photos" / "3.png").rename(root / "photos" / "7.png"), []),
+        (
+            lambda root: photo(root / "album" / "Bo" / "1.png", "white"),
+            [f"{i}.png" for i in range(5)],
+        ),
+        (lambda root: about(root / "album" / "Kim", "info: a cup"), [f"{i}.png" for i in range(5)]),
+        (lambda root: photo(root / "album" / "Bo" / "2.png"), []),  # the first one is shown
+    ],
+)
+def test_contents_decide_what_is_captioned_again(root: Path, change, asked: list[str]) -> None:
+    caption(root, NamesAll())
+    change(root)
+    writer = NamesAll()
+    caption(root, writer)
+    assert writer.asked == asked
+
+
+@pytest.mark.parametrize("changes", [{"key": "other"}, {"question": "What?"}])
+def test_another_model_or_question_is_another_caption(root: Path, changes: dict) -> None:
+    caption(root, NamesAll())
+    writer = NamesAll()
+    caption(root, writer, **changes)
+    assert len(writer.asked) == 5
+
+
+def test_an_interrupted_line_is_written_again(root: Path) -> None:
+    caption(root, NamesAll())
+    kept = root / KEPT
+    kept.write_bytes(kept.read_bytes()[:-20])
+    writer = NamesAll()
+    assert len(caption(root, writer)) == 5
+    assert len(writer.asked) <= 1
+    assert all(row["key"] for row in files.read_lines(kept))
+
+
+def test_a_retriever_chooses_whom_the_prompt_introduces(root: Path) -> None:
+    for number in range(9):
+        photo(root / "album" / f"friend {number}" / "1.png", f"rgb(9,9,{number})")
+    with pytest.raises(ValueError, match=r"album: 11 friends are more .*most=6.*retrieval="):
+        caption(root, NamesAll())
+    first, *_ = caption(root, NamesAll(), FindsFirst())
+    assert isinstance(first, Captioned)
+    assert first.introduced == {"Bo": 0.5}
+    assert first.names == ("Bo",)
+    # Somebody new whom the retriever does not find changes no prompt.
+    photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
+    writer = NamesAll()
+    caption(root, writer, FindsFirst())
+    assert writer.asked == []
+
+
+def test_what_cannot_be_read_is_passed_over_and_named(root: Path) -> None:
+    (root / "photos" / "0.png").write_bytes(b"no picture")
+    (root / "photos" / "1.png").write_bytes(b"")
+    (root / "photos" / "2.jpg").write_bytes((root / "photos" / "2.png").read_bytes()[:-30])
+    Image.new("RGB", (60, 1)).save(root / "photos" / "5.png")
+    results = {Path(r.photo).name: r for r in caption(root, NamesAll())}
+    problems = {k: r.problem for k, r in results.items() if isinstance(r, PassedOver)}
+    assert sorted(problems) == ["0.png", "1.png", "2.jpg", "5.png"]
+    assert "is not an image" in problems["0.png"]
+    assert "cannot be read as an image" in problems["2.jpg"]
+    assert problems["5.png"] == "is 50 times as long as wide"
+    assert isinstance(results["2.png"], Captioned)
+
+
+def test_a_friend_s_broken_photo_is_no_photo_s_fault(root: Path) -> None:
+    (root / "album" / "Bo" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"album/Bo/1.png: is not an image"):
+        caption(root, NamesAll())

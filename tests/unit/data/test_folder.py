@@ -1,0 +1,127 @@
+"""Photos of one's own as a data set."""
+
+from pathlib import Path
+
+import pytest
+
+from repic.data.folder import FolderDataset
+from tests.unit.data.test_album import about, photo
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number, name in enumerate(("Bo", "Mi Mi", "Kim")):
+        for i in range(2):
+            photo(tmp_path / "album" / name / f"{i}.png", f"rgb({40 * number},{90 * i},7)")
+    about(tmp_path / "album" / "Kim", "info: a mug\naliases: [the mug]\ncategory: mug")
+    for number in range(4):
+        photo(tmp_path / "photos" / "trip" / f"{number}.png", f"rgb(200,{number},9)")
+    return tmp_path
+
+
+def who(root: Path, text: str) -> None:
+    (root / "photos" / "who.csv").write_text(text, encoding="utf-8")
+
+
+def make(root: Path, **changes: object) -> FolderDataset:
+    settings = {
+        "photos": root / "photos",
+        "questions": ["Who?", "What?"],
+        "num_absent": 0,
+        "largest": None,
+        "repeat": False,
+        "counts": [0, 1, 2, 3],
+        "size": None,
+        "seed": 0,
+    }
+    return FolderDataset(root / "album", **{**settings, **changes})
+
+
+TABLE = (
+    "photo,names,caption\n"
+    'trip/0.png,bo;THE MUG,"Bo, by the mug, waits."\n'
+    "trip\\1.png,<Mi Mi>,\n"
+    "trip/2.png,,Nobody.\n"
+)
+
+
+def test_a_table_says_who_is_where_and_what_to_say(root: Path) -> None:
+    who(root, TABLE)
+    two, one, none = make(root)
+    assert two.present == ("<Bo>", "<Kim>")
+    assert two.target == "<Bo>, by <Kim>, waits."
+    assert two.answers == (two.target,)
+    assert sorted(r.name for r in two.references) == ["<Bo>", "<Kim>"]
+    assert {r.name: r.info for r in two.references}["<Kim>"] == "a mug"
+    assert (one.present, one.target, one.answers) == (("<Mi Mi>",), "", ())
+    assert (none.present, none.num_concepts) == ((), 0)
+    assert [e.question for e in (two, one, none)] == ["Who?", "What?", "Who?"]
+    assert [e.id for e in make(root, counts=[1])] == ["folder/trip/1.png"]
+
+
+def test_folders_say_it_too(root: Path) -> None:
+    photo(root / "photos" / "mi-mi" / "x.png")
+    photo(root / "photos" / "y.png")
+    (only,) = make(root)
+    assert (only.id, only.present) == ("folder/mi-mi/x.png", ("<Mi Mi>",))
+
+
+def test_absent_friends_are_introduced_and_everybody_can_be_looked_up(root: Path) -> None:
+    who(root, TABLE)
+    data = make(root, num_absent=9)
+    for example in data:
+        assert sorted(example.pool) == ["<Bo>", "<Kim>", "<Mi Mi>"]
+    orders = {make(root, num_absent=9, seed=seed)[0].pool for seed in range(9)}
+    assert len(orders) > 1
+    assert [r.name for r in data.database] == ["<Bo>", "<Kim>", "<Mi Mi>"]
+    assert data.kinds == ["mug"]
+
+
+def test_training_draws_photos_again_and_again(root: Path) -> None:
+    who(root, TABLE)
+    data = make(root, repeat=True, size=40, counts=[1, 2])
+    assert len(data) == 40
+    assert len({example.id for example in data}) == 40
+    assert {example.present for example in data} == {("<Bo>", "<Kim>"), ("<Mi Mi>",)}
+    shown = {r.image.path.name for e in data for r in e.references if r.name == "<Bo>"}
+    assert shown == {"0.png", "1.png"}
+    assert [e.id for e in data] == [e.id for e in make(root, repeat=True, size=40, counts=[1, 2])]
+
+
+def test_a_photo_is_not_its_own_reference(root: Path) -> None:
+    again = root / "photos" / "again.png"
+    again.write_bytes((root / "album" / "Bo" / "0.png").read_bytes())
+    who(root, "photo,names\nagain.png,Bo\n")
+    (example,) = make(root)
+    assert example.references[0].image.path.name == "1.png"
+    (root / "album" / "Bo" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"again.png: is also the only photo of <Bo>"):
+        make(root)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("photo,who\na.png,Bo\n", "who.csv: has no column 'names'; need photo and names"),
+        ("photo,names\ntrip/0.png,Zaza\n", "line 2: nobody in the album is called 'Zaza', only"),
+        ("photo,names\ntrip/0.png,Bo\ntrip/0.png,Bo\n", "line 3: 'trip/0.png' stands there twice"),
+        ("photo,names\ntrip/0.png\n", "line 2: has not 2 columns; put texts into quotes"),
+        ("photo,names\ntrip/0.png,Bo,Kim\n", "line 2: has not 2 columns"),
+        ("photo,names\n../x.png,Bo\n", "leads out of .*data.leave_root=true"),
+        ("photo,names\n", "says nothing of any photo"),
+        ("", "has no column 'photo'"),
+        ('photo,names\n"trip/0.png,Bo\n', r"line \d: unexpected end of data; mend the line"),
+        ("photo,names\ngone.png,Bo\n", r"files are missing .*gone.png"),
+    ],
+)
+def test_tables_that_are_refused(root: Path, text: str, says: str) -> None:
+    who(root, text)
+    with pytest.raises(ValueError, match=says):
+        make(root)
+
+
+def test_nobody_says_who_is_where(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing says who is in which photo; write who.csv"):
+        make(root)
+    with pytest.raises(ValueError, match=r"data.photos: nothing is no folder. An album is"):
+        make(root, photos=None)

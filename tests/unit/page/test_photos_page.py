@@ -1,0 +1,34 @@
+"""The page of somebody's own photos."""
+
+from pathlib import Path
+
+from repic.captioners.photos import Captioned
+from repic.data.album import read_album
+from repic.page.photos_page import write_photos_page
+from tests.unit.data.test_album import about, photo
+from tests.unit.page.test_page import check
+
+
+def test_every_photo_has_its_caption_with_the_names_marked(tmp_path: Path) -> None:
+    photo(tmp_path / "album" / "Bo" / "1.png", "red")
+    about(tmp_path / "album" / "Kim", "info: <b>a mug</b> & more")
+    shown = photo(tmp_path / "<i>.png", "blue")
+    said = "<script>alert(1)</script> Bo sits by Kim."
+    similar = {"Bo": 0.913, "Kim": None}
+    results = [
+        Captioned(str(shown), said, said, ("Bo", "Kim"), similar, 1.0, finished=True),
+        Captioned(str(tmp_path / "gone.png"), "Long", "Long", (), {}, 1.0, finished=False),
+    ]
+    page = tmp_path / "captions.html"
+    write_photos_page(page, read_album(tmp_path / "album", largest=None), results)
+    tags, text = check(page)
+    names = [tag for tag, _ in tags]
+    assert "script" not in names
+    assert names.count("img") == 1  # what is gone is told, once
+    assert "1 picture cannot be shown" in text
+    assert "<script>alert(1)</script> Bo sits by Kim." in text.replace("\n", "")
+    assert names.count("mark") == 2
+    assert "Bo (0.91), Kim" in " ".join(text.split())
+    assert "cut off" in text
+    assert "<b>a mug</b> & more" in text
+    assert "2 photos" in text
