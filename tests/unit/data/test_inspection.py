@@ -19,8 +19,8 @@ from repic.data.inspection import (
 
 def noise(path: Path, size: int = 72) -> Path:
     """A picture of its name's own; Pillow's noise goes on from whoever drew before."""
-    levels = random.Random(path.name).randbytes(size * size)
-    Image.frombytes("L", (size, size), levels).save(path)
+    patches = Image.frombytes("L", (12, 12), random.Random(path.name).randbytes(144))
+    patches.resize((size, size), Image.Resampling.NEAREST).save(path)
     return path
 
 
