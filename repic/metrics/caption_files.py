@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repic.files import Texts, as_shape, read_json, read_rows, shown
+from repic.metrics.names import LONGEST
 from repic.metrics.rescoring import CaptionRecord
 from repic.types import Prediction
 
@@ -167,6 +168,8 @@ def _read_predictions(file: Path) -> Iterator[tuple[str, Prediction]]:
     """Yield predictions, each with its place (file and line) for complaints."""
     for place, row in read_rows(file):
         found = as_shape(Prediction, row, place, is_closed=True)
+        if longest := max((*found.pool, *found.present, ""), key=len)[LONGEST:]:
+            raise ValueError(f"{place}: a name of {len(longest) + LONGEST} letters; mend it")
         for key, value in found.rewards.items():
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{place}: rewards.{key} is {value}; write null for no value")

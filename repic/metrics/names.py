@@ -40,7 +40,7 @@ _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # SpongeBob
 _POSSESSIVE = re.compile(r"'s?$")
 _PARTED = re.compile(r"[\s_-]+")
 _SHORTEST_PIECE = 3
-_LONGEST = 200  # letters of a name, of which every beginning is kept
+LONGEST = 200  # letters of a name, of which every beginning is kept
 _OTHER_CLITIC = regex.compile(r"'(?!s(?!\w))\p{L}", regex.IGNORECASE)  # of a name of one letter
 _INTRODUCED = re.compile(r"\b(?:named|called)\s+[\"'“*_]*$", re.IGNORECASE)
 _OPENING = " \t\"'“«([{*_~#>•|-–—"
@@ -133,8 +133,8 @@ class Lexicon:
         for name in names:
             for alias in (aliases or {}).get(name, ()):
                 self._add(alias, owner=key_of(name))
-        if (longest := max(map(len, self._spellings), default=0)) > _LONGEST:
-            raise ValueError(f"a name has {longest} letters, of {_LONGEST} at most")
+        if (longest := max(map(len, self._spellings), default=0)) > LONGEST:
+            raise ValueError(f"a name has {longest} letters, of {LONGEST} at most")
         self._beginnings = {key[:n] for key in self._spellings for n in range(1, len(key) + 1)}
         self._most_words = 2 + max((len(s.breaks) for s in self._spellings.values()), default=0)
         self._signs = [s for key, s in self._spellings.items() if key != _letters(key)]

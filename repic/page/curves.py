@@ -1,9 +1,10 @@
 """Charts from what runs have logged and scored: learning curves, accuracy by number of concepts."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+
+import regex
 
 from repic.page.charts import Chart, Line, smooth
 from repic.tables.ablation import Configuration, ablation, author_of, is_retrieving
@@ -12,6 +13,7 @@ from repic.tables.runs import Curve, MetricRow, Run, read_metrics
 from repic.words import counted
 
 TOTAL = "total"  # the line that is drawn first
+SECONDS = 1.0  # for a pattern and a key
 
 # key -> iteration -> value
 Series = Mapping[str, Mapping[float, float]]
@@ -138,8 +140,12 @@ def _charts(
 
 def _lines(curve: Curve, series: Series) -> list[Line]:
     """The lines of one configuration, the total first."""
-    pattern = re.compile(curve.keys)
-    found = {match[1]: key for key in series if (match := pattern.fullmatch(key))}
+    pattern = regex.compile(curve.keys)
+    try:
+        matches = {key: pattern.fullmatch(key, timeout=SECONDS) for key in series}
+    except TimeoutError:
+        raise ValueError(f"curve {curve.title}: {curve.keys} takes too long to match") from None
+    found = {match[1]: key for key, match in matches.items() if match and match[1]}
     among = {key.removeprefix(curve.among) for key in series if key.startswith(curve.among)}
     if curve.among and among:
         found = {name: key for name, key in found.items() if name in {TOTAL, *among}}

@@ -5,12 +5,16 @@ along the way) and ``predictions.jsonl`` (captions; see ``repic.metrics.caption_
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from repic.files import as_shape, read_json, read_rows, shown
+import regex
+from annotated_types import Interval
+
+from repic.files import as_shape, at, read_json, read_rows, shown
 from repic.metrics.column import ScoreColumn
 from repic.settings import FILE, config_of
 
@@ -135,7 +139,7 @@ class _Summary:
 @dataclass(frozen=True)
 class _Step:
     phase: str
-    iteration: int
+    iteration: Annotated[int, Interval(ge=0, le=2**53)]
 
 
 def read_run(folder: Path) -> Run:
@@ -147,6 +151,9 @@ def read_run(folder: Path) -> Run:
     path = folder / "summary.json"
     mend = "did the run end? Start it again with the same command to complete it"
     found = as_shape(_Summary, read_json(path, mend=mend), str(path))
+    for curve in (curve for phase in found.phases for curve in phase.curves):
+        with at(f"{path}: curves, keys {shown(curve.keys)}"):
+            _check_pattern(curve.keys)
     if unknown := [name for name in found.metrics if name not in found.captioners]:
         raise ValueError(f"{path}: 'captioners' does not have {unknown[0]!r}, whose metrics it has")
     if found.metrics and found.test_set is None:
@@ -166,6 +173,15 @@ def read_run(folder: Path) -> Run:
         left_out={metric: str(why) for metric, why in found.left_out.items()},
         test_set=found.test_set,
     )
+
+
+def _check_pattern(keys: str) -> None:
+    try:
+        num_groups = regex.compile(keys).groups
+    except (regex.error, RecursionError) as error:
+        raise ValueError(f"is no regular expression ({error})") from None
+    if num_groups < 1:
+        raise ValueError("has no group that names a line")
 
 
 def evaluated_runs(roots: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -255,7 +271,7 @@ def _metrics(
 ) -> dict[str, dict[str, Cell]]:
     for phase, counts in phases.items():
         for count in counts:
-            if count != "all" and not count.isdecimal():
+            if count != "all" and not re.fullmatch("[0-9]{1,4}", count):
                 raise ValueError(
                     f"{place}.{phase}: {count!r} is neither a number of concepts nor all"
                 )

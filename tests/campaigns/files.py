@@ -118,17 +118,18 @@ def a_run(name: str) -> Callable[[Path], Path]:
 def of_scores(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Archives of arrays that are larger than they look, or run something."""
 
-    def archive(name: str, data: bytes) -> bytes:
-        out = io.BytesIO(content)
-        with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+    def archive(name: str, data: bytes, size: int = 0) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as file:
             file.writestr(name, data)
+            file.infolist()[0].file_size += size
         return out.getvalue()
 
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         head, {"descr": "<f8", "fortran_order": False, "shape": (10**11, 10)}
     )
-    yield "a bomb", archive("phase.npy", head.getvalue() + bytes(3 << 29))
+    yield "a bomb", archive("phase.npy", head.getvalue(), size=3 << 30)
     yield "a lying shape", archive("rewards.npy", head.getvalue())
     pickled = io.BytesIO()
     np.save(pickled, np.array([print], dtype=object), allow_pickle=True)

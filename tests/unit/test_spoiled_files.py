@@ -12,6 +12,6 @@ from tests.campaigns.harness import Tried, attempt, is_good
 @pytest.mark.parametrize("name", KINDS)
 def test_a_spoiled_file_is_told_in_a_sentence(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
-    for spoiled, file, may_not_pass in spoil(kind, tmp_path, most=3):
+    for spoiled, file, may_not_pass in spoil(kind, tmp_path, most=2):
         end, said = attempt(partial(kind.read, file), names=file.name, told=TOLD)
         assert is_good(Tried(spoiled, end, said, may_not_pass)), (spoiled, end, said)

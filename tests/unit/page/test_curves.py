@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from repic.page import curves
 from repic.page.curves import accuracy_chart, compared_curves, learning_curves
-from repic.tables.runs import MetricRow, Run
-from tests.unit.tables.saved import RUN
+from repic.tables.runs import Curve, MetricRow, Run
+from tests.unit.tables.saved import PHASES, RUN
 
 
 def test_curves_are_gathered_by_key() -> None:
@@ -133,3 +134,14 @@ def test_a_retriever_bounds_those_that_trust_it(tmp_path: Path) -> None:
 def test_one_number_of_concepts_makes_no_chart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 0, "low", [])
     assert accuracy_chart([replace(run, metrics={"grpo": {"1": {"accuracy": 5.0}}})]) is None
+
+
+def test_a_pattern_that_goes_through_all_ways_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(curves, "SECONDS", 0.1)
+    curve = Curve("Evil", "((?:a|aa)+)b")
+    phase = replace(PHASES[0], curves=(curve,))
+    rows = [MetricRow(phase.phase, i, {"a" * 60 + "cb": 1.0}) for i in (1, 2)]
+    with pytest.raises(ValueError, match=r"curve Evil: .* takes too long to match"):
+        learning_curves(replace(RUN, phases=(phase,)), rows)

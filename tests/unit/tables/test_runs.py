@@ -198,3 +198,13 @@ def test_a_bad_prediction_is_named(tmp_path: Path, changes: dict, complaint: str
     (tmp_path / "predictions.jsonl").write_text(f"{good}\n{bad}\n")
     with pytest.raises(ValueError, match=rf"predictions\.jsonl, line 2{complaint}"):
         read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [("(", "is no regular expression"), ("sft/loss", "has no group")]
+)
+def test_a_curve_s_pattern_is_checked(tmp_path: Path, keys: str, said: str) -> None:
+    (phase,) = SUMMARY["phases"]
+    spoiled = {**phase, "curves": [{"title": "Loss", "keys": keys}]}
+    with pytest.raises(ValueError, match=rf"summary\.json: curves, keys .*{said}"):
+        read_run(write_summary(tmp_path, phases=[spoiled]))
