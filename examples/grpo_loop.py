@@ -20,9 +20,8 @@ from repic.phases.schedule import warmup_cosine
 from repic.rewards.recognition import RecognitionReward
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import group_advantages
-from repic.rl.aggregation import token_weights
 from repic.rl.kl import kl_penalty
-from repic.rl.losses import grpo_loss
+from repic.rl.losses import grpo_loss, token_weights
 from repic.toybox.dataset import CaptionDataset, SceneRules
 
 SEED, ITERATIONS, PROMPTS, GROUP_SIZE = 0, 3, 4, 4  # 16 captions an iteration

@@ -40,11 +40,10 @@ from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sa
 from repic.phases.work import enough_memory, work_done
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import AdvantageFunction, Advantages, has_signal
-from repic.rl.aggregation import AGGREGATIONS, token_weights
 from repic.rl.diagnostics import group_diagnostics
 from repic.rl.kl import ESTIMATORS, kl_penalty
 from repic.rl.kl_control import KlControl
-from repic.rl.losses import PolicyLoss
+from repic.rl.losses import AGGREGATIONS, PolicyLoss, token_weights
 from repic.rl.text_diagnostics import text_diagnostics, text_measures
 from repic.signals import Stopped
 from repic.types import Example, Rollout
@@ -63,7 +62,7 @@ class GrpoSettings:
         rubric: raw reward components of rollouts, and their weights.
         advantages: from raw components and weights to advantages; see ``repic.rl.advantages``.
         objective: the policy loss; see ``repic.rl.losses``.
-        aggregation: how tokens are weighed; see ``repic.rl.aggregation``.
+        aggregation: how tokens are weighed; see ``repic.rl.losses.token_weights``.
         mask_truncated: rollouts that did not end by themselves are compared with their siblings,
             and are no part of the loss.
         kl_estimator, kl_coef: the pull to the reference; 0 has no reference pass.

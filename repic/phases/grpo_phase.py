@@ -16,9 +16,9 @@ from repic.phases.randomness import stream_seed
 from repic.phases.resampling import ReplacementPrompts
 from repic.phases.train import train
 from repic.rl.advantages import compute_advantages
-from repic.rl.aggregation import token_weights
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
+from repic.rl.losses import token_weights
 from repic.values import ConceptCounts, Count, Whole
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from repic.rl.aggregation import token_weights
 from repic.rl.kl import kl_penalty
-from repic.rl.losses import cispo_loss, grpo_loss, gspo_loss
+from repic.rl.losses import cispo_loss, grpo_loss, gspo_loss, token_weights
 from tests.parity.trl_losses import CASES, CLIP, FILE, MAX_TOKENS, inputs, trl_loss
 
 RECORD = json.loads(FILE.read_text(encoding="utf-8"))

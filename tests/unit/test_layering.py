@@ -7,6 +7,7 @@ __main__ -> {bench, caption} -> {run, sweep, table, report} -> assembly -> phase
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,3 +195,21 @@ def test_the_guard_lets_good_imports_pass(tmp_path: Path, file: str, line: str) 
     path.parent.mkdir(parents=True)
     path.write_text(line)
     assert violations(tmp_path) == []
+
+
+def test_the_way_to_a_gradient_is_short_and_as_it_is_written_down() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## From a line of YAML to a gradient")
+    files = re.findall(r"^\d+\. `(\S+)\.py`", section, re.MULTILINE)
+    way = [f"repic.{name.replace('/', '.')}" for name in files]
+    assert (way[0], way[-1]) == ("repic.run", "repic.rl.losses")
+    assert len(way) <= 20
+    # What configuration names is made by Hydra, and needs no import.
+    configured = "".join(path.read_text("utf-8") for path in (ROOT / "repic/conf").rglob("*.yaml"))
+    known = set(re.findall(r"_target_: (repic\.\S+)\.", configured))
+    for module in way:
+        assert module == way[0] or module in known, f"{module}: nothing above it knows it"
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        known |= {
+            name for _, long in imports_of(path, module) for name in (long, long.rpartition(".")[0])
+        }

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from repic.rl.advantages import Advantages, gdpo_advantages, group_advantages
-from repic.rl.aggregation import token_weights
-from repic.rl.losses import grpo_loss
+from repic.rl.losses import grpo_loss, token_weights
 
 SCALES = torch.tensor([10.0, 1.0, 0.1])
 NOISE = torch.tensor([2.0, 0.5, 0.02])  # std; 20 %, 50 % and 20 % of the signal

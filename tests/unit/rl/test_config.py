@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
-from repic.rl.aggregation import AGGREGATIONS
 from repic.rl.kl import ESTIMATORS
+from repic.rl.losses import AGGREGATIONS
 
 CONF = Path(__file__).parents[3] / "repic/conf"
 
