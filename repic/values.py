@@ -16,7 +16,7 @@ import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, Predicate
@@ -411,7 +411,9 @@ def _hint(parameter: inspect.Parameter, target: Any) -> Any:
     if not isinstance(hint, str):
         return Any if hint is parameter.empty else hint
     try:
-        return eval(hint, vars(sys.modules[target.__module__]))  # an annotation of the code's own
+        own = SimpleNamespace(__annotations__={"": hint})
+        names = vars(sys.modules[target.__module__])
+        return typing.get_type_hints(own, names, include_extras=True)[""]
     except NameError:
         return Any
 
