@@ -15,16 +15,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import hydra
+from annotated_types import Ge, Le, MinLen
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.assembly import make, quieten
+from repic.assembly import MaybePart, Part, Threads, TrainerOptions, check_values, make, quieten
 from repic.progress import ProgressLine
 from repic.run import guarded
+from repic.values import Count, FolderName, Questions, Side, Text, Whole
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +34,49 @@ COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "introduced", "similari
 COLUMNS += ("seconds", "finished")
 
 
+# What the code here reads itself; all else is the argument of a part.
+READ = {
+    "album": Text,
+    "photos": Annotated[Sequence[Text], MinLen(1)],
+    "name": FolderName | None,
+    "outputs": Text,
+    "question": Text | None,
+    "most": Count,
+    "batch_size": Count,
+    "watch": Annotated[int | float, Ge(0), Le(86_400)],
+    "page": bool,
+    "sampling": Part,
+    "model": Part,
+    "model.path": Text,
+    "engine": Part,
+    "retrieval": MaybePart,
+    "trainer.threads": Threads,
+    "trainer.num_workers": Whole,
+    "trainer.options": TrainerOptions,
+    "data.prompt": Part,
+    "data.questions": Questions,
+    "data.largest": Side | None,
+}
+
+
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="caption")
 def job(cfg: DictConfig) -> None:
     """Caption photos."""
-    os.chdir(HydraConfig.get().runtime.cwd)
-    if OmegaConf.is_missing(cfg, "album") or OmegaConf.is_missing(cfg, "photos"):
-        raise ValueError("name an album and photos: python -m repic.caption album photos")
+    begin(cfg, "name an album and photos: python -m repic.caption album photos")
     caption(cfg)
+
+
+def begin(cfg: DictConfig, usage: str) -> None:
+    """Go to the command's folder, and check what it says.
+
+    Raises:
+        ValueError: it lacks the album or photos, which ``usage`` says, or a value is wrong.
+    """
+    hydra_cfg = HydraConfig.get()
+    os.chdir(hydra_cfg.runtime.cwd)
+    if OmegaConf.is_missing(cfg, "album") or OmegaConf.is_missing(cfg, "photos"):
+        raise ValueError(usage)
+    check_values(cfg, hydra_cfg.overrides.task, read=READ)
 
 
 def caption(cfg: DictConfig) -> Path:
@@ -51,14 +89,13 @@ def caption(cfg: DictConfig) -> Path:
     from repic.data.album import pictures_in, read_album
 
     album = read_album(Path(cfg.album), largest=cfg.data.largest)
-    folder = Path(cfg.outputs) / "captions" / (cfg.name or album.root.absolute().name)
+    folder = captions_folder(cfg, album)
     places = [Path(place) for place in cfg.photos]
     found = list(pictures_in(places))
     if not found and not cfg.watch:
         raise ValueError(f"{', '.join(map(str, places))}: holds no photos; put some there")
     results: dict[Path, Captioned] = {}
     passed: dict[Path, PassedOver] = {}
-    folder.mkdir(parents=True, exist_ok=True)
     with files.only_one(folder / ".lock", wanted=True):
         captioner = photo_captioner(cfg, album, folder)
         log.info("%d friends, %d photos", len(album.friends), len(found))
@@ -91,21 +128,28 @@ def caption(cfg: DictConfig) -> Path:
     return folder
 
 
+def captions_folder(cfg: DictConfig, album: Any) -> Path:
+    """Where an album's captions are kept."""
+    return Path(cfg.outputs) / "captions" / (cfg.name or album.root.absolute().name)
+
+
 def photo_captioner(cfg: DictConfig, album: Any, folder: Path) -> Any:
     """Make what captions; the model is loaded when a caption is wanted that is not kept."""
     from repic.captioners.photos import PhotoCaptioner
+    from repic.data.folder import in_brackets
     from repic.models.directory import fingerprint
 
     prompt, path = album.prompt or make(cfg.data.prompt), str(cfg.model.path)
     parts: Any = OmegaConf.to_container(cfg, resolve=True)
     decides = {name: parts[name] for name in ("model", "engine", "sampling", "retrieval")}
     decides["model"] = {k: v for k, v in parts["model"].items() if k not in ("path", "prompt")}
+    question = cfg.question or next(iter((*album.questions, *cfg.data.questions)))
     return PhotoCaptioner(
         album=album,
         captioner=lambda: model_captioner(cfg, path, prompt),
         key=files.key_of([fingerprint(path), decides]),
         prompt=prompt,
-        question=cfg.question or next(iter((*album.questions, *cfg.data.questions))),
+        question=in_brackets(question, album.lexicon()),
         retriever=(lambda: make(cfg.retrieval)) if cfg.retrieval else None,
         most=cfg.most,
         largest=cfg.data.largest,
@@ -139,10 +183,11 @@ def model_captioner(cfg: DictConfig, path: str, prompt: Any) -> Any:
     )
 
 
-def tell(result: Any) -> None:
-    """Say a photo's caption, or that it has none."""
+def tell(result: Any) -> bool:
+    """Say a photo's caption, or that it has none; whether it has one."""
     said = getattr(result, "caption", None)
-    print(f"{result.photo}: {said if said is not None else f'no caption: {result.problem}'}")
+    print(f"{result.photo}: {said if said is not None else f'passed over: {result.problem}'}")
+    return said is not None
 
 
 def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> None:
@@ -179,19 +224,23 @@ def arguments(words: Sequence[str]) -> list[str]:
         is_place = is_place and ("=" not in word or Path(word).exists())
         (taken if is_place else kept).append(word)
         previous = word
-    quoted = ["'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in taken]
-    if quoted:
-        kept.append(f"album={quoted[0]}")
-    if quoted[1:]:
-        kept.append(f"photos=[{','.join(quoted[1:])}]")
+    if taken:
+        kept.append(f"album={quoted(taken[0])}")
+    if taken[1:]:
+        kept.append(f"photos=[{','.join(map(quoted, taken[1:]))}]")
     return kept
+
+
+def quoted(word: str) -> str:
+    """A text as Hydra reads it back, whatever is in it."""
+    return "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def main() -> None:
     """Run from the command line."""
     sys.argv[1:] = arguments(sys.argv[1:])
     again = "the same command goes on from there"
-    guarded(job, "repic.caption", kept="what was captioned is kept", after=again)
+    guarded(job, "repic.caption", config="caption", kept="what was captioned is kept", after=again)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ whether a caption of it is right.
 
 import csv
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from repic.data.personal import spread
 from repic.files import below, read_text
 from repic.metrics.names import Lexicon
 from repic.types import Example, Reference
+from repic.values import Count, Missing, Questions, Seed, Side, Whole
 
 WHO = "who.csv"
 HOW_TO_GET = (
@@ -70,14 +71,14 @@ class FolderDataset:
         root: str | Path | None,
         *,
         photos: str | Path | None,
-        questions: Sequence[str],
-        num_absent: int,
-        largest: int | None,
+        questions: Questions,
+        num_absent: Whole,
+        largest: Side | None,
         repeat: bool,
         counts: Collection[int],
-        size: int | None,
-        seed: int,
-        missing: str = REFUSE,
+        size: Count | None,
+        seed: Seed,
+        missing: Missing = REFUSE,
         leave_root: bool = False,
     ) -> None:
         self.album = read_album(data_root(root, HOW_TO_GET), largest=largest)

@@ -5,11 +5,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 
 from repic import __main__ as command
+from repic import ask
 from repic.caption import arguments, caption
 from repic.toybox.album import write_album
 from tests.unit.data.test_album import photo
@@ -61,6 +64,24 @@ def test_the_toybox_s_retriever_introduces_whom_it_sees(toys: Path, tmp_path: Pa
         assert truth[Path(row["photo"]).name] <= row["introduced"].keys()
         assert all(0.6 <= cosine <= 1 for cosine in row["introduced"].values())
     assert not (folder / "captions.html").exists()
+
+
+def test_a_question_is_asked_by_the_names_that_a_model_knows(
+    toys: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    name = next(path.name for path in (toys / "album").iterdir() if path.is_dir())
+    photos = str(toys / "photos" / "1.png")
+    asked = ["repic.ask", str(toys / "album"), photos, f"Is {name} in this picture?"]
+    asked += [f"model.path={model}", f"outputs={tmp_path}", *SHORT]
+    for _ in range(2):  # the second time it is known
+        monkeypatch.setattr(sys, "argv", list(asked))
+        GlobalHydra.instance().clear()
+        ask.main()
+    first, second = (line for line in capsys.readouterr().out.splitlines() if photos in line)
+    assert first == second
+    assert first.startswith(f"{photos}: ")
+    assert "passed over" not in first
+    assert not (tmp_path / "captions" / "album" / "captions.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-__main__ -> {bench, caption} -> {run, sweep, table, report} -> assembly -> phases
+__main__ -> {bench, ask -> caption} -> {run, sweep, table, report} -> assembly -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
 -> {types, values, files, local, words, errors, time_limit, weights}.
@@ -28,14 +28,29 @@ LAYERS = (
     ("assembly",),
     ("run", "sweep", "table", "report"),
     ("bench", "caption"),
+    ("ask",),
     ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Library -> the modules (or packages) of repic that may import it.
 HOMES = {
-    "hydra": ("repic.assembly", "repic.run", "repic.sweep", "repic.bench", "repic.caption"),
-    "omegaconf": ("repic.assembly", "repic.run", "repic.sweep", "repic.bench", "repic.caption"),
+    "hydra": (
+        "repic.assembly",
+        "repic.run",
+        "repic.sweep",
+        "repic.bench",
+        "repic.caption",
+        "repic.ask",
+    ),
+    "omegaconf": (
+        "repic.assembly",
+        "repic.run",
+        "repic.sweep",
+        "repic.bench",
+        "repic.caption",
+        "repic.ask",
+    ),
     "lightning": ("repic.phases", "repic.data.module", "repic.assembly"),
     "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.assembly", "repic.bench.own"),
     "transformers": (
