@@ -201,11 +201,11 @@ def run_phases(
         if not is_summed_up:
             pipeline.run_method(parts, record)
         if is_main:
-            pipeline.show(context, parts.evaluation, **cfg.report)
-            log.info("finished: %s", folder)
-            scores = scores_by_key(files.read_json(folder / "summary.json")["metrics"])
+            scores = scores_by_key(files.read_json(folder / settings.SUMMARY)["metrics"])
             for logger in context.loggers:
                 loggers.log_scores(logger, scores)
+            pipeline.show(context, parts.evaluation, **cfg.report)  # whose page ends the run
+            log.info("finished: %s", folder)
         is_finished = True
     finally:
         for logger in context.loggers:

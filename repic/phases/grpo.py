@@ -35,7 +35,7 @@ from repic.phases.credit import Credit, of_all_ranks, rollout_kl
 from repic.phases.guards import Guards, GuardState, RunStopped
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
-from repic.phases.randomness import stream_seed
+from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
 from repic.phases.work import enough_memory, work_done
 from repic.rewards.rubric import Rubric
@@ -248,7 +248,7 @@ class GrpoModule(pl.LightningModule):
         It is one for all ranks: the sampler's numbers belong to prompts.
         """
         seed = stream_seed(self.seed, "grpo", self.iteration, attempt)
-        torch.manual_seed(seed)
+        seed_torch(seed, self.device)
         return seed
 
     def reference_logprobs(self, scored: ScoredGroups) -> tuple[Tensor, ...] | None:
@@ -378,7 +378,7 @@ class GrpoModule(pl.LightningModule):
             part = f"micro-batch {number} of {len(micro_batches)}"
             ids = [rollout.example.id for rollout in micro_batch.rollouts]
             keys = ("dropout", self.iteration, update, micro_batch.place, *ids)
-            torch.manual_seed(stream_seed(self.seed, *keys))
+            seed_torch(stream_seed(self.seed, *keys), self.device)
             with (
                 self.enough_memory(micro_batch.rollouts, part),
                 self.gradient_exchange(is_last=number == len(micro_batches)),

@@ -5,6 +5,8 @@ So an interrupted phase needs no saved generator state to go on exactly as it wo
 
 import hashlib
 
+import torch
+
 
 def stream_seed(seed: int, *keys: str | int) -> int:
     """Derive a seed for one purpose and moment.
@@ -24,3 +26,14 @@ def stream_seed(seed: int, *keys: str | int) -> int:
     """
     text = "/".join(map(str, (seed, *keys)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed what torch draws on the CPU and on a device.
+
+    ``torch.manual_seed`` does it for all devices there might be, and takes longer than some
+    forward passes where there is no GPU.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

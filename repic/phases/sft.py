@@ -22,7 +22,7 @@ from repic.phases.context import Context, TrainedModel
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
 from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
-from repic.phases.randomness import stream_seed
+from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.train import train
 from repic.types import Example
 from repic.values import ConceptCounts, Count, Positive
@@ -85,7 +85,7 @@ class SftModule(pl.LightningModule):
         if batch_idx % self.micro_batches == 0:
             self.engine.meter.take()  # forget what a validation took
         ids = [example.id for example in batch]
-        torch.manual_seed(stream_seed(self.seed, "dropout", self.iteration, *ids))
+        seed_torch(stream_seed(self.seed, "dropout", self.iteration, *ids), self.device)
         set_learning_rate(self.optimizers(), self.schedule(self.iteration, self.iterations))
 
     def training_step(self, examples: list[Example], batch_idx: int) -> torch.Tensor:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback
 
 from repic import distributed, files, signals
@@ -19,6 +21,7 @@ from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, load_checkpoint
 from repic.phases.phase import TrainingPhase
+from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.work import enough_memory
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,8 @@ def train(
         if is_main:
             monitor.forget()  # if a kill came between the two
         return done
+    # Adapters begin at random, whatever this process has drawn so far.
+    seed_torch(stream_seed(context.seed, name, "adapters"), torch.device("cpu"))
     policy = context.load_policy(path=start.checkpoint)
     module = make_module(policy=policy, monitor=monitor)
     optimizer_state = load_checkpoint(monitor, module)

@@ -1,13 +1,14 @@
 """Kill a run again and again, at random moments and at its file operations, and look at its end.
 
-    python -m tests.campaigns.kills --kills 120
+    python -m tests.campaigns.kills --kills 120 model.lora='{r: 4, alpha: 8, dropout: 0.1}'
 
-A small run (SFT, RL, export, captions, scores, page) is started in a forked process and killed
-with SIGKILL, until by chance it gets to its end; then the next one begins. Half of the kills come
-at a moment, half at an operation on a file: before a rename, an fsync, a removal, a directory or a
-file that is opened to be written. One in three of those at an fsync cuts the file in half first,
-as a machine that loses its power may. Every end is held to that of a run which was left alone:
-numbers, models, captions and names of files, without a leftover.
+A small run (SFT, RL, export, captions, scores, page; with other settings, if any are given) is
+started in a forked process and killed with SIGKILL, until by chance it gets to its end; then the
+next one begins. Half of the kills come at a moment, half at an operation on a file: before a
+rename, an fsync, a removal, a directory or a file that is opened to be written. One in three of
+those at an fsync cuts the file in half first, as a machine that loses its power may. Every end is
+held to that of a run which was left alone: numbers, models, captions and names of files, without a
+leftover.
 """
 
 import argparse
@@ -78,7 +79,11 @@ class Operations:
 
 
 def attempt(
-    model: Path, outputs: Path, *, operations: Operations, seconds: float | None = None
+    model: Path,
+    outputs: Path,
+    *overrides: str,
+    operations: Operations,
+    seconds: float | None = None,
 ) -> bool:
     """Start a run, or go on with it, in a process of its own; say whether it got to its end."""
     outputs.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ def attempt(
         code = 1
         try:
             operations.watch()
-            start(model, outputs, *SIZES)
+            start(model, outputs, *SIZES, *overrides)
             (outputs / "operations.txt").write_text(str(operations.count))
             code = 0
         except BaseException:
@@ -131,7 +136,7 @@ def differences(outputs: Path, whole: Path) -> list[str]:
     return found + [f"file {name}" for name in sorted(strangers)]
 
 
-def campaign(folder: Path, *, kills: int, seed: int) -> Counter[str]:
+def campaign(folder: Path, *overrides: str, kills: int, seed: int) -> Counter[str]:
     """Kill so many times; return how often which way, and how many runs came to their end.
 
     Raises:
@@ -140,7 +145,7 @@ def campaign(folder: Path, *, kills: int, seed: int) -> Counter[str]:
     model, chance = build_qwen(folder / "model"), random.Random(seed)
     whole = folder / "whole"
     begun = time.monotonic()
-    assert attempt(model, whole, operations=Operations(whole))
+    assert attempt(model, whole, *overrides, operations=Operations(whole))
     seconds = time.monotonic() - begun
     operations = int((whole / "operations.txt").read_text())
     done: Counter[str] = Counter({"operations of a run": operations})
@@ -155,7 +160,7 @@ def campaign(folder: Path, *, kills: int, seed: int) -> Counter[str]:
             wait = chance.uniform(0, seconds / 3) if at_moment and not is_over else None
             last = None if at_moment or is_over else chance.randint(1, operations // 3)
             watched = Operations(outputs, last=last, is_torn=chance.random() < 1 / 3)
-            if attempt(model, outputs, operations=watched, seconds=wait):
+            if attempt(model, outputs, *overrides, operations=watched, seconds=wait):
                 break
             done["moment" if at_moment else "operation"] += 1
         done["ends"] += 1
@@ -169,9 +174,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill a run again and again.")
     parser.add_argument("--kills", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("overrides", nargs="*", help="of the run")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kills_"))
-    print(campaign(folder, kills=options.kills, seed=options.seed))
+    print(campaign(folder, *options.overrides, kills=options.kills, seed=options.seed))
 
 
 if __name__ == "__main__":

@@ -177,10 +177,13 @@ def test_evaluation_goes_on_where_it_was(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_several_updates_an_iteration_resume_as_well(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float
 ) -> None:
-    sizes = (*SIZES, "phase.grpo.num_updates=2")
+    sizes = (*SIZES, "phase.grpo.num_updates=2", "phase.grpo.micro_batch_tokens=100")
+    if dropout:
+        sizes += (f"model.lora={{r: 4, alpha: 8, dropout: {dropout}}}",)
     whole = start(model, tmp_path / "whole", *sizes)
     with monkeypatch.context() as patch:
         patch.setattr(Monitor, "log", interrupt_at("grpo", 3))

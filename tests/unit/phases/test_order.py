@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.data.module import IterationBatches
-from repic.phases.randomness import stream_seed
+from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.schedule import warmup_cosine, warmup_linear
 
 
@@ -76,3 +77,10 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
         batches(10, (0, 1), micro_batch=3)
     with pytest.raises(ValueError, match="no examples"):
         batches(0, (0, 1))
+
+
+def test_torch_is_seeded_as_by_itself() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    seed_torch(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
