@@ -205,7 +205,7 @@ def hash_file(path: Path) -> str:
 
 def adopt_lines(source: Path, target: Path, *, phase: str) -> None:
     """Take a phase's rows over from a shared stage's file; doing it twice changes nothing."""
-    others = [row for row in read_lines(target) if row["phase"] != phase]
+    others = [row for row in read_lines(target, phase=str) if row["phase"] != phase]
     write_lines(target, [*read_lines(source), *others])
 
 
@@ -335,9 +335,18 @@ def read_rows(path: Path, *, may_be_cut: bool = False) -> Iterator[tuple[str, An
         raise ValueError(f"{path}: {_other_encoding(error)}") from None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the rows that ``append_line`` wrote; a last one that was cut short is left out."""
-    return [row for _, row in read_rows(path, may_be_cut=True)]
+def read_lines(path: Path, **keys: type) -> list[dict[str, Any]]:
+    """Read the rows that ``append_line`` wrote; a last one that was cut short is left out.
+
+    Raises:
+        ValueError: a row is no object, or one of ``keys`` is not there or of another type.
+    """
+    rows = []
+    for place, row in read_rows(path, may_be_cut=True):
+        rows.append(as_shape(dict[str, Any], row, place))
+        for key, kind in keys.items():
+            as_shape(kind, row.get(key), f"{place}, key {key!r}")
+    return rows
 
 
 def as_shape(

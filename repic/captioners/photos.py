@@ -115,7 +115,9 @@ class PhotoCaptioner:
         self._lexicon = self.album.lexicon()
         self._album_key = files.key_of([self.key, self._album_content()])
         kept = self.folder / KEPT
-        rows = files.read_lines(kept)
+        rows = files.read_lines(
+            kept, key=str, said=str, introduced=dict, seconds=float, finished=bool
+        )
         if kept.exists() and not kept.read_bytes().endswith(b"\n"):
             files.write_lines(kept, rows)  # without the line that an interruption cut short
         self._kept: dict[str, dict[str, Any]] = {row["key"]: row for row in rows}

@@ -13,6 +13,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from repic.files import refuse_large
 from repic.values import Text
 
 # What each prompt is given, and must use: a file that never shows the caption asks about nothing.
@@ -103,8 +104,10 @@ def _read(name: str, file: str) -> str:
         Path(file) if is_own else importlib.resources.files("repic.conf").joinpath("judge", file)
     )
     try:
+        if isinstance(place, Path):
+            refuse_large(place)
         return place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"judge.prompts.{name}: {file} cannot be read ({error}); it has to be a file in"
             " conf/judge/, or the absolute path of one"

@@ -61,7 +61,7 @@ class JsonlLogger(Logger):
         Returns:
             The last iteration that had a line.
         """
-        rows = files.read_lines(self.path)
+        rows = files.read_lines(self.path, phase=str, iteration=int)
         kept = [r for r in rows if r["phase"] != self.phase or r["iteration"] <= last]
         if self.path.exists():
             files.write_lines(self.path, kept)

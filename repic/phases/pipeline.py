@@ -146,7 +146,9 @@ def show(context: Context, evaluation: Evaluation, *, scenes_per_count: int, sca
     ]
     write_run_report(context.folder, examples=examples, scenes_per_count=scenes_per_count)
     said: dict[str, list[str]] = {}
-    for row in files.read_lines(context.folder / "predictions.jsonl"):
+    for row in files.read_lines(
+        context.folder / "predictions.jsonl", id=str, phase=str, caption=str
+    ):
         said.setdefault(row["id"], []).append(f"{row['phase']}: {row['caption']}")
     shown = [example for example in examples if example.query is not None and example.id in said]
     for logger in context.loggers:

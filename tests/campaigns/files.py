@@ -24,17 +24,20 @@ from typing import Any
 
 import numpy as np
 
+from repic.data.album import read_album
 from repic.data.concepts import Folders, read_concepts, read_known_names, read_queries
 from repic.data.montage_list import FILE as MONTAGES
 from repic.data.montage_list import read_montages
 from repic.data.repic_train import read_samples
+from repic.judges.cache import AnswerCache
+from repic.judges.prompts import Prompts
 from repic.metrics import kept
 from repic.metrics.caption_files import read_caption_file, read_predictions, read_references
 from repic.metrics.captions.quiz import read_quizzes
 from repic.settings import INPUTS, changed_inputs, config_of
 from repic.tables.runs import read_metrics, read_run
 from tests.campaigns.harness import Tried, apart, attempt, report
-from tests.photos import draw_collection, draw_training
+from tests.photos import draw_collection, draw_training, photo
 from tests.unit.tables.saved import run_of
 
 TOLD = (ValueError, OSError)
@@ -216,9 +219,46 @@ data:
 method:
   evaluated: [sft]
 """
+ABOUT = "name: Bo\ninfo: a grey cat\ncategory: cat\naliases: [Bobo]\n"
+ALBUM = "questions: [Who is it?]\n"
+
+
+def in_album(name: str, content: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        photo(folder / "album/bo/1.jpg", 7)
+        (folder / "album" / name).write_text(content)
+        return folder / "album" / name
+
+    return write
+
+
+def album(file: Path) -> object:
+    root = next(folder for folder in file.parents if folder.name == "album")
+    return read_album(root, largest=None)
+
+
+def prompts(file: Path) -> object:
+    from tests.judge_server import PROMPTS
+
+    ours = {name: f"{name}.jinja" for name in PROMPTS}
+    return Prompts(**{**ours, "facts": str(file)}).render("facts", caption="A cat.")
+
+
+def answers(folder: Path) -> Path:
+    with AnswerCache(folder / "judge.sqlite").open() as cache:
+        cache.put("key", "model", "text")
+    return folder / "judge.sqlite"
+
+
+def read_answers(file: Path) -> object:
+    with AnswerCache(file).open() as cache:
+        return cache.get(["key"])
+
+
 PUBLISHED = [["a.jpg", ["<bo>"], "<bo> sits.", "Who?"], ["b.jpg", ["<bo>", "<mi>"], "Both.", "?"]]
 QUIZ = {"a.jpg": [{"question": "Which?", "choices": ["a bear", "a cat"], "answer": "a cat"}]}
 
+OPTIONAL: Any = {"may_be_cut": True, "may_be_empty": True, "may_be_gone": True}
 KINDS = {
     "database": Kind(
         in_photos("real/database.json"),
@@ -298,6 +338,12 @@ KINDS = {
         may_be_cut=True,
         may_be_gone=True,
     ),
+    "about a friend": Kind(in_album("bo/about.yaml", ABOUT), album, is_json=False, **OPTIONAL),
+    "album": Kind(in_album("album.yaml", ALBUM), album, is_json=False, **OPTIONAL),
+    "judge's prompt": Kind(
+        text("facts.jinja", "{{ caption }}"), prompts, is_json=False, is_any_text=True
+    ),
+    "answers": Kind(answers, read_answers, is_json=False, **OPTIONAL),
     "scores": Kind(
         a_run(kept.FILE), lambda file: kept.read_scores(file.parent), is_json=False, more=of_scores
     ),
@@ -420,7 +466,7 @@ def spoil(kind: Kind, folder: Path, most: int) -> Iterator[tuple[str, Path, bool
     content = file.read_bytes()
     for name, changed in of_bytes(content):
         file.write_bytes(changed)
-        is_sound = kind.may_be_empty and name in ("empty", "blank")
+        is_sound = kind.may_be_empty and name in ("empty", "blank", "null")
         is_sound |= kind.may_be_cut and name.startswith("cut")
         is_sound |= kind.is_any_text
         yield name, file, not is_sound
@@ -433,12 +479,13 @@ def spoil(kind: Kind, folder: Path, most: int) -> Iterator[tuple[str, Path, bool
             yield name, file, is_wrong
     file.unlink()
     yield "gone", file, not kind.may_be_gone
+    file.unlink(missing_ok=True)
     file.mkdir()
     yield "a folder", file, True
     file.rmdir()
     file.symlink_to(file.name)
     yield "a link to itself", file, not kind.may_be_gone
-    file.unlink()
+    file.unlink(missing_ok=True)
     with file.open("wb") as sparse:
         os.truncate(sparse.fileno(), 20 << 30)
     yield "20 GB of nothing", file, True

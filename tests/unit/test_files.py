@@ -279,3 +279,20 @@ def test_a_folder_is_done_when_all_is_there_that_its_mark_speaks_of(tmp_path: Pa
     assert files.read_done(tmp_path) is None
     (tmp_path / "done.json").write_text("{}")  # of a folder without files, or of another program
     assert files.read_done(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("3", "line 2: is 3, need a JSON object"),
+        ('{"iteration": 1}', "line 2, key 'phase': is null, need text"),
+        ('{"phase": "sft", "iteration": "1"}', "line 2, key 'iteration': is \"1\", need a whole"),
+    ],
+)
+def test_rows_that_somebody_has_edited_are_told_by_line_and_key(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"phase": "sft", "iteration": 1}}\n{line}\n')
+    with pytest.raises(ValueError, match=re.escape(f"{path}, {said}")):
+        files.read_lines(path, phase=str, iteration=int)
