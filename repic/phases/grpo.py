@@ -32,7 +32,7 @@ from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.sampling import NotFiniteError, Sampling
 from repic.models.policy import Policy
 from repic.phases.credit import Credit, of_all_ranks, rollout_kl
-from repic.phases.guards import Guards, GuardState, RunStopped
+from repic.phases.guards import GUARD_SPECS, Guards, GuardState, RunStopped
 from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
 from repic.phases.randomness import seed_torch, stream_seed
@@ -162,9 +162,8 @@ class GrpoModule(pl.LightningModule):
         self.iteration, self.num_skipped, self.is_checked = 0, 0, False
         self.seconds = defaultdict[str, float](float)  # of the iteration's parts
         self.metrics: dict[str, float] = {}
-        # Weighted components that have applied to nothing since this process looks.
+        # Weighted components that have applied to no caption so far.
         self.idle = {name for name in settings.rubric.names if settings.rubric.pays(name)}
-        self.looked = 0
         if settings.has_reference:
             policy.freeze_reference()
 
@@ -530,6 +529,7 @@ class GrpoModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: list[Example], batch_idx: int) -> None:
         self.iteration += 1
+        is_main = distributed.rank() == 0
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         kl_factor, why_stop = self.guard_state.look(self.metrics)
         self.kl_coef *= kl_factor
@@ -538,18 +538,26 @@ class GrpoModule(pl.LightningModule):
         except Stopped:
             if not why_stop:  # which is the better reason, and told only once
                 raise
-        self.looked += 1
-        is_told = self.looked == min(LOOKED_AT, self.iterations) and distributed.rank() == 0
-        if is_told and self.idle:
-            log.warning(
-                "rewards that have applied to no caption in %d iterations: %s",
-                self.looked,
-                ", ".join(sorted(self.idle)),
-            )
+        if self.idle and self.iteration == min(LOOKED_AT, self.iterations) and is_main:
+            names = ", ".join(sorted(self.idle))
+            log.warning("no caption of %d iterations had a reward of: %s", self.iteration, names)
         if why_stop:  # the trainer's callback saves
             raise RunStopped(
                 f"grpo was stopped after iteration {self.iteration} of {self.iterations}, and is"
                 f" saved up to there: {why_stop}; the same command goes on from there"
+            )
+        self.refuse_idle()
+
+    def refuse_idle(self) -> None:
+        """Stop where a reward of one's own has been no part of all that was learnt."""
+        idle = sorted(self.idle.intersection(self.settings.rubric.own))
+        guard = self.settings.guards.max_inapplicable_frac
+        if idle and self.iteration == self.iterations and guard["limit"] is not None:
+            raise RunStopped(
+                f"grpo was stopped after iteration {self.iteration}, its last: no caption had a"
+                f" reward of {', '.join(idle)}; what may help:"
+                f" {GUARD_SPECS['max_inapplicable_frac'].mend};"
+                " phase.grpo.guards.max_inapplicable_frac.limit=null lets it pass"
             )
 
     def extra_state(self) -> dict[str, Any]:
@@ -558,6 +566,8 @@ class GrpoModule(pl.LightningModule):
             state["kl_coef"] = self.kl_coef
         if self.settings.kl_control.refresh_every:
             state["reference"] = self.policy.reference_weights()
+        if self.idle:
+            state["idle"] = sorted(self.idle)
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
@@ -567,6 +577,8 @@ class GrpoModule(pl.LightningModule):
         reference = self.policy.reference_weights()
         for name, value in state.get("reference", {}).items():
             reference[name].copy_(value)
+        self.idle = set(state.get("idle", ()))
+        self.refuse_idle()
 
 
 def as_groups(rollouts: Sequence[Rollout], group_size: int) -> list[list[Rollout]]:

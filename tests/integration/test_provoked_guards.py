@@ -126,10 +126,22 @@ def test_an_own_reward_that_never_applies_is_told_and_stops_the_run(
     said = stopped(folder, rubric=rubric, guards=never, iterations=4, monitor=recorder)
     assert said.startswith("grpo was stopped after iteration 3 of 4")
     assert "to which a reward of your own does not apply (wit) was 1, above" in said
-    told = "rewards that have applied to no caption in 2 iterations: wit"
-    assert [m for m in caplog.messages if "applied to no caption" in m] == [told]
+    told = "no caption of 2 iterations had a reward of: wit"
+    assert [m for m in caplog.messages if "no caption" in m] == [told]
     shares = {k: v for k, v in recorder.rows[0].items() if "inapplicable" in k}
     assert shares == {"grpo/inapplicable_frac/vowels": 0, "grpo/inapplicable_frac/wit": 1}
+
+
+def test_a_run_ends_in_vain_that_no_caption_of_all_had_an_own_reward(folder: Path) -> None:
+    """However few iterations there are, and however often it is started again."""
+    rubric = Rubric({"vowels": Vowels(), "mine": Never()}, {"vowels": 1.0, "wit": 1.0})
+    patient = guards(max_inapplicable_frac=guard(0.999, patience=9))
+    said = stopped(folder, rubric=rubric, guards=patient, iterations=2)
+    assert "after iteration 2, its last: no caption had a reward of wit; what may help" in said
+    module = grpo(folder, rubric=rubric)  # the guard is off
+    object.__setattr__(module.settings, "guards", patient)
+    with pytest.raises(RunStopped, match="no caption had a reward of wit"):
+        module.load_extra_state(module.extra_state())
 
 
 def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(folder: Path) -> None:
