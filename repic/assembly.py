@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from repic import files, settings
 from repic.errors import explain
-from repic.values import Count, Door, FolderName, Scale, Seed, Text, Weight, Whole, nearest
+from repic.values import Count, Door, FolderName, Scale, Seconds, Seed, Text, Weight, Whole, nearest
 
 if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
@@ -47,6 +47,7 @@ DATA_CLASSES = (
 Part = Callable[..., Any]
 MaybePart = Part | None
 MaybeText = Text | None
+MaybeSeconds = Seconds | None
 OwnRewards = Text | Sequence[Text] | Mapping[str, Weight] | None
 Threads = Annotated[int, Ge(1), Le(1024)]
 
@@ -90,6 +91,7 @@ READ = {
     **{f"data.{split}": MaybePart for split in SPLITS},
     "reward.rubric": MaybePart,
     "reward.own": OwnRewards,
+    "reward.seconds": MaybeSeconds,
 }
 
 
@@ -149,8 +151,8 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics = make(cfg.metrics)
-    own = resolved["reward"].get("own")  # cfg.reward.own as plain values
-    rubric = add_own(make(cfg.reward.rubric), own)
+    reward = resolved["reward"]  # as plain values
+    rubric = add_own(make(cfg.reward.rubric), reward.get("own"), seconds=reward.get("seconds"))
     retrieval = make(cfg.retrieval)
     evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
     validation = make(cfg.phase.validate, metrics=metrics, rubric=None, retrieval=None)

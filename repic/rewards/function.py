@@ -15,7 +15,7 @@
       tasks: [caption]
       columns: []
 
-A call may take ``reward.rubric.seconds``.
+A call may take ``reward.seconds``.
 
 The function gets all captions at once, each with its example, and as keywords the columns it asks
 for: lists that hold an attribute of each caption's example, as TRL's reward functions get theirs.
@@ -39,11 +39,10 @@ from repic.rewards.rubric import LARGEST, RewardBatch, Rubric
 from repic.signals import Stopped
 from repic.time_limit import OutOfTime
 from repic.types import Example, Rollout
-from repic.values import Tasks, Text
+from repic.values import Seconds, Tasks, Text
 
 PLACE = "reward function"
 OWN = "reward.own"
-SECONDS = 300.0  # that a call may take where no rubric says so
 COLUMNS = (*(field.name for field in fields(Example)), "pool", "images")
 
 
@@ -161,12 +160,13 @@ class FunctionReward:
         return float(value)
 
 
-def add_own(rubric: Rubric | None, own: object) -> Rubric | None:
+def add_own(rubric: Rubric | None, own: object, *, seconds: Seconds | None = None) -> Rubric | None:
     """Add the functions of ``reward.own`` to a rubric, each a component of its function's name.
 
     Args:
         rubric: None where ``reward=none``.
         own: None, or dotted paths with their weights; see the module's docstring.
+        seconds: that a call may take; None: any time.
 
     Raises:
         ValueError: a path leads nowhere, or what is said of it is not right.
@@ -184,8 +184,7 @@ def add_own(rubric: Rubric | None, own: object) -> Rubric | None:
             path, components=[name], tasks=["caption"], columns=_columns(function)
         )
         weights[name] = weight
-    conditions, seconds = (rubric.conditions, rubric.seconds) if rubric else (None, SECONDS)
-    return Rubric(rewards, weights, conditions, seconds=seconds)
+    return Rubric(rewards, weights, rubric.conditions if rubric else None, seconds=seconds)
 
 
 def _own_weights(own: object) -> Iterator[tuple[str, float]]:

@@ -6,17 +6,16 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
-from annotated_types import Gt, Le
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repic.signals import Stopped
 from repic.time_limit import OutOfTime, time_limit
 from repic.types import Example, Rollout
-from repic.values import Number, Text, Weight
+from repic.values import Number, Seconds, Text, Weight
 
 LARGEST = torch.finfo(torch.float32).max
 TOTAL = "total"  # what diagnostics call the weighted sum; no component may be called so
@@ -144,10 +143,10 @@ class Rubric:
         rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
         weights: Mapping[str, Weight],
         conditions: Mapping[str, ConditionSettings] | None = None,
-        seconds: Annotated[float, Gt(0), Le(86400)] | None = None,
+        seconds: Seconds | None = None,
     ) -> None:
         if seconds is not None and not 0 < seconds < math.inf:
-            raise ValueError(f"reward.rubric.seconds: {seconds} is no time; null is no limit")
+            raise ValueError(f"reward.seconds: {seconds} is no time; null is no limit")
         self.rewards, self.seconds = dict(rewards), seconds
         self.conditions = dict(conditions or {})
         self.names = tuple(name for r in self.rewards.values() for name in r.components)
@@ -215,7 +214,7 @@ class Rubric:
         if not _is_own(reward):
             return _check(key, reward, _ask(key, reward, rollouts, logprobs), rollouts)
         late = (
-            f"reward {key} took longer than reward.rubric.seconds={self.seconds} for"
+            f"reward {key} took longer than reward.seconds={self.seconds} for"
             f" {len(rollouts)} captions; set that higher, or see what it waits for"
         )
         with time_limit(self.seconds, late):

@@ -143,7 +143,7 @@ def test_an_own_reward_has_its_time() -> None:
     # The test's own limit goes on.
     assert signal.getitimer(signal.ITIMER_REAL) == pytest.approx(around, abs=10)
     assert Rubric({"mine": Length()}, {}, seconds=9.0).own == ("length", "is_empty")
-    with pytest.raises(ValueError, match=r"reward.rubric.seconds: 0.0 is no time"):
+    with pytest.raises(ValueError, match=r"reward.seconds: 0.0 is no time"):
         Rubric({}, {}, seconds=0.0)
 
 
