@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from repic import files, settings
 from repic.errors import explain
-from repic.values import Count, Door, FolderName, Scale, Seconds, Seed, Text, Weight, Whole, nearest
+from repic.values import Count, Door, FolderName, Scale, Seconds, Seed, Text, Weight, nearest
 
 if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
@@ -71,7 +71,7 @@ READ = {
     "debug.traceback": bool,
     "debug.overrides": Mapping[str, Any],
     "table.form": Text,
-    "report.scenes_per_count": Whole,
+    "report.scenes_per_count": Annotated[int, Ge(0), Le(10**4)],
     "report.scale": Scale,
     "method.phases": Sequence[Text],
     "method.evaluated": Sequence[Text],
@@ -177,6 +177,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
         num_workers=cfg.trainer.num_workers,
         validate=lambda policy: validation.validate(policy, context),
         settings_key=settings_key_of(resolved),
+        check_validation=lambda: validation.sets(context),
     )
     evaluated = list(cfg.method.evaluated)
     own = {name: make(cfg.captioner[name]) for name in cfg.captioner if name in evaluated}

@@ -332,6 +332,8 @@ def keep_log(path: Path) -> None:
 
 def with_likely_key(told: str, config: str) -> str:
     """Add to a complaint of Hydra's about a key that is not there which one may be meant."""
+    if told.startswith("Config group override must be"):
+        return _option_that_is_none() or told
     found = re.match(r"(\S+) is neither a key nor a group", told)
     if found is None:
         return told
@@ -346,6 +348,17 @@ def with_likely_key(told: str, config: str) -> str:
             break
     near = nearest(found[1], [key for key, _ in settings.leaves(known)])
     return f"{found[0]}{near}" if near else told
+
+
+def _option_that_is_none() -> str | None:
+    """Name the group that was given a number, say, of which Hydra does not say which it is."""
+    for key, value in map(settings.split_override, sys.argv[1:]):
+        options = sorted(
+            path.stem for path in (Path(__file__).parent / "conf" / key).glob("*.yaml")
+        )
+        if options and value not in options and not re.fullmatch(r"\[.*\]", value):
+            return f"{key}: {value} is not one of {', '.join(options)}{nearest(value, options)}"
+    return None
 
 
 def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:

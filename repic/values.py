@@ -37,6 +37,8 @@ Scale = Annotated[float, Ge(0.125), Le(16)]  # of drawn pictures: 8 pixels of a 
 
 Whole = Annotated[int, Ge(0), Le(MOST_WHOLE)]  # where 0 is never, or none
 Count = Annotated[int, Ge(1), Le(MOST_WHOLE)]
+Amount = Annotated[int, Ge(1), Le(10**6)]  # of what is held in memory at a time
+AmountOrNone = Annotated[int, Ge(0), Le(10**6)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # NumPy takes no other
 Seconds = Annotated[float, Gt(0), Le(86400)]  # that something may take: up to a day
 Side = Annotated[int, Ge(1), Le(2**14)]  # of a picture, in pixels

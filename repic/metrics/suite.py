@@ -15,7 +15,7 @@ from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import ALL, CaptionScores, Measured, score
 from repic.metrics.naming import PaperNames, Recognition
 from repic.types import ImageSource, Prediction
-from repic.values import Concepts, Seed, Text, Whole
+from repic.values import AmountOrNone, Concepts, Seed, Text
 
 RECOGNITION, PAPER_NAMES = "recognition", "paper_names"
 EVERY = "all"
@@ -48,7 +48,7 @@ class MetricSuite:
         captions: Sequence[Text] | Literal["all"],
         tokenizer: Literal["words", "ptb"],
         scorers: Mapping[str, CaptionMetric],
-        bootstrap_samples: Whole,
+        bootstrap_samples: AmountOrNone,
         confidence: Annotated[float, Gt(0), Lt(1)],
         seed: Seed,
         also: Sequence[Text] = (),

@@ -100,6 +100,7 @@ class Context:
         num_workers: processes that make examples ahead of time.
         validate: scores a policy on the validation split, or None.
         settings_key: tells runs with other settings apart, for what runs share.
+        check_validation: refuses data that a validation finds nothing in.
     """
 
     folder: Path
@@ -118,3 +119,4 @@ class Context:
     num_workers: int
     validate: Callable[[Policy], Mapping[str, float]] | None
     settings_key: SettingsKey
+    check_validation: Callable[[], object] = dict

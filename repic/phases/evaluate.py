@@ -22,7 +22,7 @@ from repic.models.policy import Policy
 from repic.phases.context import Context
 from repic.rewards.rubric import Rubric
 from repic.types import Example, Prediction, Rollout
-from repic.values import Count, Seed
+from repic.values import Amount, Seed
 from repic.words import counted
 
 if TYPE_CHECKING:  # FAISS tells what it tries while it is imported
@@ -92,9 +92,9 @@ class Evaluation:
     """
 
     split: Literal["val", "test"]
-    per_count: Count
+    per_count: Amount
     seed: Seed
-    batch_size: Count
+    batch_size: Amount
     sampling: Sampling
     metrics: MetricSuite
     rubric: Rubric | None
@@ -114,17 +114,26 @@ class Evaluation:
                 f"phase.evaluate.demonstrations: {self.demonstrations} needs the data's own"
                 " references; set retrieval=skip"
             )
-        sets = {count: self.dataset(context, count) for count in self.metrics.counts}
+        sets = self.sets(context)
         found = {count: len(examples) for count, examples in sets.items()}
-        if not any(found.values()):
-            counts = " or ".join(map(str, found))
-            raise ValueError(f"data.{self.split}: no example has {counts} concepts")
         if min(found.values()) < self.per_count:
             there = ", ".join(f"{number or 'none'} with {count}" for count, number in found.items())
             log.info("data.%s: examples by number of concepts: %s", self.split, there)
         # A reward may find only now that it lacks something; better than after training.
         first = next(examples[0] for examples in sets.values() if len(examples))
         self.reward_parts([first], [Caption("", True)])
+
+    def sets(self, context: Context) -> dict[int, Examples]:
+        """The examples by number of concepts, of which there are some.
+
+        Raises:
+            ValueError: there are none, or no such split.
+        """
+        sets = {count: self.dataset(context, count) for count in self.metrics.counts}
+        if not any(map(len, sets.values())):
+            counts = " or ".join(map(str, sets))
+            raise ValueError(f"data.{self.split}: no example has {counts} concepts")
+        return sets
 
     def dataset(self, context: Context, count: int, **drawn: float) -> Examples:
         """The examples of one number of concepts; of real photos there may be few, or none.

@@ -47,7 +47,7 @@ from repic.rl.losses import AGGREGATIONS, PolicyLoss, token_weights
 from repic.rl.text_diagnostics import text_diagnostics, text_measures
 from repic.signals import Stopped
 from repic.types import Example, Rollout
-from repic.values import Coefficient, Count, Positive
+from repic.values import Amount, Coefficient, Count, Positive
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class GrpoSettings:
     optimizer: MakeOptimizer
     schedule: Schedule
     sampling: Sampling
-    group_size: Count
+    group_size: Amount
     iterations: Count
     num_updates: Count
     micro_batch_tokens: Count

@@ -19,7 +19,7 @@ from repic.rl.advantages import compute_advantages
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
 from repic.rl.losses import token_weights
-from repic.values import ConceptCounts, Count, Whole
+from repic.values import Amount, AmountOrNone, ConceptCounts
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,16 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
     )
 
     counts: ConceptCounts
-    prompts: Count
-    resample_attempts: Whole
+    prompts: Amount
+    resample_attempts: AmountOrNone
 
     def check(self, context: Context) -> None:
         """Refuse impossible settings before anything is computed."""
-        context.dataset(split="train", counts=self.counts, size=1, seed=0)
+        self.check_examples(context, self.counts)
+        self.check_shares("prompts", self.prompts, max(self.prompts // distributed.world_size(), 1))
         names = self.rubric.names
         # They refuse groups and batches that are too small for them.
-        rewards = torch.zeros(self.prompts, self.group_size, len(names))
+        rewards = torch.zeros(min(self.prompts, 2), min(self.group_size, 2), len(names))
         advantages = compute_advantages(self.advantages, rewards, self.rubric.weights)
         if advantages.components is None:
             log.info(

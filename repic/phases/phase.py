@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from repic import distributed
 from repic.captioners.captioner import Labels
 from repic.phases.context import Context, TrainedModel
 from repic.tables.runs import Curve
-from repic.values import Count, Whole
+from repic.values import ConceptCounts, Count, Whole
 
 # Of every phase that validates.
 VALIDATION_CURVES = (
@@ -71,3 +72,20 @@ class TrainingPhase(Phase):
     iterations: Count
     checkpoint_every: Count
     val_every: Whole
+
+    def check_examples(self, context: Context, counts: ConceptCounts) -> None:
+        """Refuse data in which there is nothing to train on, or to validate with."""
+        if not len(context.dataset(split="train", counts=counts, size=1, seed=0)):
+            wanted = " or ".join(map(str, counts))
+            raise ValueError(f"data.train: no example has {wanted} concepts")
+        if self.val_every:
+            context.check_validation()
+
+    def check_shares(self, key: str, batch_size: int, micro_batch: int) -> None:
+        """Refuse batches that the processes cannot share out, in portions of equal size."""
+        ranks = distributed.world_size()
+        if batch_size % (micro_batch * ranks):
+            raise ValueError(
+                f"phase.{self.name}.{key}: {batch_size} is not a multiple of micro_batch"
+                f" {micro_batch} × {ranks} processes"
+            )

@@ -17,7 +17,7 @@ from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule, SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
 from repic.types import Example
-from repic.values import Count, Share, Text
+from repic.values import Amount, Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,10 @@ class Pretraining(SupervisedPhase):
     """
 
     dataset: Callable[..., Examples]
-    val_size: Count
+    val_size: Amount
 
     def check(self, context: Context) -> None:
+        super().check(context)
         self.dataset(split="train", size=1, seed=0)
 
     def train_examples(self, context: Context) -> Examples:

@@ -25,7 +25,7 @@ from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
 from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.train import train
 from repic.types import Example
-from repic.values import ConceptCounts, Count, Positive
+from repic.values import Amount, ConceptCounts, Positive
 
 LOST = 10  # iterations in a row without a finite gradient, after which training stops
 
@@ -157,11 +157,20 @@ class SupervisedPhase(TrainingPhase):
         optimizer, schedule: see ``SftModule``.
     """
 
-    batch_size: Count
-    micro_batch: Count
+    batch_size: Amount
+    micro_batch: Amount
     grad_clip: Positive
     optimizer: MakeOptimizer
     schedule: Schedule
+
+    @property
+    def portion(self) -> int:
+        """Examples in one forward pass."""
+        return min(self.micro_batch, max(self.batch_size // distributed.world_size(), 1))
+
+    def check(self, context: Context) -> None:
+        """Refuse impossible settings before anything is computed."""
+        self.check_shares("batch_size", self.batch_size, self.portion)
 
     def fit(
         self,
@@ -175,9 +184,8 @@ class SupervisedPhase(TrainingPhase):
         metrics: Path | None = None,
     ) -> TrainedModel:
         """Imitate the dataset's targets; see ``train`` for the arguments, ``module`` aside."""
-        share = max(self.batch_size // distributed.world_size(), 1)
-        micro_batch = min(self.micro_batch, share)
-        micro_batches = share // micro_batch
+        micro_batch = self.portion
+        micro_batches = self.batch_size // distributed.world_size() // micro_batch
         make_module = partial(
             module,
             engine=context.engine,
@@ -221,7 +229,8 @@ class SftPhase(SupervisedPhase):
     counts: ConceptCounts
 
     def check(self, context: Context) -> None:
-        context.dataset(split="train", counts=self.counts, size=1, seed=0)
+        super().check(context)
+        self.check_examples(context, self.counts)
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         size = self.iterations * self.batch_size

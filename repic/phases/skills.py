@@ -15,7 +15,7 @@ from repic.phases.phase import Phase
 from repic.tables.table import Column, Row, Table
 from repic.tables.write import print_tables, write_tables
 from repic.types import Example
-from repic.values import Count, Whole
+from repic.values import Amount, AmountOrNone
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class SkillsPhase(Phase):
     short = "model"
 
     dataset: Callable[..., Examples]
-    examples: Mapping[str, Whole]
+    examples: Mapping[str, AmountOrNone]
     count: Callable[[Example], int]
     grade: Callable[[Example, str], Mapping[str, float]]
-    batch_size: Count
+    batch_size: Amount
     sampling: Sampling
 
     def check(self, context: Context) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from repic.retrieval.parts import NetworkEmbedder
-from repic.values import Count
+from repic.values import Amount
 
 SIDE = 260  # pixels: what Lite2 was trained at
 _MODEL = "efficientnet-lite2"
@@ -35,7 +35,7 @@ class EfficientNetEmbedder(NetworkEmbedder):
         batch_size: pictures that go through the network at a time.
     """
 
-    def __init__(self, *, batch_size: Count) -> None:
+    def __init__(self, *, batch_size: Amount) -> None:
         try:
             self._code, weights = (importlib.import_module(name) for name in _PACKAGES)
         except ImportError:

@@ -27,7 +27,7 @@ from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
 from repic.retrieval.parts import NetworkEmbedder
-from repic.values import Count, Device, Side, Text
+from repic.values import Amount, Device, Side, Text
 from repic.weights import load_whole
 
 KEY = "retrieval.embedder.path"
@@ -56,7 +56,7 @@ class VisionTowerEmbedder(NetworkEmbedder):
         layer: Annotated[str, Predicate(_LAYERS.__contains__)],
         pooling: Annotated[str, Predicate(_POOLING.__contains__)],
         side: Side,
-        batch_size: Count,
+        batch_size: Amount,
         device: Device,
     ) -> None:
         super().__init__(batch_size)
@@ -121,7 +121,7 @@ class ClipEmbedder(NetworkEmbedder):
         device: "cpu", "cuda", ...; "auto" is this process's GPU where there is one.
     """
 
-    def __init__(self, *, path: Text, batch_size: Count, device: Device) -> None:
+    def __init__(self, *, path: Text, batch_size: Amount, device: Device) -> None:
         super().__init__(batch_size)
         if not is_on_hub(path) and (problem := lacking(KEY, path, "a CLIP model")) is not None:
             raise ValueError(problem)

@@ -13,7 +13,7 @@ import torch
 from repic.parsing import tokenize_caption
 from repic.rewards.rubric import RewardBatch
 from repic.types import Example, Rollout
-from repic.values import Count, Positive, PositiveShare, Tasks
+from repic.values import Amount, Positive, PositiveShare, Tasks
 
 NAN = float("nan")
 
@@ -105,7 +105,7 @@ class Overlong:
 
     components = ("overlong",)
 
-    def __init__(self, *, max_tokens: Count, cache_share: PositiveShare) -> None:
+    def __init__(self, *, max_tokens: Amount, cache_share: PositiveShare) -> None:
         if max_tokens < 1:
             raise ValueError(f"length.max_tokens: {max_tokens} is not a number of tokens")
         if not 0 < cache_share <= 1:

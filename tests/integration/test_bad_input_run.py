@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from repic import distributed
 from repic.errors import FAULT
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
@@ -126,6 +127,8 @@ def test_mistakes_in_an_experiment_file_are_named(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
+        ("kl=null", "kl: null is not one of adaptive, default, high, low, none, straight_through"),
+        ("kl=0.1", "kl: 0.1 is not one of adaptive, default"),
         ("+kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
         ("+phase.grpo.grup_size=4", "did you mean phase.grpo.group_size?"),
         (
@@ -136,13 +139,46 @@ def test_mistakes_in_an_experiment_file_are_named(
         ("method.phases=[sfft]", "method.phases: there is no phase 'sfft'; did you mean sft?"),
         ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
         ("trainer.options.accelerator=cup", "'cup' is not cpu or gpu; did you mean cpu?"),
-        ("phase.grpo.prompts=1e3", "phase.grpo.prompts: 1000.0 is not a whole number of 1 or more"),
+        ("phase.grpo.prompts=1e3", "phase.grpo.prompts: 1000.0 is not a whole number from 1 to"),
     ],
 )
 def test_the_nearest_right_key_or_value_is_named(command, override: str, said: str) -> None:
     code, text = command(*FAST, override)
     assert code == 1
     assert said in last_line(text)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks", "said"),
+    [
+        (
+            ["phase.sft.batch_size=6"],
+            3,
+            "phase.grpo.prompts: 2 is not a multiple",
+        ),
+        (
+            ["phase.grpo.prompts=3"],
+            3,
+            "phase.sft.batch_size: 4 is not a multiple",
+        ),
+        (["data.val=null", "phase.grpo.val_every=1"], 1, "data.val: this data has no such split"),
+        (["data.train=null"], 1, "data.train: this data has no such split"),
+        (["phase.grpo.group_size=1"], 1, "phase.grpo.group_size"),
+    ],
+)
+def test_what_depends_on_ranks_and_data_is_said_before_the_first_phase(
+    command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    ranks: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: ranks)
+    code, text = command(*FAST, "method=repic", *overrides)
+    assert code == 1
+    assert said in last_line(text)
+    assert not (tmp_path / "outputs" / "cache").exists()
 
 
 def log_of(text: str) -> str:

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from repic import values
 from repic.assembly import check_values
 from repic.values import Count, Door, Number, Positive, Share, Text, Whole
-from tests.malformed import SAMPLES as malformed_samples
-from tests.malformed import is_allowed, malformed, plain_leaves, well_formed
+from tests.campaigns.values import SAMPLES as malformed_samples
+from tests.campaigns.values import is_allowed, malformed, plain_leaves, well_formed
 
 WITH_ALL = ("judge=openai", "length=mask", "retrieval=toybox", "method=repic")
 
@@ -77,7 +77,7 @@ def complaint(*changes: tuple[str, Any], added: Sequence[str] = ()) -> str:
         ("phase.grpo.optimizer.lr", "1e-3", "a number above 0 and at most 1"),
         ("phase.grpo.optimizer", 3, "a part"),
         ("phase.grpo.sampling.temperature", 1e-30, "a number, 0, or a number from 0.001"),
-        ("phase.grpo.group_size", True, "a whole number of 1 or more"),
+        ("phase.grpo.group_size", True, "a whole number from 1 to 1000000"),
         ("phase.sft.iterations", 2.0, "a whole number of 1 or more"),
         ("phase.sft.iterations", None, "a whole number of 1 or more"),
         ("model.lora", {"r": 4, "alpha": 8, "dropout": 1.0}, None),
@@ -262,7 +262,7 @@ def test_every_leaf_says_what_it_may_be() -> None:
 
 
 def test_no_malformed_value_of_any_leaf_passes() -> None:
-    """The long form is ``tests/campaigns/wrong_values.py``: by the command line itself."""
+    """The long form is ``tests/campaigns/values.py``: by the command line itself."""
     tried = 0
     for key, hint in leaves().items():
         for value in malformed(hint):

@@ -21,7 +21,7 @@ from torch import Tensor
 from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
-from repic.values import Count, Text, Whole
+from repic.values import Amount, Text, Whole
 from repic.weights import load_whole
 
 SCALE = 100.0
@@ -38,7 +38,7 @@ class BertScore(Metric):
         batch_size: texts that go through the model at a time.
     """
 
-    def __init__(self, *, path: Text | None, layer: Whole, batch_size: Count) -> None:
+    def __init__(self, *, path: Text | None, layer: Whole, batch_size: Amount) -> None:
         notes = ("BERT: BERTScore F1, not rescaled.",)
         super().__init__(ScoreColumn("bert_score", "BERT", "up", MEANING, notes))
         self.path, self.layer, self.batch_size = path, layer, batch_size

@@ -19,7 +19,7 @@ from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
 from repic.types import ImageSource
-from repic.values import Count, Positive, Text
+from repic.values import Amount, Positive, Text
 from repic.weights import load_whole
 
 SCALE = 100.0
@@ -36,7 +36,7 @@ class ClipScore(Metric):
     """
 
     def __init__(
-        self, *, path: Text | None, weight: Positive, prefix: str, batch_size: Count
+        self, *, path: Text | None, weight: Positive, prefix: str, batch_size: Amount
     ) -> None:
         super().__init__(
             ScoreColumn("clip_score", "CLIP", "up", MEANING, ("CLIP: CLIPScore.",)),

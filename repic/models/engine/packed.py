@@ -33,7 +33,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Injection, Policy
 from repic.types import Example, Rollout, picture_content
-from repic.values import Whole
+from repic.values import AmountOrNone
 
 # Prompts go through the model in portions of so many tokens, whatever the size of the batch.
 _PREFILL_TOKENS = 16384
@@ -51,7 +51,7 @@ class PackedEngine(PlainEngine):
 
     scheme = PACKED
 
-    def __init__(self, *, feature_cache: Whole, cuda_graphs: bool) -> None:
+    def __init__(self, *, feature_cache: AmountOrNone, cuda_graphs: bool) -> None:
         super().__init__()
         self.cuda_graphs = cuda_graphs
         self.feature_bytes = feature_cache * 2**20

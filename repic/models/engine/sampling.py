@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repic.types import Example
-from repic.values import Count, PositiveShare, Share, Temperature, Whole
+from repic.values import Amount, PositiveShare, Share, Temperature, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Sampling:
     top_p: PositiveShare
     top_k: Whole
     min_p: Share
-    max_new_tokens: Count
+    max_new_tokens: Amount
     stop: Sequence[Annotated[str, MinLen(1)]]
 
     def __post_init__(self) -> None:
