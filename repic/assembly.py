@@ -151,7 +151,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     torch.set_num_threads(cfg.trainer.threads)
     quieten()
     metrics = make(cfg.metrics)
-    reward = resolved["reward"]  # as plain values
+    reward = resolved["reward"]  # cfg.reward.own as plain values
     rubric = add_own(make(cfg.reward.rubric), reward.get("own"), seconds=reward.get("seconds"))
     retrieval = make(cfg.retrieval)
     evaluation = make(cfg.phase.evaluate, metrics=metrics, rubric=rubric, retrieval=retrieval)
