@@ -176,6 +176,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
         device=device,
         num_workers=cfg.trainer.num_workers,
         validate=lambda policy: validation.validate(policy, context),
+        validated=lambda: validation.content(context),
         settings_key=settings_key_of(resolved),
         check_validation=lambda: validation.sets(context),
     )

@@ -99,6 +99,7 @@ class Context:
         device: where this rank computes.
         num_workers: processes that make examples ahead of time.
         validate: scores a policy on the validation split, or None.
+        validated: hashes what it is scored on.
         settings_key: tells runs with other settings apart, for what runs share.
         check_validation: refuses data that a validation finds nothing in.
     """
@@ -118,5 +119,6 @@ class Context:
     device: torch.device
     num_workers: int
     validate: Callable[[Policy], Mapping[str, float]] | None
+    validated: Callable[[], str]
     settings_key: SettingsKey
     check_validation: Callable[[], object] = dict

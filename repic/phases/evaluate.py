@@ -186,6 +186,22 @@ class Evaluation:
             if isinstance(value, float)  # the intervals are for the tables
         }
 
+    def content(self, context: Context) -> str:
+        """Hash the scenes and what is right of them, by what files hold; see ``repic.data``."""
+        sets = [self.dataset(context, count) for count in self.metrics.counts]
+        read = [s for s in sets if not getattr(s, "follows_from_settings", False)]
+        return files.key_of(
+            [
+                [
+                    *prompt_content(example, context.prompt.messages),
+                    example.answers,
+                    example.present,
+                ]
+                for examples in read
+                for example in (examples[i] for i in range(len(examples)))
+            ]
+        )
+
     def evaluate(self, name: str, captioner: Captioner, context: Context) -> Evaluated:
         """Let somebody caption every number of concepts, and score the captions.
 

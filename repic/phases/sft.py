@@ -243,7 +243,8 @@ class SftPhase(SupervisedPhase):
         settings = context.settings_key(*parts, without=["model.path"])
         content = dataset_content(dataset, context.prompt.messages)
         said = decoding(context.sampling)  # by the directory that comes out
-        key = files.key_of([settings, context.seed, start.fingerprint, content, said])
+        validated = context.validated() if self.val_every else None
+        key = files.key_of([settings, context.seed, start.fingerprint, content, said, validated])
         folder = context.cache / "sft" / key
         metrics = folder.with_name(f"{key}.metrics.jsonl")
         # Rank 0 holds the lock; the others wait for its word on whether there is work to do.

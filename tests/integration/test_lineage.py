@@ -64,6 +64,19 @@ def test_what_matters_to_the_supervised_stage_makes_another_one(
         assert len(list((tmp_path / "cache" / "sft").glob("*.lock"))) == number, change
 
 
+def test_numbers_of_a_validation_are_kept_with_what_it_was(
+    model: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    every = ("method=sft", "phase.sft.val_every=2")
+    numbers = []
+    for name, change in (("one", ()), ("two", ()), ("three", ("phase.validate.per_count=1",))):
+        folder = start(model, tmp_path, *every, *change, name=name)
+        numbers.append([r for r in rows_of(folder) if "val/all/accuracy" in r])
+    assert trained.count("sft") == 2 * 2
+    assert len(numbers[0]) == 1
+    assert numbers[0] == numbers[1]
+
+
 def _job(model: Path, outputs: Path, name: str) -> None:
     start(model, outputs, "phase.sft.iterations=6", "method=sft", name=name)
 

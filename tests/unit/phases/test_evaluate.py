@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from PIL import Image
+
+from repic.data.images import FileImage
+from repic.phases.evaluate import Evaluation
+from repic.types import Example
+from tests.fakes import example
+
+
+class Drawn(list[Example]):
+    follows_from_settings = True
+
+
+def content(examples: Sequence[Example]) -> str:
+    """Of a validation on one set of examples."""
+    metrics = SimpleNamespace(counts=[1])
+    evaluation = SimpleNamespace(metrics=metrics, dataset=lambda context, count: examples)
+    prompt = SimpleNamespace(
+        messages=lambda e: [{"content": [{"type": "image", "image": e.query}]}]
+    )
+    return Evaluation.content(cast(Any, evaluation), cast(Any, SimpleNamespace(prompt=prompt)))
+
+
+def test_a_validation_is_known_by_what_its_files_hold_and_what_is_right(tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (4, 4), "red").save(photo)
+    asked = example("e", query=FileImage(photo))
+    before = content([asked])
+    assert content([asked]) == before
+    for other in (replace(asked, answers=("Bo.",)), replace(asked, present=("<bo>",))):
+        assert content([other]) != before
+    Image.new("RGB", (4, 4), "blue").save(photo)
+    assert content([example("e", query=FileImage(photo))]) != before
+    assert content(Drawn([asked])) == content(Drawn([]))
