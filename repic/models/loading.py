@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as library_logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from repic.files import shown
 from repic.models.directory import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -115,7 +116,7 @@ def load_policy(
         _make_trainable(model, family, lora=lora, train_vision=train_vision),
         encoder,
         source=folder,
-        stop_ids=_stop_ids(model, encoder),
+        stop_ids=_stop_ids(model, encoder, folder),
         export=export,
     ).eval()
 
@@ -244,8 +245,14 @@ def _add_adapters(model: Any, family: Family, lora: Adapters) -> nn.Module:
     return get_peft_model(model, config)
 
 
-def _stop_ids(model: Any, encoder: PromptEncoder) -> tuple[int, ...]:
+def _stop_ids(model: Any, encoder: PromptEncoder, folder: Path) -> tuple[int, ...]:
     """List the tokens that end a completion: the tokenizer's and the model's own."""
     listed = model.generation_config.eos_token_id
-    listed = listed if isinstance(listed, list) else [listed]
-    return tuple(sorted({encoder.end_id, *(i for i in listed if i is not None)}))
+    listed = [i for i in (listed if isinstance(listed, list) else [listed]) if i is not None]
+    size = model.get_input_embeddings().num_embeddings
+    if strange := [i for i in listed if type(i) is not int or not 0 <= i < size]:
+        raise ValueError(
+            f"{folder}/generation_config.json: eos_token_id {shown(strange[0])} is none of the"
+            f" {size} tokens; mend it"
+        )
+    return tuple(sorted({encoder.end_id, *listed}))

@@ -363,7 +363,7 @@ MODEL_KINDS = {
         "config.json": {},
         "generation_config.json": {"may_be_gone": True},
         "tokenizer.json": {},
-        "tokenizer_config.json": {},
+        "tokenizer_config.json": {"may_be_gone": True},
         "preprocessor_config.json": {},
         "chat_template.jinja": {"is_any_text": True},
     }.items()
@@ -481,7 +481,7 @@ def spoil(kind: Kind, folder: Path, most: int) -> Iterator[tuple[str, Path, bool
     yield "gone", file, not kind.may_be_gone
     file.unlink(missing_ok=True)
     file.mkdir()
-    yield "a folder", file, True
+    yield "a folder", file, "*" not in kind.open_keys
     file.rmdir()
     file.symlink_to(file.name)
     yield "a link to itself", file, not kind.may_be_gone

@@ -107,6 +107,9 @@ def test_a_template_that_fails_says_whose_it_is(model: Path, template: str) -> N
     [
         ("config.json", {"text_config": {"vocab_size": HUGE}}),
         ("config.json", {"vision_config": {"depth": HUGE}}),
+        ("generation_config.json", {"eos_token_id": "x"}),
+        ("generation_config.json", {"eos_token_id": [2, 384_000]}),
+        ("generation_config.json", {"eos_token_id": True}),
         ("tokenizer_config.json", {"model_max_length": "long"}),
         ("preprocessor_config.json", {"patch_size": "seven"}),
         ("preprocessor_config.json", {"image_mean": [[], 0.5, 0.5]}),
