@@ -208,10 +208,9 @@ def combine(key: str, values: Sequence[float]) -> float:
 
     Numbers of other kinds are those of the batch, the same on every rank.
     """
-    group = key.partition("/")[0]
-    if group in ("time", "mfu"):
-        return statistics.fmean(values)
-    return {"memory": max, "tokens": sum}.get(group, next)(iter(values))
+    group, slash, _ = key.partition("/")
+    combined = {"time/": statistics.fmean, "mfu/": statistics.fmean, "memory/": max, "tokens/": sum}
+    return combined.get(group + slash, next)(iter(values))
 
 
 def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from repic import files
 from repic.phases.loggers import JsonlLogger
-from repic.phases.monitor import Monitor, load_checkpoint, refuse_other_ranks
+from repic.phases.monitor import Monitor, combine, load_checkpoint, refuse_other_ranks
 
 
 def monitor_of(folder: Path, *, loggers: list[Any], started_from: str = "sft") -> Monitor:
@@ -138,3 +138,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"after iteration 5 of 9 \(weight\), and were not"):
         monitor.save(module(policy), optimizer)
     assert monitor.checkpoint.read_bytes() == saved
+
+
+def test_ranks_share_a_machine_s_work_and_have_the_batch_s_numbers_in_common() -> None:
+    assert combine("tokens/prompt", [3.0, 4.0]) == 7
+    assert combine("time/rollout_s", [3.0, 4.0]) == combine("mfu/update", [3.0, 4.0]) == 3.5
+    assert combine("memory/peak_mib", [3.0, 4.0]) == 4
+    assert combine("tokens", [3.0, 3.0]) == combine("grpo/reward/total", [3.0, 3.0]) == 3
