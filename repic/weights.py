@@ -70,9 +70,8 @@ def refuse_not_finite(path: str | Path, weights: Iterable[tuple[str, Tensor]]) -
     if broken := not_finite(known.items()):
         dtype = str(known[broken[0]].dtype).removeprefix("torch.")
         more = f", and so are {few(broken[1:])}" if broken[1:] else ""
-        raise ValueError(
-            f"{place_of(path, broken[0])} is NaN or infinite in {dtype}{more}; {_MEND}"
-        )
+        mend = _MEND if dtype == "float32" else f"{_MEND}, or load it with another dtype"
+        raise ValueError(f"{place_of(path, broken[0])} is NaN or infinite in {dtype}{more}; {mend}")
 
 
 def not_finite(weights: Iterable[tuple[str, Tensor]]) -> list[str]:

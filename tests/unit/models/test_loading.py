@@ -125,6 +125,18 @@ def test_weights_that_are_none_are_not_loaded(
         file.write_bytes(sound)
 
 
+def test_a_weight_that_is_too_large_for_a_precision_is_named(spoiled: Path) -> None:
+    file = spoiled / "model.safetensors"
+    sound, weights = file.read_bytes(), load_file(file)
+    save_file({**weights, NAME: weights[NAME] + 1e5}, file, {"format": "pt"})
+    try:
+        assert tiny.load(spoiled, dtype="bfloat16").network.dtype == torch.bfloat16
+        with pytest.raises(ValueError, match=r"in float16; .* or load it with another dtype"):
+            tiny.load(spoiled, dtype="float16")
+    finally:
+        file.write_bytes(sound)
+
+
 def test_other_precisions_and_forgotten_buffers_are_loaded(spoiled: Path) -> None:
     file = spoiled / "model.safetensors"
     sound, weights = file.read_bytes(), load_file(file)
