@@ -1,6 +1,7 @@
 """What went wrong, in one line: for the command line, which shows no tracebacks."""
 
 import difflib
+import dis
 import errno
 import logging
 import os
@@ -35,10 +36,19 @@ def is_told(error: BaseException, *others: type[Exception]) -> bool:
     """
     error = origin(error)
     if isinstance(error, ValueError) and not isinstance(error, others):
-        frames = traceback.extract_tb(error.__traceback__)
-        return not frames or not frames[-1].line or frames[-1].line.startswith("raise")
+        return _is_raised(error)
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return is_memory or isinstance(error, (OSError, ImportError, *others))
+
+
+def _is_raised(error: BaseException) -> bool:
+    """Whether a raise statement was the last that ran, rather than an operation that failed."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return True  # was made here, and not raised yet
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
 def tell(

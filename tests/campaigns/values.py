@@ -142,7 +142,7 @@ def as_text(value: Any) -> str:
 
 def give(key: str, overrides: list[str]) -> tuple[str, str]:
     """Start the command with a value, up to the first phase; say how that ended."""
-    run.run_phases = check_parts
+    run.run_phases, run.show_tables = check_parts, print
     sys.argv = ["repic", *overrides]
     status: object = 0
     said = io.StringIO()
