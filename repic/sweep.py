@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from repic import settings
+from repic.files import as_shape, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ class AblationTable(Callback):
         from repic.tables.write import write_tables
 
         assert self.folder is not None
-        lines = self._jobs.read_text(encoding="utf-8").splitlines()
-        runs = [run for line in lines if (run := read_run(Path(json.loads(line)))).metrics]
+        folders = [as_shape(str, row, place) for place, row in read_rows(self._jobs)]
+        runs = [run for folder in folders if (run := read_run(Path(folder))).metrics]
         groups = apart(runs)
         if len(groups) > 1:
             log.warning("the runs were evaluated on %d test sets: a table for each", len(groups))

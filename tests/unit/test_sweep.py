@@ -80,3 +80,11 @@ def test_runs_that_contradict_each_other_do_not_crash_a_finished_sweep(
     assert text == ""
     assert "no table:" in caplog.text
     assert "'grpo' results differ" in caplog.text
+
+
+def test_a_list_of_runs_that_somebody_has_edited_is_told_by_line(tmp_path: Path) -> None:
+    sweep = AblationTable()
+    sweep.folder = tmp_path
+    (tmp_path / "runs.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match=r"runs\.jsonl, line 1: is {}, need text"):
+        sweep._write()

@@ -32,3 +32,4 @@ def test_every_photo_has_its_caption_with_the_names_marked(tmp_path: Path) -> No
     assert "cut off" in text
     assert "<b>a mug</b> & more" in text
     assert "2 photos" in text
+    assert "Of people this page holds what its pictures show" in text
