@@ -1,7 +1,8 @@
 """A model's chat template: a program of whoever has made the model, and so held in bounds.
 
 The library renders it in a sandbox, from where it reaches neither files nor Python. How long it
-runs and how much it writes is tried out once, in a process that can be ended.
+runs and how much it writes is tried out once, in a process that can be ended whatever it does;
+after that each time has a limit.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from repic.files import as_shape, read_json, read_text
+from repic.time_limit import time_limit
 
 SECONDS, LONGEST = 10, 1 << 20  # for two lines of conversation; characters
 _MEMORY = 2 << 30  # bytes, beside what the process has
@@ -51,8 +53,12 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Return a conversation as text, up to where the answer begins."""
+        complaint = (
+            f"{self._directory}: its chat template takes more than {SECONDS} seconds; {_MEND}"
+        )
         try:
-            return _render(self._tokenizer, self.text, messages)
+            with time_limit(SECONDS, complaint):
+                return _render(self._tokenizer, self.text, messages)
         except (TemplateError, TypeError, RecursionError, OverflowError) as error:
             said = f"{type(error).__name__}: {error}"
             raise ValueError(f"{self._directory}: its chat template fails ({said})") from error

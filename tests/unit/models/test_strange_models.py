@@ -129,3 +129,17 @@ def test_a_side_file_of_gigabytes_is_not_read(model: Path) -> None:
         os.truncate(file.fileno(), 20 << 30)
     with pytest.raises(ValueError, match=r"tokenizer\.json: has 21\.5 GB"):
         find_model(model)
+
+
+def test_a_template_that_ends_for_some_is_ended_for_others(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "SECONDS", 1)
+    hidden = (
+        "{% if messages[0].content == 'Who?' %}" + LOOP * 3 + "{% endfor %}" * 3 + "{% endif %}"
+    )
+    (model / "chat_template.jinja").write_text(hidden)
+    found = ChatTemplate(model, AutoTokenizer.from_pretrained(model))
+    assert found.render([{"role": "user", "content": "Where?"}]) == ""
+    with pytest.raises(ValueError, match=f"{model}: its chat template takes more than 1 seconds"):
+        found.render([{"role": "user", "content": "Who?"}])
