@@ -1,5 +1,6 @@
 """The loop that draws completions token by token, whatever computes the logits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
@@ -80,14 +81,13 @@ def draw(
         going = rows[is_going]
         tokens[going, step] = chosen[is_going]
         logprobs[going, step] = found = chosen_logprobs(logits[is_going], chosen[is_going])
-        is_broken = ~found.isfinite()
         lengths[going] = step + 1
         finished[going] = ends.reached(chosen[is_going], tokens[going, : step + 1])
         is_going = is_going & ~finished[rows]
         # Asked together, because a GPU is waited for.
-        is_any_going, is_any_broken = torch.stack([is_going.any(), is_broken.any()]).tolist()
-        if is_any_broken:
-            raise NotFiniteError(going[is_broken].tolist(), step)
+        is_any_going, total = torch.stack([is_going.any().to(found.dtype), found.sum()]).tolist()
+        if not math.isfinite(total):
+            raise NotFiniteError(going[~found.isfinite()].tolist(), step)
         if step + 1 == max_length or not is_any_going:
             break
         kept = decoder.keep(is_going)
