@@ -3,8 +3,8 @@
     python -m tests.campaigns.kills --kills 120 model.lora='{r: 4, alpha: 8, dropout: 0.1}'
 
 A small run (SFT, RL, export, captions, scores, page; with other settings, if any are given) is
-started in a forked process and killed with SIGKILL, until by chance it gets to its end; then the
-next one begins. Half of the kills come at a moment, half at an operation on a file: before a
+started in a forked process and killed with SIGKILL a few times before it may get to its end; then
+the next one begins. Half of the kills come at a moment, half at an operation on a file: before a
 rename, an fsync, a removal, a directory or a file that is opened to be written. One in three of
 those at an fsync cuts the file in half first, as a machine that loses its power may. Every end is
 held to that of a run which was left alone: numbers, models, captions and names of files, without a
@@ -149,20 +149,20 @@ def campaign(folder: Path, *overrides: str, kills: int, seed: int) -> Counter[st
     seconds = time.monotonic() - begun
     operations = int((whole / "operations.txt").read_text())
     done: Counter[str] = Counter({"operations of a run": operations})
-    number = 0
-    while done["moment"] + done["operation"] < kills:
+    number = total = 0
+    while total < kills:
         number += 1
         outputs = folder / f"run_{number}"
+        most = min(total + chance.randint(1, 4), kills)  # kills by the end of this run
         while True:
-            is_over = done["moment"] + done["operation"] >= kills
-            # So that a run is killed a few times before it gets to its end.
-            at_moment = done["moment"] <= done["operation"]
-            wait = chance.uniform(0, seconds / 3) if at_moment and not is_over else None
-            last = None if at_moment or is_over else chance.randint(1, operations // 3)
+            at_moment, is_over = total % 2 == 0, total == most
+            wait = chance.uniform(0, seconds) if at_moment and not is_over else None
+            last = None if at_moment or is_over else chance.randint(1, operations)
             watched = Operations(outputs, last=last, is_torn=chance.random() < 1 / 3)
             if attempt(model, outputs, *overrides, operations=watched, seconds=wait):
                 break
             done["moment" if at_moment else "operation"] += 1
+            total += 1
         done["ends"] += 1
         found = differences(outputs, whole)
         assert not found, f"{outputs} (seed {seed}): {found}"
