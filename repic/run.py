@@ -386,9 +386,8 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
         program = "repic.run" if name == "repic" else name
         others = (HydraException, OmegaConfBaseException, YAMLError)
         if os.environ.get("RANK", "0") != "0" and is_told(error, *others):
-            time.sleep(
-                20
-            )  # all ranks meet it before they join; rank 0 tells, torchrun ends this one
+            # All ranks meet it before they join, and rank 0 tells; torchrun then ends this one.
+            time.sleep(20)
             sys.exit(1)
         sys.exit(tell(name, error, *others, told=told, program=program))
     except signals.Stopped as stop:
