@@ -356,7 +356,9 @@ def _option_that_is_none() -> str | None:
         options = sorted(
             path.stem for path in (Path(__file__).parent / "conf" / key).glob("*.yaml")
         )
-        if options and value not in options and not re.fullmatch(r"\[.*\]", value):
+        names = value.removeprefix("[").removesuffix("]").split(",")
+        numbers = ("null", "true", "false", "nan", "inf")  # to Hydra these are no text, either
+        if options and any(n in numbers or not re.fullmatch(r"[^\W\d][\w/-]*", n) for n in names):
             return f"{key}: {value} is not one of {', '.join(options)}{nearest(value, options)}"
     return None
 
@@ -383,6 +385,8 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
         def told(error: BaseException) -> str:
             return with_likely_key(explain(error), config)
 
+        if not is_told(error) and (wrong := _option_that_is_none()):
+            error = ValueError(wrong)
         program = "repic.run" if name == "repic" else name
         others = (HydraException, OmegaConfBaseException, YAMLError)
         if os.environ.get("RANK", "0") != "0" and is_told(error, *others):

@@ -6,18 +6,20 @@ what one library changes in itself does not reach the other; this one only waits
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import hydra
+from annotated_types import MinLen
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
+from repic.assembly import check_values
 from repic.bench import results
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
@@ -25,14 +27,43 @@ from repic.bench.measure import measure
 from repic.bench.paper import paper_table
 from repic.run import guarded
 from repic.tables.write import markdown, print_tables
+from repic.values import Amount, Count, FolderName, Number, Seed, Text
 
 log = logging.getLogger(__name__)
+
+MaybeCount = Count | None
+MaybeMapping = Mapping[str, Any] | None
+
+
+class Sweep(TypedDict):
+    """The whole bench once for each value of a key."""
+
+    key: Text
+    values: Annotated[Sequence[Number], MinLen(1)]
+
+
+MaybeSweep = Sweep | None
+READ = {
+    "name": FolderName,
+    "seed": Seed,
+    "outputs": Text,
+    "contenders": Sequence[Text],
+    "pairs": Count,
+    "prompts": Amount,
+    "references": Count,
+    "group_size": Amount,
+    "caption_tokens": Amount,
+    "trl_micro": MaybeCount,
+    "paper": MaybeMapping,
+    "sweep": MaybeSweep,
+}
 
 
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="bench")
 def job(cfg: DictConfig) -> None:
     """Run one bench."""
     os.chdir(HydraConfig.get().runtime.cwd)  # as repic.run does
+    check_values(cfg, HydraConfig.get().overrides.task, read=READ)
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
         print(markdown(results.costs_on_paper(paper_table(**paper))))

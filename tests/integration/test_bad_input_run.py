@@ -128,6 +128,7 @@ def test_mistakes_in_an_experiment_file_are_named(
     ("override", "said"),
     [
         ("kl=null", "kl: null is not one of adaptive, default, high, low, none, straight_through"),
+        ("judge=[[1]]", "judge: [[1]] is not one of local, none, openai"),
         ("kl=0.1", "kl: 0.1 is not one of adaptive, default"),
         ("+kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
         ("+phase.grpo.grup_size=4", "did you mean phase.grpo.group_size?"),
