@@ -23,7 +23,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.assembly import MaybePart, Part, Threads, TrainerOptions, check_values, make, quieten
+from repic.assembly import (
+    MaybePart,
+    MaybeText,
+    Part,
+    Threads,
+    TrainerOptions,
+    check_values,
+    make,
+    quieten,
+)
 from repic.progress import ProgressLine
 from repic.run import guarded
 from repic.values import Count, FolderName, Questions, Side, Text, Whole
@@ -34,13 +43,15 @@ COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "introduced", "similari
 COLUMNS += ("seconds", "finished")
 
 
+MaybeFolderName = FolderName | None
+MaybeSide = Side | None
 # What the code here reads itself; all else is the argument of a part.
 READ = {
     "album": Text,
     "photos": Annotated[Sequence[Text], MinLen(1)],
-    "name": FolderName | None,
+    "name": MaybeFolderName,
     "outputs": Text,
-    "question": Text | None,
+    "question": MaybeText,
     "most": Count,
     "batch_size": Count,
     "watch": Annotated[int | float, Ge(0), Le(86_400)],
@@ -55,7 +66,7 @@ READ = {
     "trainer.options": TrainerOptions,
     "data.prompt": Part,
     "data.questions": Questions,
-    "data.largest": Side | None,
+    "data.largest": MaybeSide,
 }
 
 

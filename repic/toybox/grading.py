@@ -43,5 +43,6 @@ def grade(example: Example, answer: str) -> dict[str, float]:
 def count_toys(example: Example) -> int:
     """How many toys are in an example's scene, or introduced where it is about none."""
     query = example.query
-    is_scene = isinstance(query, ToyboxImage) and query.size == SCENE_SIZE
-    return len(query.beings) if is_scene else len(example.references)
+    if isinstance(query, ToyboxImage) and query.size == SCENE_SIZE:
+        return len(query.beings)
+    return len(example.references)
