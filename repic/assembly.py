@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 # What a saved run's data may be made of, whoever has written its config.yaml: conf/data's classes.
 DATA_CLASSES = (
+    "repic.data.folder.FolderDataset",
     "repic.data.montages.MontageDataset",
     "repic.data.noise.NoiseExamples",
     "repic.data.personal.PhotoDataset",

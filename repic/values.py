@@ -307,6 +307,7 @@ def may_be(hint: Any) -> str:
     """Say what an annotation allows.
 
     Example:
+        >>> from collections.abc import Callable
         >>> may_be(Share | None), may_be(Sequence[Count])
         ('a number from 0 to 1, or null', 'a list (each a whole number of 1 or more)')
         >>> may_be(Literal["k2", "k3"]), may_be(Callable[..., Any])

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# A shell that puts the tests into the background has told them not to hear Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping
 import numpy as np

@@ -69,7 +69,9 @@ def test_wrong_images_are_other_peoples(runs: dict[str, Path]) -> None:
 
 
 def test_a_kind_of_demonstrations_that_is_none(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"phase\.evaluate\.demonstrations: 'wrong' is not one of"):
+    with pytest.raises(
+        ValueError, match=r"phase\.evaluate\.demonstrations: 'wrong' is not right, wrong_images"
+    ):
         start(model, tmp_path, "reward=none", "phase.evaluate.demonstrations=wrong")
 
 

@@ -186,7 +186,7 @@ def test_caption_metrics_with_references_infos_and_pictures(
         ((), "captions: say which file or folder to score: captions=<path>"),
         (("captions=/no/such/file.json",), "/no/such/file.json: no such file; need a file"),
         (("captions=CAPTIONS", "protocol=papre"), "protocol: 'papre' is not paper, robust or both"),
-        (("captions=CAPTIONS", "phase.rescore.variant=one"), "'one' is not one of single, two"),
+        (("captions=CAPTIONS", "phase.rescore.variant=one"), "'one' is not single, two or four"),
         (("captions=CAPTIONS", "phase.rescore.database=/no"), "/no: no such file"),
         (("captions=CAPTIONS", "phase.rescore.references=/no"), "/no: no such file"),
         (
