@@ -297,7 +297,7 @@ def test_in_a_slurm_job_nothing_of_the_working_directory_is_loaded(
 @pytest.mark.slow
 def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
-    command += ["phase.sft.iterations=400", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
+    command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
     command += ["phase.sft.checkpoint_every=1000"]  # what is saved is saved because of a signal
     command += [f"model.path={model}", f"outputs={tmp_path}", FEW]
     root = Path(__file__).parents[2]
@@ -330,15 +330,15 @@ def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
         said, complaint = process.communicate(timeout=30)
         assert time.monotonic() - sent < 15
         assert process.returncode == code
-        line = rf"repic: {why}; sft is saved up to iteration (\d+) of 400; the same command goes on"
+        line = rf"repic: {why}; sft is saved up to iteration (\d+) of 80; the same command goes on"
         found = re.fullmatch(rf"{line} from there\n", complaint)
         assert found, complaint
         if reached:
-            assert f"goes on after iteration {reached} of 400" in said
+            assert f"goes on after iteration {reached} of 80" in said
         assert int(found[1]) > reached
         reached = int(found[1])
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"goes on after iteration {reached} of 400" in done.stdout
+    assert f"goes on after iteration {reached} of 80" in done.stdout
     rows = [row["iteration"] for row in rows_of(next(tmp_path.rglob("seed_0")))]
     assert rows == list(range(1, 401))
