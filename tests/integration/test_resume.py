@@ -341,4 +341,4 @@ def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert f"goes on after iteration {reached} of 80" in done.stdout
     rows = [row["iteration"] for row in rows_of(next(tmp_path.rglob("seed_0")))]
-    assert rows == list(range(1, 401))
+    assert rows == list(range(1, 81))
