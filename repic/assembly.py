@@ -14,7 +14,7 @@ from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Predicate
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +22,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from repic import files, settings
 from repic.errors import explain
-from repic.values import Count, Door, FolderName, Scale, Seconds, Seed, Text, Weight, nearest
+from repic.values import (
+    Count,
+    Door,
+    FolderName,
+    Scale,
+    Seconds,
+    Seed,
+    Text,
+    Weight,
+    is_number_key,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
@@ -48,6 +59,7 @@ DATA_CLASSES = (
 Part = Callable[..., Any]
 MaybePart = Part | None
 MaybeText = Text | None
+MaybeNumberKey = Annotated[str, Predicate(is_number_key)] | None
 MaybeSeconds = Seconds | None
 OwnRewards = Text | Sequence[Text] | Mapping[str, Weight] | None
 Threads = Annotated[int, Ge(1), Le(1024)]
@@ -68,7 +80,7 @@ READ = {
     "seed": Seed,
     "outputs": Text,
     "fresh": bool,
-    "optimize": MaybeText,
+    "optimize": MaybeNumberKey,
     "debug.traceback": bool,
     "debug.overrides": Mapping[str, Any],
     "table.form": Text,
@@ -186,7 +198,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     known = [BASE, MODEL, *cfg.method.phases, *cfg.captioner]
     if strangers := [name for name in evaluated if name not in known]:
         wrong = f"{strangers[0]!r} is not one of {', '.join(known)}{nearest(strangers[0], known)}"
-        raise ValueError(f"method.evaluated: {wrong}")
+        raise ValueError(f"method.evaluated: {wrong}; those that train are in method.phases")
     called = MODEL if MODEL in evaluated else BASE
     first = next(iter(phases.values()), None)
     path = str(cfg.model.path)

@@ -65,6 +65,11 @@ def is_device(text: str) -> bool:
     return re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text) is not None
 
 
+def is_number_key(text: str) -> bool:
+    """The key of a number, with a / in it: val/3/accuracy."""
+    return "/" in text.strip("/ ")
+
+
 def is_json(value: object) -> bool:
     """What JSON can say: no number that is not finite."""
     try:

@@ -191,7 +191,7 @@ def test_caption_metrics_with_references_infos_and_pictures(
         (("captions=CAPTIONS", "phase.rescore.references=/no"), "/no: no such file"),
         (
             ("captions=CAPTIONS", "metrics.captions=[blue]"),
-            "metrics.captions: 'blue' is not one of",
+            "metrics.captions, metrics.also: 'blue' is not one of",
         ),
     ],
 )

@@ -33,24 +33,12 @@ LAYERS = (
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
+# Those that compose a configuration.
+COMPOSING = tuple(f"repic.{part}" for part in "assembly run sweep bench caption ask".split())
 # Library -> the modules (or packages) of repic that may import it.
 HOMES = {
-    "hydra": (
-        "repic.assembly",
-        "repic.run",
-        "repic.sweep",
-        "repic.bench",
-        "repic.caption",
-        "repic.ask",
-    ),
-    "omegaconf": (
-        "repic.assembly",
-        "repic.run",
-        "repic.sweep",
-        "repic.bench",
-        "repic.caption",
-        "repic.ask",
-    ),
+    "hydra": COMPOSING,
+    "omegaconf": COMPOSING,
     "lightning": ("repic.phases", "repic.data.module", "repic.assembly"),
     "pytorch_lightning": ("repic.phases", "repic.data.module", "repic.assembly", "repic.bench.own"),
     "transformers": (

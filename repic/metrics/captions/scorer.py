@@ -38,7 +38,9 @@ class CaptionScorer:
         for name in chosen:
             if name not in (CIDER, *scorers):
                 options = ", ".join((CIDER, *scorers))
-                raise ValueError(f"metrics.captions: {name!r} is not one of {options}")
+                raise ValueError(
+                    f"metrics.captions, metrics.also: {name!r} is not one of {options}"
+                )
         if tokenizer not in TOKENIZERS:
             options = " or ".join(TOKENIZERS)
             raise ValueError(f"metrics.tokenizer: {tokenizer!r} is not {options}")

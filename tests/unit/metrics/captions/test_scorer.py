@@ -120,7 +120,8 @@ def test_nothing_chosen_and_nothing_to_score() -> None:
 
 
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"metrics\.captions: 'blue' is not one of cider, bleu"):
+    place = r"metrics\.captions, metrics\.also"
+    with pytest.raises(ValueError, match=rf"{place}: 'blue' is not one of cider, bleu"):
         scorer("blue")
     with pytest.raises(ValueError, match=r"metrics\.tokenizer: 'spacy' is not words or ptb"):
         CaptionScorer(chosen=[], scorers={}, tokenizer="spacy")
