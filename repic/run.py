@@ -26,7 +26,7 @@ from yaml import YAMLError
 from repic import settings, signals
 from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, make
 from repic.errors import explain, is_told, tell
-from repic.values import nearest
+from repic.values import nearest, shown
 
 log = logging.getLogger(__name__)
 
@@ -287,6 +287,8 @@ def show_tables(folder: Path) -> None:
 
 def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
     """Put ``debug.overrides`` over everything but what the command line says explicitly."""
+    if not isinstance(cfg.debug.overrides, DictConfig):  # all else is checked after they are in
+        raise ValueError(f"debug.overrides: {shown(cfg.debug.overrides)} is not a mapping")
     explicit = {settings.split_override(override)[0] for override in overrides}
     with open_dict(cfg):
         for key, value in cfg.debug.overrides.items():

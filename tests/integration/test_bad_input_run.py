@@ -139,6 +139,7 @@ def test_mistakes_in_an_experiment_file_are_named(
         ("~phase.sft.grad_clip", "phase.sft.grad_clip: is missing; it should be a number above 0"),
         ("method.phases=[sfft]", "method.phases: there is no phase 'sfft'; did you mean sft?"),
         ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
+        ("debug.overrides=-0.5", "debug.overrides: -0.5 is not a mapping"),
         ("trainer.options.accelerator=cup", "'cup' is not cpu or gpu; did you mean cpu?"),
         ("phase.grpo.prompts=1e3", "phase.grpo.prompts: 1000.0 is not a whole number from 1 to"),
     ],
