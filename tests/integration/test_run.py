@@ -220,15 +220,19 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
     command += ["seed=0,1", "metrics.counts=[1,2]", f"model.path={model}", f"outputs={tmp_path}"]
     command.append(FEW)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    both = [*command, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(both, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
     assert "+ RL (reward=combined) | 2" in table.read_text()
     assert "+ RL" in done.stdout
     assert "scenes, captions and curves" not in done.stdout  # of one job; this is the sweep's table
     assert {path.suffix for path in table.parent.iterdir()} >= {".md", ".csv", ".tex"}
+    # One job after another, as it is without a launcher, finds the runs and makes the same table.
+    table_of_both = table.read_text()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert again.stdout.count("already done") == 4
+    assert table.read_text() == table_of_both
     jobs = (table.parent / "runs.jsonl").read_text().splitlines()
     assert len({json.loads(job) for job in jobs}) == 4
 
