@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from repic import files
-from repic.caption import arguments, begin, captions_folder, photo_captioner, quoted, tell
+from repic.caption import arguments, captions_folder, checked, photo_captioner, quoted, tell
 from repic.run import guarded
 
 USAGE = 'name an album, photos and a question: python -m repic.ask album photo.jpg "Is Bo here?"'
@@ -22,16 +22,16 @@ def job(cfg: DictConfig) -> None:
     """Ask about photos."""
     from repic.data.album import pictures_in, read_album
 
-    begin(cfg, USAGE)
-    if cfg.question is None:
-        raise ValueError(USAGE)
-    album = read_album(Path(cfg.album), largest=cfg.data.largest)
-    folder = captions_folder(cfg, album)
-    photos = list(pictures_in(Path(place) for place in cfg.photos))
-    with files.only_one(folder / ".lock", wanted=True):
-        answers = [tell(a) for a in photo_captioner(cfg, album, folder).caption(photos)]
-    if not any(answers):
-        raise ValueError(f"none of {len(photos)} photos could be asked about; see above")
+    with checked(cfg, USAGE):
+        if cfg.question is None:
+            raise ValueError(USAGE)
+        album = read_album(Path(cfg.album), largest=cfg.data.largest)
+        folder = captions_folder(cfg)
+        photos = list(pictures_in(Path(place) for place in cfg.photos))
+        with files.only_one(folder / ".lock", wanted=True):
+            answers = [tell(a) for a in photo_captioner(cfg, album, folder).caption(photos)]
+        if not any(answers):
+            raise ValueError(f"none of {len(photos)} photos could be asked about; see above")
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ printed for every photo as soon as it has a caption; then ``captions.csv``, ``ca
 what has changed alone.
 """
 
+import contextlib
 import csv
 import io
 import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ import hydra
 from annotated_types import Ge, Le, MinLen
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from repic import files
 from repic.assembly import (
@@ -39,9 +41,9 @@ from repic.values import Count, FolderName, Questions, Side, Text, Whole
 
 log = logging.getLogger(__name__)
 
-COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "introduced", "similarity")
-COLUMNS += ("seconds", "finished")
-
+COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "boxes", "introduced", "similarity")
+COLUMNS += ("left_out", "seconds", "finished")
+CHECKED = "checked.txt"  # which settings were found to be sound, for whom they are as they were
 
 MaybeFolderName = FolderName | None
 MaybeSide = Side | None
@@ -73,12 +75,16 @@ READ = {
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="caption")
 def job(cfg: DictConfig) -> None:
     """Caption photos."""
-    begin(cfg, "name an album and photos: python -m repic.caption album photos")
-    caption(cfg)
+    with checked(cfg, "name an album and photos: python -m repic.caption album photos"):
+        caption(cfg)
 
 
-def begin(cfg: DictConfig, usage: str) -> None:
+@contextlib.contextmanager
+def checked(cfg: DictConfig, usage: str) -> Iterator[None]:
     """Go to the command's folder, and check what it says.
+
+    Whose settings are those of the last command that went well is not checked again, since that
+    imports all that a model needs: where every photo has its caption, most of the time.
 
     Raises:
         ValueError: it lacks the album or photos, which ``usage`` says, or a value is wrong.
@@ -87,7 +93,15 @@ def begin(cfg: DictConfig, usage: str) -> None:
     os.chdir(hydra_cfg.runtime.cwd)
     if OmegaConf.is_missing(cfg, "album") or OmegaConf.is_missing(cfg, "photos"):
         raise ValueError(usage)
-    check_values(cfg, hydra_cfg.overrides.task, read=READ)
+    overrides = list(hydra_cfg.overrides.task)
+    key = files.key_of([OmegaConf.to_container(cfg), overrides])
+    is_known = False
+    with contextlib.suppress(OSError, OmegaConfBaseException, TypeError, ValueError):
+        is_known = (captions_folder(cfg) / CHECKED).read_text() == key
+    if not is_known:
+        check_values(cfg, overrides, read=READ)
+    yield
+    files.write_text(captions_folder(cfg) / CHECKED, key)
 
 
 def caption(cfg: DictConfig) -> Path:
@@ -100,7 +114,7 @@ def caption(cfg: DictConfig) -> Path:
     from repic.data.album import pictures_in, read_album
 
     album = read_album(Path(cfg.album), largest=cfg.data.largest)
-    folder = captions_folder(cfg, album)
+    folder = captions_folder(cfg)
     places = [Path(place) for place in cfg.photos]
     found = list(pictures_in(places))
     if not found and not cfg.watch:
@@ -139,9 +153,9 @@ def caption(cfg: DictConfig) -> Path:
     return folder
 
 
-def captions_folder(cfg: DictConfig, album: Any) -> Path:
+def captions_folder(cfg: DictConfig) -> Path:
     """Where an album's captions are kept."""
-    return Path(cfg.outputs) / "captions" / (cfg.name or album.root.absolute().name)
+    return Path(cfg.outputs) / "captions" / (cfg.name or Path(cfg.album).absolute().name)
 
 
 def photo_captioner(cfg: DictConfig, album: Any, folder: Path) -> Any:
@@ -161,12 +175,18 @@ def photo_captioner(cfg: DictConfig, album: Any, folder: Path) -> Any:
         key=files.key_of([fingerprint(path), decides]),
         prompt=prompt,
         question=in_brackets(question, album.lexicon()),
-        retriever=(lambda: make(cfg.retrieval)) if cfg.retrieval else None,
+        retriever=(lambda: make_retriever(cfg)) if cfg.retrieval else None,
         most=cfg.most,
         largest=cfg.data.largest,
         folder=folder,
         portion=cfg.batch_size,
     )
+
+
+def make_retriever(cfg: DictConfig) -> Any:
+    """Load what finds whom the prompt introduces."""
+    quieten()
+    return make(cfg.retrieval)
 
 
 def model_captioner(cfg: DictConfig, path: str, prompt: Any) -> Any:
@@ -177,8 +197,9 @@ def model_captioner(cfg: DictConfig, path: str, prompt: Any) -> Any:
     from repic.captioners.model import ModelCaptioner
     from repic.models.generation import describe, left_out
 
-    torch.set_num_threads(cfg.trainer.threads)
     quieten()
+    check_values(cfg, (), read=READ)  # see ``checked``
+    torch.set_num_threads(cfg.trainer.threads)
     sampling = make(cfg.sampling)
     device = "cpu" if cfg.trainer.options.accelerator == "cpu" else "cuda"
     load = hydra.utils.instantiate(cfg.model, _partial_=True, _convert_="all")
@@ -209,7 +230,10 @@ def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> 
     for result in results:
         values = [value for value in result.introduced.values() if value is not None]
         row = {key: value for key, value in asdict(result).items() if key in COLUMNS}
-        row |= {"names": "; ".join(result.names), "introduced": "; ".join(result.introduced)}
+        listed = (result.names, result.introduced, result.left_out)
+        row |= dict(zip(("names", "introduced", "left_out"), map("; ".join, listed), strict=True))
+        boxes = [" ".join(map(str, result.boxes.get(name, ()))) for name in result.names]
+        row["boxes"] = "; ".join(boxes) if result.boxes else ""
         rows.writerow(row | {"similarity": "; ".join(map(str, values))})
     table, page = folder / "captions.csv", folder / "captions.html"
     is_new = not table.exists() or table.read_text(encoding="utf-8") != text.getvalue()

@@ -19,6 +19,8 @@ _WHOLE_BOX = re.compile(r"\[(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{
 # Six digits hold every picture, and a float; a sampled row of thousands of digits does not.
 _NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*"
 _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
+_GAP_AFTER = re.compile(r"""[\s"'>:,(]*(?:at\s+)?""")
+_LABEL = re.compile(rf"""{_BOX.pattern}\s*,\s*"label"\s*:\s*"\s*$""")
 _TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
 
 
@@ -105,6 +107,23 @@ def parse_box(text: str) -> Box | None:
     Box(x0=10.0, y0=20.0, x1=30.5, y1=40.0)
     """
     found = _BOX.search(text)
+    return Box(*map(float, found.groups())) if found else None
+
+
+def box_beside(text: str, start: int, end: int) -> Box | None:
+    """Return the box that a text gives to what stands at ``[start, end)``, as models write it.
+
+    Four numbers in square brackets after it, or Qwen2.5-VL's JSON, in which they stand before.
+
+    >>> box_beside("<bo> [1, 2, 3, 4] sits", 0, 4)
+    Box(x0=1.0, y0=2.0, x1=3.0, y1=4.0)
+    >>> box_beside('{"bbox_2d": [1, 2, 3, 4], "label": "<bo>"}', 36, 40)
+    Box(x0=1.0, y0=2.0, x1=3.0, y1=4.0)
+    """
+    after = _GAP_AFTER.match(text, end)
+    found = _BOX.match(text, after.end() if after else end)
+    if found is None and (before := _LABEL.search(text, 0, start)):
+        found = _BOX.match(text, before.start())
     return Box(*map(float, found.groups())) if found else None
 
 

@@ -5,6 +5,7 @@ the words of the prompt, the photo and whoever is introduced. So an interrupted 
 and a photo, a friend or a model that has changed is asked again, and nothing else is.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,14 @@ from repic.data.album import Album
 from repic.data.contents import prompt_content
 from repic.data.images import FileImage
 from repic.data.prompts import PromptTemplate
+from repic.parsing import box_beside, parse_box
 from repic.types import Example, Reference, picture_content
 
 if TYPE_CHECKING:  # they bring libraries that take seconds to import, for what may be kept already
     from repic.captioners.captioner import Captioner
     from repic.retrieval.retriever import Found, Retriever
+
+log = logging.getLogger(__name__)
 
 KEPT = "kept.jsonl"
 UNKNOWN_COUNT = 99  # how many friends a photo shows is not known: as many as are ever retrieved
@@ -36,7 +40,11 @@ class Captioned:
         caption: as people write, without brackets around the names of the album.
         said: as the model wrote it.
         names: of friends whom the caption names, in the order in which it does.
+        boxes: where in the photo those are whom the caption names: by itself, or else by the
+            retriever's crop; x0, y0, x1, y1 as shares of its width and height. Of others nothing
+            is known.
         introduced: whom the prompt introduces, with the retriever's similarity if there was one.
+        left_out: whom the retriever has found as well, and the prompt has no room for.
         seconds: that the model took, shared evenly by the photos that it captioned together.
         finished: False where the caption was cut at the longest length.
     """
@@ -45,7 +53,9 @@ class Captioned:
     caption: str
     said: str
     names: tuple[str, ...]
+    boxes: Mapping[str, tuple[float, ...]]
     introduced: Mapping[str, float | None]
+    left_out: Mapping[str, float]
     seconds: float
     finished: bool
 
@@ -167,7 +177,11 @@ class PhotoCaptioner:
         for reference in self.database:
             if reference.image is not None:
                 reference.image.load()
-        assert self._retriever is None or self._retriever.embedder.version
+        unseen = [_bare(friend.name) for friend in self.album.friends if not friend.photos]
+        if self._retriever is not None:
+            assert self._retriever.embedder.version
+            if unseen:
+                log.warning("without a photo nobody finds %s; add one", ", ".join(unseen))
         self._captioner.write([])
 
     def _caption_anew(
@@ -195,12 +209,23 @@ class PhotoCaptioner:
             kinds = list(dict.fromkeys(f.category for f in self.album.friends if f.category))
             photos = _Photos(asked, self.database, kinds)
             found = self._retriever.find(photos, folder=self.folder / "retrieval")
-            known = {reference.name: reference for reference in self.database}
-            asked = [
-                replace(example, references=tuple(known[one.name] for one in some or ()))
-                for example, some in zip(asked, found, strict=True)
-            ]
-        return self._write(asked, keys, found, begun)
+        while True:
+            try:
+                return self._write(self._introduce(asked, found), keys, found, begun)
+            except ValueError as error:
+                found = [_without_last(error, found)]
+
+    def _introduce(
+        self, asked: Sequence[Example], found: "Sequence[Sequence[Found] | None]"
+    ) -> Sequence[Example]:
+        """The examples with whom a retriever found, if there was one."""
+        known = {reference.name: reference for reference in self.database}
+        return [
+            example
+            if some is None
+            else replace(example, references=tuple(known[one.name] for one in some if one.fits))
+            for example, some in zip(asked, found, strict=True)
+        ]
 
     def _write(
         self,
@@ -225,11 +250,7 @@ class PhotoCaptioner:
                 row |= {"said": written[i].text, "finished": written[i].finished}
             else:
                 row |= {k: self._kept[prompts[i]][k] for k in ("said", "finished", "seconds")}
-            row["introduced"] = (
-                dict.fromkeys((reference.name for reference in example.references), None)
-                if some is None
-                else {one.name: round(one.similarity, 4) for one in some}
-            )
+            row |= _whereabouts(example, row["said"], some)
             for each in {key, prompts[i]} - self._kept.keys():
                 self._kept[each] = {"key": each, **row}
                 files.append_line(self.folder / KEPT, self._kept[each])
@@ -254,16 +275,65 @@ class PhotoCaptioner:
     def _result(self, path: Path, row: Mapping[str, Any]) -> Captioned:
         said = row["said"]
         names, caption = [], said
+        boxes = {name: _shares(row, box) for name, box in row.get("seen", {}).items()}
         for start, end, name in reversed(self._lexicon.spans(said)):
             if name in self.album.by_name:
-                names.append(name.strip("<>"))
-                caption = caption[:start] + name.strip("<>") + caption[end:]
+                names.append(_bare(name))
+                caption = caption[:start] + _bare(name) + caption[end:]
+                if (box := box_beside(said, start, end)) is not None and "size" in row:
+                    boxes[name] = _shares(row, box)
+        found = {_bare(name): box for name, box in boxes.items() if box is not None}
+        names = tuple(dict.fromkeys(reversed(names)))
         return Captioned(
             photo=str(path),
             caption=caption,
             said=said,
-            names=tuple(dict.fromkeys(reversed(names))),
-            introduced={name.strip("<>"): value for name, value in row["introduced"].items()},
+            names=names,
+            boxes={name: found[name] for name in names if name in found},
+            introduced={_bare(name): value for name, value in row["introduced"].items()},
+            left_out={_bare(name): value for name, value in row.get("left_out", {}).items()},
             seconds=row["seconds"],
             finished=row["finished"],
         )
+
+
+def _without_last(error: ValueError, found: "Sequence[Sequence[Found] | None]") -> "list[Found]":
+    """Leave the least similar out of a prompt that was too long for the model; raise other errors.
+
+    Where a portion of several was, its photos are captioned each by itself.
+    """
+    from repic.models.engine.sampling import TooLongError
+
+    some = found[0] or ()
+    fitting = [one for one in some if one.fits]
+    if not isinstance(error, TooLongError) or len(found) > 1 or not fitting:
+        raise error
+    return [one._replace(fits=one.fits and one is not fitting[-1]) for one in some]
+
+
+def _bare(name: str) -> str:
+    return name.strip("<>")
+
+
+def _whereabouts(example: Example, said: str, some: "Sequence[Found] | None") -> dict[str, Any]:
+    """Whom the prompt introduces and leaves out, and what is known of where they are.
+
+    Boxes are in pixels of a picture of the size that is kept beside them.
+    """
+    row: dict[str, Any] = {"introduced": dict.fromkeys(example.pool)}
+    if some is not None:
+        found = {one.name: round(one.similarity, 4) for one in some}
+        row["introduced"] = {one.name: found[one.name] for one in some if one.fits}
+        row["left_out"] = {one.name: found[one.name] for one in some if not one.fits}
+        row["seen"] = {one.name: one.box for one in some}
+    if (some or parse_box(said)) and example.query is not None:
+        row["size"] = example.query.load().size
+    return row
+
+
+def _shares(row: Mapping[str, Any], box: Sequence[float]) -> tuple[float, ...] | None:
+    """A box as shares of the picture's sides; None for one that is empty, or all of it."""
+    sides = (*row["size"], *row["size"])
+    cut = tuple(round(min(max(x / side, 0.0), 1.0), 4) for x, side in zip(box, sides, strict=True))
+    is_some = cut[0] < cut[2] and cut[1] < cut[3]
+    return cut if is_some and cut != (0, 0, 1, 1) else None

@@ -12,7 +12,7 @@ from repic.files import write_text
 from repic.metrics.names import Lexicon
 from repic.page import pictures
 from repic.page.charts import STYLES
-from repic.page.page import TEMPLATES, PagePictures
+from repic.page.page import TEMPLATES, PagePictures, box_style
 
 _PHOTO, _FRIEND = 640, 128  # widths in pixels
 
@@ -22,7 +22,9 @@ class PhotoWithCaption(Protocol):
 
     photo: str
     caption: str
+    boxes: Any
     introduced: Any
+    left_out: Any
     finished: bool
 
 
@@ -48,6 +50,7 @@ def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCapti
             for result in results
         ],
         albums=albums,
+        box_style=box_style,
         css=Markup(STYLES + (Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
     )
     write_text(path, albums.put_into(page))

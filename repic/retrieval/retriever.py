@@ -40,12 +40,13 @@ class Found(NamedTuple):
     """Somebody who is perhaps in a picture.
 
     ``similarity`` is the cosine, from -1 to 1, with what is in ``box``, the crop that is most like
-    the reference.
+    the reference. ``fits`` is False beyond ``top_k``: found, but left out of the prompt.
     """
 
     name: str
     similarity: float
     box: Box
+    fits: bool = True
 
 
 class Retriever:
@@ -95,10 +96,10 @@ class Retriever:
             folder: where indices are kept between runs.
         """
         found = self.find(scenes, folder=folder)
-        return tuple(tuple(one.name for one in some) for some in found)
+        return tuple(tuple(one.name for one in some if one.fits) for some in found)
 
     def find(self, scenes: Scenes, *, folder: Path) -> list[list[Found]]:
-        """The same, with where each was seen and how like it is; see ``choose``."""
+        """The same, with where each was seen and how like it is, and who has no room."""
         examples = [scenes[i] for i in range(len(scenes))]
         key = tuple((e.id, *map(picture_content, e.images)) for e in examples)
         if key not in self._found:
@@ -149,13 +150,12 @@ class Retriever:
                 found.append([])
                 continue
             distances, rows = index.search(own, self.per_crop or top_k)
-            taken = nearest(distances, rows, top_k=top_k, furthest=self._furthest)
             found.append([])
-            for row in taken:
+            for place, row in enumerate(nearest(distances, rows, furthest=self._furthest)):
                 places = list(zip(*np.nonzero(rows == row), strict=True))
                 crop, rank = min(places, key=lambda place: distances[place])
                 cosine = 1 - float(distances[crop, rank]) / 2  # of vectors of length 1
-                found[-1].append(Found(index.names[row], cosine, some[crop]))
+                found[-1].append(Found(index.names[row], cosine, some[crop], place < top_k))
         return found
 
     @property
@@ -189,24 +189,21 @@ def _query(example: Example) -> Image.Image:
     return example.query.load()
 
 
-def nearest(distances: np.ndarray, rows: np.ndarray, *, top_k: int, furthest: float) -> list[int]:
+def nearest(distances: np.ndarray, rows: np.ndarray, *, furthest: float) -> list[int]:
     """Take rows in the order of their distance, whichever crop brought them, each once.
 
     Args:
         distances: of each crop [N] and each picture that it brought [K]; squared.
         rows: which picture.
-        top_k: how many different ones, at most.
         furthest: the largest distance that is taken.
 
     Example:
-        >>> nearest(np.array([[0.1, 0.4], [0.2, 0.3]]), np.array([[7, 5], [7, 6]]),
-        ...         top_k=2, furthest=1.0)
+        >>> nearest(np.array([[0.1, 0.4], [0.2, 0.3]]), np.array([[7, 5], [7, 6]]), furthest=0.3)
         [7, 6]
     """
     order = np.argsort(distances, axis=None, kind="stable")
     pairs = zip(distances.ravel()[order], rows.ravel()[order], strict=True)
-    found = dict.fromkeys(int(row) for distance, row in pairs if distance <= furthest)
-    return list(found)[:top_k]
+    return list(dict.fromkeys(int(row) for distance, row in pairs if distance <= furthest))
 
 
 def cut(picture: Image.Image, box: Box) -> Image.Image:

@@ -112,6 +112,23 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, words: list[str], says: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_where_nothing_is_new_the_model_s_code_is_not_even_imported(
+    toys: Path, model: Path, tmp_path: Path
+) -> None:
+    """Which takes most of the seconds of a command that has nothing to do."""
+    asked = [str(toys / "album"), str(toys / "photos"), f"model.path={model}", *SHORT]
+    code = "import sys; from repic.caption import main; main(); print('peft' in sys.modules)"
+    ends = []
+    for _ in range(2):
+        command = [sys.executable, "-c", code, *asked, f"outputs={tmp_path}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        ends.append(done.stdout.splitlines()[-1])
+    assert ends == ["True", "False"]
+    done = subprocess.run([*command, "batch_size=0"], capture_output=True, text=True, check=False)
+    assert "batch_size: 0 is not a whole number of 1 or more" in done.stderr
+
+
 def test_words_that_hydra_would_read_otherwise(tmp_path: Path) -> None:
     odd = photo(tmp_path / "a=b, [c] 'd'.png")
     with initialize_config_module("repic.conf", version_base="1.3"):

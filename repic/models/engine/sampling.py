@@ -53,6 +53,10 @@ class Sampling:
                 raise ValueError(f"sampling.{name}: {getattr(self, name)!r} is out of range")
 
 
+class TooLongError(ValueError):
+    """A prompt leaves no room for a completion in the model's context."""
+
+
 class NotFiniteError(ValueError):
     """A model's logits are NaN or infinite, so that no token can be drawn from them.
 
@@ -83,7 +87,7 @@ def check_lengths(
     """
     for length, example in zip(lengths, examples, strict=True):
         if length + sampling.max_new_tokens > max_length:
-            raise ValueError(
+            raise TooLongError(
                 f"example {example.id}: a prompt of {length} tokens and"
                 f" sampling.max_new_tokens={sampling.max_new_tokens} exceed the model's"
                 f" {max_length}; lower it, model.max_pixels, or the number of references"

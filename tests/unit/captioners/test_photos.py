@@ -11,6 +11,7 @@ from repic.captioners.captioner import Caption, Cost, Labels
 from repic.captioners.photos import KEPT, Captioned, PassedOver, PhotoCaptioner
 from repic.data.album import read_album
 from repic.data.prompts import PromptTemplate
+from repic.models.engine.sampling import TooLongError
 from repic.retrieval.retriever import Found
 from repic.types import Box, Example
 from tests.unit.data.test_album import about, photo
@@ -42,7 +43,7 @@ class NamesAll:
 
 
 class FindsFirst:
-    """Finds the first of the album in every photo."""
+    """Finds the first of the album in every photo, and the second, for whom there is no room."""
 
     class Embedder:
         version = "1"
@@ -50,7 +51,9 @@ class FindsFirst:
     embedder = Embedder()
 
     def find(self, scenes, *, folder: Path):
-        return [[Found(scenes.database[0].name, 0.5, Box(0, 0, 1, 1))] for _ in range(len(scenes))]
+        first, second = (reference.name for reference in scenes.database[:2])
+        found = [Found(first, 0.5, Box(2, 3, 4, 9)), Found(second, 0.25, Box(0, 0, 8, 6), False)]
+        return [found for _ in range(len(scenes))]
 
 
 @pytest.fixture
@@ -145,12 +148,65 @@ def test_a_retriever_chooses_whom_the_prompt_introduces(root: Path) -> None:
     first, *_ = caption(root, NamesAll(), FindsFirst())
     assert isinstance(first, Captioned)
     assert first.introduced == {"Bo": 0.5}
+    assert first.left_out == {"friend 0": 0.25}
     assert first.names == ("Bo",)
+    assert first.boxes == {"Bo": (0.25, 0.5, 0.5, 1.0)}  # of 8 x 6 pixels
     # Somebody new whom the retriever does not find changes no prompt.
     photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
     writer = NamesAll()
     caption(root, writer, FindsFirst())
     assert writer.asked == []
+
+
+class Says(NamesAll):
+    """Says always the same, or what is too long for it."""
+
+    def __init__(self, said: str, most: int = 99) -> None:
+        super().__init__()
+        self.said, self.most = said, most
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        if any(len(example.references) > self.most for example in examples):
+            raise TooLongError("a prompt of 9 tokens is too long")
+        return [Caption(self.said, True) for _ in examples]
+
+
+@pytest.mark.parametrize(
+    ("said", "boxes"),
+    [
+        ("<Bo> [2, 3, 4, 6] sits by <Kim>.", {"Bo": (0.25, 0.5, 0.5, 1.0)}),
+        ('[{"bbox_2d": [0, 0, 80, 3], "label": "<Kim>"}]', {"Kim": (0, 0, 1, 0.5)}),
+        ("<Bo> [4, 3, 2, 6], <zaza> [1, 2, 3, 4].", {}),  # has no width; is nobody
+    ],
+)
+def test_boxes_that_a_model_gives(root: Path, said: str, boxes: dict) -> None:
+    for _ in range(2):  # and that are kept
+        first, *_ = caption(root, Says(said))
+        assert isinstance(first, Captioned)
+        assert first.boxes == boxes
+
+
+class FindsTwo(FindsFirst):
+    def find(self, scenes, *, folder: Path):
+        return [
+            [one._replace(fits=True) for one in some]
+            for some in super().find(scenes, folder=folder)
+        ]
+
+
+def test_whom_a_prompt_has_no_room_for_is_left_out_and_told(root: Path) -> None:
+    photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
+    first, *_ = caption(root, Says("<Bo>", most=1), FindsTwo())
+    assert isinstance(first, Captioned)
+    assert (first.introduced, first.left_out) == ({"Bo": 0.5}, {"Zoe": 0.25})
+    first, *_ = caption(root, Says("<Bo>", most=-1), FindsTwo(), key="smaller")
+    assert first == PassedOver(first.photo, "a prompt of 9 tokens is too long")
+
+
+def test_who_has_no_photo_cannot_be_found(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
+    caption(root, NamesAll(), FindsFirst())
+    assert "without a photo nobody finds Kim; add one" in caplog.text
 
 
 def test_what_cannot_be_read_is_passed_over_and_named(root: Path) -> None:

@@ -14,10 +14,11 @@ def test_every_photo_has_its_caption_with_the_names_marked(tmp_path: Path) -> No
     about(tmp_path / "album" / "Kim", "info: <b>a mug</b> & more")
     shown = photo(tmp_path / "<i>.png", "blue")
     said = "<script>alert(1)</script> Bo sits by Kim."
-    similar = {"Bo": 0.913, "Kim": None}
+    similar, boxes = {"Bo": 0.913, "Kim": None}, {"Bo": (0.25, 0.5, 0.75, 1.0)}
+    names, room = ("Bo", "Kim"), {"Zoe": 0.5}
     results = [
-        Captioned(str(shown), said, said, ("Bo", "Kim"), similar, 1.0, finished=True),
-        Captioned(str(tmp_path / "gone.png"), "Long", "Long", (), {}, 1.0, finished=False),
+        Captioned(str(shown), said, said, names, boxes, similar, room, 1.0, finished=True),
+        Captioned(str(tmp_path / "gone.png"), "Long", "Long", (), {}, {}, {}, 1.0, finished=False),
     ]
     page = tmp_path / "captions.html"
     write_photos_page(page, read_album(tmp_path / "album", largest=None), results)
@@ -29,6 +30,9 @@ def test_every_photo_has_its_caption_with_the_names_marked(tmp_path: Path) -> No
     assert "<script>alert(1)</script> Bo sits by Kim." in text.replace("\n", "")
     assert names.count("mark") == 2
     assert "Bo (0.91), Kim" in " ".join(text.split())
+    assert "no room for Zoe (0.50)" in " ".join(text.split())
+    styles = [attributes["style"] for _, attributes in tags if "style" in attributes]
+    assert styles == ["left:25.0%;top:50.0%;width:50.0%;height:50.0%"]
     assert "cut off" in text
     assert "<b>a mug</b> & more" in text
     assert "2 photos" in text

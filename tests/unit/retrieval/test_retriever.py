@@ -158,8 +158,15 @@ def test_the_order_is_that_of_all_distances(
     rng = np.random.default_rng(seed)
     distances = np.sort(rng.integers(0, 9, (num_crops, per_crop)) / 2, axis=1)  # with ties
     rows = rng.integers(0, 5, (num_crops, per_crop))
-    found = nearest(distances, rows, top_k=top_k, furthest=furthest)
-    assert found == follow(distances, rows, top_k, furthest)
+    found = nearest(distances, rows, furthest=furthest)
+    assert found[:top_k] == follow(distances, rows, top_k, furthest)
+
+
+def test_who_is_found_and_has_no_room_is_told(tmp_path: Path) -> None:
+    ours, shop = retriever(top_k=[1], per_crop=1), Shop([PINK, GREEN])
+    (found,) = ours.find(shop, folder=tmp_path)
+    assert [(one.name, one.fits) for one in found] == [("<green>", True), ("<red>", False)]
+    assert ours.choose(shop, folder=tmp_path) == (("<green>",),)
 
 
 def test_examples_are_the_same_but_for_whom_they_introduce(tmp_path: Path) -> None:
