@@ -110,7 +110,7 @@ def caption(cfg: DictConfig) -> Path:
     Raises:
         ValueError: there is no such album or photo, or no photo could be captioned.
     """
-    from repic.captioners.photos import Captioned, PassedOver
+    from repic.captioners.photos import LIST, PAGE, TABLE, Captioned, PassedOver
     from repic.data.album import pictures_in, read_album
 
     album = read_album(Path(cfg.album), largest=cfg.data.largest)
@@ -148,8 +148,8 @@ def caption(cfg: DictConfig) -> Path:
         print(f"passed over: {problem.photo}: {problem.problem}")
     if not results:
         raise ValueError(f"none of {len(found)} photos could be captioned; see above")
-    kinds = "captions.csv, captions.json" + (", captions.html" if cfg.page else "")
-    print(f"{len(results)} captions: {kinds} in {folder}")
+    kinds = (TABLE, LIST, *([PAGE] if cfg.page else []))
+    print(f"{len(results)} captions: {', '.join(kinds)} in {folder}")
     return folder
 
 
@@ -158,28 +158,44 @@ def captions_folder(cfg: DictConfig) -> Path:
     return Path(cfg.outputs) / "captions" / (cfg.name or Path(cfg.album).absolute().name)
 
 
-def photo_captioner(cfg: DictConfig, album: Any, folder: Path) -> Any:
-    """Make what captions; the model is loaded when a caption is wanted that is not kept."""
+def question_of(cfg: DictConfig, album: Any) -> str:
+    """What is asked about every photo, with names as the album has them."""
+    from repic.data.album import in_brackets
+
+    question = cfg.question or next(iter((*album.questions, *cfg.data.questions)))
+    return in_brackets(question, album.lexicon())
+
+
+def photo_captioner(cfg: DictConfig, album: Any, folder: Path, **parts: Any) -> Any:
+    """Make what captions; the model is loaded when a caption is wanted that is not kept.
+
+    Args:
+        cfg: the configuration.
+        album: the friends.
+        folder: of the captions.
+        parts: of ``PhotoCaptioner``, where they are there already.
+    """
     from repic.captioners.photos import PhotoCaptioner
-    from repic.data.folder import in_brackets
     from repic.models.directory import fingerprint
 
     prompt, path = album.prompt or make(cfg.data.prompt), str(cfg.model.path)
-    parts: Any = OmegaConf.to_container(cfg, resolve=True)
-    decides = {name: parts[name] for name in ("model", "engine", "sampling", "retrieval")}
-    decides["model"] = {k: v for k, v in parts["model"].items() if k not in ("path", "prompt")}
-    question = cfg.question or next(iter((*album.questions, *cfg.data.questions)))
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    decides = {name: values[name] for name in ("model", "engine", "sampling", "retrieval")}
+    decides["model"] = {k: v for k, v in values["model"].items() if k not in ("path", "prompt")}
+    made = {
+        "captioner": lambda: model_captioner(cfg, path, prompt),
+        "retriever": (lambda: make_retriever(cfg)) if cfg.retrieval else None,
+    }
     return PhotoCaptioner(
         album=album,
-        captioner=lambda: model_captioner(cfg, path, prompt),
         key=files.key_of([fingerprint(path), decides]),
         prompt=prompt,
-        question=in_brackets(question, album.lexicon()),
-        retriever=(lambda: make_retriever(cfg)) if cfg.retrieval else None,
+        question=question_of(cfg, album),
         most=cfg.most,
         largest=cfg.data.largest,
         folder=folder,
         portion=cfg.batch_size,
+        **(made | parts),
     )
 
 
@@ -224,6 +240,8 @@ def tell(result: Any) -> bool:
 
 def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> None:
     """Write what has a caption as a table, for programs, and as a page."""
+    from repic.captioners.photos import LIST, PAGE, TABLE
+
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()
@@ -235,9 +253,9 @@ def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> 
         boxes = [" ".join(map(str, result.boxes.get(name, ()))) for name in result.names]
         row["boxes"] = "; ".join(boxes) if result.boxes else ""
         rows.writerow(row | {"similarity": "; ".join(map(str, values))})
-    table, page = folder / "captions.csv", folder / "captions.html"
+    table, page = folder / TABLE, folder / PAGE
     is_new = not table.exists() or table.read_text(encoding="utf-8") != text.getvalue()
-    files.write_json(folder / "captions.json", [asdict(result) for result in results])
+    files.write_json(folder / LIST, [asdict(result) for result in results])
     if cfg.page and (is_new or not page.exists()):
         from repic.page.photos_page import write_photos_page
 

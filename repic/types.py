@@ -126,6 +126,7 @@ class Example:
     present: tuple[str, ...]
     num_concepts: int
     scene: Scene | None = None  # None: unknown, as for real photos
+    rejected: str = ""  # an answer that is worse than the target, where somebody has said so
 
     @property
     def pool(self) -> tuple[str, ...]:

@@ -5,19 +5,22 @@ the words of the prompt, the photo and whoever is introduced. So an interrupted 
 and a photo, a friend or a model that has changed is asked again, and nothing else is.
 """
 
+import json
 import logging
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repic import files
-from repic.data.album import Album
+from repic.data.album import Album, Friend
 from repic.data.contents import prompt_content
 from repic.data.images import FileImage
 from repic.data.prompts import PromptTemplate
+from repic.metrics.names import Lexicon
 from repic.parsing import box_beside, parse_box
 from repic.types import Example, Reference, picture_content
 
@@ -27,7 +30,8 @@ if TYPE_CHECKING:  # they bring libraries that take seconds to import, for what 
 
 log = logging.getLogger(__name__)
 
-KEPT = "kept.jsonl"
+KEPT, RETRIEVAL = "kept.jsonl", "retrieval"
+TABLE, LIST, PAGE = "captions.csv", "captions.json", "captions.html"
 UNKNOWN_COUNT = 99  # how many friends a photo shows is not known: as many as are ever retrieved
 
 
@@ -163,12 +167,12 @@ class PhotoCaptioner:
                 yield self._result(path, self._kept[key])
             else:
                 new.append((key, image))
-        if new:
-            self._prepare()
+        assert not new or self._is_ready
         for first in range(0, len(new), self.portion):
             yield from self._caption_anew(new[first : first + self.portion])
 
-    def _prepare(self) -> None:
+    @cached_property
+    def _is_ready(self) -> bool:
         """Load what is needed for every photo, so that what is wrong with it is no photo's fault.
 
         Raises:
@@ -183,6 +187,7 @@ class PhotoCaptioner:
             if unseen:
                 log.warning("without a photo nobody finds %s; add one", ", ".join(unseen))
         self._captioner.write([])
+        return True
 
     def _caption_anew(
         self, photos: Sequence[tuple[str, FileImage]]
@@ -208,7 +213,7 @@ class PhotoCaptioner:
         if self._retriever is not None:
             kinds = list(dict.fromkeys(f.category for f in self.album.friends if f.category))
             photos = _Photos(asked, self.database, kinds)
-            found = self._retriever.find(photos, folder=self.folder / "retrieval")
+            found = self._retriever.find(photos, folder=self.folder / RETRIEVAL)
         while True:
             try:
                 return self._write(self._introduce(asked, found), keys, found, begun)
@@ -274,16 +279,12 @@ class PhotoCaptioner:
 
     def _result(self, path: Path, row: Mapping[str, Any]) -> Captioned:
         said = row["said"]
-        names, caption = [], said
+        caption, names = as_people_write(said, self.album.by_name, self._lexicon)
         boxes = {name: _shares(row, box) for name, box in row.get("seen", {}).items()}
         for start, end, name in reversed(self._lexicon.spans(said)):
-            if name in self.album.by_name:
-                names.append(_bare(name))
-                caption = caption[:start] + _bare(name) + caption[end:]
-                if (box := box_beside(said, start, end)) is not None and "size" in row:
-                    boxes[name] = _shares(row, box)
+            if (box := box_beside(said, start, end)) is not None and "size" in row:
+                boxes[name] = _shares(row, box)
         found = {_bare(name): box for name, box in boxes.items() if box is not None}
-        names = tuple(dict.fromkeys(reversed(names)))
         return Captioned(
             photo=str(path),
             caption=caption,
@@ -295,6 +296,52 @@ class PhotoCaptioner:
             seconds=row["seconds"],
             finished=row["finished"],
         )
+
+
+def as_people_write(
+    said: str, known: Collection[str], lexicon: Lexicon
+) -> tuple[str, tuple[str, ...]]:
+    """A model's caption without the brackets around names, and those names, each once.
+
+    Args:
+        said: the caption.
+        known: names, in brackets; others keep theirs.
+        lexicon: finds them.
+
+    Example:
+        >>> as_people_write("<bo>'s <hat>", ["<Bo>"], Lexicon(["<Bo>"]))
+        ("Bo's <hat>", ('Bo',))
+    """
+    names, caption = [], said
+    for start, end, name in reversed(lexicon.spans(said)):
+        if name in known:
+            names.append(_bare(name))
+            caption = caption[:start] + _bare(name) + caption[end:]
+    return caption, tuple(dict.fromkeys(reversed(names)))
+
+
+def forget_captions(folder: Path, album: Album, friend: Friend) -> None:
+    """Remove what is kept of a friend where an album's captions are: captions, indices, pages.
+
+    Tables and the page hold everybody's; the next command writes them again without the model.
+    Who calls this holds the folder's lock.
+    """
+    for name in (TABLE, LIST, PAGE):
+        (folder / name).unlink(missing_ok=True)
+    for entries in (folder / RETRIEVAL).glob("*/entries.json"):
+        text = entries.read_text(encoding="utf-8", errors="replace")
+        if json.dumps(friend.name) in text or json.dumps(friend.name, ensure_ascii=False) in text:
+            shutil.rmtree(entries.parent)
+    lexicon = album.lexicon()
+
+    def names(row: Mapping[str, Any]) -> bool:
+        shown = (row.get(key, {}) for key in ("introduced", "left_out", "seen"))
+        said = {span.name for span in lexicon.spans(row["said"])}
+        return friend.name in said.union(*shown)
+
+    rows = files.read_lines(folder / KEPT, said=str)
+    if any(map(names, rows)):
+        files.write_lines(folder / KEPT, [row for row in rows if not names(row)])
 
 
 def _without_last(error: ValueError, found: "Sequence[Sequence[Found] | None]") -> "list[Found]":

@@ -105,12 +105,13 @@ class Album:
         return Lexicon(self.by_name, aliases={f.name: f.aliases for f in self.friends})
 
 
-def read_album(root: Path, *, largest: int | None) -> Album:
+def read_album(root: Path, *, largest: int | None, may_be_empty: bool = False) -> Album:
     """Read an album; photos are looked at when they are needed.
 
     Args:
         root: the folder.
         largest: see ``FileImage``.
+        may_be_empty: take one that nobody is in yet.
 
     Raises:
         ValueError: there is no such folder or nobody in it; a friend without photo and info; a
@@ -123,7 +124,7 @@ def read_album(root: Path, *, largest: int | None) -> Album:
         path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     friends = tuple(_read_friend(folder, largest) for folder in folders)
-    if not friends:
+    if not friends and not may_be_empty:
         raise ValueError(f"{root}: nobody is in it; {LAYOUT}")
     _refuse_namesakes(friends)
     return Album(root, friends, *_read_settings(root / SETTINGS), largest)
@@ -178,12 +179,13 @@ def _read_friend(folder: Path, largest: int | None) -> Friend:
     )
 
 
-def bracketed(name: str, place: str) -> str:
+def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOUT}") -> str:
     """A name as prompts and captions have it.
 
     Args:
         name: as somebody writes it.
         place: where, for complaints.
+        mend: what to do about one that cannot be.
 
     Example:
         >>> bracketed(" Bo", ""), bracketed("<Mi Mi>", "")
@@ -206,8 +208,20 @@ def bracketed(name: str, place: str) -> str:
     elif PLACEHOLDER.fullmatch(f"<{name}>"):
         problem = "stands for a picture in many prompts"
     if problem is not None:
-        raise ValueError(f"{place}: {name[:40]!r} {problem}; take another name in {ABOUT}")
+        raise ValueError(f"{place}: {name[:40]!r} {problem}; {mend}")
     return f"<{name}>"
+
+
+def in_brackets(text: str, lexicon: Lexicon) -> str:
+    """A caption that somebody has written, as models write it: every name in its brackets.
+
+    Example:
+        >>> in_brackets("Bo's hat and <bo>", Lexicon(["<Bo>"]))
+        "<Bo>'s hat and <Bo>"
+    """
+    for start, end, name in reversed(lexicon.spans(text)):
+        text = text[:start] + name + text[end:]
+    return text
 
 
 def _refuse_namesakes(friends: Sequence[Friend]) -> None:

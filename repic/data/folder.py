@@ -10,6 +10,11 @@ with names as the album has them, in any spelling, and a caption if there is one
 name is put into brackets. Without that file the sub-folder that a photo lies in says who is in it,
 where it is called as a friend is. A photo of which neither says anything is left out: nobody knows
 whether a caption of it is right.
+
+In the place of the folder there may be an album's ``corrections.jsonl``
+(``repic.data.corrections``). Each is an example whose target is the caption put right and whose
+``rejected`` is what the model wrote; its prompt introduces, beside those who are there, whom the
+model took them for.
 """
 
 import csv
@@ -18,12 +23,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from repic.data.album import Album, Friend, pictures_in, read_album
+from repic.data.album import Album, Friend, in_brackets, pictures_in, read_album
+from repic.data.corrections import CORRECTIONS, read_corrections
 from repic.data.images import FileImage
 from repic.data.inventory import DATABASE, LEAVE, QUERY, REFUSE, Inventory, data_root
 from repic.data.personal import spread
 from repic.files import below, read_text
-from repic.metrics.names import Lexicon
 from repic.types import Example, Reference
 from repic.values import Count, Missing, Questions, Seed, Side, Whole
 
@@ -41,11 +46,15 @@ class Known:
     Attributes:
         names: of them, in brackets; there may be none.
         caption: with names in brackets; empty if there is none.
+        question: that is asked; empty: any.
+        rejected: a caption that is worse; empty if there is none.
     """
 
     image: FileImage
     names: tuple[str, ...]
     caption: str = ""
+    question: str = ""
+    rejected: str = ""
 
 
 class FolderDataset:
@@ -53,7 +62,7 @@ class FolderDataset:
 
     Args:
         root: the album.
-        photos: the folder of photos.
+        photos: the folder of photos, or an album's corrections.
         questions: asked in turn; the album's own come before these.
         num_absent: friends to introduce who are not in the photo, as far as there are any.
         largest: longest side of a picture in pixels, to which larger ones are shrunk.
@@ -82,13 +91,17 @@ class FolderDataset:
         leave_root: bool = False,
     ) -> None:
         self.album = read_album(data_root(root, HOW_TO_GET), largest=largest)
-        if not photos or not Path(photos).is_dir():
+        source = Path(photos or "")
+        is_corrected = source.name == CORRECTIONS and source.is_file()
+        if not photos or not (is_corrected or source.is_dir()):
             key = "data.train_photos" if repeat else "data.photos"
             raise ValueError(f"{key}: {photos or 'nothing'} is no folder. {HOW_TO_GET}")
-        self.folder = Path(photos)
+        self.folder = source.parent if is_corrected else source
+        self._lexicon = self.album.lexicon()
         self.questions = self.album.questions or tuple(questions)
         self.num_absent, self.repeat, self.seed = num_absent, repeat, seed
-        known = who_is_where(self.folder, self.album, largest=largest, leave_root=leave_root)
+        read = corrected if is_corrected else who_is_where
+        known = read(source, self.album, largest=largest, leave_root=leave_root)
         self.inventory = Inventory(
             files={
                 DATABASE: tuple(f.photos[0].path for f in self.album.friends if f.photos),
@@ -125,8 +138,11 @@ class FolderDataset:
         rng = random.Random(f"folder/{self.seed}/{index}")
         photo = rng.choice(self.photos) if self.repeat else self.photos[index]
         inside = [friend for friend in self.album.friends if friend.name in photo.names]
+        said = {span.name for span in self._lexicon.spans(photo.rejected)} - set(photo.names)
+        inside += [friend for friend in self.album.friends if friend.name in said]
         others = [friend for friend in self.album.friends if friend not in inside]
-        shown = inside + rng.sample(others, min(self.num_absent, len(others)))
+        absent = max(self.num_absent - len(inside) + len(photo.names), 0)
+        shown = inside + rng.sample(others, min(absent, len(others)))
         rng.shuffle(shown)
         name = photo.image.path.relative_to(self.folder).as_posix()
         return Example(
@@ -134,11 +150,12 @@ class FolderDataset:
             task="caption",
             references=tuple(self._introduced(friend, photo, rng) for friend in shown),
             query=photo.image,
-            question=self.questions[index % len(self.questions)],
+            question=photo.question or self.questions[index % len(self.questions)],
             target=photo.caption,
             answers=(photo.caption,) if photo.caption else (),
             present=photo.names,
             num_concepts=len(photo.names),
+            rejected=photo.rejected,
         )
 
     def _introduced(self, friend: Friend, photo: Known, rng: random.Random) -> Reference:
@@ -203,21 +220,29 @@ def _read_table(table: Path, album: Album, largest: int | None, leave_root: bool
     return list(known.values())
 
 
+def corrected(
+    file: Path, album: Album, *, largest: int | None, leave_root: bool = False
+) -> list[Known]:
+    """The photos of an album's corrections, with the captions put right.
+
+    Raises:
+        ValueError: a line is no correction, or names somebody whom the album does not have.
+    """
+    known = []
+    for place, one in read_corrections(file):
+        path = below(file.parent, one.photo, may_leave=leave_root, key=LEAVE)
+        names = tuple(_named(name, album, place) for name in one.names)
+        rejected = one.said if one.said != one.caption else ""
+        image = FileImage(path, largest)
+        known.append(Known(image, names, one.caption, one.question, rejected))
+    if not known:
+        raise ValueError(f"{file}: holds no correction yet; make some with python -m repic.app")
+    return known
+
+
 def _named(name: str, album: Album, place: str) -> str:
     friend = album.find(name)
     if friend is None:
         names = ", ".join(f.name.strip("<>") for f in album.friends[:10])
         raise ValueError(f"{place}: nobody in the album is called {name.strip()!r}, only {names}")
     return friend.name
-
-
-def in_brackets(text: str, lexicon: Lexicon) -> str:
-    """A caption that somebody has written, as models write it: every name in its brackets.
-
-    Example:
-        >>> in_brackets("Bo's hat and <bo>", Lexicon(["<Bo>"]))
-        "<Bo>'s hat and <Bo>"
-    """
-    for start, end, name in reversed(lexicon.spans(text)):
-        text = text[:start] + name + text[end:]
-    return text

@@ -15,6 +15,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVI
 # What is taken for a picture where a folder of photos is given.
 PICTURES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .heic .heif".split())
 _HEIF = (".heic", ".heif")
+# The kinds of ``PICTURES``, as Pillow calls them, and how a file of each is called.
+_SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
+_SUFFIXES |= {"BMP": ".bmp", "TIFF": ".tif", "AVIF": ".avif", "HEIF": ".heic"}
 _WIDE = 2**16 - 1  # the largest level of 16 bits
 _EIGHT = "save it with 8 bits a channel"  # other levels would have to be guessed
 
@@ -87,14 +90,31 @@ class FileImage:
         raise ValueError(f"{self.path}: {problem}")
 
     @property
+    def suffix(self) -> str:
+        """What a file of this kind is called, whatever this one is; of ``PICTURES``.
+
+        Raises:
+            ValueError: it cannot be read, or a folder of photos would not show it.
+        """
+        self.load()
+        with Image.open(self.path, formats=self._formats) as file:
+            suffix = _SUFFIXES.get(file.format or "")
+        if suffix is None:
+            raise ValueError(f"{self.path}: is {file.format}; save it as JPEG or PNG")
+        return suffix
+
+    @property
     def _is_heif(self) -> bool:
         return self.path.suffix.lower() in _HEIF
+
+    @property
+    def _formats(self) -> tuple[str, ...]:
+        return (*_FORMATS, "HEIF") if self._is_heif and _add_heif() else _FORMATS
 
     def _decode(self) -> Image.Image:
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
             raise _UnreadableError("is no file; mend the path")  # a pipe would be waited for
-        formats = (*_FORMATS, "HEIF") if self._is_heif and _add_heif() else _FORMATS
-        with Image.open(self.path, formats=formats) as file:
+        with Image.open(self.path, formats=self._formats) as file:
             if self.largest is not None:
                 file.draft(None, (self.largest, self.largest))  # JPEG decodes fewer pixels
             # Opening reads the header only: a truncated file fails here, where it decodes.

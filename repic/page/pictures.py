@@ -92,12 +92,18 @@ def fitting_encoding(albums: Sequence[Album], num_characters: int) -> Encoding:
     return next(fits, ENCODINGS[-1])
 
 
-def as_uri(picture: Image.Image, encoding: Encoding) -> str:
-    """Encode a picture as WebP, which every browser shows, and as text."""
+def as_webp(picture: Image.Image, encoding: Encoding) -> bytes:
+    """Encode a picture as WebP, which every browser shows."""
     out = io.BytesIO()
     kept = _reduced(picture, max(1, round(picture.width * encoding.share)))
     kept.save(out, "WEBP", quality=encoding.quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+    return out.getvalue()
+
+
+def as_uri(picture: Image.Image, encoding: Encoding) -> str:
+    """The same as text."""
+    text = base64.b64encode(as_webp(picture, encoding)).decode("ascii")
+    return f"data:image/webp;base64,{text}"
 
 
 def _reduced(picture: Image.Image, width: int) -> Image.Image:

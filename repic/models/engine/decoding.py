@@ -1,7 +1,9 @@
 """The loop that draws completions token by token, whatever computes the logits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +16,21 @@ from repic.models.engine.logprobs import chosen_logprobs
 from repic.models.engine.sampling import NotFiniteError, Sampling, sample_tokens
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
+
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def heard(listener: Callable[[str], object]) -> Iterator[None]:
+    """Tell somebody the first completion of every batch as far as it is drawn, token by token.
+
+    In this thread, or whatever shares its context.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 @runtime_checkable
@@ -69,6 +86,7 @@ def draw(
     uniforms = uniforms.to(policy.device)
     device = policy.device
     ends = Ends(policy, sampling)
+    listener = _listener.get()
     tokens = torch.zeros(num_rollouts, max_length, dtype=torch.long, device=device)
     logprobs = torch.zeros(num_rollouts, max_length, device=device)
     lengths = torch.zeros(num_rollouts, dtype=torch.long, device=device)
@@ -88,6 +106,9 @@ def draw(
         is_any_going, total = torch.stack([is_going.any().to(found.dtype), found.sum()]).tolist()
         if not math.isfinite(total):
             raise NotFiniteError(going[~found.isfinite()].tolist(), step)
+        if listener is not None:
+            text = policy.encoder.decode(tokens[0, : int(lengths[0])])
+            listener(_before_stop(text, sampling.stop).rstrip("\ufffd"))  # within a letter
         if step + 1 == max_length or not is_any_going:
             break
         kept = decoder.keep(is_going)

@@ -1,6 +1,7 @@
 """Photos are captioned once, and again when something that decides the caption has changed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from repic import files
 from repic.captioners.captioner import Caption, Cost, Labels
-from repic.captioners.photos import KEPT, Captioned, PassedOver, PhotoCaptioner
+from repic.captioners.photos import KEPT, Captioned, PassedOver, PhotoCaptioner, forget_captions
 from repic.data.album import read_album
 from repic.data.prompts import PromptTemplate
 from repic.models.engine.sampling import TooLongError
@@ -207,6 +208,30 @@ def test_who_has_no_photo_cannot_be_found(root: Path, caplog: pytest.LogCaptureF
     photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
     caption(root, NamesAll(), FindsFirst())
     assert "without a photo nobody finds Kim; add one" in caplog.text
+
+
+def test_whoever_is_forgotten_is_in_no_file(root: Path) -> None:
+    photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
+    album = read_album(root / "album", largest=None)
+    caption(root, NamesAll())
+    caption(root, NamesAll(), FindsFirst(), most=1)  # Zoe is found as well, and left out
+    only = replace(album, friends=tuple(f for f in album.friends if f.name != "<Zoe>"))
+    caption(root, NamesAll(), album=only)
+    for name in ("captions.csv", "captions.json", "captions.html"):
+        (root / name).write_text("Zoe")
+    for key, names in (("1", ["<Bo>", "<Zoe>"]), ("2", ["<Bo>"])):
+        files.write_json(root / "retrieval" / key / "entries.json", {"names": names})
+        (root / "retrieval" / key / "index.faiss").write_bytes(b"Zoe")
+    rows = len(files.read_lines(root / KEPT))
+    forget_captions(root, album, album.by_name["<Zoe>"])
+    kept = [path for path in root.iterdir() if path.name not in ("album", "photos")]
+    assert sorted(path.name for path in kept) == [KEPT, "retrieval"]
+    assert [path.name for path in (root / "retrieval").iterdir()] == ["2"]
+    assert b"Zoe" not in (root / KEPT).read_bytes()
+    assert 0 < len(files.read_lines(root / KEPT)) < rows
+    writer = NamesAll()
+    caption(root, writer, album=only)  # what names others alone is there
+    assert writer.asked == []
 
 
 def test_what_cannot_be_read_is_passed_over_and_named(root: Path) -> None:

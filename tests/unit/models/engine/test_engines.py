@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from repic.models.engine.decoding import heard
 from repic.models.engine.logprobs import pad_completions, token_logprobs
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.plain import PlainEngine
@@ -56,6 +57,18 @@ def test_rollouts_come_group_after_group(engine: Engine, qwen: Path) -> None:
         assert rollout.text == policy.encoder.decode(rollout.completion_ids)
     assert len({len(r.completion_ids) for r in rollouts}) > 2
     assert {r.finished for r in rollouts} == {True, False}
+
+
+def test_a_listener_hears_the_first_completion_grow(engine: Engine, qwen: Path) -> None:
+    policy = tiny.load(qwen)
+    heard_texts: list[str] = []
+    with heard(heard_texts.append):
+        first, *_ = sample(engine, policy, mixed_examples())
+    assert len(heard_texts) == len(first.completion_ids)
+    for number, text in enumerate(heard_texts, start=1):
+        assert text == policy.encoder.decode(first.completion_ids[:number]).rstrip("\ufffd")
+    sample(engine, policy, mixed_examples())  # nobody listens any more
+    assert len(heard_texts) == len(first.completion_ids)
 
 
 def test_members_of_a_group_differ_and_seeds_decide(engine: Engine, qwen: Path) -> None:
