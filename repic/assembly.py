@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
     from repic.phases.phase import Phase
     from repic.phases.pipeline import RunParts
+    from repic.phases.recognition import Recognition
     from repic.rewards.rubric import Rubric
     from repic.types import Example
 
@@ -52,6 +53,7 @@ DATA_CLASSES = (
     "repic.data.noise.NoiseExamples",
     "repic.data.personal.PhotoDataset",
     "repic.data.repic_train.RepicTrainDataset",
+    "repic.toybox.cast.CastScenes",
     "repic.toybox.dataset.CaptionDataset",
     "repic.toybox.dataset.SceneRules",
     "repic.toybox.mixture.TaskMixture",
@@ -102,6 +104,9 @@ READ = {
     "logger": Part,
     "data.prompt": Part,
     **{f"data.{split}": MaybePart for split in SPLITS},
+    "data.friends": MaybePart,
+    "data.recognize": MaybePart,
+    "task": MaybePart,
     "reward.rubric": MaybePart,
     "reward.own": OwnRewards,
     "reward.seconds": MaybeSeconds,
@@ -156,6 +161,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     import torch
 
     from repic import distributed
+    from repic.captioners.system import System
     from repic.models.directory import fingerprint
     from repic.phases.context import Context, TrainedModel
     from repic.phases.pipeline import BASE, MODEL, RunParts
@@ -192,6 +198,7 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
         validated=lambda: validation.content(context),
         settings_key=settings_key_of(resolved),
         check_validation=lambda: validation.sets(context),
+        friends=cache(lambda: make(cfg.data.get("friends")) or ()),
     )
     evaluated = list(cfg.method.evaluated)
     own = {name: make(cfg.captioner[name]) for name in cfg.captioner if name in evaluated}
@@ -203,8 +210,19 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     first = next(iter(phases.values()), None)
     path = str(cfg.model.path)
     needs_start = called in evaluated or (first is not None and first.needs_model)
+    needs_start |= any(isinstance(captioner, System) for captioner in own.values())
     start = TrainedModel(called, path, fingerprint(path), None, 0.0) if needs_start else None
-    return RunParts(context, start, phases, own, evaluated, evaluation)
+    recognition = make_recognition(cfg)
+    return RunParts(context, start, phases, own, evaluated, evaluation, recognition)
+
+
+def make_recognition(cfg: DictConfig) -> "Recognition | None":
+    """Make what is asked beside captions, of the questions that the data has; None: nothing."""
+    if cfg.task is None:
+        return None
+    if cfg.data.get("recognize") is None:
+        raise ValueError("task: this data has no yes-or-no questions; use data=toybox_cast")
+    return make(cfg.task, questions=make(cfg.data.recognize))
 
 
 def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":

@@ -158,6 +158,35 @@ class SceneIdentities:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A picture of a friend to learn from, with captions of it that name them, if there are any."""
+
+    image: ImageSource
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Friend:
+    """Somebody whom a system may have to learn before it can name them.
+
+    Attributes:
+        name: with its brackets.
+        info: what is said of them in a few words; None: nothing.
+        category: what they are, in a word: "bear".
+        shots: pictures of them to learn from.
+        lookalikes: pictures of others who look like them.
+        others: pictures of any others.
+    """
+
+    name: str
+    info: str | None
+    category: str
+    shots: tuple[Shot, ...]
+    lookalikes: tuple[ImageSource, ...] = ()
+    others: tuple[ImageSource, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One sampled completion.
 

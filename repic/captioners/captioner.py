@@ -1,16 +1,20 @@
 """What whoever writes captions declares, so that evaluation, tables and page know none by name.
 
 A captioner is a file of its own and conf/captioner/<name>.yaml; ``method.evaluated`` lists whose
-captions a run scores. Some will have to learn a friend before they can name one; they will say so
-by a further method, ``enroll``, and what that takes by their ``cost``.
+captions a run scores. Beside captions some answer yes-or-no questions (``Answering``), and some
+have to learn a friend before they can name one (``Enrolling``; ``repic.captioners.friends`` keeps
+what they have learnt). A system that is a way to use a model is bound to one of the run's models
+(``repic.captioners.system``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from repic.tables.runs import Labels
-from repic.types import Example
+from repic.types import Example, Friend
 
 
 class Caption(NamedTuple):
@@ -64,6 +68,48 @@ class Captioner(Protocol):
 
     def cost(self) -> Cost:
         """What a friend costs."""
+        ...
+
+
+@runtime_checkable
+class Answering(Captioner, Protocol):
+    """A captioner that also answers questions about a picture: is somebody in it?"""
+
+    def answer(self, examples: Sequence[Example]) -> Sequence[Caption]:
+        """Answer one question an example, in whatever words; called as ``write`` is."""
+        ...
+
+
+class Enrolled(NamedTuple):
+    """What a system keeps of a friend, and what that has cost."""
+
+    state: Mapping[str, Tensor]
+    cost: Cost
+
+
+@runtime_checkable
+class Enrolling(Captioner, Protocol):
+    """A captioner that is told who the friends are, and may have to learn each of them first.
+
+    Attributes:
+        needs: pictures of a friend that it needs; 0: it learns nothing, and no file is kept.
+        enroll_key: hash of all that decides what is learnt of a friend, the friend aside.
+    """
+
+    needs: int
+    enroll_key: str
+
+    def enroll(self, friend: Friend) -> Enrolled:
+        """Learn a friend; the same friend gives the same state, whoever was learnt before."""
+        ...
+
+    def meet(self, friends: Sequence[Friend], learnt: Mapping[str, Enrolled]) -> None:
+        """Know these friends, and nobody else, from now on.
+
+        Args:
+            friends: all of them.
+            learnt: what ``enroll`` has given, by name; empty where ``needs`` is 0.
+        """
         ...
 
 

@@ -1,12 +1,12 @@
 """Captions as they are written: portion by portion, each kept as soon as it is there."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from repic import distributed, files
-from repic.captioners.captioner import Caption, Captioner
+from repic.captioners.captioner import Caption
 from repic.progress import ProgressLine
 from repic.types import Example
 
@@ -14,7 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def kept_captions(
-    path: Path, examples: Sequence[Example], captioner: Captioner, *, portion: int, label: str
+    path: Path,
+    examples: Sequence[Example],
+    write: Callable[[Sequence[Example]], Sequence[Caption]],
+    *,
+    portion: int,
+    label: str,
 ) -> list[Caption]:
     """Return one caption an example: those of an earlier run, and new ones for the others.
 
@@ -24,7 +29,7 @@ def kept_captions(
     Args:
         path: the JSON Lines file of these examples, whoever asks for them.
         examples: all of them, in an order that stays.
-        captioner: writes a portion.
+        write: writes a portion; a captioner's ``write`` or ``answer``.
         portion: examples that are captioned together.
         label: what the progress line calls it.
     """
@@ -43,7 +48,7 @@ def kept_captions(
         try:
             for first in range(len(captions), len(examples), portion):
                 batch = examples[first : first + portion]
-                written = list(captioner.write(batch))
+                written = list(write(batch))
                 captions += written
                 if is_main:
                     for row in _rows(batch, written):

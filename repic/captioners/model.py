@@ -1,7 +1,7 @@
 """A model that reads references in its prompt, as a directory holds it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from repic import distributed
 from repic.captioners.captioner import Caption, Cost, Labels
@@ -9,6 +9,8 @@ from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.types import Example
+
+MEASURED = 8  # examples on which the tokens of a friend are counted
 
 
 def sample_captions(
@@ -42,6 +44,8 @@ class ModelCaptioner:
         load: loads it, onto its device.
         engine, sampling: how it captions.
         batch_size: examples at a time, on each rank.
+        model_key: hash of its weights and of all that decides what it computes, how it captions
+            aside; by it what was learnt on it is found.
     """
 
     labels: Labels
@@ -51,19 +55,48 @@ class ModelCaptioner:
     engine: Engine
     sampling: Sampling
     batch_size: int
+    model_key: str = ""
     policy: Policy | None = field(default=None, init=False)
+    _asked: Sequence[Example] = field(default=(), init=False)
 
     def write(self, examples: Sequence[Example]) -> list[Caption]:
         """Caption in batches."""
-        self.policy = self.policy or self.load()
+        self._asked = self._asked or examples[:MEASURED]
         return sample_captions(
-            self.policy,
+            self.loaded(),
             self.engine,
             examples,
             batch_size=self.batch_size,
             sampling=self.sampling,
         )
 
+    answer = write
+
+    def loaded(self) -> Policy:
+        """The model, loaded now if it was not before."""
+        self.policy = self.policy or self.load()
+        return self.policy
+
     def cost(self) -> Cost:
         """A reference in the prompt."""
-        return Cost(pictures=1)
+        bare = [replace(example, references=()) for example in self._asked]
+        friends = sum(len(example.references) for example in self._asked)
+        return Cost(pictures=1, prompt_tokens=self.added_tokens(self._asked, bare, friends))
+
+    def added_tokens(
+        self, shown: Sequence[Example], bare: Sequence[Example], friends: int
+    ) -> float | None:
+        """Tokens that a friend adds to a prompt; None where this run has asked nothing.
+
+        Args:
+            shown: examples as they were asked.
+            bare: the same without a word of any friend.
+            friends: that ``shown`` tells of, over all examples.
+        """
+        if self.policy is None or not friends:
+            return None
+        lengths = (
+            sum(len(prompt.input_ids) for prompt in self.policy.encoder.prompts(examples))
+            for examples in (shown, bare)
+        )
+        return round((next(lengths) - next(lengths)) / friends, 2)

@@ -6,7 +6,7 @@ makes of it is kept, by the source's key, up to a bound on memory.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -31,6 +31,28 @@ class OnlyImage:
     @property
     def content(self) -> str:
         return f"only:{picture_content(self.original)}"
+
+    def load(self) -> Image.Image:
+        return self.original.load()
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A picture with words right behind its features, before whatever a chat template writes.
+
+    Its content is the original's, since its features are.
+    """
+
+    original: ImageSource
+    words: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.original.key}{self.words}"
+
+    @property
+    def content(self) -> str:
+        return picture_content(self.original)
 
     def load(self) -> Image.Image:
         return self.original.load()
@@ -83,6 +105,11 @@ class ImageEncoder:
         return [self._encode(source) for source in sources]
 
     def _encode(self, source: ImageSource) -> EncodedImage:
+        if isinstance(source, OnlyImage) and isinstance(source.original, Followed):
+            source = Followed(OnlyImage(source.original.original), source.original.words)
+        if isinstance(source, Followed):
+            image = self._encode(source.original)
+            return replace(image, text=image.text + source.words)
         key = picture_content(source)
         if key in self._cache:
             self._cache.move_to_end(key)

@@ -13,7 +13,7 @@ from repic.data.module import Examples
 from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
-from repic.types import Example
+from repic.types import Example, Friend
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Context:
         validated: hashes what it is scored on.
         settings_key: tells runs with other settings apart, for what runs share.
         check_validation: refuses data that a validation finds nothing in.
+        friends: those of the data whom a captioner may have to learn; few data have any.
     """
 
     folder: Path
@@ -122,3 +123,4 @@ class Context:
     validated: Callable[[], str]
     settings_key: SettingsKey
     check_validation: Callable[[], object] = dict
+    friends: Callable[[], Sequence[Friend]] = tuple

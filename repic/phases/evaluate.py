@@ -202,7 +202,9 @@ class Evaluation:
             ]
         )
 
-    def evaluate(self, name: str, captioner: Captioner, context: Context) -> Evaluated:
+    def evaluate(
+        self, name: str, captioner: Captioner, context: Context, known: str = ""
+    ) -> Evaluated:
         """Let somebody caption every number of concepts, and score the captions.
 
         Captions are kept in the cache by what decides them: the captioner and the prompts, pictures
@@ -213,6 +215,7 @@ class Evaluation:
             name: what the captions are filed under.
             captioner: who writes them.
             context: the run.
+            known: hash of what the captioner knows of friends, if it was told of any.
         """
         predictions, images = [], []
         if captioner.decoding is not None:
@@ -220,11 +223,11 @@ class Evaluation:
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
             prompts = [prompt_content(example, context.prompt.messages) for example in examples]
-            key = files.key_of([captioner.key, prompts])
+            key = files.key_of([captioner.key, prompts, *([known] if known else [])])
             captions = kept_captions(
                 context.cache / "captions" / f"{key}.jsonl",
                 examples,
-                captioner,
+                captioner.write,
                 portion=self.batch_size * distributed.world_size(),
                 label=f"captions of {name}, {counted(count, 'concept')}",
             )

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from repic import distributed, files
-from repic.captioners.captioner import Captioner, Labels, describe
+from repic.captioners.captioner import Captioner, Enrolling, Labels, describe
+from repic.captioners.friends import check_friends, enroll_all
 from repic.captioners.model import ModelCaptioner
+from repic.captioners.system import System
 from repic.metrics.column import as_rows
 from repic.metrics.kept import FILE as SCORES
 from repic.metrics.kept import write_scores
@@ -19,8 +21,11 @@ from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import Evaluated, Evaluation, prediction_rows
 from repic.phases.loggers import log_images
 from repic.phases.phase import Phase
+from repic.phases.recognition import Recognition, recognition_table
 from repic.phases.summary import plain
+from repic.tables.table import Table
 from repic.tables.test_set import describe_test_set
+from repic.tables.write import print_tables, write_tables
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +56,16 @@ class RunParts:
         evaluated: whose captions are scored: names of ``STARTS``, of phases and of captioners. A
             phase that does not run is passed over.
         evaluation: how.
+        recognition: what is asked beside captions, if anything.
     """
 
     context: Context
     start: TrainedModel | None
     phases: Mapping[str, Phase]
-    captioners: Mapping[str, Captioner]
+    captioners: Mapping[str, Captioner | System]
     evaluated: Sequence[str]
     evaluation: Evaluation
+    recognition: Recognition | None = None
 
 
 def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
@@ -71,10 +78,10 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
     """
     begun = time.perf_counter()
     context, evaluation = parts.context, parts.evaluation
-    for part in (*parts.phases.values(), evaluation):
-        part.check(context)
+    check(parts)
     model = parts.start or TrainedModel("nothing", "", "", None, 0.0)
-    captioners, models = dict(parts.captioners), []
+    captioners: dict[str, Any] = dict(parts.captioners)
+    models = []
     if parts.start is not None:
         labels = STARTS[model.phase]
         captioners[model.phase] = captioner_of(model, labels, context, evaluation)
@@ -83,11 +90,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         model = phase.run(context, model)
         captioners[name] = captioner_of(model, phase.caption_labels, context, evaluation)
         models.append({**model.record(), **phase.describe()})
-    found: dict[str, Evaluated] = {
-        name: evaluation.evaluate(name, captioners[name], context)
-        for name in parts.evaluated
-        if name in captioners
-    }
+    found, recognized = evaluate_all(parts, captioners)
     if distributed.rank() == 0:
         predictions = [prediction for part in found.values() for prediction in part.predictions]
         files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
@@ -106,10 +109,67 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
             "phases": models,
             "captioners": {name: describe(captioners[name]) for name in found},
             "metrics": plain({name: part.cells for name, part in found.items()}),
+            **({"recognition": plain(recognized)} if parts.recognition else {}),
             "columns": as_rows(evaluation.metrics.columns),
             "left_out": evaluation.metrics.scorer.left_out,
         }
+        if parts.recognition is not None:
+            labels = {name: captioners[name].labels.label for name in found}
+            show_recognition(context, recognition_table(recognized, labels))
         files.write_json(context.folder / "summary.json", summary)
+
+
+def check(parts: RunParts) -> None:
+    """Refuse what is impossible before anything is computed."""
+    for part in (*parts.phases.values(), parts.evaluation):
+        part.check(parts.context)
+    for name, captioner in parts.captioners.items():
+        if (needs := getattr(captioner, "needs", None)) is not None:
+            check_friends(name, needs, parts.context.friends())
+
+
+def evaluate_all(
+    parts: RunParts, captioners: dict[str, Any]
+) -> tuple[dict[str, Evaluated], dict[str, dict[str, float] | None]]:
+    """Let everybody who is evaluated meet the friends, caption, and answer what is asked.
+
+    Args:
+        parts: the run.
+        captioners: by name; systems get their models.
+
+    Returns:
+        Captions and scores, and accuracies of answers, by captioner.
+    """
+    context, found, recognized = parts.context, {}, {}
+    for name, captioner in captioners.items():
+        if isinstance(captioner, System):
+            captioners[name] = captioner.bind(model_for(name, captioner, parts.start, captioners))
+    for name in (name for name in parts.evaluated if name in captioners):
+        captioner, known = captioners[name], ""
+        if isinstance(captioner, Enrolling):
+            known = enroll_all(name, captioner, context.friends, context.cache / "friends")
+        found[name] = parts.evaluation.evaluate(name, captioner, context, known)
+        if parts.recognition is not None:
+            recognized[name] = parts.recognition.evaluate(name, captioner, context, known)
+    return found, recognized
+
+
+def show_recognition(context: Context, table: Table) -> None:
+    """Write the table of answers beside the run's other files, and print it."""
+    write_tables(context.folder, "recognition", table, forms=(".md", ".csv", ".json"))
+    print_tables(table)
+
+
+def model_for(
+    name: str, system: System, start: TrainedModel | None, captioners: Mapping[str, Any]
+) -> ModelCaptioner:
+    """The model that a system was configured to stand on."""
+    wanted = system.on or (start.phase if start else BASE)
+    model = captioners.get(wanted)
+    if not isinstance(model, ModelCaptioner):
+        options = ", ".join(n for n, c in captioners.items() if isinstance(c, ModelCaptioner))
+        raise ValueError(f"captioner.{name}.on: {wanted!r} is no model of this run ({options})")
+    return model
 
 
 def captioner_of(
@@ -127,6 +187,12 @@ def captioner_of(
         decoding=describe_sampling(sampling, left_out(model.checkpoint, sampling)),
         sampling=sampling,
         batch_size=evaluation.batch_size,
+        model_key=files.key_of(
+            [
+                model.fingerprint,
+                context.settings_key("model", "data.prompt", without=BESIDE_CAPTIONS),
+            ]
+        ),
     )
 
 

@@ -177,11 +177,13 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed repic",
-        "data": "toybox toybox_repic dreambooth myvlm yollava repic_2 repic_4 montages"
+        "data": "toybox toybox_repic toybox_cast dreambooth myvlm yollava repic_2 repic_4 montages"
         " repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
+        "task": "caption recognize",
+        "captioner": "name_everybody file no_references as_text montage",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",

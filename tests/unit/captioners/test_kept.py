@@ -42,7 +42,7 @@ class Portions:
 def ask(
     path: Path, examples: Sequence[Example], writer: Portions, portion: int = 2
 ) -> list[Caption]:
-    return kept_captions(path, examples, writer, portion=portion, label="captions")
+    return kept_captions(path, examples, writer.write, portion=portion, label="captions")
 
 
 def test_an_interrupted_run_goes_on_with_the_portion_it_was_at(tmp_path: Path) -> None:

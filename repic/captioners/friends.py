@@ -1,0 +1,170 @@
+"""Friends are learnt once: what a system keeps of each is a file, found by what decides it.
+
+Whatever decides a state is in its name: the system with all its settings, the model's files, and
+all that the friend's pictures hold. So every run and every scene reuses it, an interrupted
+enrolment goes on with the friend that it was at, ranks share the friends out, and processes beside
+each other take them in different orders, each friend under a lock.
+"""
+
+import json
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from repic import distributed, files
+from repic.captioners.captioner import Cost, Enrolled, Enrolling
+from repic.progress import ProgressLine
+from repic.types import Friend, picture_content
+
+log = logging.getLogger(__name__)
+
+
+def check_friends(name: str, needs: int, friends: Sequence[Friend]) -> None:
+    """Refuse friends that a captioner cannot learn, before anything is computed.
+
+    Args:
+        name: the captioner's.
+        needs: pictures of each friend that it needs.
+        friends: all of them.
+
+    Raises:
+        ValueError: there is nobody; somebody has too few pictures, another's name, or is among
+            their own negatives.
+    """
+    if needs and not friends:
+        raise ValueError(
+            f"captioner.{name} learns friends, and this data has none; use data=toybox_cast, or"
+            f" take {name} out of method.evaluated"
+        )
+    for twice, number in Counter(friend.name for friend in friends).items():
+        if number > 1:
+            raise ValueError(f"data.friends: {number} friends are called {twice}; rename all but 1")
+    for friend in friends:
+        if len(friend.shots) < needs:
+            has = f"{len(friend.shots)} pictures" if friend.shots else "no picture"
+            raise ValueError(
+                f"data.friends: {friend.name} has {has} to learn from, and captioner.{name} needs"
+                f" {needs}; add pictures, or lower captioner.{name}.needs"
+            )
+        own = {picture_content(shot.image) for shot in friend.shots}
+        for negative in (*friend.lookalikes, *friend.others):
+            if picture_content(negative) in own:
+                raise ValueError(
+                    f"data.friends: {negative.key} is a picture of {friend.name}, and among those"
+                    f" that do not show {friend.name}; take it out of one of the two"
+                )
+
+
+def friend_content(friend: Friend) -> list[object]:
+    """All that is known of a friend, pictures by what they hold."""
+    shots = [[picture_content(shot.image), *shot.captions] for shot in friend.shots]
+    negatives = [[picture_content(p) for p in some] for some in (friend.lookalikes, friend.others)]
+    return [friend.name, friend.info, friend.category, shots, negatives]
+
+
+def enroll_all(
+    name: str, captioner: Enrolling, friends: Callable[[], Sequence[Friend]], folder: Path
+) -> str:
+    """Let a captioner meet the friends, and learn those whom it has not learnt before.
+
+    All ranks call this together.
+
+    Args:
+        name: the captioner's.
+        captioner: knows the friends afterwards.
+        friends: all of them.
+        folder: where states are kept.
+
+    Returns:
+        A hash of all that it knows of the friends.
+    """
+    known = list(friends())
+    check_friends(name, captioner.needs, known)
+    keys = [files.key_of([captioner.enroll_key, friend_content(friend)]) for friend in known]
+    learnt: dict[str, Enrolled] = {}
+    if captioner.needs:
+        paths = [folder / f"{key}.safetensors" for key in keys]
+        mine = list(zip(known, paths, strict=True))[distributed.own()]
+        random.Random(os.getpid()).shuffle(mine)
+        progress = ProgressLine(f"{name} learns friends", len(mine), {})
+        progress.start(0)
+        try:
+            for number, (friend, path) in enumerate(mine, start=1):
+                with files.only_one(path.with_suffix(".lock"), wanted=True):
+                    if _kept(path, captioner, friend) is None:
+                        made = captioner.enroll(friend)
+                        write_state(path, captioner, friend, made)
+                progress.update({}, number)
+        finally:
+            progress.stop()
+        distributed.barrier()
+        for friend, path in zip(known, paths, strict=True):
+            learnt[friend.name] = read_state(path, captioner, friend)
+    captioner.meet(known, learnt)
+    return files.key_of(keys)
+
+
+def write_state(path: Path, captioner: Enrolling, friend: Friend, made: Enrolled) -> None:
+    """Keep what was learnt of a friend, and by whom."""
+    said = {"key": captioner.enroll_key, "name": friend.name, "cost": json.dumps(asdict(made.cost))}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in made.state.items()}
+    files.write_file(path, lambda part: save_file(tensors, part, metadata=said))
+
+
+def read_state(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled:
+    """Read what was learnt of a friend.
+
+    Raises:
+        ValueError: the file is damaged; another model, tokenizer or setting made it; or it is
+            another friend's.
+    """
+    mend = "remove it, and the friend is learnt again"
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        cost = files.as_shape(Cost, json.loads(said.get("cost", "{}")), f"{path}, cost")
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); {mend}") from None
+    if said.get("name") != friend.name:
+        raise ValueError(f"{path}: was learnt of {said.get('name')}, not of {friend.name}; {mend}")
+    if said.get("key") != captioner.enroll_key:
+        raise ValueError(
+            f"{path}: what is kept of {friend.name} was learnt by another model or tokenizer, or"
+            f" with other settings; {mend}"
+        )
+    return Enrolled(state, Cost(**{**asdict(cost), "bytes": path.stat().st_size}))
+
+
+def _kept(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled | None:
+    """What an earlier run has learnt; what is of no use is set aside, with a word."""
+    if not path.exists():
+        return None
+    try:
+        return read_state(path, captioner, friend)
+    except ValueError as error:
+        log.warning("%s (it is now %s)", error, files.set_aside(path))
+        return None
+
+
+def mean_cost(learnt: Sequence[Enrolled], needs: int) -> Cost:
+    """What one of some friends has cost, on average."""
+    if not learnt:
+        return Cost(pictures=needs)
+    costs = [enrolled.cost for enrolled in learnt]
+    tokens = [cost.prompt_tokens for cost in costs if cost.prompt_tokens is not None]
+    return Cost(
+        pictures=round(fmean(cost.pictures for cost in costs)),
+        seconds=round(fmean(cost.seconds for cost in costs), 3),
+        parameters=round(fmean(cost.parameters for cost in costs)),
+        bytes=round(fmean(cost.bytes for cost in costs)),
+        prompt_tokens=round(fmean(tokens), 2) if tokens else None,
+    )

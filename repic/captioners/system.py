@@ -1,0 +1,101 @@
+"""Systems that are a way to use one of a run's models: they word a prompt anew, or add to it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
+from repic import files
+from repic.captioners.captioner import Caption, Cost, Enrolled, Labels
+from repic.captioners.friends import mean_cost
+from repic.captioners.model import MEASURED, ModelCaptioner
+from repic.types import Example, Friend
+from repic.values import Text, Whole
+
+
+@dataclass(kw_only=True)
+class System(ABC):
+    """A captioner on one of the run's models, which it has for itself once it is bound.
+
+    Attributes:
+        label: what tables call it.
+        on: the model: "base", or the name of a phase; None: the one that the run starts from.
+        needs: pictures of a friend that it needs, at least; 0: it learns nothing.
+        friends: by name, once it has met them; empty where the data has none to enrol.
+        learnt: what ``enroll`` has given, by name.
+    """
+
+    label: Text
+    on: Text | None
+    needs: Whole
+    model: ModelCaptioner = field(init=False, repr=False)
+    friends: dict[str, Friend] = field(init=False, repr=False, default_factory=dict)
+    learnt: dict[str, Enrolled] = field(init=False, repr=False, default_factory=dict)
+    _asked: Sequence[Example] = field(init=False, repr=False, default=())
+
+    def bind(self, model: ModelCaptioner) -> Self:
+        """The same on a model, with weights of its own."""
+        bound = replace(self)
+        bound.model = replace(model)
+        return bound
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(self.label, self.label, is_shared=True, has_model=True)
+
+    @property
+    def key(self) -> str:
+        return files.key_of([self.settings(), self.model.key])
+
+    @property
+    def enroll_key(self) -> str:
+        return files.key_of([self.settings(), self.model.model_key])
+
+    @property
+    def decoding(self) -> str | None:
+        return self.model.decoding
+
+    def settings(self) -> list[object]:
+        """All that was configured, what it is called and where it stands aside."""
+        own = (f.name for f in fields(self) if f.init and f.name not in ("label", "on"))
+        values = ((name, getattr(self, name)) for name in own)
+        return [type(self).__qualname__, [(n, getattr(v, "version", v)) for n, v in values]]
+
+    def enroll(self, friend: Friend) -> Enrolled:
+        """Nothing is learnt, unless a system says otherwise."""
+        return Enrolled({}, Cost())
+
+    def meet(self, friends: Sequence[Friend], learnt: Mapping[str, Enrolled]) -> None:
+        """Know these friends; the model is loaded afresh, without what enrolling has added."""
+        self.friends = {friend.name: friend for friend in friends}
+        self.learnt = dict(learnt)
+        self.model = replace(self.model)
+
+    @abstractmethod
+    def reword(self, examples: Sequence[Example]) -> list[Example]:
+        """What the model is asked for each example."""
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        self._asked = self._asked or list(examples[:MEASURED])
+        return self.model.write(self.reword(examples))
+
+    def answer(self, examples: Sequence[Example]) -> list[Caption]:
+        return self.write(examples)
+
+    def cost(self) -> Cost:
+        """Of one friend, on average."""
+        return replace(mean_cost(list(self.learnt.values()), self.needs), **self.tokens())
+
+    def tokens(self) -> dict[str, float | None]:
+        """Tokens that a friend adds, counted on the first prompts of this run, if it had any."""
+        bare = [replace(example, references=()) for example in self._asked]
+        friends = sum(len(example.references) for example in self._asked)
+        shown = self.reword(self._asked) if self._asked else []
+        found = self.model.added_tokens(shown, bare, friends)
+        return {} if found is None else {"prompt_tokens": found}
+
+    def missing(self, name: str) -> ValueError:
+        """What is said of somebody who was never enrolled."""
+        return ValueError(
+            f"{self.label} has never learnt {name}; enrolled are {', '.join(self.learnt) or 'none'}"
+        )

@@ -1,0 +1,123 @@
+"""Yes-or-no questions about a picture, asked of whoever answers any, and how many are right."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from repic import distributed, files
+from repic.captioners.captioner import Answering, Caption, Captioner
+from repic.captioners.kept import kept_captions
+from repic.data.contents import prompt_content
+from repic.data.module import Examples
+from repic.parsing import parse_yes_no
+from repic.phases.context import Context
+from repic.tables.table import Column, Row, Table
+from repic.types import Example
+from repic.values import Amount
+
+log = logging.getLogger(__name__)
+
+NOTE = (
+    "Accuracy in % by what the picture shows; positive: the friend. weighted: the mean of that of"
+    " yes and that of no, which are all others, as Yo'LLaVA reports it. neither: answers without"
+    " yes or no, which count as wrong unless task.drop_others is true."
+)
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition:
+    """Questions and how their answers count.
+
+    Attributes:
+        questions: a dataset whose targets are "yes" and "no", and tasks say after a slash what a
+            picture shows.
+        batch_size: questions asked at a time.
+        drop_others: leave answers without yes or no out, where they would count as wrong.
+    """
+
+    questions: Examples
+    batch_size: Amount
+    drop_others: bool
+
+    def evaluate(
+        self, name: str, captioner: Captioner, context: Context, known: str = ""
+    ) -> dict[str, float] | None:
+        """Ask a captioner; None where it answers no questions. Answers are kept as captions are.
+
+        Args:
+            name: what it is called.
+            captioner: who answers.
+            context: the run.
+            known: hash of what it knows of friends, if it was told of any.
+        """
+        if not isinstance(captioner, Answering):
+            log.info("%s answers no questions", name)
+            return None
+        examples = [self.questions[i] for i in range(len(self.questions))]
+        prompts = [prompt_content(example, context.prompt.messages) for example in examples]
+        key = files.key_of(["answers", captioner.key, prompts, known])
+        answers = kept_captions(
+            context.cache / "captions" / f"{key}.jsonl",
+            examples,
+            captioner.answer,
+            portion=self.batch_size * distributed.world_size(),
+            label=f"answers of {name}",
+        )
+        cell = accuracies(examples, answers, drop_others=self.drop_others)
+        log.info("%s: %s", name, "  ".join(f"{kind} {value:.1f}" for kind, value in cell.items()))
+        return cell
+
+
+def accuracies(
+    examples: Sequence[Example], answers: Sequence[Caption], *, drop_others: bool
+) -> dict[str, float]:
+    """Percentages by kind of question, in the order in which kinds first come.
+
+    Returns:
+        Accuracy by kind; "weighted", the mean of the accuracy of questions whose answer is yes and
+        of those whose answer is no; and "neither", the share of answers that say neither. NaN where
+        there is nothing to count.
+    """
+    kinds: dict[str, list[float]] = {}
+    targets: dict[str, list[float]] = {YES: [], NO: []}
+    said = [parse_yes_no(answer.text) for answer in answers]
+    for example, answer in zip(examples, said, strict=True):
+        kind = example.task.partition("/")[2] or example.task
+        kinds.setdefault(kind, [])
+        if answer is not None or not drop_others:
+            is_right = 100.0 * (answer == example.target)
+            kinds[kind].append(is_right)
+            targets[example.target].append(is_right)
+    by_target = [_mean(targets[target]) for target in (YES, NO)]
+    return {
+        **{kind: _mean(found) for kind, found in kinds.items()},
+        "weighted": sum(by_target) / len(by_target),
+        "neither": 100.0 * said.count(None) / len(said),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else math.nan
+
+
+def recognition_table(
+    found: Mapping[str, Mapping[str, float] | None], labels: Mapping[str, str]
+) -> Table:
+    """A row for each who answered.
+
+    Args:
+        found: by captioner, what ``Recognition.evaluate`` gave.
+        labels: what captioners are called.
+    """
+    answered = {name: cell for name, cell in found.items() if cell is not None}
+    keys = dict.fromkeys(key for cell in answered.values() for key in cell)
+    columns = [
+        Column(key, kind="number", direction="none" if key == "neither" else "up") for key in keys
+    ]
+    rows = [
+        Row(labels[name], tuple(cell.get(key) for key in keys)) for name, cell in answered.items()
+    ]
+    return Table("Recognition", columns, rows, NOTE, Column("captions of", kind="text"))

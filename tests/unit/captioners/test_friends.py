@@ -1,0 +1,126 @@
+"""Each friend is learnt once, and what is wrong with friends or files is said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from repic.captioners.captioner import Caption, Cost, Enrolled, Enrolling, Labels
+from repic.captioners.friends import check_friends, enroll_all, mean_cost, read_state, write_state
+from repic.toybox.scene import portrait
+from repic.toybox.world import toys
+from repic.types import Example, Friend, Shot
+
+A, B, C = toys("test")[:3]
+
+
+def friend(name: str, *, pictures: int = 2) -> Friend:
+    shots = tuple(Shot(portrait(A, f"{name}/{i}", scale=1.0)) for i in range(pictures))
+    return Friend(name, "a bear", "bear", shots, (portrait(B, "b", scale=1.0),))
+
+
+class Learner:
+    labels = Labels("learner", "learner", is_shared=True, has_model=True)
+    key, needs, enroll_key = "learner", 2, "model a"
+    decoding: str | None = None
+
+    def __init__(self, limit: int = 9) -> None:
+        self.limit, self.enrolled, self.known = limit, [], {}
+
+    def enroll(self, friend: Friend) -> Enrolled:
+        if len(self.enrolled) == self.limit:
+            raise KeyboardInterrupt
+        self.enrolled.append(friend.name)
+        state = {"vector": torch.full((3,), float(len(friend.name)))}
+        return Enrolled(state, Cost(pictures=2, seconds=1.5, parameters=3, prompt_tokens=1.0))
+
+    def meet(self, friends: Sequence[Friend], learnt: Mapping[str, Enrolled]) -> None:
+        self.known = dict(learnt)
+
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        return [Caption("", True) for _ in examples]
+
+    def cost(self) -> Cost:
+        return mean_cost(list(self.known.values()), self.needs)
+
+
+FRIENDS = [friend("<bo>"), friend("<momi>"), friend("<ti>")]
+
+
+def enroll(learner: Learner, folder: Path, friends: Sequence[Friend] = FRIENDS) -> str:
+    assert isinstance(learner, Enrolling)
+    return enroll_all("learner", learner, lambda: friends, folder)
+
+
+def test_an_interrupted_enrolment_goes_on_and_nobody_is_learnt_twice(tmp_path: Path) -> None:
+    first = Learner(limit=2)
+    with pytest.raises(KeyboardInterrupt):
+        enroll(first, tmp_path)
+    second = Learner()
+    key = enroll(second, tmp_path)
+    assert sorted(first.enrolled + second.enrolled) == ["<bo>", "<momi>", "<ti>"]
+    assert second.known["<momi>"].state["vector"].tolist() == [6.0] * 3
+    third = Learner(limit=0)
+    assert enroll(third, tmp_path) == key
+    cost = third.cost()
+    assert (cost.pictures, cost.seconds, cost.parameters, cost.prompt_tokens) == (2, 1.5, 3, 1.0)
+    assert cost.bytes == next(tmp_path.glob("*.safetensors")).stat().st_size
+
+
+def test_what_decides_a_state_is_in_its_key(tmp_path: Path) -> None:
+    key = enroll(Learner(), tmp_path)
+    others = [friend("<bo>", pictures=3), *FRIENDS[1:]]
+    changed = Learner()
+    assert enroll(changed, tmp_path, others) != key
+    assert changed.enrolled == ["<bo>"]
+    other = Learner()
+    other.enroll_key = "model b"
+    enroll(other, tmp_path)
+    assert len(other.enrolled) == 3
+
+
+def test_a_state_of_another_model_or_friend_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    path, learner, bo = tmp_path / "a.safetensors", Learner(), FRIENDS[0]
+    write_state(path, learner, bo, learner.enroll(bo))
+    with pytest.raises(ValueError, match=r"learnt of <bo>, not of <ti>; remove it"):
+        read_state(path, learner, FRIENDS[2])
+    learner.enroll_key = "model b"
+    with pytest.raises(ValueError, match=r"by another model or tokenizer, or with other settings"):
+        read_state(path, learner, bo)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"a.safetensors: is damaged"):
+        read_state(path, learner, bo)
+
+
+def test_a_damaged_state_is_set_aside_and_learnt_again(tmp_path: Path) -> None:
+    enroll(Learner(), tmp_path)
+    broken = sorted(tmp_path.glob("*.safetensors"))[0]
+    broken.write_bytes(b"nothing")
+    learner = Learner()
+    enroll(learner, tmp_path)
+    assert len(learner.enrolled) == 1
+    assert broken.with_name(f"{broken.name}.set_aside").read_bytes() == b"nothing"
+
+
+def test_friends_whom_nobody_can_learn_are_named_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    bo = FRIENDS[0]
+    own = replace(bo, others=(bo.shots[0].image,))
+    refused = {
+        "<ti> has no picture to learn from, and captioner.learner needs 2": [
+            bo,
+            friend("<ti>", pictures=0),
+        ],
+        "<ti> has 1 pictures to learn from": [friend("<ti>", pictures=1)],
+        "2 friends are called <bo>; rename": [bo, friend("<bo>")],
+        "is a picture of <bo>, and among those that do not show <bo>": [own],
+        "this data has none; use data=toybox_cast": [],
+    }
+    for complaint, friends in refused.items():
+        with pytest.raises(ValueError, match=complaint):
+            enroll(Learner(), tmp_path, friends)
+    assert not list(tmp_path.glob("*"))
+    check_friends("tells", 0, [])  # who learns nothing needs nobody
