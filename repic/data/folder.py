@@ -19,7 +19,7 @@ model took them for.
 
 import csv
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class FolderDataset:
         seed: decides what is drawn at random.
         missing: ``refuse`` a photo that is not there, or ``skip`` it.
         leave_root: let paths in ``who.csv`` lead out of the folder.
+        captioned: leave out photos without a caption, as there is nothing to imitate.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class FolderDataset:
         seed: Seed,
         missing: Missing = REFUSE,
         leave_root: bool = False,
+        captioned: bool = False,
     ) -> None:
         self.album = read_album(data_root(root, HOW_TO_GET), largest=largest)
         source = Path(photos or "")
@@ -112,6 +114,12 @@ class FolderDataset:
             how_to_get=HOW_TO_GET,
         )
         found, _ = self.inventory.at_hand("folder", known, lambda k: [k.image.path], missing)
+        if captioned and not any(photo.caption for photo in found):
+            raise ValueError(
+                f"{self.folder}: no photo has a caption, which SFT learns from; write some into the"
+                f" column caption of {WHO}, or go without SFT (method=rl)"
+            )
+        found = [photo for photo in found if photo.caption or not captioned]
         wanted = [photo for photo in found if len(photo.names) in counts]
         self.photos = wanted if repeat else spread(wanted, size)
         self.size = (size or len(wanted)) if repeat and wanted else len(self.photos)
@@ -168,6 +176,33 @@ class FolderDataset:
             )
         image = (rng.choice(others) if self.repeat else others[0]) if others else None
         return Reference(friend.name, friend.info, image)
+
+
+class FolderCorpus:
+    """The captions of a folder's ``who.csv``, for document frequencies; read when it is asked for.
+
+    Args:
+        root: the album.
+        photos: folders of photos, or None; the first that has captions counts.
+    """
+
+    def __init__(
+        self, root: str | Path | None, *, photos: Sequence[str | Path | None], leave_root: bool
+    ) -> None:
+        self.root, self.photos, self.leave_root = root, photos, leave_root
+
+    def __iter__(self) -> Iterator[list[str]]:
+        album = read_album(data_root(self.root, HOW_TO_GET), largest=None)
+        folders = [Path(folder) for folder in self.photos if folder]
+        for folder in folders:
+            known = who_is_where(folder, album, largest=None, leave_root=self.leave_root)
+            captions = [[photo.caption] for photo in known if photo.caption]
+            if len(captions) > 1:
+                return iter(captions)
+        raise ValueError(
+            f"{' and '.join(str(folder / WHO) for folder in folders)}: CIDEr as a reward counts"
+            " words in two captions or more; write some, or choose reward=none"
+        )
 
 
 def who_is_where(

@@ -73,9 +73,9 @@ class TrainingPhase(Phase):
     checkpoint_every: Count
     val_every: Whole
 
-    def check_examples(self, context: Context, counts: ConceptCounts) -> None:
+    def check_examples(self, context: Context, counts: ConceptCounts, **changes: object) -> None:
         """Refuse data in which there is nothing to train on, or to validate with."""
-        if not len(context.dataset(split="train", counts=counts, size=1, seed=0)):
+        if not len(context.dataset(split="train", counts=counts, size=1, seed=0, **changes)):
             wanted = " or ".join(map(str, counts))
             raise ValueError(f"data.train: no example has {wanted} concepts")
         if self.val_every:

@@ -230,12 +230,12 @@ class SftPhase(SupervisedPhase):
 
     def check(self, context: Context) -> None:
         super().check(context)
-        self.check_examples(context, self.counts)
+        self.check_examples(context, self.counts, captioned=True)
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
-        size = self.iterations * self.batch_size
+        asked = {"counts": self.counts, "size": self.iterations * self.batch_size}
         seed = stream_seed(context.seed, "sft")
-        dataset = context.dataset(split="train", counts=self.counts, size=size, seed=seed)
+        dataset = context.dataset(split="train", seed=seed, captioned=True, **asked)
         # Where the model lies decides nothing; what it holds is in its fingerprint.
         parts = ("data", "model", "engine", "phase.sft")
         if self.val_every:  # whose numbers are kept with the model

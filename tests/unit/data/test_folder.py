@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.data.folder import FolderDataset
+from repic.data.folder import FolderCorpus, FolderDataset
 from tests.unit.data.test_album import about, photo
 
 
@@ -125,3 +125,26 @@ def test_nobody_says_who_is_where(root: Path) -> None:
         make(root)
     with pytest.raises(ValueError, match=r"data.photos: nothing is no folder. An album is"):
         make(root, photos=None)
+
+
+def corpus(root: Path, *photos: Path | None) -> FolderCorpus:
+    return FolderCorpus(root / "album", photos=photos, leave_root=False)
+
+
+def test_the_corpus_is_the_captions_that_there_are(root: Path) -> None:
+    who(root, TABLE)
+    captions = [["<Bo>, by <Kim>, waits."], ["Nobody."]]
+    assert list(corpus(root, None, root / "photos")) == captions
+    photo(root / "others" / "Bo" / "1.png")  # of which nobody has written any
+    assert list(corpus(root, root / "others", root / "photos")) == captions
+    who(root, "photo,names\ntrip/0.png,bo\n")
+    with pytest.raises(ValueError, match=r"photos/who.csv: CIDEr .* two captions or more"):
+        list(corpus(root, root / "photos"))
+
+
+def test_what_is_imitated_has_a_caption(root: Path) -> None:
+    who(root, TABLE)
+    assert [e.target for e in make(root, captioned=True)] == ["<Bo>, by <Kim>, waits.", "Nobody."]
+    who(root, "photo,names\ntrip/0.png,bo\n")
+    with pytest.raises(ValueError, match=r"no photo has a caption, which SFT learns from; write"):
+        make(root, captioned=True)
