@@ -64,7 +64,6 @@ MaybeText = Text | None
 MaybeNumberKey = Annotated[str, Predicate(is_number_key)] | None
 MaybeSeconds = Seconds | None
 OwnRewards = Text | Sequence[Text] | Mapping[str, Weight] | None
-Threads = Annotated[int, Ge(1), Le(1024)]
 
 
 class TrainerOptions(TypedDict):
@@ -75,6 +74,11 @@ class TrainerOptions(TypedDict):
     strategy: Literal["auto", "ddp"]
 
 
+TRAINER = {
+    "trainer.threads": Annotated[int, Ge(1), Le(1024)],
+    "trainer.num_workers": Annotated[int, Ge(0), Le(1024)],
+    "trainer.options": TrainerOptions,
+}
 # What the code here and in run.py reads itself; all else is the argument of a part, whose signature
 # says what it may be.
 READ = {
@@ -90,11 +94,9 @@ READ = {
     "report.scale": Scale,
     "method.phases": Sequence[Text],
     "method.evaluated": Sequence[Text],
-    "phase": Mapping[str, Any],
-    "captioner": Mapping[str, Any],
-    "trainer.threads": Threads,
-    "trainer.num_workers": Annotated[int, Ge(0), Le(1024)],
-    "trainer.options": TrainerOptions,
+    "phase": Mapping[str, Part],
+    "captioner": Mapping[str, Part],
+    **TRAINER,
     "model": Part,
     "model.path": Text,
     "engine": Part,
@@ -112,6 +114,9 @@ READ = {
     "reward.seconds": MaybeSeconds,
 }
 
+# Variables of files, which others refer to or not: with length=none nothing depends on them.
+SPARE = ("reward.prose", "reward.naming")
+
 
 def checked(key: str, value: Any) -> Any:
     """A value that is needed before the others can be checked.
@@ -124,7 +129,11 @@ def checked(key: str, value: Any) -> Any:
 
 
 def check_values(
-    cfg: DictConfig, overrides: Collection[str], *, read: Mapping[str, Any] = READ
+    cfg: DictConfig,
+    overrides: Collection[str],
+    *,
+    read: Mapping[str, Any] = READ,
+    spare: Collection[str] = SPARE,
 ) -> dict[Any, Any]:
     """Hold every value to the signature of who takes it, before any part is made.
 
@@ -132,24 +141,30 @@ def check_values(
         cfg: the configuration.
         overrides: the command line's.
         read: keys that are no part's -> what they may be.
+        spare: keys that files set although nothing may read them.
 
     Returns:
         The configuration as plain values.
 
     Raises:
-        ValueError: a value is none that its key may have, or nothing reads a key; names it.
+        ValueError: a value is none that its key may have, or nothing reads it; names the key.
     """
     raw: Any = OmegaConf.to_container(cfg)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    keys = {sign: [] for sign in "+~"}
-    for override in overrides:
-        if override[0] in keys:
-            keys[override[0]].append(settings.split_override(override)[0])
-    door = Door(raw, resolved, removed=keys["~"])
+    removed = [settings.split_override(o)[0] for o in overrides if o[0] == "~"]
+    door = Door(raw, resolved, removed=removed)
     door.check(read)
-    # A group is added by a plus, too: an experiment, or one that has a folder of its own.
-    door.refuse_untaken([key for key in keys["+"] if "." in key and "@" not in key])
+    door.refuse_untaken(given_keys(cfg, overrides), spare=spare)
     return resolved
+
+
+def given_keys(cfg: DictConfig, overrides: Collection[str]) -> list[str]:
+    """Keys whose values a command gives; a group's choice stands for a branch, and is none."""
+    given = []
+    for key, value in (settings.split_override(o) for o in overrides if o[0] != "~"):
+        if value[:1] == "{" or not isinstance(OmegaConf.select(cfg, key), DictConfig):
+            given.append(key)
+    return given
 
 
 def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunParts":

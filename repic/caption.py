@@ -25,19 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from repic import files
-from repic.assembly import (
-    MaybePart,
-    MaybeText,
-    Part,
-    Threads,
-    TrainerOptions,
-    check_values,
-    make,
-    quieten,
-)
+from repic.assembly import TRAINER, MaybePart, MaybeText, Part, check_values, make, quieten
 from repic.progress import ProgressLine
 from repic.run import guarded
-from repic.values import Count, FolderName, Questions, Side, Text, Whole
+from repic.values import Count, FolderName, Questions, Side, Text
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +54,7 @@ READ = {
     "model.path": Text,
     "engine": Part,
     "retrieval": MaybePart,
-    "trainer.threads": Threads,
-    "trainer.num_workers": Whole,
-    "trainer.options": TrainerOptions,
+    **TRAINER,
     "data.prompt": Part,
     "data.questions": Questions,
     "data.largest": MaybeSide,

@@ -139,6 +139,8 @@ def _explain_hydra(text: str) -> str | None:
         "kl: there is no 'hgh', only high, low; did you mean high?"
         >>> _explain_hydra("E: Key 'x' is not in struct full_key: phase.x object_type=dict")
         'phase.x is neither a key nor a group; see the keys with --cfg job, the groups with --help'
+        >>> _explain_hydra("E: Interpolation key 'a.b' not found full_key: c.d object_type=dict")
+        'c.d: refers to a.b, which is not there'
         >>> _explain_hydra("E: Multiple values for experiment. To override a value use 'o'")
         'experiment is given more than once; leave one, or sweep over both with -m and a comma'
     """
@@ -152,6 +154,8 @@ def _explain_hydra(text: str) -> str | None:
         return f"{group}: there is no {wrong!r}, only {', '.join(options)}{hint}"
     if found := re.search(r"raised while resolving interpolation: (.*?) full_key: ", text):
         return found[1]  # a resolver of ours has looked at a value
+    if found := re.search(r"Interpolation key '(\S+)' not found full_key: (\S+)", text):
+        return f"{found[2]}: refers to {found[1]}, which is not there"
     if found := re.search(r"is not in struct full_key: (\S+)", text):
         see = "see the keys with --cfg job, the groups with --help"
         return f"{found[1]} is neither a key nor a group; {see}"

@@ -6,17 +6,19 @@ Imports of torch and of everything that needs it wait until there is something t
 
 import contextlib
 import difflib
+import io
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,13 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from repic import settings, signals
-from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, make
+from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, given_keys, make
 from repic.errors import explain, is_told, tell
-from repic.values import nearest, shown
+from repic.values import leaves, nearest, shown, with_given_keys
 
 log = logging.getLogger(__name__)
 
 STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
+TOLD = (HydraException, OmegaConfBaseException, YAMLError)  # of libraries, about what was given
 APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
@@ -54,10 +57,10 @@ def job(cfg: DictConfig) -> str | float:
         for group, option in hydra_cfg.runtime.choices.items()
         if not group.startswith("hydra") and group != STUDY
     }
-    refuse_unknown_keys(cfg, choices, overrides)
-    apply_debug(cfg, overrides)
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
+        refuse_unknown_keys(cfg, choices, overrides)
+        apply_debug(cfg, overrides)
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
         has_tables = settings.phase_without_model(cfg.method.phases) is None
         if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
@@ -73,9 +76,16 @@ def job(cfg: DictConfig) -> str | float:
         raise ValueError(
             "code that is not repic's has ended the run by sys.exit before it was finished"
         ) from end
-    except Exception:
+    except Exception as error:
         if cfg.debug.traceback:
             log.exception("where it was noticed")
+        told, raw = explain(error), OmegaConf.to_container(cfg)
+        assert isinstance(raw, dict)
+        named = with_given_keys(told, raw, given_keys(cfg, overrides))
+        if hydra_cfg.mode == RunMode.MULTIRUN:  # goes on with the next, and tells the first's end
+            log.error("%s failed: %s", " ".join(overrides) or "this job", named)
+        if named != told and is_told(error, *TOLD):
+            raise ValueError(named) from error
         raise
 
 
@@ -95,7 +105,7 @@ def run(
     """
     from repic import distributed
 
-    resolved = check_values(cfg, overrides)
+    resolved = check_values(cfg, [*overrides, *map(str, cfg.debug.overrides)])
     distributed.start(cfg.trainer.options.accelerator)
     with distributed.together():
         return run_together(cfg, resolved, output_dir, choices=choices, overrides=overrides)
@@ -292,7 +302,11 @@ def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
     explicit = {settings.split_override(override)[0] for override in overrides}
     with open_dict(cfg):
         for key, value in cfg.debug.overrides.items():
-            if key not in explicit:
+            group, name, *_ = [*str(key).split("."), ""]
+            # A phase of the package that this command does without.
+            is_known = group == "phase" and name in options_of(group)
+            is_left_out = is_known and name not in cfg.phase
+            if key not in explicit and not is_left_out:
                 OmegaConf.update(cfg, str(key), value)
 
 
@@ -348,21 +362,40 @@ def with_likely_key(told: str, config: str) -> str:
         ):
             known = OmegaConf.to_container(hydra.compose(config, overrides=overrides))
             break
-    near = nearest(found[1], [key for key, _ in settings.leaves(known)])
+    near = nearest(found[1], [key for key, _ in leaves(known)])
     return f"{found[0]}{near}" if near else told
+
+
+def options_of(group: str) -> list[str]:
+    """What can be chosen of a group of the package's; nothing of what is none."""
+    return sorted(path.stem for path in (Path(__file__).parent / "conf" / group).glob("*.yaml"))
 
 
 def _option_that_is_none() -> str | None:
     """Name the group that was given a number, say, of which Hydra does not say which it is."""
     for key, value in map(settings.split_override, sys.argv[1:]):
-        options = sorted(
-            path.stem for path in (Path(__file__).parent / "conf" / key).glob("*.yaml")
-        )
+        options = options_of(key)
         names = value.removeprefix("[").removesuffix("]").split(",")
         numbers = ("null", "true", "false", "nan", "inf")  # to Hydra these are no text, either
         if options and any(n in numbers or not re.fullmatch(r"[^\W\d][\w/-]*", n) for n in names):
             return f"{key}: {value} is not one of {', '.join(options)}{nearest(value, options)}"
     return None
+
+
+@contextlib.contextmanager
+def jobs_fail_quietly() -> Iterator[None]:
+    """Keep Hydra's own line about a job that failed off the terminal: its error says more."""
+    value: Any = vars(JobReturn)["return_value"]
+
+    def quietly(done: JobReturn) -> Any:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return value.fget(done)
+
+    setattr(JobReturn, "return_value", property(quietly, value.fset))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(JobReturn, "return_value", value)  # noqa: B010
 
 
 def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
@@ -378,7 +411,7 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come here instead of printing them there
     try:
-        with signals.heeded():
+        with signals.heeded(), contextlib.nullcontext() if wants_traceback else jobs_fail_quietly():
             job()  # Hydra passes the configuration
     except Exception as error:
         if wants_traceback:
@@ -390,12 +423,11 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
         if not is_told(error) and (wrong := _option_that_is_none()):
             error = ValueError(wrong)
         program = "repic.run" if name == "repic" else name
-        others = (HydraException, OmegaConfBaseException, YAMLError)
-        if os.environ.get("RANK", "0") != "0" and is_told(error, *others):
+        if os.environ.get("RANK", "0") != "0" and is_told(error, *TOLD):
             # All ranks meet it before they join, and rank 0 tells; torchrun then ends this one.
             time.sleep(20)
             sys.exit(1)
-        sys.exit(tell(name, error, *others, told=told, program=program))
+        sys.exit(tell(name, error, *TOLD, told=told, program=program))
     except signals.Stopped as stop:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
             print(f"{name}: {stop.why}; {stop.saved or kept}; {after}", file=sys.stderr)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sysconfig
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import yaml
 
 from repic.files import as_shape, key_of, read_json, read_text
+from repic.values import leaves
 
 FILE = "config.yaml"  # in a run's folder
 PAGE = "report.html"  # a run's last file
@@ -173,15 +174,6 @@ def run_folder(output_dir: Path, *, fresh: bool) -> Path:
     if fresh and (newest > 1 or (output_dir / FILE).exists()):
         newest += 1
     return output_dir if newest == 1 else output_dir.with_name(f"{output_dir.name}-{newest}")
-
-
-def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values; an empty mapping is a leaf, and so is a list."""
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
 
 
 def refuse_unknown_keys(file: str, tree: Any, known: Any, added: Sequence[str]) -> None:

@@ -13,10 +13,10 @@ import pkgutil
 import re
 import sys
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import NoneType, SimpleNamespace, UnionType
+from types import ModuleType, NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, Predicate
@@ -164,12 +164,24 @@ class Door:
                 raise ValueError(f"{key}: is missing; it should be {may_be(hint)}")
         self._parts(root)
 
-    def refuse_untaken(self, added: Sequence[str]) -> None:
-        """Raise for a key that a command adds with a plus, and nobody takes."""
-        known = sorted({*self.taken, *_leaf_keys(self.resolved)} - set(added))
-        for key in added:
-            if not any(_is_inside(key, taken) or _is_inside(taken, key) for taken in self.taken):
+    def refuse_untaken(self, given: Collection[str], *, spare: Collection[str] = ()) -> None:
+        """Raise for a value that nobody takes, those that a command gives first.
+
+        Args:
+            given: keys of the command.
+            spare: keys that a file may set and other files' choice leaves unread.
+        """
+        untaken = [key for key, value in leaves(self.resolved) if not self._is_idle(key, value)]
+        strays = [key for key in untaken if not any(_is_inside(key, g) for g in (*given, *spare))]
+        for key in (*given, *strays):
+            if any(_is_inside(leaf, key) for leaf in untaken):
+                known = sorted({*self.taken, *(k for k, _ in leaves(self.resolved))} - {*untaken})
                 raise ValueError(f"{key}: nothing reads it{nearest(key, known)}")
+
+    def _is_idle(self, key: str, value: Any) -> bool:
+        """Whether somebody takes a leaf, or it says nothing: null, or what Hydra reads itself."""
+        is_taken = any(_is_inside(key, taken) or _is_inside(taken, key) for taken in self.taken)
+        return value is None or is_taken or key.rpartition(".")[2] in _HYDRA
 
     def _parts(self, place: Place) -> None:
         """Find the parts below a place, wherever they are, and check their arguments."""
@@ -205,10 +217,13 @@ class Door:
     def _locate(self, place: Place) -> Any:
         """Import what a dotted path names."""
         try:
-            return _locate(place.value)
+            found = _locate(place.value)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             told = f"{shown(place.value)} leads nowhere, as a dotted path ({error})"
             raise ValueError(f"{place.key}: {told}") from error
+        if isinstance(found, ModuleType):
+            raise ValueError(f"{place.key}: {shown(place.value)} is a module; name what is in it")
+        return found
 
     def _demand(self, place: Place, hint: Any) -> None:
         if wrong := self._wrong(place, hint):
@@ -299,7 +314,9 @@ class Door:
         of_key, of_value = args or (Any, Any)
         for name in place.value:
             if self._wrong_as(Place(name, None, ""), of_key):
-                return place.key, f"the key {shown(name)} is not {may_be(of_key)}"
+                near = nearest(str(name), _choices(of_key))
+                key = f"{place.key}.{name}"
+                return key, f"the key {shown(name)} is not {may_be(of_key)}{near}"
             child = self._child(place, name)
             if of_value is not Any:
                 self.taken[child.key] = of_value
@@ -374,6 +391,39 @@ def nearest(wrong: str, known: Iterable[Any]) -> str:
     """
     close = difflib.get_close_matches(wrong, list(map(str, known)), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def with_given_keys(told: str, raw: Mapping[Any, Any], given: Collection[str]) -> str:
+    """Add to a part's complaint which of its values a command has given by other keys.
+
+    Args:
+        told: begins with the key of a part, or of a value.
+        raw: the configuration as plain values, with its references.
+        given: keys of the command.
+
+    Example:
+        >>> raw = {"length": {"unit": "null"}, "gate": {"given": "${length.unit}"}}
+        >>> with_given_keys("gate: no reward yields 'null'", raw, ["seed", "length.unit"])
+        "gate: no reward yields 'null'; see length.unit"
+    """
+    place = re.match(r"[\w.]+(?=[:\[])", told)
+    is_named = any(re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", told) for key in given)
+    if place is None or is_named:
+        return told
+    feeding = [place[0]]
+    for key in feeding:
+        feeding += sorted(_references(_select(raw, key)) - {*feeding})
+    see = [k for k in given if any(_is_inside(k, f) or _is_inside(f, k) for f in feeding)]
+    return f"{told}; see {', '.join(see)}" if see else told
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; an empty mapping is a leaf, and so is a list."""
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
 
 
 def shown(value: object) -> str:
@@ -515,14 +565,6 @@ def _references(tree: Any) -> set[str]:
     if isinstance(tree, list):
         return set().union(*map(_references, tree))
     return set(_REFERENCE.findall(tree)) if isinstance(tree, str) else set()
-
-
-def _leaf_keys(tree: Any, prefix: str = "") -> Iterable[str]:
-    if isinstance(tree, Mapping) and tree:
-        for name, value in tree.items():
-            yield from _leaf_keys(value, f"{prefix}.{name}".lstrip("."))
-    else:
-        yield prefix
 
 
 def _select(tree: Any, key: str) -> Any:

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.assembly import check_values
+from repic.assembly import TRAINER, check_values
 from repic.bench import results
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
@@ -56,6 +56,7 @@ READ = {
     "trl_micro": MaybeCount,
     "paper": MaybeMapping,
     "sweep": MaybeSweep,
+    **TRAINER,  # by its contenders
 }
 
 

@@ -7,6 +7,9 @@ consistency and localization is not stated.
 
 import random
 from collections.abc import Mapping
+from typing import Annotated
+
+from annotated_types import Predicate
 
 from repic.toybox.dataset import CaptionDataset, SceneRules, Split
 from repic.toybox.tasks import TASKS
@@ -14,6 +17,15 @@ from repic.types import Example
 from repic.values import Coefficient, ConceptCounts, Count, Questions, Scale, Seed
 
 CAPTION = "caption"
+
+
+def draws_something(shares: Mapping[str, float]) -> bool:
+    """A mapping from tasks to numbers of 0 or more, one of them above 0."""
+    return any(shares.values())
+
+
+Task = Annotated[str, Predicate((CAPTION, *TASKS).__contains__)]
+Shares = Annotated[Mapping[Task, Coefficient], Predicate(draws_something)]
 
 
 class TaskMixture:
@@ -31,7 +43,7 @@ class TaskMixture:
         self,
         split: Split,
         *,
-        shares: Mapping[str, Coefficient],
+        shares: Shares,
         counts: ConceptCounts,
         size: Count,
         seed: Seed,
@@ -39,13 +51,6 @@ class TaskMixture:
         questions: Questions,
         scale: Scale,
     ) -> None:
-        unknown = set(shares) - {CAPTION, *TASKS}
-        if unknown:
-            known = ", ".join((CAPTION, *TASKS))
-            raise ValueError(f"data.shares: {min(unknown)!r} is not a task; there are {known}")
-        wrong = {task: share for task, share in shares.items() if not 0 <= share < float("inf")}
-        if wrong or not sum(shares.values()):
-            raise ValueError(f"data.shares: {wrong or dict(shares)} are not shares of 0 or more")
         self.shares = dict(shares)
         self.captions = CaptionDataset(
             split,

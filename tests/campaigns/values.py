@@ -152,12 +152,12 @@ def give(key: str, overrides: list[str]) -> tuple[str, str]:
         except SystemExit as end:
             status = end.code
     text = said.getvalue()
-    lines = [line for line in text.splitlines() if line.startswith("repic: ")]
     if "Traceback" in text or status not in (0, 1):
         return "traceback", text
     if status == 0:
         return "taken", text
-    return ("told" if len(lines) == 1 and key in lines[0] else "unnamed"), text
+    is_line = text.startswith("repic: ") and text.count("\n") == 1
+    return ("told" if is_line and key in text else "unnamed"), text
 
 
 def check_parts(cfg: DictConfig, folder: Any, resolved: Any, *, record: Any) -> None:

@@ -129,6 +129,20 @@ def test_a_key_that_nobody_reads_is_refused_with_the_likely_one(
     assert complaint((key, value), added=[f"+{key}={value}"]).startswith(told)
 
 
+def test_a_value_that_the_chosen_groups_do_not_read_is_refused() -> None:
+    """With length=mask, a component's name is read; who checks for names, is not asked."""
+    cfg, unread = composed(*WITH_ALL), "reward.naming"
+    check_values(cfg, ["length=mask", "reward.prose=fluency", "seed=0", "~phase.sft.x"])
+    with pytest.raises(ValueError, match=rf"^{unread}: nothing reads it; did you mean reward\."):
+        check_values(cfg, [f"{unread}=abc"])
+    OmegaConf.set_struct(cfg, False)
+    cfg.kl.coeff = None  # says nothing
+    check_values(cfg, [])
+    cfg.kl.coeff = 1  # of a file that is no experiment's
+    with pytest.raises(ValueError, match=r"^kl\.coeff: nothing reads it; did you mean kl\.coef\?"):
+        check_values(cfg, [])
+
+
 @pytest.mark.parametrize(
     ("stages", "told"),
     [
@@ -157,6 +171,7 @@ def test_a_key_that_is_taken_away_and_a_part_that_cannot_be_found_are_told() -> 
     parser = "reward.rubric.rewards.binding.parser.path"
     told = f"{parser}: 'repic.toybox.grammar.pars' leads nowhere"
     assert complaint((parser, "repic.toybox.grammar.pars")).startswith(told)
+    assert complaint((parser, "repic.toybox")).startswith(f"{parser}: 'repic.toybox' is a module")
     assert complaint(("trainer", {})).startswith("trainer.threads: is missing")
 
 

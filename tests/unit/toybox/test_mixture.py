@@ -1,11 +1,14 @@
 """Mixed tasks: deterministic, in the shares that were asked for."""
 
+import re
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from repic.toybox.mixture import TaskMixture
+from repic.toybox.mixture import Shares, TaskMixture
+from repic.values import Door
 from tests.unit.toybox.test_dataset import RULES, make
 
 SHARES = {"same": 0.345, "locate": 0.345, "caption": 0.31}
@@ -51,11 +54,22 @@ def test_targets_are_what_the_rewards_read() -> None:
     assert all(e.target.startswith("[") for e in examples if e.task == "locate")
 
 
-def test_what_is_no_mixture_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.shares: 'sing' is not a task; there are caption,"):
-        mixture({"sing": 1.0})
-    for shares in ({"same": -1.0}, {"same": 0.0}, {"same": float("inf")}):
-        with pytest.raises(ValueError, match="not shares of 0 or more"):
-            mixture(shares)
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ({"sing": 1.0}, "shares.sing: the key 'sing' is not caption, look_up_colour, "),
+        ({"smae": 1.0}, "; did you mean same?"),
+        ({"same": -1.0}, "shares.same: -1.0 is not a number from 0 to "),
+        ({"same": float("inf")}, "shares.same: Infinity is not a number from 0 to "),
+        ({"same": 0.0}, 'shares: {"same": 0.0} is not a mapping from tasks to numbers of 0 or mor'),
+        ({}, "shares: {} is not a mapping from tasks to numbers of 0 or more, one of them above"),
+    ],
+)
+def test_what_is_no_mixture_is_refused(shares: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Door({"shares": shares}, {"shares": shares}).check({"shares": Shares})
+
+
+def test_there_are_as_many_examples_as_was_asked_for() -> None:
     with pytest.raises(IndexError):
         mixture()[600]
