@@ -49,7 +49,7 @@ class SoftTokens:
                     f"{word} is one token of {policy.source} already, so nothing new can be learnt"
                     " for it; give the friend another name"
                 )
-        self.first = len(tokenizer)
+        self.policy, self.first = policy, len(tokenizer)
         tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
         tokens = [AddedToken(token, special=True, normalized=False) for token in hidden]
         tokenizer.add_tokens(tokens, special_tokens=True)

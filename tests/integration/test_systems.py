@@ -42,3 +42,39 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
     assert summary_of(folder)["recognition"] == {"name_everybody": None}
     with pytest.raises(ValueError, match="has no yes-or-no questions; use data=toybox_cast"):
         start(model, tmp_path, "method=zero_shot", "task=recognize", name="elsewhere")
+
+
+SMALL = {
+    "myvlm": (
+        "captioner.myvlm.head.steps=2",
+        "captioner.myvlm.head.views=1",
+        "captioner.myvlm.vector.steps=1",
+        "captioner.myvlm.embedder.side=28",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SMALL)
+def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
+    system: str, model: Path, tmp_path: Path
+) -> None:
+    few = ("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]")
+    asked = ("task=recognize", "data.recognize.per_kind=1", *SMALL[system])
+    given = (f"captioner=[name_everybody,{system}]", f"method.evaluated=[base,{system}]")
+    first = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given))
+    cost = first["captioners"][system]["cost"]
+    assert cost["pictures"] == 2
+    assert min(cost["seconds"], cost["parameters"], cost["bytes"]) > 0
+    states = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/friends").glob("*.saf*")}
+    assert len(states) == 40
+    again = ("phase.evaluate.sampling.max_new_tokens=4", "phase.evaluate.seed=3")
+    second = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given, *again, name="again"))
+    assert {path: path.stat().st_mtime_ns for path in states} == states
+    assert len(list((tmp_path / "cache/friends").glob("*.saf*"))) == 40
+    assert second["captioners"][system]["cost"]["seconds"] == cost["seconds"]
+    with pytest.raises(ValueError, match=f"captioner.{system} learns friends, and this data has"):
+        start(model, tmp_path, "method=zero_shot", *given, *SMALL[system], name="elsewhere")
+    many = f"captioner.{system}.needs=3"
+    with pytest.raises(ValueError, match=f"<.*> has 2 pictures .*{system} needs 3; add pictures"):
+        start(model, tmp_path, *CAST, *few, *given, *SMALL[system], many, name="many")
