@@ -49,6 +49,7 @@ SPLITS = ("train", "val", "test")
 # What a saved run's data may be made of, whoever has written its config.yaml: conf/data's classes.
 DATA_CLASSES = (
     "repic.data.folder.FolderDataset",
+    "repic.data.masked.MaskedPhotos",
     "repic.data.montages.MontageDataset",
     "repic.data.noise.NoiseExamples",
     "repic.data.personal.PhotoDataset",

@@ -232,6 +232,9 @@ def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
     from repic.tables.write import print_tables, write_tables
 
     phase = make(cfg.phase[name])
+    if name == "write_album":
+        print(phase(open_data(cfg.data, size=None)[0], folder))
+        return
     complaint, forms = None, (".md", ".csv", ".json")
     if name == "rescore":
         stem, tables = "rescored", rescoring_table.rescoring_tables(phase())
@@ -248,12 +251,13 @@ def run_command(name: str, cfg: DictConfig, folder: Path) -> None:
         raise ValueError(f"data: {complaint}; {first} lists them")
 
 
-def open_data(data: DictConfig) -> tuple[Callable[[str], Any], list[str]]:
+def open_data(data: DictConfig, size: int | None = 1) -> tuple[Callable[[str], Any], list[str]]:
     """What opens a split with all its files, whatever the counts and the size; and the splits."""
     dataset = dataset_maker(data)
 
     def open_split(split: str) -> Any:
-        asked = {"counts": [1, 2, 3, 4, 5], "size": 1, "seed": 0, "missing": "skip"}
+        asked = {"counts": [1, 2, 3, 4, 5], "size": size, "seed": 0}
+        asked |= {"missing": "skip"} if size else {}
         try:
             return dataset(split=split, **asked)
         except HydraException as error:

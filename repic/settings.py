@@ -50,7 +50,7 @@ BESIDE = (
 OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 
 # Phases that do their work alone and give a table of their own, not a run to compare.
-WITHOUT_MODEL = ("rescore", "check_data", "compare")
+WITHOUT_MODEL = ("rescore", "check_data", "compare", "write_album")
 
 _MEND = "mend the file, or remove it"
 _DEEPEST = 100  # lists and mappings within each other in a run's configuration

@@ -20,7 +20,7 @@ import yaml
 from repic import files
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
-from repic.toybox.world import Toy, draw_names, toys
+from repic.toybox.world import Toy, draw_names, names, toys
 
 # As conf/data/toybox.yaml has it, which the shipped model and all that is trained from it know.
 PROMPT = {
@@ -55,9 +55,9 @@ def write_album(
     """
     rng = random.Random(f"album/{seed}")
     cast = rng.sample(toys(SPLIT), friends)
-    names = draw_names(SPLIT, friends, rng)
+    called = draw_names(SPLIT, friends, rng)
     album, shown = folder / "album", folder / "photos"
-    for toy, name in zip(cast, names, strict=True):
+    for toy, name in zip(cast, called, strict=True):
         home = album / name.strip("<>")
         home.mkdir(parents=True, exist_ok=True)
         for number in range(per_friend):
@@ -72,7 +72,7 @@ def write_album(
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("photo", "names", "caption"))
     others = [toy for toy in toys(SPLIT) if toy not in cast]
-    known = dict(zip(cast, names, strict=True))
+    known = dict(zip(cast, called, strict=True))
     for number in range(photos):
         count = min(number % MOST_IN_PHOTO + 1, friends)
         beings: list[Toy] = rng.sample(cast, count)
@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if min(asked.friends, asked.per_friend, asked.photos) < 1 or not 0 < asked.scale <= 16:
         parser.error("numbers are 1 or more, and the scale is above 0, 16 at most")
+    if asked.friends > (most := min(len(names(SPLIT)), len(toys(SPLIT)))):
+        parser.error(f"there are no more than {most} friends with names of their own")
     try:
         write_album(
             asked.folder,

@@ -99,8 +99,10 @@ def names(split: str) -> tuple[str, ...]:
 
 
 def draw_names(split: str, count: int, rng: random.Random) -> list[str]:
-    """Sample ``count`` names of a split, no two of which begin with the same syllable."""
+    """Sample ``count`` names of a split, as far as possible with different first syllables."""
     chosen: dict[str, str] = {}
+    if count > len({name[1:3] for name in names(split)}):
+        return rng.sample(names(split), count)
     while len(chosen) < count:
         name = rng.choice(names(split))
         chosen.setdefault(name[1:3], name)

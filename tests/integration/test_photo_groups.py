@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
+from PIL import Image
 
+from repic import run
 from repic.data import inventory
 from repic.metrics.caption_files import read_predictions
 from tests.integration.small import compose_run, start
@@ -32,7 +34,9 @@ PUBLISHED = {
 def node(group: str, root: Path | None, **changes: Any) -> Any:
     """The test split's configuration, completed as an evaluation does."""
     config, _ = compose_run(f"data={group}", *([f"data.root={root}"] if root else []))
-    config.data.test.update({"counts": [1, 2, 3, 4, 5], "size": None, "seed": 0, **changes})
+    asked = {"counts": [1, 2, 3, 4, 5], "size": None, "seed": 0}
+    given = {key: value for key, value in asked.items() if key in config.data.test.keys()}  # noqa: SIM118 -- without it, ??? is no key
+    config.data.test.update({**given, **changes})
     return config.data.test
 
 
@@ -49,6 +53,52 @@ def test_a_miniature_in_the_published_layout_is_read(group: str, tmp_path: Path)
     for published, prompts in zip(queries, lists, strict=True):
         named = [e for e in examples if e.query and e.query.key.endswith(Path(published).name)]
         assert len(named) >= len(prompts)
+
+
+@pytest.mark.parametrize("group", LAYOUTS)
+def test_any_of_them_is_written_out_as_an_album(
+    group: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_group(tmp_path, group)
+    asked = ("+experiment=write_album", f"data={group}", f"data.root={tmp_path}")
+    run.run_command("write_album", compose_run(*asked)[0], tmp_path / "run")
+    place = tmp_path / "run" / "written"
+    assert f"friends in {place}/album" in capsys.readouterr().out
+    given = list(instantiate(node(group, tmp_path)))
+    changes = {"data.root": place / "album", "data.photos": place / "photos"}
+    config, _ = compose_run("data=folder", *(f"{key}={value}" for key, value in changes.items()))
+    config.data.test.update({"counts": [1, 2, 3, 4, 5], "size": None, "seed": 0, "num_absent": 0})
+    written = {e.query.load().tobytes(): e for e in instantiate(config.data.test)}
+    for example in given:  # a photo of several prompts shows all whom they ask for
+        again = written[example.query.load().tobytes()]
+        assert set(example.present) <= set(again.present)
+        own = {r.name: (r.info, r.image.load().tobytes()) for r in again.references}
+        for r in example.references:
+            assert own[r.name] == (r.info, r.image.load().tobytes())
+
+
+def test_scenes_with_names_of_their_own_are_no_album(tmp_path: Path) -> None:
+    config, _ = compose_run("+experiment=write_album", "data=toybox")
+    with pytest.raises(ValueError, match=r"data.test: each of its scenes .* repic.toybox.album"):
+        run.run_command("write_album", config, tmp_path)
+
+
+def test_photos_with_masks(tmp_path: Path) -> None:
+    """The thing is cut out on white, and its box is the mask's."""
+    home = tmp_path / "break_a_scene" / "bear"
+    photo(home / "img.jpg", 90)
+    for number, corner in enumerate((0, 3, 6)):
+        mask = Image.new("L", (12, 8))
+        mask.paste(255, (corner, 1, corner + 3, 5))
+        mask.save(home / f"mask{number}.png")
+    examples = list(instantiate(node("break_a_scene", tmp_path, missing="skip")))
+    assert [e.present for e in examples] == [("<bowl>", "<shell>", "<panda>")]
+    (example,) = examples
+    assert [m.box for m in example.scene.mentions] == [(0, 1, 3, 5), (3, 1, 6, 5), (6, 1, 9, 5)]
+    assert {r.image.load().size for r in example.references} == {(3, 4)}
+    Image.new("L", (12, 8)).save(home / "mask0.png")
+    with pytest.raises(ValueError, match=r"mask0.png: marks nothing; draw"):
+        instantiate(node("break_a_scene", tmp_path, missing="skip"))[0]
 
 
 @pytest.mark.parametrize("group", LAYOUTS)

@@ -1,12 +1,15 @@
 """An album of toys is an album, and tells the truth."""
 
 import csv
+import random
 from pathlib import Path
+
+import pytest
 
 from repic.data.folder import FolderDataset
 from repic.toybox.album import main, write_album
 from repic.toybox.grammar import parse_caption
-from repic.toybox.world import split_of_name
+from repic.toybox.world import draw_names, split_of_name
 
 SIZES = {"friends": 4, "per_friend": 2, "photos": 6, "strangers": (0, 2), "scale": 1.0}
 
@@ -57,3 +60,13 @@ def test_the_command_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file"), "--friends", "1"]) == 1
     assert "file: " in capsys.readouterr().err
+
+
+def test_there_are_names_for_hundreds_and_no_end_of_friends_is_refused(
+    capsys, tmp_path: Path
+) -> None:
+    for count in (80, 300):
+        assert len(set(draw_names("test", count, random.Random(0)))) == count
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--friends", "9999"])
+    assert "no more than 1238 friends" in capsys.readouterr().err
