@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from repic.captioners.attention_watch import AttentionWatch, Watched
@@ -79,7 +80,6 @@ class MyVlm(System):
     head: ConceptHead
     vector: ConceptVector
     seed: Seed
-    _soft: SoftTokens | None = field(init=False, repr=False, default=None)
     _features: FeatureCache | None = field(init=False, repr=False, default=None)
 
     def enroll(self, friend: Friend) -> Enrolled:
@@ -237,22 +237,18 @@ class MyVlm(System):
         return self._seen(policy, picture)[0, :size].norm()
 
     def _look_everywhere(self, picture: ImageSource) -> Float[Tensor, "N D"]:
-        """Features of every part of a picture that the proposer finds, or of the whole."""
-        loaded = picture.load()
-        boxes = self.proposer(loaded, []) if self.proposer is not None else []
-        parts = [loaded.crop(tuple(map(round, box))) for box in boxes] or [loaded]
-        return torch.from_numpy(self.embedder(parts))
+        """Features of every part of a picture."""
+        return torch.from_numpy(self.embedder(self._parts(picture)))
 
     def _look(self, pictures: Sequence[ImageSource]) -> Float[Tensor, "N D"]:
         """Features of the first part of each picture."""
-        loaded = [picture.load() for picture in pictures]
-        if self.proposer is not None:
-            found = [self.proposer(picture, []) for picture in loaded]
-            loaded = [
-                picture.crop(tuple(map(round, boxes[0]))) if boxes else picture
-                for picture, boxes in zip(loaded, found, strict=True)
-            ]
-        return torch.from_numpy(self.embedder(loaded))
+        return torch.from_numpy(self.embedder([self._parts(picture)[0] for picture in pictures]))
+
+    def _parts(self, picture: ImageSource) -> list[Image.Image]:
+        """What the proposer finds in a picture, or the whole of it."""
+        whole = picture.load()
+        boxes = self.proposer(whole, []) if self.proposer is not None else []
+        return [whole.crop((b.x0, b.y0, b.x1, b.y1)) for b in boxes] or [whole]
 
 
 def _unit(vector: Tensor) -> Tensor:

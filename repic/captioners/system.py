@@ -9,6 +9,7 @@ from repic import files
 from repic.captioners.captioner import Caption, Cost, Enrolled, Labels
 from repic.captioners.friends import mean_cost
 from repic.captioners.model import MEASURED, ModelCaptioner
+from repic.models.soft_tokens import SoftTokens
 from repic.types import Example, Friend
 from repic.values import Text, Whole
 
@@ -32,6 +33,7 @@ class System(ABC):
     friends: dict[str, Friend] = field(init=False, repr=False, default_factory=dict)
     learnt: dict[str, Enrolled] = field(init=False, repr=False, default_factory=dict)
     _asked: Sequence[Example] = field(init=False, repr=False, default=())
+    _soft: SoftTokens | None = field(init=False, repr=False, default=None)
 
     def bind(self, model: ModelCaptioner) -> Self:
         """The same on a model, with weights of its own."""
@@ -69,7 +71,7 @@ class System(ABC):
         """Know these friends; the model is loaded afresh, without what enrolling has added."""
         self.friends = {friend.name: friend for friend in friends}
         self.learnt = dict(learnt)
-        self.model = replace(self.model)
+        self.model, self._soft = replace(self.model), None
 
     @abstractmethod
     def reword(self, examples: Sequence[Example]) -> list[Example]:

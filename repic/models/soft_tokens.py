@@ -42,13 +42,7 @@ class SoftTokens:
                 f"{policy.source}: vectors cannot be put into its prompts, as"
                 f" {policy.family.unpackable}; choose another model"
             )
-        known = tokenizer.get_vocab()
-        for word in words:
-            if word in known:
-                raise ValueError(
-                    f"{word} is one token of {policy.source} already, so nothing new can be learnt"
-                    " for it; give the friend another name"
-                )
+        refuse_known(policy, words)
         self.policy, self.first = policy, len(tokenizer)
         tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
         tokens = [AddedToken(token, special=True, normalized=False) for token in hidden]
@@ -59,6 +53,17 @@ class SoftTokens:
         self.head: Tensor | None = None
         network.set_input_embeddings(_Embeddings(embeddings, self))
         network.set_output_embeddings(_Head(head, self))
+
+
+def refuse_known(policy: Policy, words: Sequence[str]) -> None:
+    """Raise for a word that would be no new token."""
+    known = policy.encoder.tokenizer.get_vocab()
+    for word in words:
+        if word in known:
+            raise ValueError(
+                f"{word} is one token of {policy.source} already, so nothing new can be learnt for"
+                " it; give the friend another name"
+            )
 
 
 class _Embeddings(nn.Module):

@@ -51,6 +51,14 @@ SMALL = {
         "captioner.myvlm.vector.steps=1",
         "captioner.myvlm.embedder.side=28",
     ),
+    "yollava": (
+        "captioner.yollava.num_tokens=2",
+        "captioner.yollava.epochs=1",
+        *(
+            f"captioner.yollava.lessons.{kind}=1"
+            for kind in ("positives", "lookalikes", "others", "captions", "texts")
+        ),
+    ),
 }
 
 

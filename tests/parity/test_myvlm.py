@@ -19,7 +19,7 @@ from repic.captioners.myvlm import TOKEN, ConceptVector, MyVlm
 from repic.models.images import Followed
 from repic.models.policy import Policy
 from repic.toybox.scene import portrait
-from repic.toybox.world import toys
+from repic.toybox.world import Toy, toys
 from repic.types import Example, Friend, Reference, Shot, picture_content
 from tests.tiny import load, packed_engine, sampling
 
@@ -52,7 +52,7 @@ class Flat:
         return Image.new("RGB", (8, 8), self.colour)
 
 
-def friend(name: str = "<bo>", toy: object = BO, **changes: object) -> Friend:
+def friend(name: str = "<bo>", toy: Toy = BO, **changes: object) -> Friend:
     shots = tuple(
         Shot(portrait(toy, f"{name}/{i}", scale=1.0), (f"A toy, {name}.", f"Here is {name}."))
         for i in range(3)

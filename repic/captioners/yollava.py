@@ -1,0 +1,251 @@
+"""Yo'LLaVA: a friend as new tokens of the vocabulary, a name and some that say who it is.
+
+https://arxiv.org/abs/2406.09400, in the form of its released code: the user's turn begins with
+"<sks> is <token0>…<token15>.", and of the model only the new rows of the embeddings and of the head
+learn, here beside a model that nothing is written to (``repic.models.soft_tokens``); there all rows
+are trained, and all but the new ones put back after every step, which comes to the same, since Adam
+treats every weight by itself. Its questions are recognition (of the friend, of look-alikes, of
+others) and text alone. Differences: the token in the place of "<sks>" is the friend's own name; and
+several friends at once, for which it has no form, have their sentences one after another, over one
+vocabulary with the tokens of all who were enrolled.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from annotated_types import MinLen
+from torch import Tensor
+
+from repic.captioners.augment import Augmentation
+from repic.captioners.captioner import Cost, Enrolled
+from repic.captioners.system import System
+from repic.models.engine.sampling import Sampling
+from repic.models.policy import Policy
+from repic.models.soft_tokens import SoftTokens, refuse_known
+from repic.parsing import parse_yes_no
+from repic.types import Example, Friend, ImageSource
+from repic.values import Count, NonNegative, Positive, Questions, Seed, Text, Whole
+
+SKS = "<sks>"  # stands for the name while a friend is learnt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What a friend is learnt by: how many questions of each kind, drawn once.
+
+    Attributes:
+        recognize: questions, with ``{name}``; ``yes`` and ``no`` are answers to them, likewise.
+        describe: questions about the friend's pictures, which their captions answer.
+        about: pairs of a question and an answer without a picture, with ``{name}`` and
+            ``{info}``, or ``{Info}`` at the start of a sentence.
+        positives, lookalikes, others: recognition of the friend, of look-alikes, of any others.
+        captions, texts: of ``describe`` and of ``about``.
+        augmentation: changes pictures.
+    """
+
+    recognize: Questions
+    yes: Questions
+    no: Questions
+    describe: Questions
+    about: Annotated[Sequence[Annotated[Sequence[Text], MinLen(2)]], MinLen(1)]
+    positives: Count
+    lookalikes: Whole
+    others: Whole
+    captions: Whole
+    texts: Whole
+    augmentation: Augmentation
+
+    def draw(self, friend: Friend, rng: random.Random) -> list[Example]:
+        """All of an epoch; the friend is called ``SKS`` in them."""
+        shots = [(shot.image, caption) for shot in friend.shots for caption in shot.captions]
+        shown = [shot.image for shot in friend.shots]
+        chosen: list[tuple[ImageSource | None, str, str]] = []
+        for pictures, number, answers in (
+            (shown, self.positives, self.yes),
+            (friend.lookalikes, self.lookalikes, self.no),
+            (friend.others, self.others, self.no),
+        ):
+            for _ in range(number if pictures else 0):
+                question, answer = rng.choice(self.recognize), rng.choice(answers)
+                chosen.append((rng.choice(pictures), question, _said(answer, friend)))
+        for _ in range(self.captions if shots else 0):
+            image, caption = rng.choice(shots)
+            chosen.append((image, rng.choice(self.describe), caption.replace(friend.name, SKS)))
+        for _ in range(self.texts if friend.info else 0):
+            question, answer = rng.choice(self.about)
+            chosen.append((None, question, _said(answer, friend)))
+        return [
+            Example(
+                id=f"{friend.name}/{number}",
+                task="lesson",
+                references=(),
+                query=picture,
+                question=_said(question, friend),
+                target=answer,
+                answers=(),
+                present=(),
+                num_concepts=1,
+            )
+            for number, (picture, question, answer) in enumerate(chosen)
+        ]
+
+
+def _said(template: str, friend: Friend) -> str:
+    info = friend.info or ""
+    return template.format(name=SKS, info=info, Info=info[:1].upper() + info[1:])
+
+
+@dataclass(kw_only=True)
+class YoLlava(System):
+    """A captioner whose vocabulary has new tokens for each friend.
+
+    Attributes:
+        asks: what a prompt says of each friend, with ``{name}`` and ``{tokens}``.
+        num_tokens: beside the name.
+        lessons: what a friend is learnt by.
+        epochs, batch_size, lr, weight_decay: of the optimizer, AdamW at a constant rate.
+        choose_after: of the epochs after this one, the rows are kept that answer best whether the
+            pictures of the lessons show the friend (the mean of the accuracy of yes and no); with
+            ``epochs`` or more, those of the last.
+        seed: decides all that is random.
+    """
+
+    asks: Text
+    num_tokens: Count
+    lessons: Lessons
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: NonNegative
+    choose_after: Whole
+    seed: Seed
+
+    def enroll(self, friend: Friend) -> Enrolled:
+        begun, policy = time.perf_counter(), self.model.loaded()
+        if self._soft is None or self._soft.policy is not policy:
+            self._soft = SoftTokens(policy, words=[SKS], hidden=tokens_of(SKS, self.num_tokens))
+        refuse_known(policy, [friend.name])
+        if not friend.lookalikes + friend.others:
+            raise ValueError(
+                f"{self.label} learns who is not {friend.name}, and there are no pictures of"
+                " others; raise data.friends.negatives"
+            )
+        state = self._learn(self._soft, policy, friend)
+        cost = Cost(
+            pictures=len(friend.shots),
+            seconds=time.perf_counter() - begun,
+            parameters=sum(tensor.numel() for tensor in state.values()),
+        )
+        return Enrolled(state, cost)
+
+    def reword(self, examples: Sequence[Example]) -> list[Example]:
+        self._know(self.model.loaded())
+        return [self._introduced(example) for example in examples]
+
+    def first_rows(self, policy: Policy, friend: Friend) -> dict[str, Tensor]:
+        """New rows as the library draws them, around 0; a head that is tied has none of its own."""
+        network = policy.network
+        generator = torch.Generator().manual_seed(
+            random.Random(f"{self.seed}/{friend.name}/rows").getrandbits(32)
+        )
+        shape = (1 + self.num_tokens, network.get_input_embeddings().embedding_dim)
+        spread = network.config.get_text_config().initializer_range
+        is_tied = network.get_input_embeddings().weight is network.get_output_embeddings().weight
+        names = ("rows",) if is_tied else ("rows", "head")
+        return {
+            name: (spread * torch.randn(shape, generator=generator)).to(policy.device)
+            for name in names
+        }
+
+    def batches(self, friend: Friend) -> Iterator[list[list[Example]]]:
+        """An epoch's batches, epoch by epoch: the same lessons in another order."""
+        rng = random.Random(f"{self.seed}/{friend.name}")
+        lessons = self.lessons.draw(friend, rng)
+        for epoch in range(self.epochs):
+            rng.shuffle(lessons)
+            changed = [
+                replace(
+                    self._introduced(lesson, SKS),
+                    id=f"{lesson.id}/{epoch}",
+                    query=lesson.query and self.lessons.augmentation(lesson.query, rng),
+                )
+                for lesson in lessons
+            ]
+            starts = range(0, len(changed), self.batch_size)
+            yield [changed[first : first + self.batch_size] for first in starts]
+
+    def _learn(self, soft: SoftTokens, policy: Policy, friend: Friend) -> dict[str, Tensor]:
+        state = self.first_rows(policy, friend)
+        soft.rows, soft.head = state["rows"], state.get("head", state["rows"])
+        learnt = [tensor.requires_grad_() for tensor in state.values()]
+        optimizer = torch.optim.AdamW(learnt, lr=self.lr, weight_decay=self.weight_decay)
+        best, kept = -1.0, state
+        for epoch, batches in enumerate(self.batches(friend), start=1):
+            for batch in batches:
+                targets = [example.target for example in batch]
+                scored = self.model.engine.target_logprobs(policy, batch, targets)
+                loss = -scored.logprobs[scored.mask].mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if epoch > self.choose_after and (found := self._accuracy(policy, friend)) > best:
+                best = found
+                kept = {name: tensor.detach().clone() for name, tensor in state.items()}
+        return {name: tensor.detach() for name, tensor in kept.items()}
+
+    def _accuracy(self, policy: Policy, friend: Friend) -> float:
+        """The mean of the shares of the lessons' pictures that get a yes, or a no, rightly."""
+        question = self.lessons.recognize[0].format(name=SKS)
+        groups = [[shot.image for shot in friend.shots], [*friend.lookalikes, *friend.others]]
+        right = []
+        for pictures, answer in zip(groups, ("yes", "no"), strict=True):
+            asked = [
+                self._introduced(
+                    Example(f"{friend.name}/{answer}/{i}", "", (), p, question, "", (), (), 1), SKS
+                )
+                for i, p in enumerate(pictures)
+            ]
+            rollouts = self.model.engine.sample(
+                policy, asked, group_size=1, sampling=_SHORT, seed=0
+            )
+            right.append(sum(parse_yes_no(r.text) == answer for r in rollouts) / len(asked))
+        return sum(right) / 2
+
+    def _introduced(self, example: Example, *names: str) -> Example:
+        """The example's question behind a sentence about each friend."""
+        said = names or example.pool or tuple(self.learnt)
+        if strangers := [name for name in said if name != SKS and name not in self.learnt]:
+            raise self.missing(strangers[0])
+        sentences = [
+            self.asks.format(name=name, tokens="".join(tokens_of(name, self.num_tokens)))
+            for name in said
+        ]
+        question = " ".join([*sentences, example.question])
+        return replace(example, references=(), question=question)
+
+    def _know(self, policy: Policy) -> None:
+        """Give the model the tokens of everybody who was learnt."""
+        if (self._soft is not None and self._soft.policy is policy) or not self.learnt:
+            return
+        hidden = [token for name in self.learnt for token in tokens_of(name, self.num_tokens)]
+        self._soft = soft = SoftTokens(policy, words=list(self.learnt), hidden=hidden)
+        states = [enrolled.state for enrolled in self.learnt.values()]
+        soft.rows, soft.head = (
+            torch.cat(
+                [state.get(key, state["rows"])[part] for part in _PARTS for state in states]
+            ).to(policy.device)
+            for key in ("rows", "head")
+        )
+
+
+_PARTS = (slice(0, 1), slice(1, None))  # names stand before all other new tokens
+_SHORT = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=8, stop=())
+
+
+def tokens_of(name: str, number: int) -> list[str]:
+    """The hidden tokens of a friend."""
+    return [f"<|{name.strip('<>')} {i}|>" for i in range(number)]
