@@ -171,17 +171,20 @@ class Door:
             given: keys of the command.
             spare: keys that a file may set and other files' choice leaves unread.
         """
-        untaken = [key for key, value in leaves(self.resolved) if not self._is_idle(key, value)]
+        above = {parent for key in self.taken for parent in _with_parents(key)}
+        untaken = [
+            key
+            for key, value in leaves(self.resolved)
+            if value is not None  # says nothing
+            and key.rpartition(".")[2] not in _HYDRA
+            and key not in above
+            and self.taken.keys().isdisjoint(_with_parents(key))
+        ]
         strays = [key for key in untaken if not any(_is_inside(key, g) for g in (*given, *spare))]
         for key in (*given, *strays):
             if any(_is_inside(leaf, key) for leaf in untaken):
                 known = sorted({*self.taken, *(k for k, _ in leaves(self.resolved))} - {*untaken})
                 raise ValueError(f"{key}: nothing reads it{nearest(key, known)}")
-
-    def _is_idle(self, key: str, value: Any) -> bool:
-        """Whether somebody takes a leaf, or it says nothing: null, or what Hydra reads itself."""
-        is_taken = any(_is_inside(key, taken) or _is_inside(taken, key) for taken in self.taken)
-        return value is None or is_taken or key.rpartition(".")[2] in _HYDRA
 
     def _parts(self, place: Place) -> None:
         """Find the parts below a place, wherever they are, and check their arguments."""
@@ -552,6 +555,11 @@ def _is_part(value: Any) -> bool:
 
 def _short(target: str) -> str:
     return target.rpartition(".")[2]
+
+
+def _with_parents(key: str) -> list[str]:
+    """A key and those of the branches that it is in: ``a.b[0]`` is in ``a.b``, which is in ``a``."""
+    return [key[: found.start()] for found in re.finditer(r"[.[]|$", key)]
 
 
 def _is_inside(key: str, parent: str) -> bool:

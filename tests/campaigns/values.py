@@ -9,6 +9,7 @@ goes as far as the parts of a run, made and checked.
 
 import argparse
 import contextlib
+import gc
 import io
 import json
 import math
@@ -26,6 +27,10 @@ from typing import Annotated, Any, Literal, Union
 
 import typing_extensions
 from hydra import compose, initialize_config_module
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -167,13 +172,49 @@ def check_parts(cfg: DictConfig, folder: Any, resolved: Any, *, record: Any) -> 
         phase.check(parts.context)
 
 
+def keep_compositions() -> None:
+    """Have Hydra make the same files' configuration once: children of this process find it made.
+
+    What a command gives by key is put in afterwards, by Hydra itself, and that is what is tried.
+    """
+    lists: dict[str, Any] = {}
+    made: dict[str, list[DictConfig]] = {}
+    make_list = defaults_list._create_defaults_list
+    compose_from = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def kept_list(repo: Any, config_name: Any, overrides: Any, **options: bool) -> Any:
+        given = (overrides.override_choices, overrides.append_group_defaults, overrides.deletions)
+        key = f"{config_name} {given} {options}"
+        if key not in lists:
+            lists[key] = make_list(repo, config_name, overrides, **options), overrides
+        found, first = lists[key]
+        for name in ("known_choices", "known_choices_per_group", "override_metadata", "deletions"):
+            setattr(overrides, name, getattr(first, name))
+        return found
+
+    def kept_config(self: Any, defaults: Any, repo: Any) -> DictConfig:
+        copies = made.setdefault(str(defaults), [])
+        if not copies:  # a child needs two, and what it takes is there for the next
+            copies += [compose_from(self, defaults, repo) for _ in range(5)]
+        return copies.pop()
+
+    defaults_list._create_defaults_list = kept_list
+    ConfigLoaderImpl._compose_config_from_defaults_list = kept_config
+
+
 def campaign(compositions: Iterable[str], most: int) -> Iterator[Tried]:
+    keep_compositions()
     seen: set[str] = set()
     for number, composition in enumerate(compositions):
         groups = composition.split()
         with initialize_config_module("repic.conf", version_base="1.3"):
+            load = GlobalHydra.instance().config_loader().load_configuration
+            for mode in (RunMode.MULTIRUN, RunMode.RUN):  # a command looks which it is, first
+                load("config", [*SMALL, *groups], run_mode=mode)
             cfg = compose("config", overrides=groups)
         leaves = plain_leaves(cfg)
+        gc.collect()
+        gc.freeze()  # or each child copies all that there is
         for place, key in enumerate(sorted(leaves.keys() - seen)):
             held = OmegaConf.select(cfg, key, default=None)
             wrong = [v for v in malformed(leaves[key]) if not _is_merged(v, held)]
