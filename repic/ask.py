@@ -36,7 +36,7 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run from the command line."""
-    places = [i for i, word in enumerate(sys.argv) if i and word[0] != "-" and "=" not in word]
+    places = [i for i, word in enumerate(sys.argv) if i and word[:1] != "-" and "=" not in word]
     if len(places) > 2:
         sys.argv[places[-1]] = f"question={quoted(sys.argv[places[-1]])}"
     sys.argv[1:] = arguments(sys.argv[1:])

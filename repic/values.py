@@ -67,7 +67,7 @@ def is_device(text: str) -> bool:
 
 def is_number_key(text: str) -> bool:
     """The key of a number, with a / in it: val/3/accuracy."""
-    return "/" in text.strip("/ ")
+    return "/" in text and all(part.strip(". ") for part in text.split("/"))
 
 
 def is_json(value: object) -> bool:
@@ -558,7 +558,7 @@ def _short(target: str) -> str:
 
 
 def _with_parents(key: str) -> list[str]:
-    """A key and those of the branches that it is in: ``a.b[0]`` is in ``a.b``, which is in ``a``."""
+    """A key and those of the branches that it is in: ``a``, ``a.b``, ``a.b[0]``."""
     return [key[: found.start()] for found in re.finditer(r"[.[]|$", key)]
 
 

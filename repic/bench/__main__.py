@@ -6,7 +6,7 @@ what one library changes in itself does not reach the other; this one only waits
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,15 +24,15 @@ from repic.bench import results
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
 from repic.bench.measure import measure
-from repic.bench.paper import paper_table
+from repic.bench.paper import Paper, paper_table
 from repic.run import guarded
 from repic.tables.write import markdown, print_tables
-from repic.values import Amount, Count, FolderName, Number, Seed, Text
+from repic.values import Amount, Count, FolderName, Number, Seed, Text, leaves, nearest
 
 log = logging.getLogger(__name__)
 
 MaybeCount = Count | None
-MaybeMapping = Mapping[str, Any] | None
+MaybePaper = Paper | None
 
 
 class Sweep(TypedDict):
@@ -54,7 +54,7 @@ READ = {
     "group_size": Amount,
     "caption_tokens": Amount,
     "trl_micro": MaybeCount,
-    "paper": MaybeMapping,
+    "paper": MaybePaper,
     "sweep": MaybeSweep,
     **TRAINER,  # by its contenders
 }
@@ -64,13 +64,14 @@ READ = {
 def job(cfg: DictConfig) -> None:
     """Run one bench."""
     os.chdir(HydraConfig.get().runtime.cwd)  # as repic.run does
-    check_values(cfg, HydraConfig.get().overrides.task, read=READ)
+    overrides = list(HydraConfig.get().overrides.task)
+    check_values(cfg, overrides, read=READ)
+    check_sweep(cfg, overrides)
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
         print(markdown(results.costs_on_paper(paper_table(**paper))))
         return
-    hydra_cfg = HydraConfig.get()
-    bench(cfg, Path(hydra_cfg.runtime.output_dir), overrides=list(hydra_cfg.overrides.task))
+    bench(cfg, Path(HydraConfig.get().runtime.output_dir), overrides=overrides)
 
 
 def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[Step]:
@@ -134,13 +135,26 @@ def sweep(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         yield "", cfg
         return
     for value in cfg.sweep["values"]:
-        if not isinstance(value, int | float):
-            raise ValueError(
-                f"sweep.values: {value!r} is not a number, so it has no place on an axis"
-            )
         changed = cfg.copy()
         OmegaConf.update(changed, cfg.sweep.key, value)
         yield str(value), changed
+
+
+def check_sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Hold the sweep's values to what its key may be.
+
+    Raises:
+        ValueError: names the sweep's key, or its values.
+    """
+    known = [key for key, _ in leaves(OmegaConf.to_container(cfg))]
+    if cfg.sweep is not None and cfg.sweep.key not in known:
+        near = nearest(cfg.sweep.key, known)
+        raise ValueError(f"sweep.key: {cfg.sweep.key!r} is no value's key{near}")
+    for value, changed in sweep(cfg):
+        try:
+            check_values(changed, overrides, read=READ)
+        except ValueError as error:
+            raise ValueError(f"sweep.values: with {value}, {error}") from error
 
 
 def draw(folder: Path, steps: Sequence[Step], label: str, limits: dict[str, float]) -> None:

@@ -85,5 +85,8 @@ def random_model(cfg: DictConfig) -> Path:
     if not folder.exists():
         quieten()
         build = make(cfg.scratch)
-        files.write_folder(folder, lambda part: build(folder=part))
+        try:
+            files.write_folder(folder, lambda part: build(folder=part))
+        except ValueError as error:
+            raise ValueError(f"scratch.{error}") from error
     return folder

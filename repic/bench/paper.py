@@ -8,7 +8,7 @@ what they belong to (no float32 masters of bfloat16 weights).
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -18,16 +18,54 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from repic.errors import explain
 from repic.models.costs import SCHEMES, ModelCosts, Scheme, Workload, scoring_work
 from repic.models.families import family_of
+from repic.values import Amount, Count, Side, Text, nearest
 
 Row = dict[str, str | float]
 _FLOAT32 = 4  # bytes
 
+LoraRank = Amount | None
 
-def paper_table(
-    models: Mapping[str, Mapping[str, Any]], settings: Sequence[Mapping[str, Any]]
-) -> list[Row]:
+
+class Work(TypedDict):
+    """A step's prompts and captions, and a prompt's pictures in patches: time, rows, columns."""
+
+    prompts: Amount
+    group_size: Amount
+    prompt_tokens: Count
+    caption_tokens: Count
+    images: Sequence[tuple[Side, Side, Side]]
+
+
+class Training(TypedDict):
+    """How a step is computed."""
+
+    lora_rank: LoraRank
+    has_reference: bool
+    is_checkpointed: bool
+    micro_batch: Amount
+    weight_bytes: Literal[1, 2, 4]
+
+
+class Setting(TypedDict):
+    """What a paper does in a step, as far as it says so."""
+
+    name: Text
+    model: Text
+    workload: Work
+    training: Training
+
+
+class Paper(TypedDict):
+    """The arguments of ``paper_table``."""
+
+    models: Mapping[str, Mapping[str, Any]]
+    settings: Sequence[Setting]
+
+
+def paper_table(models: Mapping[str, Mapping[str, Any]], settings: Sequence[Setting]) -> list[Row]:
     """Compute every setting under every scheme; see conf/bench/paper.yaml.
 
     Args:
@@ -36,11 +74,21 @@ def paper_table(
 
     Returns:
         A row for each setting and scheme: tokens in thousands, FLOPs in 10¹², memory in GiB.
+
+    Raises:
+        ValueError: a setting's model is not among them, or there can be none of its dimensions.
     """
     rows: list[Row] = []
-    for setting in settings:
-        training, work = setting["training"], dict(setting["workload"])
-        network = make_network(models[setting["model"]], lora_rank=training["lora_rank"])
+    for number, setting in enumerate(settings):
+        training, work = setting["training"], {**setting["workload"]}
+        name = setting["model"]
+        if name not in models:
+            known = f"{', '.join(models)}{nearest(name, models)}"
+            raise ValueError(f"paper.settings[{number}].model: {name!r} is not one of {known}")
+        try:
+            network = make_network(models[name], lora_rank=training["lora_rank"])
+        except Exception as error:  # a library's, of whatever type
+            raise ValueError(f"paper.models.{name}: {explain(error)}") from error
         model = ModelCosts(network, family_of(network.config))
         images = Counter(tuple(image) for image in work.pop("images"))
         vision = sum(n * picture_flops(network, image) for image, n in images.items())
@@ -151,7 +199,7 @@ def layer_bytes(text: Any, *, width: int, lora_rank: int | None) -> int:
 
 
 def step_memory(
-    network: Any, workload: Workload, training: Mapping[str, Any], scheme: Scheme
+    network: Any, workload: Workload, training: Training, scheme: Scheme
 ) -> dict[str, int]:
     """Estimate the bytes that a step holds.
 

@@ -72,7 +72,10 @@ class VisionPhase(Pretraining):
         scratch = context.folder / "checkpoints" / "random"
         seed = stream_seed(context.seed, "random weights")
         if distributed.rank() == 0 and files.read_done(scratch) != {"seed": seed}:
-            files.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
+            try:
+                files.write_folder(scratch, lambda part: self.build(folder=part, seed=seed))
+            except ValueError as error:
+                raise ValueError(f"phase.{self.name}.build.{error}") from error
             files.mark_done(scratch, {"seed": seed})
         distributed.barrier()
         random_weights = TrainedModel(

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from repic.assembly import dataset_maker, make
+from repic.assembly import check_values, dataset_maker, make
 from repic.bench import __main__ as main
 from repic.bench import measure
 from repic.bench.figures import Step, median_ratio
@@ -118,12 +118,39 @@ def test_sweeps_change_what_they_say() -> None:
         (["contenders=[]"], "one or more"),
         (["contenders=[plain,plain]"], "each once"),
         (["pairs=0"], "pairs: 0"),
-        (["sweep={key:kl.coef,values:[high]}"], "not a number"),
     ],
 )
 def test_wrong_input_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         start(tmp_path, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ("{key:prompts,values:[2,-1]}", "sweep.values: with -1, prompts: -1 is not a whole number"),
+        ("{key:scratch.vision.depth,values:[0.5]}", "with 0.5, scratch.vision.depth: 0.5 is not"),
+        ("{key:promts,values:[1]}", "sweep.key: 'promts' is no value's key; did you mean prompts?"),
+        ("{key:scratch,values:[1]}", "sweep.key: 'scratch' is no value's key"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_begins(sweep: str, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        main.check_sweep(compose_bench(f"sweep={sweep}"), [])
+
+
+def test_every_bench_passes_and_what_it_reads_is_checked() -> None:
+    for name in BENCHES:
+        cfg = compose_bench(f"bench={name}")
+        check_values(cfg, [], read=main.READ)
+        main.check_sweep(cfg, [])
+    for override, told in {
+        "trainer.threads=abc": "trainer.threads: 'abc' is not a whole number from 1 to 1024",
+        "+paper.x=1": "paper.x: there is no such key",
+        "paper.settings=[{name:a}]": "paper.settings[0].model: is missing",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(told)):
+            check_values(compose_bench("bench=paper", override), [override], read=main.READ)
 
 
 def test_a_typo_is_refused() -> None:

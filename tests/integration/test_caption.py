@@ -84,6 +84,15 @@ def test_a_question_is_asked_by_the_names_that_a_model_knows(
     assert not (tmp_path / "captions" / "album" / "captions.csv").exists()
 
 
+def test_no_question_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["repic.ask", "album", "photo.jpg", ""])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        ask.main()
+    said = capsys.readouterr().err
+    assert said == "repic.ask: question: '' is not text that is not empty, or null\n"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

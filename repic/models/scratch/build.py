@@ -71,7 +71,11 @@ def build_directory(
         matching_layers: see ``initialize_for_lookup``; none leaves the language model's weights
             random.
         initializer_range: std of random weights.
+
+    Raises:
+        ValueError: there is no model of such sizes.
     """
+    _refuse_sizes(text, vision, matching_layers)
     tokenizer = build_tokenizer(SYLLABLES, words())
     config = _configuration(tokenizer, text, vision, initializer_range)
     with torch.random.fork_rng(devices=[]):
@@ -82,6 +86,31 @@ def build_directory(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_processor(Path(folder), vision, pixels)
+
+
+def _refuse_sizes(text: TextSizes, vision: VisionSizes, matching_layers: Sequence[int]) -> None:
+    """Raise for sizes that no model has: the library would do so in its passes."""
+    heads, layers = text["num_attention_heads"], text["num_hidden_layers"]
+    wrong = {
+        "text.hidden_size is no multiple of text.num_attention_heads": text["hidden_size"] % heads,
+        "text.num_attention_heads is no multiple of text.num_key_value_heads": (
+            heads % text.get("num_key_value_heads", heads)
+        ),
+        "text.mrope_section is not half of text.hidden_size / text.num_attention_heads in all": (
+            2 * sum(text["mrope_section"]) * heads != text["hidden_size"]
+        ),
+        "vision.hidden_size is no multiple of 4 vision.num_heads": (
+            vision["hidden_size"] % (4 * vision["num_heads"])
+        ),
+        "vision.fullatt_block_indexes names a layer that is not there": (
+            max(vision.get("fullatt_block_indexes", [0]), default=0) >= vision["depth"]
+        ),
+        "matching_layers names a layer that is not there": (
+            max(matching_layers, default=0) >= layers
+        ),
+    }
+    for what in (what for what, is_wrong in wrong.items() if is_wrong):
+        raise ValueError(what)
 
 
 def _configuration(

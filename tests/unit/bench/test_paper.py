@@ -1,5 +1,6 @@
 """The papers' settings, as conf/bench/paper.yaml has them; and a step's memory."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaModel
 
-from repic.bench.paper import layer_bytes, make_network, paper_table, step_memory
+from repic.bench.paper import Training, layer_bytes, make_network, paper_table, step_memory
 from repic.bench.results import costs_on_paper
 from repic.models.costs import PACKED, PLAIN, SCHEMES, Workload
 from repic.models.families import FAMILIES
@@ -17,7 +18,7 @@ from tests import tiny
 from tests.counting import LORA, PAPER, small
 
 WORK = Workload(prompts=4, group_size=3, prompt_tokens=20, caption_tokens=6, vision_flops=0)
-TRAINING: dict[str, Any] = {
+TRAINING: Training = {
     "lora_rank": None,
     "has_reference": True,
     "is_checkpointed": False,
@@ -41,6 +42,20 @@ def test_the_papers_settings_make_a_table() -> None:
         assert row["model TFLOP"] == pytest.approx(
             sum(row[key] for key in ("vision", "prefill", "decode", "reference", "update"))
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "llava_1_5_7"}, "paper.settings[0].model: 'llava_1_5_7' is not one of"),
+        ({"model": "odd"}, "paper.models.odd: "),
+    ],
+)
+def test_a_model_that_there_cannot_be_is_named(changes: dict[str, Any], told: str) -> None:
+    odd = {"model_type": "llava", "text_config": {"hidden_size": "x"}, "vision_config": {}}
+    models = {**PAPER["models"], "odd": odd}
+    with pytest.raises(ValueError, match=re.escape(told)):
+        paper_table(models, [{**PAPER["settings"][0], **changes}])
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

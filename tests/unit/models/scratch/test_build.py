@@ -1,7 +1,9 @@
 """The tiny model from nothing: its tokenizer, its directory and the weights that it starts with."""
 
 import hashlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,25 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scratch") / "model"
     build_directory(folder=folder, seed=0, **ARCHITECTURE)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "sizes", "told"),
+    [
+        ("text", {"hidden_size": 130}, "text.hidden_size is no multiple of text.num_attention_"),
+        ("text", {"num_key_value_heads": 3}, "no multiple of text.num_key_value_heads"),
+        ("text", {"mrope_section": [4, 6, 7]}, "text.mrope_section is not half of text.hidden_s"),
+        ("vision", {"num_heads": 3}, "vision.hidden_size is no multiple of 4 vision.num_heads"),
+        ("vision", {"fullatt_block_indexes": [1]}, "vision.fullatt_block_indexes names a layer"),
+        ("matching_layers", [3], "matching_layers names a layer that is not there"),
+    ],
+)
+def test_sizes_of_no_model_are_refused(tmp_path: Path, part: str, sizes: Any, told: str) -> None:
+    old: Any = ARCHITECTURE[part]
+    new = {**old, **sizes} if isinstance(old, dict) else sizes
+    with pytest.raises(ValueError, match=re.escape(told)):
+        build_directory(folder=tmp_path, seed=0, **{**ARCHITECTURE, part: new})
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("split", SPLITS)
