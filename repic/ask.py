@@ -21,13 +21,15 @@ USAGE = 'name an album, photos and a question: python -m repic.ask album photo.j
 def job(cfg: DictConfig) -> None:
     """Ask about photos."""
     from repic.data.album import pictures_in, read_album
+    from repic.data.clips import FILMS
+    from repic.data.images import PICTURES
 
     with checked(cfg, USAGE):
         if cfg.question is None:
             raise ValueError(USAGE)
         album = read_album(Path(cfg.album), largest=cfg.data.largest)
         folder = captions_folder(cfg)
-        photos = list(pictures_in(Path(place) for place in cfg.photos))
+        photos = list(pictures_in(map(Path, cfg.photos), kinds=PICTURES | FILMS))
         with files.only_one(folder / ".lock", wanted=True):
             answers = [tell(a) for a in photo_captioner(cfg, album, folder).caption(photos)]
         if not any(answers):

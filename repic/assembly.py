@@ -55,6 +55,7 @@ DATA_CLASSES = (
     "repic.data.personal.PhotoDataset",
     "repic.data.repic_train.RepicTrainDataset",
     "repic.toybox.cast.CastScenes",
+    "repic.toybox.clips.ClipDataset",
     "repic.toybox.dataset.CaptionDataset",
     "repic.toybox.dataset.SceneRules",
     "repic.toybox.mixture.TaskMixture",

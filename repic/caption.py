@@ -33,7 +33,7 @@ from repic.values import Count, FolderName, Questions, Side, Text
 log = logging.getLogger(__name__)
 
 COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "boxes", "introduced", "similarity")
-COLUMNS += ("left_out", "seconds", "finished")
+COLUMNS += ("left_out", "seconds", "finished", "when")
 CHECKED = "checked.txt"  # which settings were found to be sound, for whom they are as they were
 
 MaybeFolderName = FolderName | None
@@ -45,6 +45,8 @@ READ = {
     "name": MaybeFolderName,
     "outputs": Text,
     "question": MaybeText,
+    "clip_question": Text,
+    "frames": Annotated[int, Ge(1), Le(256)],
     "most": Count,
     "batch_size": Count,
     "watch": Annotated[int | float, Ge(0), Le(86_400)],
@@ -101,11 +103,13 @@ def caption(cfg: DictConfig) -> Path:
     """
     from repic.captioners.photos import LIST, PAGE, TABLE, Captioned, PassedOver
     from repic.data.album import pictures_in, read_album
+    from repic.data.clips import FILMS
+    from repic.data.images import PICTURES
 
     album = read_album(Path(cfg.album), largest=cfg.data.largest)
     folder = captions_folder(cfg)
     places = [Path(place) for place in cfg.photos]
-    found = list(pictures_in(places))
+    found = list(pictures_in(places, kinds=PICTURES | FILMS))
     if not found and not cfg.watch:
         raise ValueError(f"{', '.join(map(str, places))}: holds no photos; put some there")
     results: dict[Path, Captioned] = {}
@@ -131,7 +135,7 @@ def caption(cfg: DictConfig) -> Path:
             if not cfg.watch:
                 break
             time.sleep(cfg.watch)
-            there = list(pictures_in(places))
+            there = list(pictures_in(places, kinds=PICTURES | FILMS))
             found = [path for path in there if path not in results and path not in passed]
     for problem in passed.values():
         print(f"passed over: {problem.photo}: {problem.problem}")
@@ -147,11 +151,12 @@ def captions_folder(cfg: DictConfig) -> Path:
     return Path(cfg.outputs) / "captions" / (cfg.name or Path(cfg.album).absolute().name)
 
 
-def question_of(cfg: DictConfig, album: Any) -> str:
-    """What is asked about every photo, with names as the album has them."""
+def question_of(cfg: DictConfig, album: Any, *, film: bool = False) -> str:
+    """What is asked about every photo, or film, with names as the album has them."""
     from repic.data.album import in_brackets
 
-    question = cfg.question or next(iter((*album.questions, *cfg.data.questions)))
+    usual = [cfg.clip_question] if film else [*album.questions, *cfg.data.questions]
+    question = cfg.question or usual[0]
     return in_brackets(question, album.lexicon())
 
 
@@ -180,6 +185,8 @@ def photo_captioner(cfg: DictConfig, album: Any, folder: Path, **parts: Any) -> 
         key=files.key_of([fingerprint(path), decides]),
         prompt=prompt,
         question=question_of(cfg, album),
+        clip_question=question_of(cfg, album, film=True),
+        frames=cfg.frames,
         most=cfg.most,
         largest=cfg.data.largest,
         folder=folder,
@@ -241,6 +248,8 @@ def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> 
         row |= dict(zip(("names", "introduced", "left_out"), map("; ".join, listed), strict=True))
         boxes = [" ".join(map(str, result.boxes.get(name, ()))) for name in result.names]
         row["boxes"] = "; ".join(boxes) if result.boxes else ""
+        there = (f"{name}: {' '.join(map('{:g}'.format, t))}" for name, t in result.when.items())
+        row["when"] = "; ".join(there)
         rows.writerow(row | {"similarity": "; ".join(map(str, values))})
     table, page = folder / TABLE, folder / PAGE
     is_new = not table.exists() or table.read_text(encoding="utf-8") != text.getvalue()

@@ -1,4 +1,4 @@
-"""What a text says: names, yes or no, a box, words. Pure functions of the text.
+"""What a text says: names, yes or no, a box, times, words. Pure functions of the text.
 
 A name is what stands between angle brackets, brackets included: ``<bo>``, ``<black widow>``. So a
 closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name no one.
@@ -7,6 +7,7 @@ closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name n
 import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from repic.types import Box
 from repic.words import Words, normal
@@ -21,6 +22,13 @@ _NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*"
 _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
 _GAP_AFTER = re.compile(r"""[\s"'>:,(]*(?:at\s+)?""")
 _LABEL = re.compile(rf"""{_BOX.pattern}\s*,\s*"label"\s*:\s*"\s*$""")
+_SECONDS = r"(\d{1,6}(?:\.\d{1,6})?)\s?"
+_UNIT = r"s(?:ec(?:ond)?s?)?\b"
+_TIME = re.compile(
+    rf"(?<![\d.])(?:{_SECONDS}(?:{_UNIT})?\s?(?:to|until|till|through|[-–—])\s?"
+    rf"|(?<=between ){_SECONDS}(?:{_UNIT})?\s?and\s)?{_SECONDS}{_UNIT}",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
 
 
@@ -137,6 +145,28 @@ def parse_whole_box(text: str) -> Box | None:
     """
     found = _WHOLE_BOX.search(text)
     return Box(*map(float, found.groups())) if found else None
+
+
+class Time(NamedTuple):
+    """A time that a text says: from ``begin`` to ``end`` in seconds, in ``text[start:stop]``."""
+
+    start: int
+    stop: int
+    begin: float
+    end: float
+
+
+def find_times(text: str) -> list[Time]:
+    """Return every time in seconds that a text says; a moment begins and ends at once.
+
+    >>> [(t.begin, t.end) for t in find_times("From 1 s to 2.5 s, 4-5 sec, at 7 seconds; 3 cats")]
+    [(1.0, 2.5), (4.0, 5.0), (7.0, 7.0)]
+    """
+    found = []
+    for match in _TIME.finditer(text):
+        first = match[1] or match[2] or match[3]
+        found.append(Time(*match.span(), float(first), float(match[3])))
+    return found
 
 
 def tokenize_caption(text: str) -> list[str]:

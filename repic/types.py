@@ -11,6 +11,7 @@ Names are always held with their brackets, as they stand in prompts and captions
 Boxes are pixels of the image as loaded, origin at the top left, ``x1`` and ``y1`` exclusive.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -39,6 +40,49 @@ class ImageSource(Protocol):
 def picture_content(picture: ImageSource) -> str:
     """Equal for two pictures with equal pixels alone, in every run."""
     return getattr(picture, "content", picture.key)
+
+
+class Frame(NamedTuple):
+    """A picture of a clip, and when it was taken: seconds since the clip's beginning."""
+
+    second: float
+    image: ImageSource
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A film as a few of its frames, in the order in which they are shown.
+
+    It is asked about as a picture is: a prompt shows every frame after its time, and whoever wants
+    one picture (a page, a retriever, a metric) loads all frames in rows.
+
+    Attributes:
+        name: what the frames are of; begins the key.
+        frames: none, where a model shall do without.
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def key(self) -> str:
+        return self.name + "#t=" + ",".join(f"{frame.second:g}" for frame in self.frames)
+
+    @property
+    def content(self) -> str:
+        """What every frame holds, and when it was taken."""
+        return repr([(frame.second, picture_content(frame.image)) for frame in self.frames])
+
+    def load(self) -> Image.Image:
+        """Return all frames side by side, in about as many rows as columns."""
+        pictures = [frame.image.load() for frame in self.frames]
+        columns = max(math.ceil(math.sqrt(len(pictures))), 1)
+        width = max((picture.width for picture in pictures), default=1)
+        height = max((picture.height for picture in pictures), default=1)
+        sheet = Image.new("RGB", (columns * width, max(-(-len(pictures) // columns), 1) * height))
+        for i, picture in enumerate(pictures):
+            sheet.paste(picture, (i % columns * width, i // columns * height))
+        return sheet
 
 
 class Box(NamedTuple):
@@ -113,7 +157,7 @@ class Example:
     ``question`` and ``references`` with ``query`` make the prompt; ``target`` is what supervised
     training imitates (possibly incomplete, as real captions are), ``answers`` are the complete
     reference answers that rewards and metrics compare with. ``present`` are the names that a
-    caption should use, ``pool`` every name that the prompt introduces.
+    caption should use, ``pool`` every name that the prompt introduces. A query may be a ``Clip``.
     """
 
     id: str
@@ -134,7 +178,7 @@ class Example:
 
     @property
     def images(self) -> tuple[ImageSource, ...]:
-        """The prompt's pictures in the order in which the prompt shows them."""
+        """The prompt's pictures in the order in which the prompt shows them; a clip is one."""
         shown = [reference.image for reference in self.references if reference.image is not None]
         return (*shown, *([self.query] if self.query is not None else []))
 

@@ -10,19 +10,20 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repic import files
 from repic.data.album import Album, Friend
+from repic.data.clips import FilmFile, open_picture
 from repic.data.contents import prompt_content
 from repic.data.images import FileImage
 from repic.data.prompts import PromptTemplate
-from repic.metrics.names import Lexicon
+from repic.metrics.names import Lexicon, key_of
 from repic.parsing import box_beside, parse_box
-from repic.types import Example, Reference, picture_content
+from repic.types import Clip, Example, Reference, picture_content
 
 if TYPE_CHECKING:  # they bring libraries that take seconds to import, for what may be kept already
     from repic.captioners.captioner import Captioner
@@ -51,6 +52,8 @@ class Captioned:
         left_out: whom the retriever has found as well, and the prompt has no room for.
         seconds: that the model took, shared evenly by the photos that it captioned together.
         finished: False where the caption was cut at the longest length.
+        when: of a film, at which seconds the caption says that they are there; of the frames that
+            the model saw.
     """
 
     photo: str
@@ -62,6 +65,7 @@ class Captioned:
     left_out: Mapping[str, float]
     seconds: float
     finished: bool
+    when: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class PhotoCaptioner:
         key: hash of all that decides a caption, the prompt aside.
         prompt: words the prompt, for the keys of what is kept.
         question: about every photo.
+        clip_question: about every film.
+        frames: of a film that are shown.
         retriever: makes what chooses whom the prompt introduces; None: everybody, who may be
             ``most``.
         most: friends that a prompt introduces at most without a retriever.
@@ -110,6 +116,8 @@ class PhotoCaptioner:
     key: str
     prompt: PromptTemplate
     question: str
+    clip_question: str
+    frames: int
     retriever: Callable[[], "Retriever"] | None
     most: int
     largest: int | None
@@ -155,11 +163,12 @@ class PhotoCaptioner:
 
         Those that are known already come first, and cost nothing.
         """
-        new: list[tuple[str, FileImage]] = []
+        new: list[tuple[str, FileImage | FilmFile]] = []
         for path in photos:
-            image = FileImage(path, self.largest)
+            image = open_picture(path, largest=self.largest, frames=self.frames)
+            asked = [self.clip_question] if isinstance(image, FilmFile) else []
             try:
-                key = files.key_of([self._album_key, image.content])
+                key = files.key_of([self._album_key, image.content, *asked])
             except OSError as error:
                 yield PassedOver(str(path), f"cannot be read ({error.strerror})")
                 continue
@@ -190,7 +199,7 @@ class PhotoCaptioner:
         return True
 
     def _caption_anew(
-        self, photos: Sequence[tuple[str, FileImage]]
+        self, photos: Sequence[tuple[str, FileImage | FilmFile]]
     ) -> Iterator[Captioned | PassedOver]:
         """A portion; where something is wrong with one of its photos, each by itself."""
         try:
@@ -206,9 +215,12 @@ class PhotoCaptioner:
         for row, (_, image) in zip(rows, photos, strict=True):
             yield self._result(image.path, row)
 
-    def _rows(self, images: Sequence[FileImage], keys: Sequence[str]) -> list[dict[str, Any]]:
+    def _rows(
+        self, images: Sequence[FileImage | FilmFile], keys: Sequence[str]
+    ) -> list[dict[str, Any]]:
         begun = time.perf_counter()
-        asked = [self._example(str(image.path), image, self.database) for image in images]
+        queries = [i.clip() if isinstance(i, FilmFile) else i for i in images]
+        asked = [self._example(query.key, query, self.database) for query in queries]
         found: Sequence[Sequence[Found] | None] = [None] * len(asked)
         if self._retriever is not None:
             kinds = list(dict.fromkeys(f.category for f in self.album.friends if f.category))
@@ -263,14 +275,14 @@ class PhotoCaptioner:
         return rows
 
     def _example(
-        self, name: str, image: FileImage | None, references: Sequence[Reference]
+        self, name: str, image: FileImage | Clip | None, references: Sequence[Reference]
     ) -> Example:
         return Example(
             id=name,
             task="caption",
             references=tuple(references),
             query=image,
-            question=self.question,
+            question=self.clip_question if isinstance(image, Clip) else self.question,
             target="",
             answers=(),
             present=(),
@@ -282,7 +294,8 @@ class PhotoCaptioner:
         caption, names = as_people_write(said, self.album.by_name, self._lexicon)
         boxes = {name: _shares(row, box) for name, box in row.get("seen", {}).items()}
         for start, end, name in reversed(self._lexicon.spans(said)):
-            if (box := box_beside(said, start, end)) is not None and "size" in row:
+            box = box_beside(said, start, end) if "times" not in row else None
+            if box is not None and "size" in row:
                 boxes[name] = _shares(row, box)
         found = {_bare(name): box for name, box in boxes.items() if box is not None}
         return Captioned(
@@ -295,7 +308,18 @@ class PhotoCaptioner:
             left_out={_bare(name): value for name, value in row.get("left_out", {}).items()},
             seconds=row["seconds"],
             finished=row["finished"],
+            when=self._when(said, row["times"]) if "times" in row else {},
         )
+
+    def _when(self, said: str, seconds: Sequence[float]) -> dict[str, tuple[float, ...]]:
+        from repic.metrics.captions.when import seen
+
+        there = set(seen(said, self._lexicon, seconds))
+        times = {
+            _bare(name): tuple(second for second in seconds if (key_of(name), second) in there)
+            for name in self.album.by_name
+        }
+        return {name: found for name, found in times.items() if found}
 
 
 def as_people_write(
@@ -373,6 +397,8 @@ def _whereabouts(example: Example, said: str, some: "Sequence[Found] | None") ->
         row["introduced"] = {one.name: found[one.name] for one in some if one.fits}
         row["left_out"] = {one.name: found[one.name] for one in some if not one.fits}
         row["seen"] = {one.name: one.box for one in some}
+    if isinstance(example.query, Clip):
+        row["times"] = [frame.second for frame in example.query.frames]
     if (some or parse_box(said)) and example.query is not None:
         row["size"] = example.query.load().size
     return row

@@ -8,7 +8,7 @@ Hidden files, and files that are no pictures, are passed over.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,10 +130,14 @@ def read_album(root: Path, *, largest: int | None, may_be_empty: bool = False) -
     return Album(root, friends, *_read_settings(root / SETTINGS), largest)
 
 
-def pictures_in(places: Iterable[Path]) -> Iterator[Path]:
+def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) -> Iterator[Path]:
     """All picture files of some files and folders, folders within folders too, each once.
 
     What is named is taken whatever it is called; in folders, what is hidden is passed over.
+
+    Args:
+        places: the files and folders.
+        kinds: how the names of those in folders end.
 
     Raises:
         ValueError: something that is named is not there.
@@ -146,15 +150,15 @@ def pictures_in(places: Iterable[Path]) -> Iterator[Path]:
         if place.is_dir():
             inside = (path.relative_to(place) for path in sorted(place.rglob("*")))
             found = [place / p for p in inside if not any(x.startswith(".") for x in p.parts)]
-            found = [path for path in found if _is_picture(path)]
+            found = [path for path in found if _is_picture(path, kinds)]
         for path in found:
             if path not in seen:
                 seen.add(path)
                 yield path
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and path.is_file()
+def _is_picture(path: Path, kinds: Collection[str] = PICTURES) -> bool:
+    return path.suffix.lower() in kinds and path.is_file()
 
 
 def _read_friend(folder: Path, largest: int | None) -> Friend:

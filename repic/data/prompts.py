@@ -11,7 +11,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from repic.types import Example, ImageSource
+from repic.types import Clip, Example, ImageSource
 from repic.values import Text
 
 Item = dict[str, Any]  # {"type": "text", "text": ...} or {"type": "image", "image": ImageSource}
@@ -20,6 +20,7 @@ Value = str | ImageSource | None
 
 # What stands for a picture where a prompt is written down as text.
 IMAGE_MARK = "<image>"
+FRAME = "{time} s:[{image}] "  # how a clip's frames are shown, unless somebody says otherwise
 # What other projects write in a text where a picture or film belongs. To a model that has no such
 # token it is words, to one that has it a picture too many.
 PLACEHOLDER = re.compile(r"<(?:image|video)(?:[ _-]?\d+)?>", re.IGNORECASE)
@@ -34,10 +35,15 @@ class PromptTemplate:
             ``{index}`` (counted from 1); repeated for every reference.
         query: the picture that is asked about, and the question, with ``[{image}]`` and
             ``{question}``; follows the references.
+        frame: a picture of a clip, with ``[{image}]`` and ``{time}`` (in seconds); for each of
+            them, in the place of the query's picture.
     """
 
-    def __init__(self, *, system: str | None, reference: Text, query: Text) -> None:
+    def __init__(
+        self, *, system: str | None, reference: Text, query: Text, frame: Text = FRAME
+    ) -> None:
         self.system = system
+        self._frame = _Template("frame", frame, required=("time",), withheld=("image",))
         self._reference = _Template(
             "reference",
             reference,
@@ -83,7 +89,13 @@ class PromptTemplate:
                     "image": shown.image,
                 }
             )
-        yield from self._query.fill({"image": example.query, "question": example.question})
+        for item in self._query.fill({"image": example.query, "question": example.question}):
+            shown = item.get("image")
+            for frame in shown.frames if isinstance(shown, Clip) else ():
+                time = f"{frame.second:g}"
+                yield from self._frame.fill({"time": time, "image": frame.image})
+            if not isinstance(shown, Clip):
+                yield item
 
 
 class _Template:

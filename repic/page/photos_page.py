@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from repic.data.album import Album, Friend
+from repic.data.clips import open_picture
 from repic.data.images import FileImage
 from repic.files import write_text
 from repic.metrics.names import Lexicon
@@ -15,6 +16,7 @@ from repic.page.charts import STYLES
 from repic.page.page import TEMPLATES, PagePictures, box_style
 
 _PHOTO, _FRIEND = 640, 128  # widths in pixels
+_FRAMES = 4  # of a film
 
 
 class PhotoWithCaption(Protocol):
@@ -44,7 +46,9 @@ def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCapti
         photos=[
             (
                 result,
-                albums.scenes.add(FileImage(Path(result.photo), album.largest)),
+                albums.scenes.add(
+                    open_picture(Path(result.photo), largest=album.largest, frames=_FRAMES)
+                ),
                 segments(result.caption, album.by_name, lexicon),
             )
             for result in results

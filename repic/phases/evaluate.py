@@ -12,6 +12,7 @@ from repic import distributed, files
 from repic.captioners.captioner import Caption, Captioner
 from repic.captioners.kept import kept_captions
 from repic.captioners.model import sample_captions
+from repic.data.clips import CONTROLS, controlled
 from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
@@ -89,6 +90,8 @@ class Evaluation:
         rubric: adds each caption's raw reward parts to its record; None adds none.
         retrieval: introduces whom it finds, a ``repic.retrieval.retriever.Retriever``; None: whom
             the data says, which RePIC calls skip-retrieval.
+        controls: of clips, what each model captions once more without all frames in their order;
+            see ``repic.data.clips``.
     """
 
     split: Literal["val", "test"]
@@ -100,6 +103,7 @@ class Evaluation:
     rubric: Rubric | None
     demonstrations: Annotated[str, Predicate(DEMONSTRATIONS.__contains__)]
     retrieval: "Retriever | None"
+    controls: Sequence[Annotated[str, Predicate(CONTROLS.__contains__)]] = ()
 
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
@@ -121,6 +125,8 @@ class Evaluation:
             log.info("data.%s: examples by number of concepts: %s", self.split, there)
         # A reward may find only now that it lacks something; better than after training.
         first = next(examples[0] for examples in sets.values() if len(examples))
+        for control in self.controls:
+            controlled(first, control)
         self.reward_parts([first], [Caption("", True)])
 
     def sets(self, context: Context) -> dict[int, Examples]:
@@ -203,7 +209,13 @@ class Evaluation:
         )
 
     def evaluate(
-        self, name: str, captioner: Captioner, context: Context, known: str = ""
+        self,
+        name: str,
+        captioner: Captioner,
+        context: Context,
+        known: str = "",
+        *,
+        control: str | None = None,
     ) -> Evaluated:
         """Let somebody caption every number of concepts, and score the captions.
 
@@ -216,12 +228,15 @@ class Evaluation:
             captioner: who writes them.
             context: the run.
             known: hash of what the captioner knows of friends, if it was told of any.
+            control: what is captioned in place of whole clips; see ``controls``.
         """
         predictions, images = [], []
         if captioner.decoding is not None:
             log.info("%s captions: %s", name, captioner.decoding)
         for count in self.metrics.counts:
             examples = self.scenes(context, count)
+            if control is not None:
+                examples = [controlled(example, control) for example in examples]
             prompts = [prompt_content(example, context.prompt.messages) for example in examples]
             key = files.key_of([captioner.key, prompts, *([known] if known else [])])
             captions = kept_captions(

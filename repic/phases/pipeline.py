@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from repic.captioners.captioner import Captioner, Enrolling, Labels, describe
 from repic.captioners.friends import check_friends, enroll_all
 from repic.captioners.model import ModelCaptioner
 from repic.captioners.system import System
+from repic.data.clips import CONTROLS
 from repic.metrics.column import as_rows
 from repic.metrics.kept import FILE as SCORES
 from repic.metrics.kept import write_scores
@@ -151,6 +153,13 @@ def evaluate_all(
         found[name] = parts.evaluation.evaluate(name, captioner, context, known)
         if parts.recognition is not None:
             recognized[name] = parts.recognition.evaluate(name, captioner, context, known)
+        if isinstance(captioner, ModelCaptioner):
+            for control in parts.evaluation.controls:
+                less = copy(captioner)  # the weights that it has loaded are not loaded again
+                less.labels = captioner.labels.of(CONTROLS[control])
+                key = f"{name}_{control}"
+                captioners[key] = less
+                found[key] = parts.evaluation.evaluate(key, less, context, control=control)
     return found, recognized
 
 

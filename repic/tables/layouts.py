@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from repic.metrics.captions.when import When
 from repic.metrics.column import TABLES, ScoreColumn
 from repic.metrics.naming import PaperNames, Recognition
 from repic.tables.ablation import Ablation, ablation, estimate_of
@@ -80,6 +81,25 @@ def names_table(runs: Sequence[Run], count: str, *, note: str = NAMES_NOTE) -> A
     )
 
 
+def clips(runs: Sequence[Run]) -> list[Ablation]:
+    """Names in clips: who is there at all, and who is there in which frame; none of stills."""
+    cells = [by_count.get(ALL, {}) for run in runs for by_count in run.metrics.values()]
+    if not any(isinstance(cell.get("when_f1"), float) for cell in cells):
+        return []
+    named = [c for c in Recognition().columns if c.name != "accuracy"]
+    columns = [(c.label.replace("robust", "by clip"), c) for c in named]
+    columns += [(c.label, c) for c in When().columns]
+    return [
+        ablation(
+            runs,
+            columns=[MetricColumn(label, c.name, c.name, ALL) for label, c in columns],
+            title="Names in clips: precision, recall and F1 (%), by clip and by frame",
+            note="By clip: a name counts in any spelling, and every name of somebody who is never"
+            " there is an error. By frame: pairs of a name and a frame.",
+        )
+    ]
+
+
 def names_tables(runs: Sequence[Run]) -> list[Ablation]:
     """A table for each number of concepts; the first alone says what the protocols are."""
     return [
@@ -150,6 +170,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {
     "single": single,
     "multi": multi,
     "names": names_tables,
+    "clips": clips,
 }
 EVERY = "all"
 CHOICES = (*LAYOUTS, EVERY)

@@ -7,7 +7,7 @@ along the way) and ``predictions.jsonl`` (captions; see ``repic.metrics.caption_
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +49,10 @@ class Labels:
     short: str
     is_shared: bool
     has_model: bool
+
+    def of(self, what: str) -> "Labels":
+        """Of the same captioner where it captions something else."""
+        return replace(self, label=f"{self.label}, {what}", short=f"{self.short}, {what}")
 
 
 @dataclass(frozen=True)

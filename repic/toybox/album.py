@@ -3,6 +3,8 @@
     <folder>/album/<name>/1.png ...   friends, none of whom a model has seen in training
     <folder>/photos/1.png ...         scenes with one to five of them, and strangers
     <folder>/photos/who.csv           who is in which, and a caption of it
+    <folder>/clips/1.mp4 ...          if asked for: films in which one to three of them come and go
+    <folder>/clips/who.csv            who is in which, and when
 
 The album says how models that learned from toybox are asked, so that one of them can be used on it.
 """
@@ -19,8 +21,10 @@ import yaml
 
 from repic import files
 from repic.toybox import scene as stage
-from repic.toybox.grammar import describe, write_captions
+from repic.toybox.clips import make_film
+from repic.toybox.grammar import describe, write_captions, write_clip_captions
 from repic.toybox.world import Toy, draw_names, names, toys
+from repic.types import Scene
 
 # As conf/data/toybox.yaml has it, which the shipped model and all that is trained from it know.
 PROMPT = {
@@ -29,7 +33,8 @@ PROMPT = {
 }
 QUESTIONS = ["Describe this picture."]
 SPLIT = "test"
-MOST_IN_PHOTO = 5
+MOST_IN_PHOTO, MOST_IN_CLIP = 5, 3
+CLIP_FRAMES, RATE = 4, 10  # times at which toys stand still; pictures a second
 
 
 def write_album(
@@ -41,6 +46,7 @@ def write_album(
     strangers: tuple[int, int],
     scale: float,
     seed: int,
+    clips: int = 0,
 ) -> None:
     """Write an album and photos; equal arguments give equal files.
 
@@ -52,6 +58,10 @@ def write_album(
         strangers: least and most toys of each scene that are nobody's friend.
         scale: resolution; 1 is what the tiny model reads.
         seed: decides all.
+        clips: films of friends, which need PyAV to be written.
+
+    Raises:
+        ImportError: it is missing.
     """
     rng = random.Random(f"album/{seed}")
     cast = rng.sample(toys(SPLIT), friends)
@@ -68,9 +78,7 @@ def write_album(
     said = {"prompt": PROMPT, "questions": QUESTIONS}
     files.write_text(album / "album.yaml", yaml.safe_dump(said, sort_keys=False))
     shown.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("photo", "names", "caption"))
+    rows = []
     others = [toy for toy in toys(SPLIT) if toy not in cast]
     known = dict(zip(cast, called, strict=True))
     for number in range(photos):
@@ -82,9 +90,31 @@ def write_album(
         truth = stage.ground_truth(beings, [known.get(toy) for toy in beings], poses, picture)
         file = f"{number + 1:0{len(str(photos))}}.png"
         picture.load().save(shown / file)
+        rows.append((file, truth, write_captions(truth)[0]))
+    _write_who(shown, rows)
+    films = []
+    for number in range(clips):
+        beings = rng.sample(cast, min(number % MOST_IN_CLIP + 1, friends))
+        beings += rng.sample(others, rng.randint(0, 1))
+        rng.shuffle(beings)
+        film = make_film(beings, f"album/{seed}/clip/{number}", num_frames=CLIP_FRAMES, scale=scale)
+        truth = film.truth([known.get(toy) for toy in beings])
+        (folder / "clips").mkdir(exist_ok=True)
+        file = f"{number + 1:0{len(str(clips))}}.mp4"
+        film.write(folder / "clips" / file, rate=RATE)
+        films.append((file, truth, write_clip_captions(truth, film.seconds)[0]))
+    if films:
+        _write_who(folder / "clips", films)
+
+
+def _write_who(folder: Path, rows: Sequence[tuple[str, Scene, str]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("photo", "names", "caption"))
+    for file, truth, caption in rows:
         inside = [mention.name.strip("<>") for mention in truth.mentions if mention.name]
-        rows.writerow((file, ";".join(inside), write_captions(truth)[0]))
-    files.write_text(shown / "who.csv", text.getvalue())
+        table.writerow((file, ";".join(inside), caption))
+    files.write_text(folder / "who.csv", text.getvalue())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--friends", type=int, default=12, help="how many (default: %(default)s)")
     add("--per-friend", type=int, default=5, help="photos of each (default: %(default)s)")
     add("--photos", type=int, default=40, help="scenes to caption (default: %(default)s)")
+    add("--clips", type=int, default=0, help="films to caption (default: %(default)s)")
     add("--scale", type=float, default=1.0, help="of the pictures (default: %(default)s)")
     add("--seed", type=int, default=0, help="another one, another album (default: %(default)s)")
     asked = parser.parse_args(arguments)
@@ -113,7 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             strangers=(0, 2),
             scale=asked.scale,
             seed=asked.seed,
+            clips=asked.clips,
         )
+    except ImportError:
+        print(
+            "repic.toybox.album: films need a package: pip install 'repic[video]'", file=sys.stderr
+        )
+        return 1
     except OSError as error:
         print(f"repic.toybox.album: {asked.folder}: {error.strerror}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """Examples of the toybox's tasks, each determined by (seed, split, task, index) alone."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -74,6 +74,7 @@ class CaptionDataset:
     """
 
     follows_from_settings = True  # see repic.data.contents
+    kind = "caption"  # of examples; in their keys
 
     def __init__(
         self,
@@ -99,28 +100,26 @@ class CaptionDataset:
         return (self[i] for i in range(self.size))
 
     def __getitem__(self, index: int) -> Example:
+        return self._example(index, self.rules)
+
+    def _example(self, index: int, rules: SceneRules) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
         counts = "+".join(map(str, self.counts))
-        key = f"{self.seed}/{self.split}/caption/{counts}/{index}"
+        key = f"{self.seed}/{self.split}/{self.kind}/{counts}/{index}"
         rng = random.Random(f"toybox/{key}")
         count = rng.choices(list(self.counts), list(self.counts.values()))[0]
-        return caption_example(key, self.split, count, rng, self.rules, self.questions, self.scale)
+        return self.make(key, count, rng, rules)
+
+    def make(self, key: str, count: int, rng: random.Random, rules: SceneRules) -> Example:
+        """Make the example of a key."""
+        return caption_example(key, self.split, count, rng, rules, self.questions, self.scale)
 
     def identities(self, index: int) -> SceneIdentities:
         """Say who is who in an example: a portrait of everybody introduced, and every toy shown."""
         example = self[index]
         # The same dice, so that the same portraits are taken, and none is withheld.
-        open_rules = replace(self.rules, drop_image=0.0)
-        pictured = CaptionDataset(
-            self.split,
-            counts=self.counts,
-            size=self.size,
-            seed=self.seed,
-            rules=open_rules,
-            questions=self.questions,
-            scale=self.scale,
-        )[index]
+        pictured = self._example(index, replace(self.rules, drop_image=0.0))
         assert example.scene is not None
         return SceneIdentities(
             references=tuple(
@@ -226,7 +225,11 @@ def make_references(
 
 
 def imperfect_target(
-    scene: Scene, pool: Sequence[str], rng: random.Random, rules: SceneRules
+    scene: Scene,
+    pool: Sequence[str],
+    rng: random.Random,
+    rules: SceneRules,
+    write: Callable[[Scene], Sequence[str]] = write_captions,
 ) -> str:
     """One of the captions, with a name left out or swapped in some, as in collected data."""
     mentions = list(scene.mentions)
@@ -237,7 +240,8 @@ def imperfect_target(
         others = [name for name in pool if name != mentions[i].name]
         name = None if chance < rules.omit or not others else rng.choice(others)
         mentions[i] = Mention(mentions[i].attributes, name, mentions[i].box)
-    return write_captions(replace(scene, mentions=tuple(mentions)))[style]
+    captions = write(replace(scene, mentions=tuple(mentions)))
+    return captions[style % len(captions)]
 
 
 class CaptionCorpus:

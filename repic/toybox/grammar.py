@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from repic.parsing import find_names, tokenize_caption
+from repic.parsing import find_names, find_times, tokenize_caption
 from repic.toybox.world import (
     ACCESSORIES,
     ACCESSORY_COLOURS,
@@ -63,6 +63,39 @@ def write_captions(scene: Scene) -> tuple[str, ...]:
     )
 
 
+def write_clip_captions(scene: Scene, seconds: Sequence[float]) -> tuple[str, str]:
+    """Two complete captions of a clip: toy by toy, each with its time, and frame by frame.
+
+    >>> bear = Mention({"species": "bear", "colour": "red", "pattern": "plain", "accessory": "hat",
+    ...     "accessory_colour": "blue", "time": clip_time([1])}, "<bo>")
+    >>> for caption in write_clip_captions(Scene((bear,)), [1, 3]):
+    ...     print(caption)
+    A plain red bear with a blue hat, <bo>, at 1 s.
+    At 1 s there is a plain red bear with a blue hat, <bo>. At 3 s there is nobody.
+    """
+    pairs = [(_who(m), m.attributes["time"]) for m in scene.mentions]
+    toys = [_sentence(f"{who} {time}") for who, time in _comma(pairs)]
+    frames = []
+    for second in seconds:
+        there = [_who(m) for m in scene.mentions if _covers(m.attributes["time"], second)]
+        frames.append(_sentence(f"at {second:g} s there is {_series(there or ['nobody'])}"))
+    return " ".join(toys), " ".join(frames)
+
+
+def clip_time(seconds: Sequence[float]) -> str:
+    """When a toy is there, in words, from the times of the frames that show it.
+
+    >>> clip_time([1, 3, 5]), clip_time([7.5])
+    ('from 1 s to 5 s', 'at 7.5 s')
+    """
+    first, last = seconds[0], seconds[-1]
+    return f"from {first:g} s to {last:g} s" if first < last else f"at {first:g} s"
+
+
+def _covers(time: str, second: float) -> bool:
+    return any(t.begin <= second <= t.end for t in find_times(time))
+
+
 def _who(mention: Mention) -> str:
     description = describe(dict(mention.attributes))
     return f"{description}, {mention.name}" if mention.name else description
@@ -91,13 +124,15 @@ def _any(values: Sequence[str]) -> str:
 
 
 _PLACE = r"(?:on|in) the (left|middle|right)"
+_SECOND = r"\d{1,6}(?:\.\d{1,6})? s"
 _MENTION = re.compile(
     rf"(?:{_PLACE},? (?:there )?(?:is|stands|sits) )?"
     rf"\b(?:an?|the|one|another)"
     rf"(?: ({_any(PATTERNS)}))?(?: ({_any(COLOURS)}))? ({_any(SPECIES)})\b"
     rf"(?: with (?:an? )?({_any(ACCESSORY_COLOURS)}) ({_any(ACCESSORIES)})\b)?"
     rf"(?:,? (?:named |called )?(<\w+>))?"
-    rf"(?:,? ?(?:is|sits|stands)? {_PLACE})?",
+    rf"(?:,? ?(?:is|sits|stands)? {_PLACE})?"
+    rf"(?:,? (from {_SECOND} to {_SECOND}|at {_SECOND})\b)?",
     re.IGNORECASE,
 )
 _SETTING = re.compile(rf"\b(?:in|on) an? ({_any(BACKGROUNDS)})\b", re.IGNORECASE)
@@ -138,13 +173,14 @@ def unread_clauses(text: str) -> list[str]:
 
 
 def _mention(found: re.Match[str]) -> Mention:
-    before, pattern, colour, species, accessory_colour, accessory, name, after = found.groups()
+    before, pattern, colour, species, *worn, name, after, time = found.groups()
     stated = {
         "pattern": pattern,
         "colour": colour,
         "species": species,
-        "accessory_colour": accessory_colour,
-        "accessory": accessory,
+        "accessory_colour": worn[0],
+        "accessory": worn[1],
         "position": after or before,
+        "time": time,
     }
     return Mention(attributes={k: v.lower() for k, v in stated.items() if v}, name=name)

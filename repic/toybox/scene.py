@@ -51,7 +51,7 @@ def portrait(toy: Toy, seed: str, *, scale: float) -> ToyboxImage:
     """A picture of one toy on its own background."""
     rng = random.Random(f"portrait:{seed}")
     width, height = PORTRAIT_SIZE
-    pose = _pose((width / 2 + rng.uniform(-4, 4), height / 2 + rng.uniform(-3, 3)), rng)
+    pose = random_pose((width / 2 + rng.uniform(-4, 4), height / 2 + rng.uniform(-3, 3)), rng)
     return ToyboxImage(PORTRAIT_SIZE, ((toy, pose),), rng.choice(BACKGROUNDS), seed, scale)
 
 
@@ -70,11 +70,11 @@ def arrange(toys: Sequence[Toy], seed: str, *, scale: float) -> tuple[ToyboxImag
     width, height = SCENE_SIZE
     poses: list[Pose] = []
     in_front = rng.random() < 0.5
-    for i, x in enumerate(_columns(len(toys), float(width), rng)):
+    for i, x in enumerate(columns(len(toys), float(width), rng)):
         crowded = i > 0 and x - poses[-1].centre[0] < 58
         in_front = not in_front if crowded else rng.random() < 0.5
         y = height * (0.68 if in_front else 0.33) + rng.uniform(-5, 5)
-        poses.append(_pose((x, y), rng))
+        poses.append(random_pose((x, y), rng))
     beings = sorted(zip(toys, poses, strict=True), key=lambda being: being[1].centre[1])
     picture = ToyboxImage(SCENE_SIZE, tuple(beings), rng.choice(BACKGROUNDS), seed, scale)
     return picture, poses
@@ -108,7 +108,7 @@ def pose_box(pose: Pose, scale: float) -> Box:
     return Box(*(round(v * scale) for v in (x - half, y - half, x + half, y + half)))
 
 
-def _columns(count: int, width: float, rng: random.Random) -> list[float]:
+def columns(count: int, width: float, rng: random.Random) -> list[float]:
     """Ascending x centres with jitter; neighbours keep a distance."""
     margin = 30.0
     if count == 1:
@@ -120,5 +120,6 @@ def _columns(count: int, width: float, rng: random.Random) -> list[float]:
     return [margin + least * i + cut for i, cut in enumerate(cuts)]
 
 
-def _pose(centre: tuple[float, float], rng: random.Random) -> Pose:
+def random_pose(centre: tuple[float, float], rng: random.Random) -> Pose:
+    """Draw all of a pose but its centre."""
     return Pose(centre, rng.uniform(*TOY_HEIGHT), rng.uniform(-8, 8), rng.random() < 0.5)

@@ -59,6 +59,7 @@ HOMES = {
     "faiss": ("repic.retrieval",),
     "ultralytics": ("repic.retrieval",),
     "openai": ("repic.judges.batch",),
+    "av": ("repic.data.clips", "repic.toybox.clips"),
     # The judge of captions is not at hand to the rewards.
     "pycocoevalcap": ("repic.metrics",),
 }

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from repic.parsing import (
     find_names,
+    find_times,
     mentions_name,
     parse_box,
     parse_yes_no,
@@ -98,6 +99,25 @@ def test_parse_box(text: str, box: Box | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("", []),
+        ("at 1 s and 3.5 s", [(1, 1), (3.5, 3.5)]),
+        ("From 1 s to 5 s, 0.5 to 2 seconds", [(1, 5), (0.5, 2)]),
+        ("3 s - 4 s, 3–4 sec.", [(3, 4), (3, 4)]),
+        ("between 2 and 4 s, and 6 s until 8 s", [(2, 4), (6, 8)]),
+        ("2 and 4 s", [(4, 4)]),  # a number alone is no time
+        ("3 bears sit, 12 sheep, 1.5 seconds", [(1.5, 1.5)]),
+        ("1234567 s", []),
+    ],
+)
+def test_find_times(text: str, times: list[tuple[float, float]]) -> None:
+    found = find_times(text)
+    assert [(time.begin, time.end) for time in found] == times
+    assert all(text[time.start : time.stop].strip()[-1] not in " ," for time in found)
+
+
+@pytest.mark.parametrize(
     ("text", "tokens"),
     [
         ("", []),
@@ -120,6 +140,7 @@ def test_every_parser_reads_any_text(text: str) -> None:
     assert all(mentions_name(text, name) for name in find_names(text))
     assert parse_yes_no(text) in (None, "yes", "no")
     parse_box(text)
+    find_times(text)
 
 
 @pytest.mark.parametrize(

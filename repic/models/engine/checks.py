@@ -13,7 +13,7 @@ from repic.models.engine.library import score_rows
 from repic.models.engine.meter import Meter
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.types import Example, ImageSource, Reference, Rollout, picture_content
+from repic.types import Clip, Example, Frame, ImageSource, Reference, Rollout, picture_content
 
 # Largest difference of a log-probability that rounding explains, by the weights' precision.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
@@ -68,8 +68,15 @@ def without_pictures(example: Example) -> Example:
         Reference(r.name, r.info, None if r.image is None else Blank(r.image))
         for r in example.references
     )
-    query = None if example.query is None else Blank(example.query)
+    query = None if example.query is None else _blank(example.query)
     return replace(example, id=f"blank:{example.id}", references=shown, query=query)
+
+
+def _blank(query: ImageSource) -> ImageSource:
+    if not isinstance(query, Clip):
+        return Blank(query)
+    frames = tuple(Frame(frame.second, Blank(frame.image)) for frame in query.frames)
+    return Clip(f"blank:{query.name}", frames)
 
 
 def _check_parity(found: Tensor, policy: Policy, rollouts: Sequence[Rollout]) -> None:

@@ -14,7 +14,8 @@ from repic.data.album import read_album
 from repic.data.prompts import PromptTemplate
 from repic.models.engine.sampling import TooLongError
 from repic.retrieval.retriever import Found
-from repic.types import Box, Example
+from repic.types import Box, Clip, Example, Frame
+from tests.fakes import Noise
 from tests.unit.data.test_album import about, photo
 
 PROMPT = PromptTemplate(
@@ -75,6 +76,8 @@ def caption(
         "key": "model",
         "prompt": PROMPT,
         "question": "Who?",
+        "clip_question": "Who is there when?",
+        "frames": 3,
         "retriever": (lambda: retriever) if retriever else None,
         "most": 6,
         "largest": None,
@@ -252,3 +255,39 @@ def test_a_friend_s_broken_photo_is_no_photo_s_fault(root: Path) -> None:
     (root / "album" / "Bo" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"album/Bo/1.png: is not an image"):
         caption(root, NamesAll())
+
+
+def read(path: Path, count: int, *, largest: int | None) -> Clip:
+    """In place of a film's frames."""
+    if not path.read_bytes():
+        raise ValueError(f"{path}: holds no frame")
+    return Clip(str(path), tuple(Frame(1.5 * i, Noise(i)) for i in range(count)))
+
+
+class SaysWhen(NamesAll):
+    def write(self, examples: Sequence[Example]) -> list[Caption]:
+        self.asked += [example.question for example in examples]
+        return [Caption("<Bo> from 0 s to 1.5 s, the mug at 3 s.", True) for _ in examples]
+
+
+def test_a_film_is_asked_who_is_there_when(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repic.data.clips.read_clip", read)
+    film, broken = root / "photos" / "film.mp4", root / "photos" / "none.MOV"
+    film.write_bytes(b"1")
+    broken.write_bytes(b"")
+    for expected in (["Who is there when?", *["Who?"] * 5], []):  # kept the second time
+        writer = SaysWhen()
+        results = {Path(r.photo).name: r for r in caption(root, writer)}
+        assert sorted(writer.asked, key=len, reverse=True) == expected
+        assert results["none.MOV"] == PassedOver(str(broken), "holds no frame")
+        found = results["film.mp4"]
+        assert isinstance(found, Captioned)
+        assert found.caption == "Bo from 0 s to 1.5 s, Kim at 3 s."
+        assert found.when == {"Bo": (0, 1.5), "Kim": (3,)}
+        still = results["1.png"]
+        assert isinstance(still, Captioned)
+        assert still.when == {}
+    # More frames are another clip, and the same photos.
+    writer = SaysWhen()
+    caption(root, writer, frames=2)
+    assert writer.asked == ["Who is there when?"]

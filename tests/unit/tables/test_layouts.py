@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from repic.metrics.captions.when import When
+from repic.metrics.suite import MetricSuite
 from repic.page.run_page import run_tables
 from repic.tables.ablation import RETRIEVER
 from repic.tables.estimates import Estimate
@@ -63,7 +65,8 @@ def test_names_have_a_table_for_each_number_of_concepts(run: Run) -> None:
 
 def test_all_is_every_form_and_each_once(run: Run) -> None:
     names = list(tables_of("all", [run]))
-    assert names == [*list(LAYOUTS)[:-1], "names_1", "names_2", "names_3", "cider"]
+    forms = [form for form in LAYOUTS if form not in ("names", "clips")]  # these are of stills
+    assert names == [*forms, "names_1", "names_2", "names_3", "cider"]
 
 
 def test_a_form_that_no_run_has_says_which_counts_there_are(tmp_path: Path) -> None:
@@ -121,3 +124,26 @@ def test_a_score_that_is_no_number_is_absent(run: Run) -> None:
     (table,) = tables_of("accuracy", [run]).values()
     assert table.rows[1].cells[0] is None
     assert not table.is_best(table.rows[1], table.columns[0])
+
+
+def test_clips_have_names_by_clip_and_by_frame(tmp_path: Path) -> None:
+    """Of stills there is no such table: nobody says who is in which frame."""
+    answer = "A bear, <bo>, from 1 s to 3 s."
+    said = [answer, "A bear, <bo>, at 3 s.", "A bear, <mi>, from 1 s to 3 s."]
+    captions = [
+        replace(p, caption=text, answers=(answer,), present=("<bo>",), pool=("<bo>", "<mi>"))
+        for p, text in zip(predictions("sft", [True] * 3), said, strict=True)
+    ]
+    suite = MetricSuite(
+        counts=[1], captions=["when"], tokenizer="words", scorers={"when": When()},
+        bootstrap_samples=0, confidence=0.95, seed=0,
+    )  # fmt: skip
+    (table,) = tables_of("clips", [save_run(tmp_path / "run", captions, suite=suite)]).values()
+    assert [c.label for c in table.columns[:3]] == ["P by clip", "R by clip", "F1 by clip"]
+    assert [c.label for c in table.columns[3:]] == ["P by frame", "R by frame", "F1 by frame"]
+    # By clip two of three names are right; by frame three of five pairs said, of six.
+    means = [estimate.mean for estimate in table.rows[0].cells]
+    assert means == pytest.approx([200 / 3, 200 / 3, 200 / 3, 60, 50, 600 / 11])
+    stills = save_run(tmp_path / "stills", BOTH)
+    with pytest.raises(ValueError, match="--form clips: no run has a value for it"):
+        tables_of("clips", [stills])

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from repic.data.prompts import PromptTemplate
 from repic.models.engine.checks import check_engine, without_pictures
 from repic.models.engine.packed import PackedEngine
+from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
-from repic.types import Rollout
+from repic.types import Clip, Frame, Rollout
 from tests import tiny
 from tests.fakes import Noise, example
 
@@ -30,6 +32,30 @@ def test_an_engine_that_is_right_passes(directory: Path, dtype: str) -> None:
     check_engine(engine, policy, groups(policy))
     assert policy.training
     assert engine.meter.take() == {"tokens/prompt": 7}  # checking is no part of the step's work
+
+
+def test_a_clip_is_several_pictures_to_every_engine(directory: Path) -> None:
+    frames = tuple(Frame(second, Noise(i)) for i, second in enumerate((1.0, 2.5, 4.0)))
+    clip = example("clip", [Noise(9)], Clip("film", frames))
+    words = PromptTemplate(
+        system=None, reference="[{image}][{info}]{name} ", query="[{image}]{question}"
+    )
+    policy = tiny.load(directory, prompt=words)
+    (prompt,) = policy.encoder.prompts([clip])
+    assert prompt.images == (Noise(9), *(frame.image for frame in frames))
+    engine = tiny.packed_engine()
+    rollouts = engine.sample(policy, [clip], group_size=3, sampling=tiny.sampling(), seed=0)
+    counts = engine.meter.take()
+    assert counts["tokens/prompt"] == len(prompt.input_ids)  # once for the group
+    plain = PlainEngine().logprobs(policy, rollouts)
+    torch.testing.assert_close(
+        engine.logprobs(policy, rollouts).logprobs, plain.logprobs, atol=1e-5, rtol=0
+    )
+    check_engine(engine, policy, [rollouts])
+    blank = without_pictures(clip).query
+    assert isinstance(blank, Clip)
+    assert [frame.second for frame in blank.frames] == [1.0, 2.5, 4.0]
+    assert {frame.image.load().getpixel((0, 0)) for frame in blank.frames} == {(128, 128, 128)}
 
 
 @pytest.mark.parametrize("error", [0.01, float("nan")])
