@@ -8,7 +8,7 @@ strangers, and their prompts introduce some who are not there, look-alikes among
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Literal, TypeVar
@@ -16,8 +16,8 @@ from typing import Annotated, Literal, TypeVar
 from annotated_types import Ge, Le
 
 from repic.toybox import scene as stage
-from repic.toybox.dataset import SceneRules, check_counts
-from repic.toybox.grammar import describe, write_captions
+from repic.toybox.dataset import SceneRules, check_counts, scene_example
+from repic.toybox.grammar import describe
 from repic.toybox.world import SLOTS, Toy, draw_names, lookalikes, toys
 from repic.types import Example, Friend, Reference, SceneIdentities, Shot
 from repic.values import ConceptCounts, Count, Questions, Scale, Seed, Text, Whole
@@ -133,9 +133,6 @@ class CastScenes:
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(self.size))
-
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
@@ -144,30 +141,18 @@ class CastScenes:
         count = rng.choices(list(self.counts), list(self.counts.values()))[0]
         present = rng.sample(members(self.cast), count)
         absent = self._absent(present, rng)
-        beings: list[tuple[Toy, str | None]] = [
-            *((member.toy, member.name) for member in present),
-            *((toy, None) for toy in self._strangers(present, rng)),
-        ]
-        rng.shuffle(beings)
-        shown, called = [toy for toy, _ in beings], [name for _, name in beings]
-        picture, poses = stage.arrange(shown, f"{key}/scene", scale=self.scale)
-        scene = stage.ground_truth(shown, called, poses, picture)
-        captions = write_captions(scene)
-        introduced = [*present, *absent]
-        rng.shuffle(introduced)
-        return Example(
-            id=f"toybox/{key}",
-            task="caption",
-            references=tuple(
-                introduce(m, self.cast, self.has_info, self.scale) for m in introduced
-            ),
-            query=picture,
-            question=rng.choice(self.questions),
-            target=captions[0],
-            answers=captions,
-            present=tuple(mention.name for mention in scene.mentions if mention.name),
-            num_concepts=count,
-            scene=scene,
+        strangers = self._strangers(present, rng)
+        rng.shuffle(pool := [*present, *absent])
+        return scene_example(
+            key,
+            [(member.toy, member.name) for member in (*present, *absent)],
+            count,
+            strangers,
+            rng,
+            self.rules,
+            self.questions,
+            self.scale,
+            tuple(introduce(m, self.cast, self.has_info, self.scale) for m in pool),
         )
 
     def identities(self, index: int) -> SceneIdentities:
@@ -252,9 +237,6 @@ class CastQuestions:
 
     def __len__(self) -> int:
         return len(KINDS) * self.per_kind
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):

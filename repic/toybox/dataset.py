@@ -153,17 +153,36 @@ def caption_example(
     """One personalized caption with ``count`` named toys in the scene."""
     named, strangers, absent = sample_identities(split, count, rng, rules)
     names = draw_names(split, count + len(absent), rng)
+    concepts = list(zip([*named, *absent], names, strict=True))
+    return scene_example(key, concepts, count, strangers, rng, rules, questions, scale)
+
+
+def scene_example(
+    key: str,
+    concepts: Sequence[tuple[Toy, str]],
+    count: int,
+    strangers: Sequence[Toy],
+    rng: random.Random,
+    rules: SceneRules,
+    questions: Sequence[str],
+    scale: float,
+    references: tuple[Reference, ...] = (),
+) -> Example:
+    """A scene of the first ``count`` concepts and of strangers; see ``caption_example``.
+
+    Args:
+        concepts: toys that the prompt introduces, with their names.
+        references: introduce them; if there are none, portraits that are made for the scene.
+    """
     in_scene: list[tuple[Toy, str | None]] = [
-        *zip(named, names, strict=False),
+        *concepts[:count],
         *((toy, None) for toy in strangers),
     ]
     rng.shuffle(in_scene)
     beings = [toy for toy, _ in in_scene]
     picture, poses = stage.arrange(beings, f"{key}/scene", scale=scale)
     scene = stage.ground_truth(beings, [name for _, name in in_scene], poses, picture)
-    references = make_references(
-        list(zip([*named, *absent], names, strict=True)), key, rng, rules, scale
-    )
+    references = references or make_references(concepts, key, rng, rules, scale)
     answers = write_captions(scene)
     return Example(
         id=f"toybox/{key}",
@@ -171,7 +190,7 @@ def caption_example(
         references=references,
         query=picture,
         question=rng.choice(list(questions)),
-        target=imperfect_target(scene, names, rng, rules),
+        target=imperfect_target(scene, [name for _, name in concepts], rng, rules),
         answers=answers,
         present=tuple(m.name for m in scene.mentions if m.name),
         num_concepts=count,
