@@ -154,15 +154,21 @@ class _Ended(StoppingCriteria):
 
 @contextmanager
 def _decoding_as_told(network: Any, length: int) -> Iterator[None]:
-    """Keep the model's own settings out: a repetition penalty would change what is drawn."""
-    own = network.generation_config
-    network.generation_config = GenerationConfig(
-        max_new_tokens=length, do_sample=False, pad_token_id=0
-    )
+    """Keep the model's own settings out: a repetition penalty would change what is drawn.
+
+    Those of its parts as well, since some models let their language model generate (InstructBLIP).
+    """
+    parts = [m for m in network.modules() if getattr(m, "generation_config", None) is not None]
+    own = [part.generation_config for part in parts]
+    for part in parts:
+        part.generation_config = GenerationConfig(
+            max_new_tokens=length, do_sample=False, pad_token_id=0
+        )
     try:
         yield
     finally:
-        network.generation_config = own
+        for part, settings in zip(parts, own, strict=True):
+            part.generation_config = settings
 
 
 def _repeated(policy: Policy, prompt: Any, times: int) -> dict[str, Tensor]:
