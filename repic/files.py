@@ -196,6 +196,8 @@ def key_of(value: object) -> str:
 
 def hash_file(path: Path) -> str:
     """Hash a file's bytes; one that cannot be read has none, and says why where it is loaded."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        return "unreadable"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ and a photo, a friend or a model that has changed is asked again, and nothing el
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -165,12 +166,16 @@ class PhotoCaptioner:
         """
         new: list[tuple[str, FileImage | FilmFile]] = []
         for path in photos:
+            shown = displayed(path)
+            if shown != str(path):
+                yield PassedOver(shown, "its name is not UTF-8 text; rename it")
+                continue
             image = open_picture(path, largest=self.largest, frames=self.frames)
             asked = [self.clip_question] if isinstance(image, FilmFile) else []
             try:
                 key = files.key_of([self._album_key, image.content, *asked])
             except OSError as error:
-                yield PassedOver(str(path), f"cannot be read ({error.strerror})")
+                yield PassedOver(shown, f"cannot be read ({error.strerror})")
                 continue
             if key in self._kept:
                 yield self._result(path, self._kept[key])
@@ -190,6 +195,13 @@ class PhotoCaptioner:
         for reference in self.database:
             if reference.image is not None:
                 reference.image.load()
+        same: dict[str, str] = {}
+        for reference in self.database:
+            if reference.image is not None:
+                other = same.setdefault(picture_content(reference.image), reference.name)
+                if other != reference.name:
+                    pair = f"{_bare(other)} and {_bare(reference.name)}"
+                    log.warning("%s have the same first photo; give one of them another", pair)
         unseen = [_bare(friend.name) for friend in self.album.friends if not friend.photos]
         if self._retriever is not None:
             assert self._retriever.embedder.version
@@ -380,6 +392,11 @@ def _without_last(error: ValueError, found: "Sequence[Sequence[Found] | None]") 
     if not isinstance(error, TooLongError) or len(found) > 1 or not fitting:
         raise error
     return [one._replace(fits=one.fits and one is not fitting[-1]) for one in some]
+
+
+def displayed(path: Path) -> str:
+    """A path that can be printed and written down, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _bare(name: str) -> str:

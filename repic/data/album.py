@@ -24,6 +24,7 @@ from .prompts import PLACEHOLDER, PromptTemplate
 
 ABOUT, SETTINGS = "about.yaml", "album.yaml"
 LONGEST_NAME = 100  # characters; a prompt says it, and every caption should
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the order of letters
 LAYOUT = "an album is a folder with a folder of photos for each friend, named as the friend is"
 
 
@@ -205,7 +206,7 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
         problem = "has an angle bracket, which in prompts and captions marks where a name ends"
     elif name.startswith("/"):
         problem = "begins with a slash, as a closing tag does"
-    elif any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+    elif any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNS for c in name):
         problem = "holds a character that cannot be seen"
     elif len(name) > LONGEST_NAME:
         problem = f"has {len(name)} characters; {LONGEST_NAME} are the most"

@@ -54,7 +54,8 @@ class CutOut:
             raise ValueError(f"{self.mask.path}: is not as large as {self.photo.path.name}")
         paper = Image.new("RGB", picture.size, "white")
         paper.paste(picture, mask=self._marked())
-        return paper.crop(tuple(map(int, self.box)))
+        x0, y0, x1, y1 = map(int, self.box)
+        return paper.crop((x0, y0, x1, y1))
 
     def _marked(self) -> Image.Image:
         return Image.fromarray(np.asarray(self.mask.load().convert("L")) >= _WHITE).convert("L")
