@@ -9,9 +9,15 @@ rename, an fsync, a removal, a directory or a file that is opened to be written.
 those at an fsync cuts the file in half first, as a machine that loses its power may. Every end is
 held to that of a run which was left alone: numbers, models, captions and names of files, without a
 leftover.
+
+    python -m tests.campaigns.kills --captions --kills 20
+
+does the same to captions of an album: whatever a killed command had captioned is not captioned
+again, and the tables and the page are those of one that was left alone.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -20,9 +26,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_module
+
+from repic.caption import arguments, caption
+from repic.files import read_lines
+from repic.toybox.album import write_album
 from tests.integration.small import FEW, rows_of, start, summary_of
 from tests.tiny import build_qwen
 
@@ -79,13 +91,13 @@ class Operations:
 
 
 def attempt(
-    model: Path,
+    work: Callable[[], object],
     outputs: Path,
-    *overrides: str,
+    *,
     operations: Operations,
     seconds: float | None = None,
 ) -> bool:
-    """Start a run, or go on with it, in a process of its own; say whether it got to its end."""
+    """Start work, or go on with it, in a process of its own; say whether it got to its end."""
     outputs.mkdir(parents=True, exist_ok=True)
     child = os.fork()
     if child == 0:
@@ -95,7 +107,7 @@ def attempt(
         code = 1
         try:
             operations.watch()
-            start(model, outputs, *SIZES, *overrides)
+            work()
             (outputs / "operations.txt").write_text(str(operations.count))
             code = 0
         except BaseException:
@@ -137,29 +149,96 @@ def differences(outputs: Path, whole: Path) -> list[str]:
 
 
 def campaign(folder: Path, *overrides: str, kills: int, seed: int) -> Counter[str]:
-    """Kill so many times; return how often which way, and how many runs came to their end.
+    """Kill a run so many times; return how often which way, and how many came to their end.
 
     Raises:
         AssertionError: a run failed, or ended as one that was left alone does not.
     """
-    model, chance = build_qwen(folder / "model"), random.Random(seed)
+    model = build_qwen(folder / "model")
+    return kill(
+        folder,
+        lambda outputs: start(model, outputs, *SIZES, *overrides),
+        differences,
+        kills,
+        seed,
+    )
+
+
+def captions_campaign(folder: Path, *, kills: int, seed: int) -> Counter[str]:
+    """The same for captions of an album of toys."""
+    model = build_qwen(folder / "model")
+    sizes = {"friends": 4, "per_friend": 1, "photos": 6, "strangers": (0, 1), "scale": 1.0}
+    write_album(folder / "toys", **sizes, seed=0)
+    words = [str(folder / "toys" / "album"), str(folder / "toys" / "photos"), "retrieval=toybox"]
+    words += [f"model.path={model}", "sampling.max_new_tokens=4", "batch_size=1"]
+
+    def work(outputs: Path) -> None:
+        with initialize_config_module("repic.conf", version_base="1.3"):
+            cfg = compose("caption", overrides=arguments([*words, f"outputs={outputs}"]))
+        before = kept_rows(outputs)
+        caption(cfg)
+        after = kept_rows(outputs)
+        assert all(after[key] == row for key, row in before.items())  # seconds, too: none anew
+
+    return kill(folder, work, caption_differences, kills, seed)
+
+
+def kept_rows(outputs: Path) -> dict[str, dict[str, Any]]:
+    """Captions that are kept, by what decides them."""
+    return {row["key"]: row for row in read_lines(outputs / "captions" / "album" / "kept.jsonl")}
+
+
+def caption_differences(outputs: Path, whole: Path) -> list[str]:
+    """In what captions differ from those of a command that was left alone."""
+
+    def told(folder: Path) -> list[dict[str, Any]]:
+        rows = json.loads((folder / "captions" / "album" / "captions.json").read_text())
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+    page = Path("captions", "album", "captions.html")
+    looks: dict[str, Callable[[Path], Any]] = {
+        "captions": told,
+        "table": lambda folder: len((folder / page).with_suffix(".csv").read_text().splitlines()),
+        "page": lambda folder: (folder / page).read_bytes(),
+    }
+    found = [name for name, look in looks.items() if look(outputs) != look(whole)]
+    return found + [f"file {name}" for name in sorted(names(outputs) ^ names(whole))]
+
+
+def kill(
+    folder: Path,
+    work: Callable[[Path], object],
+    differences: Callable[[Path, Path], list[str]],
+    kills: int,
+    seed: int,
+) -> Counter[str]:
+    """Kill work so many times, and hold its ends to that of work that was left alone.
+
+    Args:
+        folder: gets a folder for each.
+        work: is given its folder, and goes on with what it finds there.
+        differences: of two such folders.
+        kills: how many.
+        seed: decides when.
+    """
+    chance = random.Random(seed)
     whole = folder / "whole"
     begun = time.monotonic()
-    assert attempt(model, whole, *overrides, operations=Operations(whole))
+    assert attempt(lambda: work(whole), whole, operations=Operations(whole))
     seconds = time.monotonic() - begun
     operations = int((whole / "operations.txt").read_text())
-    done: Counter[str] = Counter({"operations of a run": operations})
+    done: Counter[str] = Counter({"operations of each": operations})
     number = total = 0
     while total < kills:
         number += 1
         outputs = folder / f"run_{number}"
-        most = min(total + chance.randint(1, 4), kills)  # kills by the end of this run
+        most = min(total + chance.randint(1, 4), kills)  # kills by the end of this one
         while True:
             at_moment, is_over = total % 2 == 0, total == most
             wait = chance.uniform(0, seconds) if at_moment and not is_over else None
             last = None if at_moment or is_over else chance.randint(1, operations)
             watched = Operations(outputs, last=last, is_torn=chance.random() < 1 / 3)
-            if attempt(model, outputs, *overrides, operations=watched, seconds=wait):
+            if attempt(partial(work, outputs), outputs, operations=watched, seconds=wait):
                 break
             done["moment" if at_moment else "operation"] += 1
             total += 1
@@ -175,9 +254,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="of the run")
+    parser.add_argument("--captions", action="store_true", help="of captions of an album")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kills_"))
-    print(campaign(folder, *options.overrides, kills=options.kills, seed=options.seed))
+    if options.captions:
+        print(captions_campaign(folder, kills=options.kills, seed=options.seed))
+    else:
+        print(campaign(folder, *options.overrides, kills=options.kills, seed=options.seed))
 
 
 if __name__ == "__main__":

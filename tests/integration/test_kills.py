@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from tests.campaigns.kills import campaign;"
-    code += "campaign(Path(sys.argv[1]), kills=6, seed=2)"
+@pytest.mark.parametrize("campaign", ["campaign", "captions_campaign"])
+def test_what_is_killed_again_and_again_ends_as_what_was_not(campaign: str, tmp_path: Path) -> None:
+    code = f"import sys; from pathlib import Path; from tests.campaigns.kills import {campaign};"
+    code += f"{campaign}(Path(sys.argv[1]), kills=6, seed=2)"
     # In a process of its own, which may fork.
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
