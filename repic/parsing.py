@@ -4,6 +4,7 @@ A name is what stands between angle brackets, brackets included: ``<bo>``, ``<bl
 closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name no one.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -25,8 +26,9 @@ _LABEL = re.compile(rf"""{_BOX.pattern}\s*,\s*"label"\s*:\s*"\s*$""")
 _SECONDS = r"(\d{1,6}(?:\.\d{1,6})?)\s?"
 _UNIT = r"s(?:ec(?:ond)?s?)?\b"
 _TIME = re.compile(
-    rf"(?<![\d.])(?:{_SECONDS}(?:{_UNIT})?\s?(?:to|until|till|through|[-–—])\s?"
-    rf"|(?<=between ){_SECONDS}(?:{_UNIT})?\s?and\s)?{_SECONDS}{_UNIT}",
+    rf"(?<![\d.])(?:(?:\bfrom\s)?{_SECONDS}(?:{_UNIT})?\s?(?:to|until|till|through|[-–—])\s?"
+    rf"|(?<=between ){_SECONDS}(?:{_UNIT})?\s?and\s|(?P<open>\b(?:from|since|after|until|till)\s))?"
+    rf"{_SECONDS}{_UNIT}",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
@@ -159,13 +161,21 @@ class Time(NamedTuple):
 def find_times(text: str) -> list[Time]:
     """Return every time in seconds that a text says; a moment begins and ends at once.
 
+    What is said to begin and not to end lasts for ever, and what ends has always been.
+
     >>> [(t.begin, t.end) for t in find_times("From 1 s to 2.5 s, 4-5 sec, at 7 seconds; 3 cats")]
     [(1.0, 2.5), (4.0, 5.0), (7.0, 7.0)]
+    >>> [(t.begin, t.end) for t in find_times("from 3 s on, until 2 s")]
+    [(3.0, inf), (0.0, 2.0)]
     """
     found = []
     for match in _TIME.finditer(text):
-        first = match[1] or match[2] or match[3]
-        found.append(Time(*match.span(), float(first), float(match[3])))
+        first, second, opening, last = match.groups()
+        begin, end = float(first or second or last), float(last)
+        if opening:
+            is_end = opening.lower().startswith(("until", "till"))
+            begin, end = (0.0, end) if is_end else (begin, math.inf)
+        found.append(Time(*match.span(), begin, end))
     return found
 
 

@@ -98,6 +98,9 @@ def test_parse_box(text: str, box: Box | None) -> None:
     assert parse_box(text) == box
 
 
+INF = float("inf")
+
+
 @pytest.mark.parametrize(
     ("text", "times"),
     [
@@ -106,6 +109,7 @@ def test_parse_box(text: str, box: Box | None) -> None:
         ("From 1 s to 5 s, 0.5 to 2 seconds", [(1, 5), (0.5, 2)]),
         ("3 s - 4 s, 3–4 sec.", [(3, 4), (3, 4)]),
         ("between 2 and 4 s, and 6 s until 8 s", [(2, 4), (6, 8)]),
+        ("from 1 s. Since 2 s, till 3 s, From 4 s to 5 s", [(1, INF), (2, INF), (0, 3), (4, 5)]),
         ("2 and 4 s", [(4, 4)]),  # a number alone is no time
         ("3 bears sit, 12 sheep, 1.5 seconds", [(1.5, 1.5)]),
         ("1234567 s", []),

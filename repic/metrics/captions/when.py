@@ -113,5 +113,5 @@ def _groups(sentence: str, lexicon: Lexicon) -> Iterator[tuple[list[str], list[T
 
 def _covered(time: Time, seconds: Sequence[float]) -> list[float]:
     inside = [second for second in seconds if time.begin <= second <= time.end]
-    middle = (time.begin + time.end) / 2
+    middle = (time.begin + min(time.end, max(time.begin, seconds[-1]))) / 2
     return inside or [min(seconds, key=lambda second: abs(second - middle))]

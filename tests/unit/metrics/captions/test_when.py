@@ -33,6 +33,7 @@ def captions(*texts: str, answers: tuple[str, ...] = ANSWERS) -> Captions:
         ("Bo is there from 1 to 3 seconds, Mi and Zu at 5 s and 7 s.", "bo1 bo3 mi5 mi7 zu5 zu7"),
         ("Bo sits by Mi. At 4.2 s a ball.", "bo1 bo3 bo5 bo7 mi1 mi3 mi5 mi7"),
         ("Bo at 4.2 s, <zaza> at 30 s.", "bo5 zaza7"),
+        ("Bo from 5 s on. Mi until 1 s. Zu from 9 s.", "bo5 bo7 mi1 zu7"),
         ("Between 3 s and 5 s Zu appears.", "zu3 zu5"),
         ("Zu at 1 s, with Mi.", "mi1 mi3 mi5 mi7 zu1"),
         ("Nobody at 1 s.", ""),
