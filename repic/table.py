@@ -36,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
         default="accuracy",
         help="accuracy: by number of concepts, and CIDEr (default); founding: single concept,"
         " several (3), caption quality; single: accuracy, CIDEr and their mean at 1 concept; multi:"
-        " accuracy at 2 to 5; names: precision, recall and F1 by two protocols; all: these, and the"
-        " caption metrics",
+        " accuracy at 2 to 5; names: precision, recall and F1 by two protocols; clips: the same by"
+        " clip and by frame; all: these, and the caption metrics",
     )
     add("--out", type=Path, help="a folder to write Markdown, CSV and LaTeX into")
     add(
