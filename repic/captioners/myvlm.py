@@ -82,6 +82,9 @@ class MyVlm(System):
     seed: Seed
     _features: FeatureCache | None = field(init=False, repr=False, default=None)
 
+    def __post_init__(self) -> None:
+        self.check_words("asks", self.asks, names="")
+
     def enroll(self, friend: Friend) -> Enrolled:
         begun = time.perf_counter()
         for shot in friend.shots:

@@ -43,7 +43,8 @@ class System(ABC):
 
     @property
     def labels(self) -> Labels:
-        return Labels(self.label, self.label, is_shared=True, has_model=True)
+        """Runs with other seeds learn otherwise, and only who learns nothing is the same in all."""
+        return Labels(self.label, self.label, is_shared=not self.needs, has_model=True)
 
     @property
     def key(self) -> str:
@@ -95,6 +96,27 @@ class System(ABC):
         shown = self.reword(self._asked) if self._asked else []
         found = self.model.added_tokens(shown, bare, friends)
         return {} if found is None else {"prompt_tokens": found}
+
+    def check_words(self, key: str, words: str, *required: str, **others: str) -> None:
+        """Refuse words with a field that nothing fills, or without one that they need.
+
+        Args:
+            key: of the configuration, below the captioner.
+            words: with ``{fields}``.
+            required: fields that have to be there.
+            others: fields that may be.
+        """
+        fields = {**dict.fromkeys(required, ""), **others}
+        try:
+            words.format(**fields)
+        except (KeyError, IndexError, ValueError):
+            known = ", ".join(f"{{{name}}}" for name in fields)
+            raise ValueError(
+                f"{self.label}: {key}: {words!r} may have the fields {known}"
+            ) from None
+        for name in required:
+            if f"{{{name}}}" not in words:
+                raise ValueError(f"{self.label}: {key}: {words!r} lacks {{{name}}}")
 
     def missing(self, name: str) -> ValueError:
         """What is said of somebody who was never enrolled."""

@@ -124,6 +124,13 @@ class YoLlava(System):
     choose_after: Whole
     seed: Seed
 
+    def __post_init__(self) -> None:
+        self.check_words("asks", self.asks, "name", "tokens")
+        lessons = self.lessons
+        said = [*lessons.recognize, *lessons.yes, *lessons.no, *lessons.describe]
+        for words in (*said, *(part for pair in lessons.about for part in pair)):
+            self.check_words("lessons", words, name="", info="", Info="")
+
     def enroll(self, friend: Friend) -> Enrolled:
         begun, policy = time.perf_counter(), self.model.loaded()
         if self._soft is None or self._soft.policy is not policy:

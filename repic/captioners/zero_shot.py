@@ -29,6 +29,9 @@ class ZeroShot(System):
     form: Literal["nothing", "text", "montage"]
     asks: Text = "{question}"
 
+    def __post_init__(self) -> None:
+        self.check_words("asks", self.asks, "question", names="")
+
     def reword(self, examples: Sequence[Example]) -> list[Example]:
         return [getattr(self, f"_{self.form}")(example) for example in examples]
 

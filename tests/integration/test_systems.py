@@ -13,7 +13,7 @@ FORMS = "no_references,as_text,montage"
 
 
 def test_three_forms_of_zero_shot_are_rows_like_others(model: Path, tmp_path: Path) -> None:
-    given = (f"captioner=[name_everybody,{FORMS}]", f"method.evaluated=[base,{FORMS}]")
+    given = ("captioner=systems", f"method.evaluated=[base,{FORMS}]")
     questions = ("task=recognize", "data.recognize.per_kind=2")
     folder = start(model, tmp_path, *CAST, *given, *questions)
     summary = summary_of(folder)
@@ -69,7 +69,7 @@ def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
 ) -> None:
     few = ("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]")
     asked = ("task=recognize", "data.recognize.per_kind=1", *SMALL[system])
-    given = (f"captioner=[name_everybody,{system}]", f"method.evaluated=[base,{system}]")
+    given = ("captioner=systems", f"method.evaluated=[base,{system}]")
     first = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given))
     cost = first["captioners"][system]["cost"]
     assert cost["pictures"] == 2

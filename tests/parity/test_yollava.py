@@ -202,6 +202,10 @@ def test_friends_who_cannot_be_learnt_are_named(qwen: Path) -> None:
     word = next(w for w in known.get_vocab() if w.isalpha())
     with pytest.raises(ValueError, match=r"is one token of .* already, so nothing new"):
         yollava(qwen).enroll(replace(friend(), name=word))
+    with pytest.raises(ValueError, match=r"asks: '\{nam\} is' may have the fields \{name\}, "):
+        yollava(qwen, asks="{nam} is")
+    with pytest.raises(ValueError, match=r"asks: '\{name\} is\.' lacks \{tokens\}"):
+        yollava(qwen, asks="{name} is.")
     alone = replace(friend(), lookalikes=(), others=())
     with pytest.raises(ValueError, match=r"no pictures of others; raise data.friends.negatives"):
         yollava(qwen).enroll(alone)

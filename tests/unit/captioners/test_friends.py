@@ -1,5 +1,6 @@
 """Each friend is learnt once, and what is wrong with friends or files is said."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_an_interrupted_enrolment_goes_on_and_nobody_is_learnt_twice(tmp_path: P
     cost = third.cost()
     assert (cost.pictures, cost.seconds, cost.parameters, cost.prompt_tokens) == (2, 1.5, 3, 1.0)
     assert cost.bytes == next(tmp_path.glob("*.safetensors")).stat().st_size
+
+
+def test_two_at_a_time_share_the_work(tmp_path: Path) -> None:
+    learners = [Learner(), Learner()]
+    threads = [threading.Thread(target=enroll, args=(one, tmp_path)) for one in learners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name for one in learners for name in one.enrolled) == ["<bo>", "<momi>", "<ti>"]
+    assert all(len(one.known) == 3 for one in learners)
 
 
 def test_what_decides_a_state_is_in_its_key(tmp_path: Path) -> None:
