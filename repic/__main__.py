@@ -7,7 +7,7 @@ What is none of these words is a run's: ``repic +experiment=quickstart`` is
 import sys
 from importlib import import_module
 
-COMMANDS = ("run", "caption", "ask", "table", "report", "bench")
+COMMANDS = ("run", "caption", "ask", "app", "table", "report", "bench")
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     command = "run"
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         command = sys.argv.pop(1)
-    name = "repic.bench.__main__" if command == "bench" else f"repic.{command}"
+    name = f"repic.{command}" + ".__main__" * (command in ("app", "bench"))
     sys.exit(import_module(name).main())
 
 

@@ -223,8 +223,14 @@ def in_brackets(text: str, lexicon: Lexicon) -> str:
     Example:
         >>> in_brackets("Bo's hat and <bo>", Lexicon(["<Bo>"]))
         "<Bo>'s hat and <Bo>"
+        >>> in_brackets("Here is Bo (2)!", Lexicon(["<Bo (2)>"]))
+        'Here is <Bo (2)>!'
     """
     for start, end, name in reversed(lexicon.spans(text)):
+        bare = name.strip("<>")  # as it stands there it may have signs that are not looked for
+        whole = text.find(bare, max(0, end - len(bare)), start + len(bare))
+        if whole >= 0 and text[start] != "<":
+            start, end = whole, whole + len(bare)
         text = text[:start] + name + text[end:]
     return text
 

@@ -156,11 +156,18 @@ def test_one_command_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
             return 0
 
     monkeypatch.setattr(command, "import_module", lambda name: seen.append(name) or Module)
-    for words in (["caption", "a"], ["+experiment=x"], ["table", "b"], ["bench"], ["run", "c=d"]):
+    for words in (
+        ["caption", "a"],
+        ["+experiment=x"],
+        ["table", "b"],
+        ["bench"],
+        ["app", "d"],
+        ["run", "c=d"],
+    ):
         monkeypatch.setattr(sys, "argv", ["repic", *words])
         with pytest.raises(SystemExit):
             command.main()
     assert seen == [
         *("repic.caption", ["a"], "repic.run", ["+experiment=x"], "repic.table", ["b"]),
-        *("repic.bench.__main__", [], "repic.run", ["c=d"]),
+        *("repic.bench.__main__", [], "repic.app.__main__", ["d"], "repic.run", ["c=d"]),
     ]

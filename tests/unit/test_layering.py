@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-__main__ -> {bench, ask -> caption} -> {run, sweep, table, report} -> assembly -> phases
+__main__ -> {bench, {ask, app} -> caption} -> {run, sweep, table, report} -> assembly -> phases
 -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
 -> {types, values, files, local, words, errors, time_limit, weights}.
@@ -28,13 +28,15 @@ LAYERS = (
     ("assembly",),
     ("run", "sweep", "table", "report"),
     ("bench", "caption"),
-    ("ask",),
+    ("ask", "app"),
     ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Those that compose a configuration.
-COMPOSING = tuple(f"repic.{part}" for part in "assembly run sweep bench caption ask".split())
+COMPOSING = tuple(
+    f"repic.{part}" for part in "assembly run sweep bench caption ask app.__main__".split()
+)
 # Library -> the modules (or packages) of repic that may import it.
 HOMES = {
     "hydra": COMPOSING,
@@ -57,6 +59,7 @@ HOMES = {
     "wandb": (),
     "httpx2": ("repic.judges.batch",),
     "faiss": ("repic.retrieval",),
+    **dict.fromkeys(("gradio", "fastapi", "starlette", "uvicorn"), ("repic.app",)),
     "ultralytics": ("repic.retrieval",),
     "openai": ("repic.judges.batch",),
     "av": ("repic.data.clips", "repic.toybox.clips"),
