@@ -1,6 +1,7 @@
 """The page of somebody's own photos: each with its caption, the friends' names marked."""
 
 from collections.abc import Collection, Sequence
+from math import isqrt
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from repic.page.charts import STYLES
 from repic.page.page import TEMPLATES, PagePictures, box_style
 
 _PHOTO, _FRIEND = 640, 128  # widths in pixels
+_MOST_PIXELS = 100 * _PHOTO**2  # of all photos, about: beyond 100 each is shown smaller
 _FRAMES = 4  # of a film
 
 
@@ -38,7 +40,9 @@ def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCapti
         album: the friends.
         results: the photos, in the order in which they are shown.
     """
-    albums = PagePictures(pictures.Album(_PHOTO), pictures.Album(_FRIEND))
+    width = max(_FRIEND, min(_PHOTO, isqrt(_MOST_PIXELS // max(len(results), 1))))
+    largest = min(width, album.largest or width)  # read as small as shown, which is quicker
+    albums = PagePictures(pictures.Album(width), pictures.Album(_FRIEND))
     lexicon = album.lexicon()
     page = TEMPLATES.get_template("photos.html.j2").render(
         title=album.root.absolute().name,
@@ -47,7 +51,7 @@ def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCapti
             (
                 result,
                 albums.scenes.add(
-                    open_picture(Path(result.photo), largest=album.largest, frames=_FRAMES)
+                    open_picture(Path(result.photo), largest=largest, frames=_FRAMES)
                 ),
                 segments(result.caption, album.by_name, lexicon),
             )

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from repic.captioners.photos import Captioned
 from repic.data.album import read_album
+from repic.page import photos_page
 from repic.page.photos_page import write_photos_page
 from tests.unit.data.test_album import about, photo
 from tests.unit.page.test_page import check
@@ -37,3 +40,17 @@ def test_every_photo_has_its_caption_with_the_names_marked(tmp_path: Path) -> No
     assert "<b>a mug</b> & more" in text
     assert "2 photos" in text
     assert "Of people this page holds what its pictures show" in text
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 640), (100, 640), (400, 320), (9000, 128)])
+def test_the_more_photos_there_are_the_smaller_each_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, width: int
+) -> None:
+    """So that a page of thousands neither fills the memory nor takes minutes."""
+    photo(tmp_path / "album" / "Bo" / "1.png")
+    seen = []
+    monkeypatch.setattr(photos_page, "open_picture", lambda path, **rest: seen.append(rest))
+    shown = Captioned("1.png", "Bo", "Bo", (), {}, {}, {}, 1.0, finished=True)
+    album = read_album(tmp_path / "album", largest=1600)
+    write_photos_page(tmp_path / "page.html", album, [shown] * count)
+    assert {one["largest"] for one in seen} == {width}
