@@ -28,9 +28,10 @@ from repic.data.corrections import CORRECTIONS, read_corrections
 from repic.data.images import FileImage
 from repic.data.inventory import DATABASE, LEAVE, QUERY, REFUSE, Inventory, data_root
 from repic.data.personal import spread
+from repic.data.prompts import PromptTemplate
 from repic.files import below, read_text
 from repic.types import Example, Reference
-from repic.values import Count, Missing, Questions, Seed, Side, Whole
+from repic.values import Count, Missing, Questions, Seed, Side, Text, Whole
 
 WHO = "who.csv"
 HOW_TO_GET = (
@@ -176,6 +177,21 @@ class FolderDataset:
             )
         image = (rng.choice(others) if self.repeat else others[0]) if others else None
         return Reference(friend.name, friend.info, image)
+
+
+def prompt_of(
+    root: str | Path | None, *, system: str | None, reference: Text, query: Text
+) -> PromptTemplate:
+    """The album's own words for prompts, or these where it has none.
+
+    Args:
+        root: the album; None, or one that is not there, has none.
+        system: see ``PromptTemplate``, and so the others.
+    """
+    words = PromptTemplate(system=system, reference=reference, query=query)
+    if not root or not Path(root).is_dir():
+        return words  # whoever opens the album says so
+    return read_album(Path(root), largest=None).prompt or words
 
 
 class FolderCorpus:

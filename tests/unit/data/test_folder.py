@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from repic.data.folder import FolderCorpus, FolderDataset
+from repic.data.folder import FolderCorpus, FolderDataset, prompt_of
 from tests.unit.data.test_album import about, photo
 
 
@@ -148,3 +148,16 @@ def test_what_is_imitated_has_a_caption(root: Path) -> None:
     who(root, "photo,names\ntrip/0.png,bo\n")
     with pytest.raises(ValueError, match=r"no photo has a caption, which SFT learns from; write"):
         make(root, captioned=True)
+
+
+def test_the_album_words_the_prompts_if_it_says_so(root: Path) -> None:
+    words = {"system": None, "reference": "[{image}][{info}]{name}", "query": "[{image}]{question}"}
+    who(root, TABLE)
+    example = make(root)[0]
+    plain = prompt_of(None, **words).messages(example)
+    assert prompt_of(root / "album", **words).messages(example) == plain
+    (root / "album" / "album.yaml").write_text(
+        'prompt: {reference: "[{image}][{info}]{name}! ", query: "[{image}]{question}"}'
+    )
+    assert "<Kim>! " in prompt_of(root / "album", **words).text(example)
+    assert prompt_of(root / "gone", **words).messages(example) == plain
