@@ -36,10 +36,23 @@ $(STAMP): requirements.lock pyproject.toml
 quickstart: setup ## train the tiny model by SFT and RL on toy scenes; minutes, no GPU
 	'$(BIN)/python' -m repic.run +experiment=quickstart
 
-demo: quickstart ## then caption an album of toys, as picture files, with the model that came out
+# The quickstart's model, or as long as there is none the one that training starts from.
+TRAINED := outputs/quickstart/default/seed_0/checkpoints/grpo
+CAPTION  = '$(BIN)/python' -m repic.caption outputs/toys/album retrieval=toybox \
+	$(if $(wildcard $(TRAINED)),model.path=$(TRAINED))
+
+demo: setup ## caption an album of toys, as picture files, and open its page; a minute
 	'$(BIN)/python' -m repic.toybox.album outputs/toys
-	'$(BIN)/python' -m repic.caption outputs/toys/album outputs/toys/photos retrieval=toybox \
-		model.path=outputs/quickstart/default/seed_0/checkpoints/grpo
+	$(CAPTION) outputs/toys/photos
+	@$(if $(wildcard $(TRAINED)),,echo 'The model has not been trained to name anybody yet: make quickstart, and then this again.')
+	@test -z "$$DISPLAY$$WAYLAND_DISPLAY" || '$(BIN)/python' -m webbrowser "file://$$PWD/outputs/captions/album/captions.html"
+
+docs/demo.png: # the README's picture: the demo's page, of two photos, after the quickstart; needs chromium
+	$(CAPTION) outputs/toys/photos/03.png outputs/toys/photos/04.png name=picture
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=960,770 --screenshot=outputs/demo.png \
+		"file://$$PWD/outputs/captions/picture/captions.html"
+	'$(BIN)/python' -c 'from PIL import Image; \
+		Image.open("outputs/demo.png").quantize(192, dither=Image.Dither.NONE).save("$@", optimize=True)'
 
 # A file's tests stay in one process and share what it makes; short files come last, to even out.
 test: setup lint types ## everything that CI checks, slow tests included, on two cores
