@@ -76,12 +76,15 @@ class Clip:
     def load(self) -> Image.Image:
         """Return all frames side by side, in about as many rows as columns."""
         pictures = [frame.image.load() for frame in self.frames]
-        columns = max(math.ceil(math.sqrt(len(pictures))), 1)
+        columns = math.ceil(math.sqrt(len(pictures))) or 1
         width = max((picture.width for picture in pictures), default=1)
         height = max((picture.height for picture in pictures), default=1)
-        sheet = Image.new("RGB", (columns * width, max(-(-len(pictures) // columns), 1) * height))
+        gap, rows = -(-width // 64), -(-len(pictures) // columns) or 1
+        size = columns * (width + gap) - gap, rows * (height + gap) - gap
+        sheet = Image.new("RGB", size, "white")
         for i, picture in enumerate(pictures):
-            sheet.paste(picture, (i % columns * width, i // columns * height))
+            row, column = divmod(i, columns)
+            sheet.paste(picture, (column * (width + gap), row * (height + gap)))
         return sheet
 
 

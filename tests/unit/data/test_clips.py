@@ -33,7 +33,7 @@ def test_every_frame_stands_behind_its_time() -> None:
 
 def test_a_clip_is_a_picture_of_all_frames() -> None:
     assert FILM.key == "film#t=0.5,1.5,2,12"
-    assert FILM.load().size == (56, 56)
+    assert FILM.load().size == (57, 57)  # of 28 pixels each, and a line between
     assert CLIP.images == (Noise(9), FILM)
     moved = Clip("film", (Frame(0.6, FRAMES[0].image), *FRAMES[1:]))
     assert len({clip.content for clip in (FILM, moved, Clip("other", FRAMES))}) == 2

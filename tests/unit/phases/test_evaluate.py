@@ -4,12 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from PIL import Image
 
 from repic.data.images import FileImage
 from repic.phases.evaluate import Evaluation
 from repic.types import Example
-from tests.fakes import example
+from tests.fakes import Noise, example
 
 
 class Drawn(list[Example]):
@@ -24,6 +25,16 @@ def content(examples: Sequence[Example]) -> str:
         messages=lambda e: [{"content": [{"type": "image", "image": e.query}]}]
     )
     return Evaluation.content(cast(Any, evaluation), cast(Any, SimpleNamespace(prompt=prompt)))
+
+
+def test_controls_are_of_clips() -> None:
+    evaluation = SimpleNamespace(
+        metrics=SimpleNamespace(scorer=SimpleNamespace(check=lambda: None)),
+        demonstrations="right", retrieval=None, per_count=1, controls=["shuffled"],
+        sets=lambda context: {1: [example("e", query=Noise(1))]},
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"phase\.evaluate\.controls: e is about no clip"):
+        Evaluation.check(cast(Any, evaluation), cast(Any, None))
 
 
 def test_a_validation_is_known_by_what_its_files_hold_and_what_is_right(tmp_path: Path) -> None:
