@@ -95,14 +95,17 @@ def enroll_all(
         mine = list(zip(known, paths, strict=True))[distributed.own()]
         random.Random(os.getpid()).shuffle(mine)
         progress = ProgressLine(f"{name} learns friends", len(mine), {})
-        progress.start(0)
+        is_main = distributed.rank() == 0
+        if is_main:
+            progress.start(0)
         try:
             for number, (friend, path) in enumerate(mine, start=1):
                 with files.only_one(path.with_suffix(".lock"), wanted=True):
                     if _kept(path, captioner, friend) is None:
                         made = captioner.enroll(friend)
                         write_state(path, captioner, friend, made)
-                progress.update({}, number)
+                if is_main:
+                    progress.update({}, number)
         finally:
             progress.stop()
         distributed.barrier()

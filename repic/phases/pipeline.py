@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repic import distributed, files
-from repic.captioners.captioner import Captioner, Enrolling, Labels, describe
+from repic.captioners.captioner import Captioner, Enrolling, Labels, cost_table, describe
 from repic.captioners.friends import check_friends, enroll_all
 from repic.captioners.model import ModelCaptioner
 from repic.captioners.system import System
@@ -117,7 +117,9 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         }
         if parts.recognition is not None:
             labels = {name: captioners[name].labels.label for name in found}
-            show_recognition(context, recognition_table(recognized, labels))
+            show_table(context, "recognition", recognition_table(recognized, labels))
+        if any(isinstance(captioners[name], System) for name in found):
+            show_table(context, "costs", cost_table({name: captioners[name] for name in found}))
         files.write_json(context.folder / "summary.json", summary)
 
 
@@ -163,9 +165,9 @@ def evaluate_all(
     return found, recognized
 
 
-def show_recognition(context: Context, table: Table) -> None:
-    """Write the table of answers beside the run's other files, and print it."""
-    write_tables(context.folder, "recognition", table, forms=(".md", ".csv", ".json"))
+def show_table(context: Context, name: str, table: Table) -> None:
+    """Write a table beside the run's other files, and print it."""
+    write_tables(context.folder, name, table, forms=(".md", ".csv", ".json"))
     print_tables(table)
 
 

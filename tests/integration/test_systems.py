@@ -74,6 +74,8 @@ def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
     cost = first["captioners"][system]["cost"]
     assert cost["pictures"] == 2
     assert min(cost["seconds"], cost["parameters"], cost["bytes"]) > 0
+    costs = (tmp_path / "run/seed_0/costs.md").read_text()
+    assert f"| {cost['parameters']} |" in costs
     states = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/friends").glob("*.saf*")}
     assert len(states) == 40
     again = ("phase.evaluate.sampling.max_new_tokens=4", "phase.evaluate.seed=3")
