@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -101,7 +102,7 @@ class MyVlm(System):
         shown = [shot.image for shot in friend.shots]
         others = [*friend.lookalikes, *friend.others]
         seed = f"{self.seed}/{friend.name}"
-        head = self.head.learn(self._look, shown, others, seed)
+        head = self.head.learn(partial(self._look, friend.category), shown, others, seed)
         vector = self._learn(friend, seed)
         return Enrolled(
             {"head": head, "vector": vector},
@@ -148,7 +149,8 @@ class MyVlm(System):
             raise self.missing(strangers[0])
         if example.query is None:
             return []
-        features = self._look_everywhere(example.query)
+        kinds = sorted({friend.category for friend in self.friends.values()})
+        features = torch.from_numpy(self.embedder(self._parts(example.query, kinds)))
         heads = {name: self.learnt[name].state["head"] for name in names}
         likely = {name: probability(head, features).max() for name, head in heads.items()}
         return [name for name in names if likely[name] >= self.head.threshold]
@@ -239,18 +241,15 @@ class MyVlm(System):
         size = policy.network.get_input_embeddings().embedding_dim
         return self._seen(policy, picture)[0, :size].norm()
 
-    def _look_everywhere(self, picture: ImageSource) -> Float[Tensor, "N D"]:
-        """Features of every part of a picture."""
-        return torch.from_numpy(self.embedder(self._parts(picture)))
+    def _look(self, kind: str, pictures: Sequence[ImageSource]) -> Float[Tensor, "N D"]:
+        """Features of the first part of each picture that is of some kind."""
+        parts = [self._parts(picture, [kind])[0] for picture in pictures]
+        return torch.from_numpy(self.embedder(parts))
 
-    def _look(self, pictures: Sequence[ImageSource]) -> Float[Tensor, "N D"]:
-        """Features of the first part of each picture."""
-        return torch.from_numpy(self.embedder([self._parts(picture)[0] for picture in pictures]))
-
-    def _parts(self, picture: ImageSource) -> list[Image.Image]:
-        """What the proposer finds in a picture, or the whole of it."""
+    def _parts(self, picture: ImageSource, kinds: Sequence[str]) -> list[Image.Image]:
+        """What the proposer finds of some kinds in a picture, or the whole of it."""
         whole = picture.load()
-        boxes = self.proposer(whole, []) if self.proposer is not None else []
+        boxes = self.proposer(whole, kinds) if self.proposer is not None else []
         return [whole.crop((b.x0, b.y0, b.x1, b.y1)) for b in boxes] or [whole]
 
 

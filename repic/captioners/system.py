@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Self
 
 from repic import files
@@ -61,8 +61,7 @@ class System(ABC):
     def settings(self) -> list[object]:
         """All that was configured, what it is called and where it stands aside."""
         own = (f.name for f in fields(self) if f.init and f.name not in ("label", "on"))
-        values = ((name, getattr(self, name)) for name in own)
-        return [type(self).__qualname__, [(n, getattr(v, "version", v)) for n, v in values]]
+        return [type(self).__qualname__, [(name, _told(getattr(self, name))) for name in own]]
 
     def enroll(self, friend: Friend) -> Enrolled:
         """Nothing is learnt, unless a system says otherwise."""
@@ -123,3 +122,12 @@ class System(ABC):
         return ValueError(
             f"{self.label} has never learnt {name}; enrolled are {', '.join(self.learnt) or 'none'}"
         )
+
+
+def _told(value: object) -> object:
+    """What decides how a part works, in plain values; an object's address is another each time."""
+    if hasattr(value, "version"):
+        return value.version
+    if is_dataclass(value) or not hasattr(value, "__dict__"):
+        return value
+    return [type(value).__qualname__, {k: v for k, v in vars(value).items() if k[0] != "_"}]

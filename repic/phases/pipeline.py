@@ -127,7 +127,13 @@ def check(parts: RunParts) -> None:
     """Refuse what is impossible before anything is computed."""
     for part in (*parts.phases.values(), parts.evaluation):
         part.check(parts.context)
+    models = [*([parts.start.phase] if parts.start else []), *parts.phases]
     for name, captioner in parts.captioners.items():
+        on = getattr(captioner, "on", None)
+        if on is not None and on not in models:
+            raise ValueError(
+                f"captioner.{name}.on: {on!r} is no model of this run: {', '.join(models)}"
+            )
         if (needs := getattr(captioner, "needs", None)) is not None:
             check_friends(name, needs, parts.context.friends())
 
@@ -147,7 +153,8 @@ def evaluate_all(
     context, found, recognized = parts.context, {}, {}
     for name, captioner in captioners.items():
         if isinstance(captioner, System):
-            captioners[name] = captioner.bind(model_for(name, captioner, parts.start, captioners))
+            assert parts.start is not None  # whoever stands on a model wants one
+            captioners[name] = captioner.bind(captioners[captioner.on or parts.start.phase])
     for name in (name for name in parts.evaluated if name in captioners):
         captioner, known = captioners[name], ""
         if isinstance(captioner, Enrolling):
@@ -169,18 +176,6 @@ def show_table(context: Context, name: str, table: Table) -> None:
     """Write a table beside the run's other files, and print it."""
     write_tables(context.folder, name, table, forms=(".md", ".csv", ".json"))
     print_tables(table)
-
-
-def model_for(
-    name: str, system: System, start: TrainedModel | None, captioners: Mapping[str, Any]
-) -> ModelCaptioner:
-    """The model that a system was configured to stand on."""
-    wanted = system.on or (start.phase if start else BASE)
-    model = captioners.get(wanted)
-    if not isinstance(model, ModelCaptioner):
-        options = ", ".join(n for n, c in captioners.items() if isinstance(c, ModelCaptioner))
-        raise ValueError(f"captioner.{name}.on: {wanted!r} is no model of this run ({options})")
-    return model
 
 
 def captioner_of(

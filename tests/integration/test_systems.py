@@ -40,6 +40,9 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
         folder = start(model, tmp_path, *CAST, *given)
     assert "name_everybody answers no questions" in caplog.text
     assert summary_of(folder)["recognition"] == {"name_everybody": None}
+    other = ("captioner=systems", "method.evaluated=[montage]", "captioner.montage.on=sft")
+    with pytest.raises(ValueError, match=r"captioner.montage.on: 'sft' is no model of .*: base"):
+        start(model, tmp_path, *CAST, *other, name="other")
     with pytest.raises(ValueError, match="has no yes-or-no questions; use data=toybox_cast"):
         start(model, tmp_path, "method=zero_shot", "task=recognize", name="elsewhere")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from repic.models.images import Followed
 from repic.models.policy import Policy
 from repic.toybox.scene import portrait
 from repic.toybox.world import Toy, toys
-from repic.types import Example, Friend, Reference, Shot, picture_content
+from repic.types import Box, Example, Friend, Reference, Shot, picture_content
 from tests.tiny import load, packed_engine, sampling
 
 STILL = Augmentation(flip=0.0, rotation=0.0, brightness=0.0)
@@ -123,11 +124,40 @@ def test_a_head_s_probability_by_hand() -> None:
 def test_a_head_learns_what_colours_can_tell_and_the_same_each_time(qwen: Path) -> None:
     system = myvlm(qwen)
     shown, others = [Flat((200, 40, 40)), Flat((180, 20, 60))], [Flat((30, 40, 200))]
-    head = HEAD.learn(system._look, shown, others, "0")
-    assert probability(head, system._look(shown)).min() > 0.5
-    assert probability(head, system._look(others)).max() < 0.5
-    assert torch.equal(head, HEAD.learn(system._look, shown, others, "0"))
-    assert not torch.equal(head, HEAD.learn(system._look, shown, others, "1"))
+    look = partial(system._look, "toy")
+    head = HEAD.learn(look, shown, others, "0")
+    assert probability(head, look(shown)).min() > 0.5
+    assert probability(head, look(others)).max() < 0.5
+    assert torch.equal(head, HEAD.learn(look, shown, others, "0"))
+    assert not torch.equal(head, HEAD.learn(look, shown, others, "1"))
+
+
+class Halves:
+    """A proposer that says where a kind is, and has an address of its own."""
+
+    def __init__(self, side: str) -> None:
+        self.side, self._asked = side, []
+
+    def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
+        self._asked.append(list(looked_for))
+        return [Box(0, 0, picture.width / 2, picture.height)] if "toy" in looked_for else []
+
+
+def test_heads_look_where_the_proposer_says_and_states_are_found_by_its_settings(
+    qwen: Path,
+) -> None:
+    half, whole = Halves("left"), Halves("left")
+    system = myvlm(qwen, proposer=half)
+    assert system.enroll_key == myvlm(qwen, proposer=whole).enroll_key
+    assert system.enroll_key != myvlm(qwen, proposer=Halves("right")).enroll_key
+    picture = Flat((9, 9, 9))
+    assert [part.size for part in system._parts(picture, ["toy"])] == [(4, 8)]
+    assert [part.size for part in system._parts(picture, ["cat"])] == [(8, 8)]
+    learnt = {"<bo>": Enrolled({"head": torch.zeros(2, 4), "vector": torch.zeros(32)}, Cost())}
+    system.meet([friend()], learnt)
+    query = Example("a", "caption", (), picture, "?", "", (), (), 1)
+    assert system.noticed(query) == ["<bo>"]  # a probability of one half is enough
+    assert half._asked[-1] == ["toy"]
 
 
 @pytest.mark.parametrize("watched", ["own_row", "to_it"])
