@@ -26,6 +26,7 @@ from repic.values import (
     Count,
     Door,
     FolderName,
+    Names,
     Scale,
     Seconds,
     Seed,
@@ -94,8 +95,8 @@ READ = {
     "table.form": Text,
     "report.scenes_per_count": Annotated[int, Ge(0), Le(10**4)],
     "report.scale": Scale,
-    "method.phases": Sequence[Text],
-    "method.evaluated": Sequence[Text],
+    "method.phases": Names,
+    "method.evaluated": Names,
     "phase": Mapping[str, Part],
     "captioner": Mapping[str, Part],
     **TRAINER,
@@ -131,11 +132,7 @@ def checked(key: str, value: Any) -> Any:
 
 
 def check_values(
-    cfg: DictConfig,
-    overrides: Collection[str],
-    *,
-    read: Mapping[str, Any] = READ,
-    spare: Collection[str] = SPARE,
+    cfg: DictConfig, overrides: Collection[str], *, read: Mapping[str, Any] = READ
 ) -> dict[Any, Any]:
     """Hold every value to the signature of who takes it, before any part is made.
 
@@ -143,7 +140,6 @@ def check_values(
         cfg: the configuration.
         overrides: the command line's.
         read: keys that are no part's -> what they may be.
-        spare: keys that files set although nothing may read them.
 
     Returns:
         The configuration as plain values.
@@ -156,8 +152,25 @@ def check_values(
     removed = [settings.split_override(o)[0] for o in overrides if o[0] == "~"]
     door = Door(raw, resolved, removed=removed)
     door.check(read)
-    door.refuse_untaken(given_keys(cfg, overrides), spare=spare)
+    door.refuse_untaken(given_keys(cfg, overrides))
     return resolved
+
+
+def refuse_unread_files(cfg: DictConfig) -> None:
+    """Raise for what files of one's own set and nothing reads.
+
+    Args:
+        cfg: what the chosen files compose to, without the values that a command gives: one that
+            takes the place of a reference leaves unread what it led to.
+    """
+    raw: Any = OmegaConf.to_container(cfg)
+    try:
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+        door = Door(raw, resolved)
+        door.check(READ)
+    except (ValueError, OmegaConfBaseException):
+        return  # is told where a command does not mend it
+    door.refuse_untaken([key for key in door.untaken() if key not in SPARE])
 
 
 def given_keys(cfg: DictConfig, overrides: Collection[str]) -> list[str]:

@@ -124,10 +124,14 @@ def explain(error: BaseException) -> str:
         return _explain_os_error(error)
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
+    if isinstance(typed := getattr(error, "override", None), str):  # Hydra could not read it
+        return f"{typed}: is no key=value; what is not plain stands in quotes: 'key=\"...\"'"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"not enough memory ({text}); lower the sizes of batches"
     if of_hydra := _explain_hydra(text):
         return of_hydra
+    if where:  # OmegaConf's own words
+        text = re.sub(r"^\w+: | full_key: .*", "", text)
     return f"{where[1]}: {text}" if where and where[1] not in text else text
 
 
@@ -141,11 +145,17 @@ def _explain_hydra(text: str) -> str | None:
         'phase.x is neither a key nor a group; see the keys with --cfg job, the groups with --help'
         >>> _explain_hydra("E: Interpolation key 'a.b' not found full_key: c.d object_type=dict")
         'c.d: refers to a.b, which is not there'
+        >>> _explain_hydra("E: Ambiguous value for argument 'seed=1,2' 1. To use it as a list")
+        'seed=1,2: to try each of them, add -m; for a list, use brackets: key=[a,b]'
+        >>> _explain_hydra("E: Cannot merge DictConfig with ListConfig full_key: a.b object_type=x")
+        'a.b: a list is given for a mapping, {key: value}, or a mapping for a list'
+        >>> _explain_hydra("In 'kl/my': E: Cannot merge DictConfig with ListConfig full_key: object_type=dict")
+        'kl/my.yaml: a list is given for a mapping, {key: value}, or a mapping for a list'
         >>> _explain_hydra("E: Multiple values for experiment. To override a value use 'o'")
         'experiment is given more than once; leave one, or sweep over both with -m and a comma'
     """
     if found := re.search(
-        r"Could not find '(\S+)/([^'/]+)' Available options in '\S+': (.*)", text
+        r"Could not find '(\S+)/([^'/]*)' Available options in '\S+': (.*)", text
     ):
         group, wrong, listed = found.groups()
         options = listed.partition(" Config search path")[0].split()
@@ -156,6 +166,13 @@ def _explain_hydra(text: str) -> str | None:
         return found[1]  # a resolver of ours has looked at a value
     if found := re.search(r"Interpolation key '(\S+)' not found full_key: (\S+)", text):
         return f"{found[2]}: refers to {found[1]}, which is not there"
+    merging = r"(?:In '(\S+)': .*)?Cannot merge DictConfig with ListConfig full_key:"
+    merging += r"(?: (?!object_type)(\S+))?"
+    if found := re.search(merging, text):
+        what = "a list is given for a mapping, {key: value}, or a mapping for a list"
+        return f"{found[2] or f'{found[1]}.yaml'}: {what}"
+    if found := re.search(r"Ambiguous value for argument '([^']*)'", text):
+        return f"{found[1]}: to try each of them, add -m; for a list, use brackets: key=[a,b]"
     if found := re.search(r"is not in struct full_key: (\S+)", text):
         see = "see the keys with --cfg job, the groups with --help"
         return f"{found[1]} is neither a key nor a group; {see}"

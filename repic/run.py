@@ -7,6 +7,7 @@ Imports of torch and of everything that needs it wait until there is something t
 import contextlib
 import difflib
 import io
+import itertools
 import logging
 import os
 import re
@@ -26,7 +27,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from repic import settings, signals
-from repic.assembly import SPLITS, assemble, check_values, checked, dataset_maker, given_keys, make
+from repic.assembly import (
+    SPLITS,
+    assemble,
+    check_values,
+    checked,
+    dataset_maker,
+    given_keys,
+    make,
+    refuse_unread_files,
+)
 from repic.errors import explain, is_told, tell
 from repic.values import leaves, nearest, shown, with_given_keys
 
@@ -77,7 +87,7 @@ def job(cfg: DictConfig) -> str | float:
             "code that is not repic's has ended the run by sys.exit before it was finished"
         ) from end
     except Exception as error:
-        if cfg.debug.traceback:
+        if cfg.debug.traceback is True:
             log.exception("where it was noticed")
         told, raw = explain(error), OmegaConf.to_container(cfg)
         assert isinstance(raw, dict)
@@ -105,7 +115,8 @@ def run(
     """
     from repic import distributed
 
-    resolved = check_values(cfg, [*overrides, *map(str, cfg.debug.overrides)])
+    debugging = [key for key, _ in leaves(OmegaConf.to_container(cfg.debug.overrides))]
+    resolved = check_values(cfg, [*overrides, *filter(None, debugging)])
     distributed.start(cfg.trainer.options.accelerator)
     with distributed.together():
         return run_together(cfg, resolved, output_dir, choices=choices, overrides=overrides)
@@ -315,13 +326,15 @@ def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
 
 
 def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: list[str]) -> None:
-    """Complain of a key that nothing reads, set by an experiment file or with a plus.
+    """Complain of a key that nothing reads, set by a file of one's own or with a plus.
 
     Hydra refuses such a key on the command line, but merges it from a file without a word, and
     takes +studdy=kl for a new key.
     """
     added = [o for o in overrides if o.startswith("+")]
-    if not added and "experiment" not in choices:
+    sources = HydraConfig.get().runtime.config_sources
+    has_own = any(source.provider == "command-line" for source in sources)  # --config-dir
+    if not added and not has_own and "experiment" not in choices:
         return
     groups = [
         f"{group}={settings.as_override(choice)}"
@@ -335,8 +348,10 @@ def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: lis
             f"experiment/{choices['experiment']}.yaml",
             OmegaConf.to_container(cfg),
             OmegaConf.to_container(known),
-            [settings.split_override(override)[0] for override in added],
+            [k for k, _ in map(settings.split_override, added) if k not in APPENDED],
         )
+    if has_own:
+        refuse_unread_files(known)
 
 
 def keep_log(path: Path) -> None:
@@ -372,7 +387,8 @@ def with_likely_key(told: str, config: str) -> str:
 
 def options_of(group: str) -> list[str]:
     """What can be chosen of a group of the package's; nothing of what is none."""
-    return sorted(path.stem for path in (Path(__file__).parent / "conf" / group).glob("*.yaml"))
+    folder = Path(__file__).parent / "conf" / group
+    return sorted(path.stem for path in folder.glob("*.yaml")) if group else []
 
 
 def _option_that_is_none() -> str | None:
@@ -383,6 +399,20 @@ def _option_that_is_none() -> str | None:
         numbers = ("null", "true", "false", "nan", "inf")  # to Hydra these are no text, either
         if options and any(n in numbers or not re.fullmatch(r"[^\W\d][\w/-]*", n) for n in names):
             return f"{key}: {value} is not one of {', '.join(options)}{nearest(value, options)}"
+    return None
+
+
+def _file_that_is_none() -> str | None:
+    """Name the file of one's own that cannot be read at all."""
+    words = sys.argv[1:]
+    for folder in (b for a, b in itertools.pairwise(words) if a in ("--config-dir", "-cd")):
+        for group, option in map(settings.split_override, words):
+            path = Path(folder) / group / f"{option}.yaml"
+            try:
+                if path.is_file():
+                    settings.read_yaml(path)
+            except ValueError as error:
+                return str(error)
     return None
 
 
@@ -422,9 +452,14 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
             raise
 
         def told(error: BaseException) -> str:
-            return with_likely_key(explain(error), config)
+            said = with_likely_key(explain(error), config)
+            given = dict(map(settings.split_override, sys.argv[1:])).get("outputs")
+            is_there = given and said.startswith(str(Path(given).absolute()))
+            mend = "choose another folder with outputs=<folder>"
+            return f"{said}; {mend}" if is_there and "outputs=" not in said else said
 
-        if not is_told(error) and (wrong := _option_that_is_none()):
+        wrong = None if is_told(error) else _option_that_is_none()
+        if wrong := wrong or (None if is_told(error, *TOLD) else _file_that_is_none()):
             error = ValueError(wrong)
         program = "repic.run" if name == "repic" else name
         if os.environ.get("RANK", "0") != "0" and is_told(error, *TOLD):

@@ -84,7 +84,13 @@ def is_range(pair: Sequence[int]) -> bool:
     return len(pair) == 2 and pair[0] <= pair[1]
 
 
+def are_different(values: Sequence[str]) -> bool:
+    """A list of names, each of them once."""
+    return len(set(values)) == len(values)
+
+
 Text = Annotated[str, Predicate(is_said)]
+Names = Annotated[Sequence[Text], Predicate(are_different)]
 FolderName = Annotated[str, Predicate(is_folder_name)]
 Device = Annotated[str, Predicate(is_device)]
 Tasks = Annotated[Collection[Text], MinLen(1)]  # of examples: caption, same, locate, ...
@@ -164,15 +170,10 @@ class Door:
                 raise ValueError(f"{key}: is missing; it should be {may_be(hint)}")
         self._parts(root)
 
-    def refuse_untaken(self, given: Collection[str], *, spare: Collection[str] = ()) -> None:
-        """Raise for a value that nobody takes, those that a command gives first.
-
-        Args:
-            given: keys of the command.
-            spare: keys that a file may set and other files' choice leaves unread.
-        """
+    def untaken(self) -> list[str]:
+        """Keys that have a value, and nobody who takes it."""
         above = {parent for key in self.taken for parent in _with_parents(key)}
-        untaken = [
+        return [
             key
             for key, value in leaves(self.resolved)
             if value is not None  # says nothing
@@ -180,11 +181,15 @@ class Door:
             and key not in above
             and self.taken.keys().isdisjoint(_with_parents(key))
         ]
-        strays = [key for key in untaken if not any(_is_inside(key, g) for g in (*given, *spare))]
-        for key in (*given, *strays):
+
+    def refuse_untaken(self, given: Collection[str]) -> None:
+        """Raise for a given key whose value, or one below it, nobody takes."""
+        untaken = self.untaken()
+        for key in given:
             if any(_is_inside(leaf, key) for leaf in untaken):
-                known = sorted({*self.taken, *(k for k, _ in leaves(self.resolved))} - {*untaken})
-                raise ValueError(f"{key}: nothing reads it{nearest(key, known)}")
+                known = {*self.taken, *(k for k, _ in leaves(self.resolved))} - {*untaken}
+                near = nearest(key, sorted(k for k in known if not k.endswith(_HYDRA)))
+                raise ValueError(f"{key}: nothing reads it{near}")
 
     def _parts(self, place: Place) -> None:
         """Find the parts below a place, wherever they are, and check their arguments."""

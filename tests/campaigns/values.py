@@ -53,7 +53,8 @@ COMPOSITIONS = (
     "data=montages reward=none",
     "data=repic_train reward=balcaprl_judge judge=local",
 )
-SMALL = ("debug=fast", "debug.traceback=false", "data.reward_corpus.dataset.size=20")
+SMALL = ("debug=fast", "debug.traceback=false")
+SMALL_CORPUS = "data.reward_corpus.dataset.size=20"
 
 SAMPLES = (
     *(None, True, False, 0, 1, 2, 7, -1, 0.5, -0.5, 1.5, 2.0),  # types, signs, shares, wholes
@@ -208,10 +209,11 @@ def campaign(compositions: Iterable[str], most: int) -> Iterator[Tried]:
     for number, composition in enumerate(compositions):
         groups = composition.split()
         with initialize_config_module("repic.conf", version_base="1.3"):
+            cfg = compose("config", overrides=groups)
+            groups += [SMALL_CORPUS] * (cfg.data.get("reward_corpus") is not None)
             load = GlobalHydra.instance().config_loader().load_configuration
             for mode in (RunMode.MULTIRUN, RunMode.RUN):  # a command looks which it is, first
                 load("config", [*SMALL, *groups], run_mode=mode)
-            cfg = compose("config", overrides=groups)
         leaves = plain_leaves(cfg)
         gc.collect()
         gc.freeze()  # or each child copies all that there is

@@ -111,6 +111,12 @@ def test_a_typo_in_an_experiment_file_is_named_with_the_likely_key(
             "name: x\nphase: {pretrain: {dataset: {stages: [{untl: 1.0, groups: [{who: 1}]}]}}}\n",
             "[0].untl: there is no such key; did you mean phase.pretrain.dataset.stages[0].until",
         ),
+        ("name: x\nmethod: {phases: [sft, sft]}\n", '["sft", "sft"] is not a list of names, each'),
+        ("name: x\nconcepts: {counts: {1: 1.0}}\n", "experiment/x.yaml: a list is given for a map"),
+        ("name: x\nphase: {sft: {iterations: %s}}\n" % ("9" * 5000), "experiment/x.yaml: not YAML"),
+        ("name: x\nphase: %s\n" % ("[" * 3000), "experiment/x.yaml: not YAML (nested too deeply)"),
+        ("name: \udcff\n", "experiment/x.yaml: not UTF-8 text (byte 26); save"),
+        ("\n\nabc", "experiment/x.yaml: abc is not a key of the configuration"),
     ],
 )
 def test_mistakes_in_an_experiment_file_are_named(
@@ -118,7 +124,8 @@ def test_mistakes_in_an_experiment_file_are_named(
 ) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
-    (folder / "x.yaml").write_text(f"# @package _global_\n{text}")
+    content = f"# @package _global_\n{text}"
+    (folder / "x.yaml").write_text(content, encoding="utf-8", errors="surrogateescape")
     code, told = command("--config-dir", str(folder.parent), "+experiment=x", *SMALL)
     assert code == 1
     assert said in last_line(told)
@@ -144,6 +151,10 @@ def test_mistakes_in_an_experiment_file_are_named(
         ("method.phases=[sfft]", "method.phases: there is no phase 'sfft'; did you mean sft?"),
         ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
         ("debug.overrides=-0.5", "debug.overrides: -0.5 is not a mapping"),
+        ("debug.overrides=[a]", "debug.overrides: a list is given for a mapping"),
+        ("seed=1,2", "seed=1,2: to try each of them, add -m"),
+        ("seed", "seed: is no key=value"),
+        ("outputs=/dev/null/x", "choose another folder with outputs=<folder>"),
         ("trainer.options.accelerator=cup", "'cup' is not cpu or gpu; did you mean cpu?"),
         ("phase.grpo.prompts=1e3", "phase.grpo.prompts: 1000.0 is not a whole number from 1 to"),
     ],

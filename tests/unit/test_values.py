@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from repic import values
-from repic.assembly import check_values
+from repic.assembly import check_values, refuse_unread_files
 from repic.values import Count, Door, Number, Positive, Share, Text, Whole
 from tests.campaigns.values import SAMPLES as malformed_samples
 from tests.campaigns.values import is_allowed, malformed, plain_leaves, well_formed
@@ -130,17 +130,27 @@ def test_a_key_that_nobody_reads_is_refused_with_the_likely_one(
 
 
 def test_a_value_that_the_chosen_groups_do_not_read_is_refused() -> None:
-    """With length=mask, a component's name is read; who checks for names, is not asked."""
+    """With length=mask a component's name is read, and that of the one with the names is not."""
     cfg, unread = composed(*WITH_ALL), "reward.naming"
     check_values(cfg, ["length=mask", "reward.prose=fluency", "seed=0", "~phase.sft.x"])
     with pytest.raises(ValueError, match=rf"^{unread}: nothing reads it; did you mean reward\."):
         check_values(cfg, [f"{unread}=abc"])
+    cfg.phase.grpo.kl_coef = 0.5
+    check_values(cfg, ["phase.grpo.kl_coef=0.5"])  # although kl.coef is read no more
+    with pytest.raises(ValueError, match=r"^kl\.coef: nothing reads it; did you mean kl\."):
+        check_values(cfg, ["phase.grpo.kl_coef=0.5", "kl.coef=0.1"])
+
+
+def test_a_value_that_one_s_own_file_sets_for_nobody_is_refused() -> None:
+    cfg = composed(*WITH_ALL)
     OmegaConf.set_struct(cfg, False)
     cfg.kl.coeff = None  # says nothing
-    check_values(cfg, [])
-    cfg.kl.coeff = 1  # of a file that is no experiment's
+    refuse_unread_files(cfg)
+    cfg.kl.coeff = 1
     with pytest.raises(ValueError, match=r"^kl\.coeff: nothing reads it; did you mean kl\.coef\?"):
-        check_values(cfg, [])
+        refuse_unread_files(cfg)
+    cfg.kl.coef = "a"  # a command may give another
+    refuse_unread_files(cfg)
 
 
 @pytest.mark.parametrize(
