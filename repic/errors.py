@@ -149,7 +149,7 @@ def _explain_hydra(text: str) -> str | None:
         'seed=1,2: to try each of them, add -m; for a list, use brackets: key=[a,b]'
         >>> _explain_hydra("E: Cannot merge DictConfig with ListConfig full_key: a.b object_type=x")
         'a.b: a list is given for a mapping, {key: value}, or a mapping for a list'
-        >>> _explain_hydra("In 'kl/my': Cannot merge DictConfig with ListConfig full_key: object_type=x")
+        >>> _explain_hydra("In 'kl/my': Cannot merge DictConfig with ListConfig full_key:")
         'kl/my.yaml: a list is given for a mapping, {key: value}, or a mapping for a list'
         >>> _explain_hydra("E: Multiple values for experiment. To override a value use 'o'")
         'experiment is given more than once; leave one, or sweep over both with -m and a comma'
