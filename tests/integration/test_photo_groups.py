@@ -17,6 +17,8 @@ from PIL import Image
 
 from repic import run
 from repic.data import inventory
+from repic.data.album import read_album
+from repic.data.folder import who_is_where
 from repic.metrics.caption_files import read_predictions
 from tests.integration.small import compose_run, start
 from tests.photos import LAYOUTS, draw_group, draw_montage_photos, photo
@@ -196,3 +198,20 @@ def test_the_published_lists_are_read_whole(group: str, lists: Path, tmp_path: P
     turns = Counter(e.question for e in examples)
     assert set(turns) == set(test.questions)
     assert max(turns.values()) - min(turns.values()) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "friends", "photos"), [("dreambooth", 30, 158), ("break_a_scene", 20, 7)]
+)
+def test_real_photos_are_an_album(
+    group: str, friends: int, photos: int, lists: Path, tmp_path: Path
+) -> None:
+    if not (lists / group).is_dir():
+        pytest.skip(f"{lists / group} is not there")
+    config, _ = compose_run("+experiment=write_album", f"data={group}", f"data.root={lists}")
+    run.run_command("write_album", config, tmp_path)
+    album = read_album(tmp_path / "written" / "album", largest=None)
+    assert len(album.friends) == friends
+    assert all(friend.photos for friend in album.friends)
+    assert len(who_is_where(tmp_path / "written" / "photos", album, largest=None)) == photos

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from repic.captioners.photos import Captioned
+from repic.data.album import read_album
+from repic.page.photos_page import write_photos_page
 from repic.report import main
 from tests.integration.test_report_page import toys, write_run
+from tests.unit.data.test_album import photo
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 MANY, FEW = 1000, 50
@@ -96,6 +100,27 @@ def test_a_thousand_scenes_fit_and_open(tmp_path: Path) -> None:
     assert re.search(r'<form id="filters">', dom)
     assert f"{MANY} of {MANY} scenes shown" in dom
     # Two seconds on a core of its own; this is for machines that are busy.
+    assert probe(page, draw_all=False)["ms"] < 30_000
+
+
+def test_two_thousand_photos_are_listed(tmp_path: Path) -> None:
+    shades = [f"rgb({n % 256},{n // 256},9)" for n in range(50)]
+    for number, shade in enumerate(shades):
+        photo(tmp_path / "album" / f"friend {number}" / "1.png", shade)
+    album = read_album(tmp_path / "album", largest=1600)
+    said = "On the left sits friend 7. " * 5
+    results = [
+        Captioned(str(friend.photos[0].path), said, said, ("friend 7",), {}, {}, {}, 1.0, True)
+        for friend in album.friends * (2000 // len(album.friends))
+    ]
+    page = tmp_path / "captions.html"
+    write_photos_page(page, album, results)
+    dom, said = browse(page)
+    assert said == ""
+    assert dom.count("<figure") == 2000
+    looked_at = '<p id="shown"></p><table id="about"><tr></tr></table>'  # on the other page
+    page.write_text(page.read_text().replace("</body>", f"{looked_at}</body>"))
+    # One second on a core of its own; this is for machines that are busy.
     assert probe(page, draw_all=False)["ms"] < 30_000
 
 
