@@ -112,38 +112,64 @@ def caption(cfg: DictConfig) -> Path:
     found = list(pictures_in(places, kinds=PICTURES | FILMS))
     if not found and not cfg.watch:
         raise ValueError(f"{', '.join(map(str, places))}: holds no photos; put some there")
-    results: dict[Path, Captioned] = {}
-    passed: dict[Path, PassedOver] = {}
+    ends: dict[Path, Captioned | PassedOver] = {}
+    seen: dict[Path, object] = {}
     with files.only_one(folder / ".lock", wanted=True):
         captioner = photo_captioner(cfg, album, folder)
         log.info("%d friends, %d photos", len(album.friends), len(found))
         while True:
-            progress = ProgressLine("photos", len(found), {})
-            progress.start(0)
-            try:
-                for number, result in enumerate(captioner.caption(found), start=1):
-                    tell(result)
-                    if isinstance(result, Captioned):
-                        results[Path(result.photo)] = result
-                    else:
-                        passed[Path(result.photo)] = result
-                    progress.update({}, number)
-            finally:
-                progress.stop()
-                if results:
-                    write(folder, album, [results[path] for path in sorted(results)], cfg)
+            if found:
+                seen |= {path: state_of(path) for path in found}
+                caption_all(captioner, found, ends, cfg)
             if not cfg.watch:
                 break
             time.sleep(cfg.watch)
-            there = list(pictures_in(places, kinds=PICTURES | FILMS))
-            found = [path for path in there if path not in results and path not in passed]
-    for problem in passed.values():
+            there = pictures_in(places, kinds=PICTURES | FILMS)
+            found = [path for path in there if seen.get(path) != state_of(path)]
+    results = [end for end in ends.values() if isinstance(end, Captioned)]
+    passed = [end for end in ends.values() if isinstance(end, PassedOver)]
+    for problem in passed:
         print(f"passed over: {problem.photo}: {problem.problem}")
     if not results:
         raise ValueError(f"none of {len(found)} photos could be captioned; see above")
     kinds = (TABLE, LIST, *([PAGE] if cfg.page else []))
     print(f"{len(results)} captions: {', '.join(kinds)} in {folder}")
     return folder
+
+
+def caption_all(
+    captioner: Any, photos: Sequence[Path], ends: dict[Path, Any], cfg: DictConfig
+) -> None:
+    """Caption photos, tell each, and write all that have a caption, also where it is interrupted.
+
+    Args:
+        captioner: see ``repic.captioners.photos``.
+        photos: those that are new.
+        ends: what has become of each photo so far; is added to.
+        cfg: the configuration.
+    """
+    from repic.captioners.photos import Captioned
+
+    progress = ProgressLine("photos", len(photos), {})
+    progress.start(0)
+    try:
+        for number, result in enumerate(captioner.caption(photos), start=1):
+            tell(result)
+            ends[Path(result.photo)] = result
+            progress.update({}, number)
+    finally:
+        progress.stop()
+        results = [ends[path] for path in sorted(ends) if isinstance(ends[path], Captioned)]
+        if results:
+            write(captioner.folder, captioner.album, results, cfg)
+
+
+def state_of(path: Path) -> object:
+    """Differs where a file may have changed: it may not have been whole when it was looked at."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_mtime_ns, status.st_size
+    return None
 
 
 def captions_folder(cfg: DictConfig) -> Path:
@@ -265,11 +291,11 @@ def arguments(words: Sequence[str]) -> list[str]:
     """The command line as Hydra reads it: the first word is the album, the others are photos.
 
     Example:
-        >>> arguments(["album", "a b.jpg", "x", "watch=5", "--cfg", "job"])
+        >>> arguments(["album", "a b.jpg", "x", "--watch", "--cfg", "job"])
         ['watch=5', '--cfg', 'job', "album='album'", "photos=['a b.jpg','x']"]
     """
     taken, kept, previous = [], [], ""
-    for word in words:
+    for word in ("watch=5" if word == "--watch" else word for word in words):
         is_value = previous in ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p")
         is_place = not word.startswith("-") and not is_value
         is_place = is_place and ("=" not in word or Path(word).exists())

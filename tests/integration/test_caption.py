@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,38 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, words: list[str], says: str
     assert done.stderr.splitlines()[-1].startswith("repic.caption: ")
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_watching_takes_what_is_dropped_and_what_was_not_whole(
+    toys: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, folder = tmp_path / "photos", tmp_path / "captions" / "album"
+    photos.mkdir()
+    picture = (toys / "photos" / "1.png").read_bytes()
+    (photos / "1.png").write_bytes(picture[:-100])  # is still being copied
+    told = []
+
+    def sleep(seconds: float) -> None:
+        told.append(
+            json.loads(file.read_text()) if (file := folder / "captions.json").exists() else []
+        )
+        if len(told) == 1:
+            (photos / "1.png").write_bytes(picture)
+            (photos / "2.png").write_bytes((toys / "photos" / "2.png").read_bytes())
+        elif len(told) == 2:
+            page = (folder / "captions.json").stat().st_mtime_ns
+            told.append(page)
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    asked = (str(toys / "album"), str(photos), f"model.path={model}", "--watch")
+    with pytest.raises(KeyboardInterrupt):
+        start(*asked, f"outputs={tmp_path}")
+    nothing, both, written, _ = told
+    assert nothing == []
+    assert [Path(row["photo"]).name for row in both] == ["1.png", "2.png"]
+    assert (folder / "captions.json").stat().st_mtime_ns == written  # nothing new, nothing written
 
 
 @pytest.mark.slow
