@@ -1,6 +1,6 @@
 """Small training runs: the modules under a real trainer, with a stand-in for the monitor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,8 +73,15 @@ def examples() -> list[Example]:
     ]
 
 
-def fit(module: pl.LightningModule, *, micro_batch: int, iterations: int, accumulate: int) -> None:
-    data = examples()
+def fit(
+    module: pl.LightningModule,
+    *,
+    micro_batch: int,
+    iterations: int,
+    accumulate: int,
+    data: Sequence[Example] | None = None,
+) -> None:
+    data = list(data or examples())
     batches = IterationBatches(
         len(data),
         seed=0,

@@ -38,5 +38,6 @@ def dataset_content(examples: "Examples", messages: Messages) -> str | None:
     digest = hashlib.sha256()
     for example in (examples[i] for i in range(len(examples))):
         row = [*prompt_content(example, messages), example.target]
+        row += [example.rejected] if example.rejected else []
         digest.update(repr(row).encode())
     return digest.hexdigest()

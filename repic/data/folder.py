@@ -75,6 +75,7 @@ class FolderDataset:
         missing: ``refuse`` a photo that is not there, or ``skip`` it.
         leave_root: let paths in ``who.csv`` lead out of the folder.
         captioned: leave out photos without a caption, as there is nothing to imitate.
+        paired: leave out photos of which nobody has corrected a caption.
     """
 
     def __init__(
@@ -92,19 +93,18 @@ class FolderDataset:
         missing: Missing = REFUSE,
         leave_root: bool = False,
         captioned: bool = False,
+        paired: bool = False,
     ) -> None:
         self.album = read_album(data_root(root, HOW_TO_GET), largest=largest)
         source = Path(photos or "")
-        is_corrected = source.name == CORRECTIONS and source.is_file()
-        if not photos or not (is_corrected or source.is_dir()):
+        if not photos or not (is_corrections(source) or source.is_dir()):
             key = "data.train_photos" if repeat else "data.photos"
             raise ValueError(f"{key}: {photos or 'nothing'} is no folder. {HOW_TO_GET}")
-        self.folder = source.parent if is_corrected else source
+        self.folder = source.parent if is_corrections(source) else source
         self._lexicon = self.album.lexicon()
         self.questions = self.album.questions or tuple(questions)
         self.num_absent, self.repeat, self.seed = num_absent, repeat, seed
-        read = corrected if is_corrected else who_is_where
-        known = read(source, self.album, largest=largest, leave_root=leave_root)
+        known = read_known(source, self.album, largest=largest, leave_root=leave_root)
         self.inventory = Inventory(
             files={
                 DATABASE: tuple(f.photos[0].path for f in self.album.friends if f.photos),
@@ -121,6 +121,12 @@ class FolderDataset:
                 f" column caption of {WHO}, or go without SFT (method=rl)"
             )
         found = [photo for photo in found if photo.caption or not captioned]
+        if paired and not any(photo.rejected for photo in found):
+            raise ValueError(
+                f"{source}: nobody has corrected a caption, which preferences are; they are in an"
+                f" album's {CORRECTIONS}, and python -m repic.app writes them"
+            )
+        found = [photo for photo in found if photo.rejected or not paired]
         wanted = [photo for photo in found if len(photo.names) in counts]
         self.photos = wanted if repeat else spread(wanted, size)
         self.size = (size or len(wanted)) if repeat and wanted else len(self.photos)
@@ -211,7 +217,7 @@ class FolderCorpus:
         album = read_album(data_root(self.root, HOW_TO_GET), largest=None)
         folders = [Path(folder) for folder in self.photos if folder]
         for folder in folders:
-            known = who_is_where(folder, album, largest=None, leave_root=self.leave_root)
+            known = read_known(folder, album, largest=None, leave_root=self.leave_root)
             captions = [[photo.caption] for photo in known if photo.caption]
             if len(captions) > 1:
                 return iter(captions)
@@ -219,6 +225,19 @@ class FolderCorpus:
             f"{' and '.join(str(folder / WHO) for folder in folders)}: CIDEr as a reward counts"
             " words in two captions or more; write some, or choose reward=none"
         )
+
+
+def is_corrections(source: Path) -> bool:
+    """Whether it is an album's file of corrections, and not a folder of photos."""
+    return source.name == CORRECTIONS and source.is_file()
+
+
+def read_known(
+    source: Path, album: Album, *, largest: int | None, leave_root: bool = False
+) -> list[Known]:
+    """What is known of the photos of a folder, or of those of which a caption was corrected."""
+    read = corrected if is_corrections(source) else who_is_where
+    return read(source, album, largest=largest, leave_root=leave_root)
 
 
 def who_is_where(

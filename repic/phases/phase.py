@@ -1,6 +1,7 @@
 """What a phase declares of itself, so that whoever runs or shows it needs to know no name."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -73,7 +74,9 @@ class TrainingPhase(Phase):
     checkpoint_every: Count
     val_every: Whole
 
-    def check_examples(self, context: Context, counts: ConceptCounts, **changes: object) -> None:
+    def check_examples(
+        self, context: Context, counts: ConceptCounts | Sequence[int], **changes: object
+    ) -> None:
         """Refuse data in which there is nothing to train on, or to validate with."""
         if not len(context.dataset(split="train", counts=counts, size=1, seed=0, **changes)):
             wanted = " or ".join(map(str, counts))

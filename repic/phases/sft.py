@@ -180,6 +180,7 @@ class SupervisedPhase(TrainingPhase):
         *,
         validate: Callable[[Policy], Mapping[str, float]] | None,
         module: Callable[..., SftModule] = SftModule,
+        content: Callable[[], object] | None = None,
         folder: Path | None = None,
         metrics: Path | None = None,
     ) -> TrainedModel:
@@ -207,6 +208,7 @@ class SupervisedPhase(TrainingPhase):
             validate=validate,
             show={"loss": f"{self.name}/loss"},
             accumulate_grad_batches=micro_batches,
+            content=content,
             folder=folder,
             metrics=metrics,
         )

@@ -188,7 +188,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",
         "metrics": "default judged full",
-        "method": "zero_shot sft rl repic name_everybody pretrain skills rescore check_data"
+        "method": "zero_shot sft rl dpo repic name_everybody pretrain skills rescore check_data"
         " compare",
         "debug": "fast",
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"

@@ -18,6 +18,8 @@ ELSEWHERE = {
     "judge/<count>": "a reward that asks a judge",
     "grpo/condition_met_frac/<component>": "a reward with a condition",
     "grpo/raw_reward/<component>": "a reward with a condition",
+    "dpo/margin": "preferences; see test_dpo.py",
+    "dpo/accuracy": "preferences; see test_dpo.py",
     "val/<task>/<part>": "pre-training; see test_pretrain.py",
 }
 
