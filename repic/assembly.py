@@ -111,7 +111,7 @@ READ = {
     **{f"data.{split}": MaybePart for split in SPLITS},
     "data.friends": MaybePart,
     "data.recognize": MaybePart,
-    "task": MaybePart,
+    "task": Literal["caption", "recognize"],
     "reward.rubric": MaybePart,
     "reward.own": OwnRewards,
     "reward.seconds": MaybeSeconds,
@@ -248,11 +248,11 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
 
 def make_recognition(cfg: DictConfig) -> "Recognition | None":
     """Make what is asked beside captions, of the questions that the data has; None: nothing."""
-    if cfg.task is None:
+    if cfg.task == "caption":
         return None
     if cfg.data.get("recognize") is None:
         raise ValueError("task: this data has no yes-or-no questions; use data=toybox_cast")
-    return make(cfg.task, questions=make(cfg.data.recognize))
+    return make(cfg.data.recognize)
 
 
 def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":

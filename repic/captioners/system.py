@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from repic import files
 from repic.captioners.captioner import Caption, Cost, Enrolled, Labels
@@ -124,7 +124,7 @@ class System(ABC):
         )
 
 
-def _told(value: object) -> object:
+def _told(value: Any) -> Any:
     """What decides how a part works, in plain values; an object's address is another each time."""
     if hasattr(value, "version"):
         return value.version

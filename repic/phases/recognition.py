@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 NOTE = (
     "Accuracy in % by what the picture shows; positive: the friend. weighted: the mean of that of"
     " yes and that of no, which are all others, as Yo'LLaVA reports it. neither: answers without"
-    " yes or no, which count as wrong unless task.drop_others is true."
+    " yes or no, which count as wrong unless data.recognize.drop_others is true."
 )
 YES, NO = "yes", "no"
 

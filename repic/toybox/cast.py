@@ -231,7 +231,7 @@ class CastQuestions:
         scale: Scale,
     ) -> None:
         if "{name}" not in question:
-            raise ValueError(f"data.recognize.question: {question!r} lacks {{name}}")
+            raise ValueError(f"data.recognize.questions.question: {question!r} lacks {{name}}")
         self.cast, self.per_kind, self.seed, self.question = cast, per_kind, seed, question
         self.has_info, self.scale = has_info, scale
 

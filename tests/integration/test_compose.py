@@ -182,7 +182,6 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
-        "task": "caption recognize",
         "captioner": "name_everybody file no_references as_text montage myvlm yollava systems",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
@@ -194,7 +193,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
         " multi_concept_5 quickstart pretrain_tiny skills rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed"
-        " systems systems_llava_7b",
+        " systems systems_llava_7b rap_toybox",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}

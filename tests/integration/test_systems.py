@@ -14,7 +14,7 @@ FORMS = "no_references,as_text,montage"
 
 def test_three_forms_of_zero_shot_are_rows_like_others(model: Path, tmp_path: Path) -> None:
     given = ("captioner=systems", f"method.evaluated=[base,{FORMS}]")
-    questions = ("task=recognize", "data.recognize.per_kind=2")
+    questions = ("task=recognize", "data.recognize.questions.per_kind=2")
     folder = start(model, tmp_path, *CAST, *given, *questions)
     summary = summary_of(folder)
     assert list(summary["metrics"]) == ["base", *FORMS.split(",")]
@@ -35,7 +35,11 @@ def test_three_forms_of_zero_shot_are_rows_like_others(model: Path, tmp_path: Pa
 def test_who_answers_no_questions_is_left_out_with_a_word(
     model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = ("method.evaluated=[name_everybody]", "task=recognize", "data.recognize.per_kind=1")
+    given = (
+        "method.evaluated=[name_everybody]",
+        "task=recognize",
+        "data.recognize.questions.per_kind=1",
+    )
     with caplog.at_level(logging.INFO):
         folder = start(model, tmp_path, *CAST, *given)
     assert "name_everybody answers no questions" in caplog.text
@@ -71,7 +75,7 @@ def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
     system: str, model: Path, tmp_path: Path
 ) -> None:
     few = ("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]")
-    asked = ("task=recognize", "data.recognize.per_kind=1", *SMALL[system])
+    asked = ("task=recognize", "data.recognize.questions.per_kind=1", *SMALL[system])
     given = ("captioner=systems", f"method.evaluated=[base,{system}]")
     first = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given))
     cost = first["captioners"][system]["cost"]

@@ -19,7 +19,7 @@ from repic.models.engine.plain import PlainEngine
 from repic.models.soft_tokens import SoftTokens
 from repic.toybox.scene import portrait
 from repic.toybox.world import toys
-from repic.types import Example, Friend, Reference
+from repic.types import Example, Friend, ImageSource, Reference
 from tests.tiny import bpe_tokenizer, load, sampling
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]
@@ -65,7 +65,7 @@ def instructblip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def example(name: str = "a", picture: object = BO) -> Example:
+def example(name: str = "a", picture: ImageSource = BO) -> Example:
     return Example(name, "caption", (), picture, "Who is it?", "a red hat", (), (), 1)
 
 

@@ -122,5 +122,5 @@ def test_questions_of_four_kinds_have_their_answers_by_what_is_shown() -> None:
         assert example.question == f"Is this {name}?"
     assert kinds == dict.fromkeys(KINDS, 20)
     assert ASKED > 1
-    with pytest.raises(ValueError, match=r"data.recognize.question: 'Who\?' lacks"):
+    with pytest.raises(ValueError, match=r"data.recognize.questions.question: 'Who\?' lacks"):
         questions(question="Who?")
