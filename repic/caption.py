@@ -90,6 +90,7 @@ def checked(cfg: DictConfig, usage: str) -> Iterator[None]:
     with contextlib.suppress(OSError, OmegaConfBaseException, TypeError, ValueError):
         is_known = (captions_folder(cfg) / CHECKED).read_text() == key
     if not is_known:
+        quieten()  # what is imported now would tell about itself
         check_values(cfg, overrides, read=READ)
     yield
     files.write_text(captions_folder(cfg) / CHECKED, key)
