@@ -53,7 +53,12 @@ def write_file(path: Path, write: Callable[[Path], object], *, earlier: Path | N
         path: of the file.
         write: is given the path to write to.
         earlier: where the earlier file is put; None: nowhere.
+
+    Raises:
+        ValueError: there is a folder, or a device, which a file would take the place of.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no file, and none is put in its place; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part(path)
     try:
@@ -64,8 +69,13 @@ def write_file(path: Path, write: Callable[[Path], object], *, earlier: Path | N
             os.replace(path, earlier)
         os.replace(part, path)
         flush(path.parent)
+    except OSError as error:
+        if error.filename == str(part):  # a name that nobody knows
+            error.filename = str(path)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what has failed above
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

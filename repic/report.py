@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from repic.assembly import UntrustedError, saved_examples
-from repic.errors import tell
+from repic.errors import plainly, tell
 from repic.page.runs_page import write_runs_page
 from repic.tables.runs import evaluated_runs
 from repic.words import counted
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(write(parse(sys.argv[1:] if arguments is None else arguments)))
     except Exception as error:
-        return tell("repic.report", error, UntrustedError, program="repic.report")
+        return tell("repic.report", error, UntrustedError, told=plainly, program="repic.report")
     return 0
 
 

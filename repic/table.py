@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from repic.errors import tell
+from repic.errors import plainly, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         make_tables(options)
     except Exception as error:
-        sys.exit(tell("repic.table", error, program="repic.table"))
+        sys.exit(tell("repic.table", error, told=plainly, program="repic.table"))
+
+
+def place(text: str) -> Path:
+    """A path that is said; an empty one would be the command's own folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         " accuracy at 2 to 5; names: precision, recall and F1 by two protocols; clips: the same by"
         " clip and by frame; all: these, and the caption metrics",
     )
-    add("--out", type=Path, help="a folder to write Markdown, CSV and LaTeX into")
+    add("--out", type=place, help="a folder to write Markdown, CSV and LaTeX into")
     add(
         "--against",
         metavar="ROW",
@@ -75,8 +82,9 @@ def make_tables(options: argparse.Namespace) -> None:
     from repic.tables.write import print_tables, write_tables
 
     refuse_unknown(options.form, "--form")
-    if options.samples < 1:
-        raise ValueError(f"--samples: {options.samples} is below 1")
+    for option, least, most in (("samples", 1, 10**6), ("seed", 0, 2**32 - 1)):
+        if not least <= (given := getattr(options, option)) <= most:
+            raise ValueError(f"--{option}: {given} is not a number from {least} to {most}")
     if options.out and options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: is a file; tables need a folder")
     runs, passed_over = evaluated_runs(options.runs)

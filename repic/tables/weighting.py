@@ -27,6 +27,9 @@ METRIC = "weighted_reward"
 Conditions = tuple[Mapping[str, Any], ...]
 
 
+MOST_WEIGHT = 1e6  # as in a run
+
+
 def parse_weights(text: str) -> dict[str, float]:
     """Read ``names=1,cider=0.5``.
 
@@ -44,8 +47,9 @@ def parse_weights(text: str) -> dict[str, float]:
             weight = float(number)
         except ValueError:
             weight = math.nan
-        if not part or not math.isfinite(weight):
-            raise ValueError(f"--weights: {item!r} is not <part>=<number>, as in names=1,cider=0.5")
+        if not part or not abs(weight) <= MOST_WEIGHT:
+            told = f"{item!r} is not <part>=<number>, as in names=1,cider=0.5"
+            raise ValueError(f"--weights: {told}, with a number from -1e6 to 1e6")
         if part in weights:
             raise ValueError(f"--weights: {part!r} stands there twice; leave one out")
         weights[part] = weight

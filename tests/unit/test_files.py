@@ -25,6 +25,25 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """A device's name would be a file's from then on, where the user may do so."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(ValueError, match=rf"{name}: is no file, and none is put in its place"):
+            files.write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_a_failed_write_is_told_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    def fail(part: Path) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(part))
+
+    with pytest.raises(OSError, match=re.escape(f"'{tmp_path / 'a.txt'}'")):
+        files.write_file(tmp_path / "a.txt", fail)
+
+
 def test_a_full_disk_in_a_library_s_words_is_a_full_disk(tmp_path: Path) -> None:
     def fail(part: Path) -> None:
         raise RuntimeError("writing file: No space left on device (os error 28)")

@@ -109,7 +109,11 @@ def test_runs_on_other_test_sets_stand_apart(
         (["--weights", ""], "'' is not <part>=<number>"),
         (["--out", __file__], "is a file; tables need a folder"),
         (["--weights", "style"], "'style' is not <part>=<number>"),
-        (["--samples", "0"], "--samples: 0 is below 1"),
+        (["--samples", "0"], "--samples: 0 is not a number from 1 to 1000000"),
+        (["--samples", "1000000000"], "--samples: 1000000000 is not a number from 1 to"),
+        (["--seed", "-1"], "--seed: -1 is not a number from 0 to 4294967295"),
+        (["--weights", "recognition=1e39"], "'recognition=1e39' is not <part>=<number>"),
+        (["--out", "/dev/null/x"], "/dev/null/x: Not a directory"),
         (["--form", "none"], "--form: 'none' is not one of accuracy, founding, single, multi,"),
     ],
 )
