@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.assembly import SPARE, MaybeText, check_values, make, quieten
+from repic.assembly import MaybeText, check_values, make, quieten
 from repic.caption import READ as READ_CAPTION
 from repic.caption import (
     arguments,
@@ -52,7 +52,7 @@ def job(cfg: DictConfig) -> None:
     if not OmegaConf.is_missing(cfg, "photos"):
         raise ValueError("takes an album alone; photos are chosen on the page")
     quieten()
-    check_values(cfg, hydra_cfg.overrides.task, read=READ | OWN, spare=(*SPARE, *UNREAD))
+    check_values(cfg, hydra_cfg.overrides.task, read=READ | OWN)
     serve(cfg)
 
 

@@ -107,7 +107,21 @@ def serving(blocks: gr.Blocks, live: LiveAlbum, *, is_public: bool) -> Any:
     )
     # Until it is told so, Gradio takes any file of this machine that a request names for an upload.
     blocks.has_launched = True
+    for block in blocks.blocks.values():
+        _refuse_addresses(block)
     return Door(app, is_public=is_public)
+
+
+def _refuse_addresses(block: Any) -> None:
+    """Do not fetch what a request names in the place of an upload by an address of the net."""
+    move = block.async_move_resource_to_block_cache
+
+    async def moved(place: Any) -> Any:
+        if "://" in str(place):
+            raise ValueError("a photo is sent here, and not fetched")
+        return await move(place)
+
+    block.async_move_resource_to_block_cache = moved
 
 
 def _theme() -> Base:

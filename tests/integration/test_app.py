@@ -121,6 +121,22 @@ def test_uploads_that_are_no_photos(root: Path) -> None:  # noqa: F811
         assert httpx.get(f"{url}gradio_api/file=/etc/hostname").status_code == 403
 
 
+def test_no_address_is_fetched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    fetched: list[str] = []
+
+    async def fetch(url: str, cache_dir: str) -> str:
+        fetched.append(url)
+        return str(root / "uploads" / "0.png")
+
+    monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", fetch)
+    with served(root) as url:
+        sent = {"path": "http://example.org/x.png", "meta": {"_type": "gradio.FileData"}}
+        called = httpx.post(f"{url}gradio_api/call/upload", json={"data": [sent]}).json()
+        said = httpx.get(f"{url}gradio_api/call/upload/{called['event_id']}").text
+    assert said.startswith("event: error")
+    assert fetched == []
+
+
 def test_nothing_is_loaded_from_elsewhere(root: Path) -> None:  # noqa: F811
     album = live(root, Spells())
     with served(root) as url:
