@@ -204,6 +204,8 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
         problem = "holds no letter"
     elif any(character in "<>" for character in name):
         problem = "has an angle bracket, which in prompts and captions marks where a name ends"
+    elif ";" in name:
+        problem = "has a semicolon, which parts names in tables"
     elif name.startswith("/"):
         problem = "begins with a slash, as a closing tag does"
     elif any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNS for c in name):

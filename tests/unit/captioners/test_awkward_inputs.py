@@ -114,7 +114,7 @@ def test_photos(tmp_path: Path, name: str, make: Make, says: str | None) -> None
 
 
 def test_a_large_photo_is_shrunk_while_it_is_read(tmp_path: Path) -> None:
-    saved("JPEG", size=(6000, 4000))(tmp_path / "large.jpg")
+    saved("JPEG", size=(3000, 2000))(tmp_path / "large.jpg")
     assert FileImage(tmp_path / "large.jpg", 800).load().size == (800, 533)
 
 

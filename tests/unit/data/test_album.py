@@ -71,6 +71,8 @@ def test_album_yaml_says_how_a_model_is_asked(tmp_path: Path) -> None:
         ("<script>alert(1)</script>", "an angle bracket"),
         ("a < b", "an angle bracket"),
         ("/bo", "begins with a slash"),
+        ("a; b", "a semicolon"),
+        ("\u202ebo", "cannot be seen"),
         ("!?", "no letter"),
         ("x" * 101, "101 characters; 100 are the most"),
         ("image", "stands for a picture"),
