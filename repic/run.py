@@ -471,6 +471,9 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
         if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
             print(f"{name}: {stop.why}; {stop.saved or kept}; {after}", file=sys.stderr)
         sys.exit(stop.code)
+    except KeyboardInterrupt:  # Ctrl-C is Stopped; this one somebody's code has raised
+        print(f"{name}: interrupted from within; {kept}; {after}", file=sys.stderr)
+        sys.exit(signals.INTERRUPTED)
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]

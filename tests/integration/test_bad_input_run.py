@@ -16,6 +16,7 @@ from repic import distributed
 from repic.errors import FAULT
 from repic.phases.evaluate import Evaluation
 from repic.phases.monitor import Monitor
+from repic.run import guarded
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 FAST = ("debug=fast", "debug.traceback=false", FEW)
@@ -93,6 +94,16 @@ def test_a_typo_in_an_experiment_file_is_named_with_the_likely_key(
     assert "experiment/typo.yaml: phase.grpo.grup_size is not a key" in said
     assert "did you mean phase.grpo.group_size?" in said
     assert not list((tmp_path / "outputs").rglob("summary.json"))
+
+
+def test_an_interruption_that_code_raises_is_told_in_a_line(capsys: Any) -> None:
+    def job() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        guarded(job, "repic", config="config", kept="all is saved", after="go on")
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "repic: interrupted from within; all is saved; go on\n"
 
 
 @pytest.mark.parametrize(
