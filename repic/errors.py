@@ -119,8 +119,9 @@ def _keep_traceback(error: BaseException) -> Path:
 def plainly(error: BaseException) -> str:
     """One line for a command that is no run: what is wrong with which file, or as it was said."""
     error = origin(error)
-    is_of_file = isinstance(error, OSError) and error.strerror and error.filename
-    return f"{error.filename}: {error.strerror}" if is_of_file else str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def explain(error: BaseException) -> str:

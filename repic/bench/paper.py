@@ -199,7 +199,7 @@ def layer_bytes(text: Any, *, width: int, lora_rank: int | None) -> int:
 
 
 def step_memory(
-    network: Any, workload: Workload, training: Training, scheme: Scheme
+    network: Any, workload: Workload, training: Mapping[str, Any], scheme: Scheme
 ) -> dict[str, int]:
     """Estimate the bytes that a step holds.
 

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaModel
 
-from repic.bench.paper import Training, layer_bytes, make_network, paper_table, step_memory
+from repic.bench.paper import layer_bytes, make_network, paper_table, step_memory
 from repic.bench.results import costs_on_paper
 from repic.models.costs import PACKED, PLAIN, SCHEMES, Workload
 from repic.models.families import FAMILIES
@@ -18,7 +18,7 @@ from tests import tiny
 from tests.counting import LORA, PAPER, small
 
 WORK = Workload(prompts=4, group_size=3, prompt_tokens=20, caption_tokens=6, vision_flops=0)
-TRAINING: Training = {
+TRAINING: dict[str, Any] = {
     "lora_rank": None,
     "has_reference": True,
     "is_checkpointed": False,
