@@ -65,7 +65,9 @@ class Paper(TypedDict):
     settings: Sequence[Setting]
 
 
-def paper_table(models: Mapping[str, Mapping[str, Any]], settings: Sequence[Setting]) -> list[Row]:
+def paper_table(
+    models: Mapping[str, Mapping[str, Any]], settings: Sequence[Mapping[str, Any]]
+) -> list[Row]:
     """Compute every setting under every scheme; see conf/bench/paper.yaml.
 
     Args:
