@@ -176,7 +176,10 @@ def add_own(rubric: Rubric | None, own: object, *, seconds: Seconds | None = Non
     rewards = dict(rubric.rewards) if rubric else {}
     weights = dict(zip(rubric.names, rubric.weights.tolist(), strict=True)) if rubric else {}
     for path, weight in _own_weights(own):
-        function = import_function(path, PLACE)
+        try:
+            function = import_function(path, PLACE)
+        except ValueError as error:
+            raise ValueError(f"{OWN}: {error}") from error
         name = path.rpartition(".")[2]
         if path in rewards or name in weights:
             raise ValueError(f"{OWN}: the component {name!r} is there already; rename {path}")

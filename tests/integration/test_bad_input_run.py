@@ -163,6 +163,7 @@ def test_mistakes_in_an_experiment_file_are_named(
         ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
         ("debug.overrides=-0.5", "debug.overrides: -0.5 is not a mapping"),
         ("debug.overrides=[a]", "debug.overrides: a list is given for a mapping"),
+        ("reward.own={limit:1}", "reward.own: reward function 'limit' is no dotted path, such as"),
         ("seed=1,2", "seed=1,2: to try each of them, add -m"),
         ("seed", "seed: is no key=value"),
         ("outputs=/dev/null/x", "choose another folder with outputs=<folder>"),
