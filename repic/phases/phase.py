@@ -82,7 +82,12 @@ class TrainingPhase(Phase):
             wanted = " or ".join(map(str, counts))
             raise ValueError(f"data.train: no example has {wanted} concepts")
         if self.val_every:
-            context.check_validation()
+            try:
+                context.check_validation()
+            except ValueError as error:
+                raise ValueError(
+                    f"phase.{self.name}.val_every={self.val_every}: {error}; 0 does without"
+                ) from None
 
     def check_shares(self, key: str, batch_size: int, micro_batch: int) -> None:
         """Refuse batches that the processes cannot share out, in portions of equal size."""

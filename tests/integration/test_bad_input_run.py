@@ -60,7 +60,7 @@ def last_line(text: str) -> str:
         ("name=../../x", "name: '../../x' is not the name of a folder"),
         ("phase.grpo.group_size=1", "phase.grpo.group_size"),
         ("phase.sft.iteratoins=3", "phase.sft.iteratoins is neither a key nor a group"),
-        ("reward=recogniton", "no 'recogniton', only balcaprl, balcaprl_judge, combined"),
+        ("reward=recogniton", "no 'recogniton', only balcaprl, balcaprl_judge, clips, combined"),
         ("reward=recogniton", "did you mean recognition?"),
         ("+studdy=kl", "did you mean +study=kl?"),
         ("model.path=/no/such/folder", "/no/such/folder"),
@@ -190,7 +190,11 @@ def test_the_nearest_right_key_or_value_is_named(command, override: str, said: s
             3,
             "phase.sft.batch_size: 4 is not a multiple",
         ),
-        (["data.val=null", "phase.grpo.val_every=1"], 1, "data.val: this data has no such split"),
+        (
+            ["data.val=null", "phase.grpo.val_every=1"],
+            1,
+            "phase.grpo.val_every=1: data.val: this data has no such split",
+        ),
         (["data.train=null"], 1, "data.train: this data has no such split"),
         (["phase.grpo.group_size=1"], 1, "phase.grpo.group_size"),
     ],
@@ -336,7 +340,7 @@ def test_a_guard_says_in_one_line_what_stopped_a_run_and_how_to_go_on(command) -
 def test_a_signal_outside_of_training_ends_a_run_at_once(
     command, monkeypatch: pytest.MonkeyPatch, number: int, ended_with: int, why: str
 ) -> None:
-    def evaluate(self: Evaluation, name: str, captioner: Any, context: Any) -> Any:
+    def evaluate(self: Evaluation, *args: Any, **kwargs: Any) -> Any:
         signal.raise_signal(number)
 
     monkeypatch.setattr(Evaluation, "evaluate", evaluate)
