@@ -97,7 +97,7 @@ READ = {
     "report.scale": Scale,
     "method.phases": Names,
     "method.evaluated": Names,
-    "phase": Mapping[str, Part],
+    "phase": Mapping[str, Mapping[str, Any]],  # guards stand in one that may not be chosen
     "captioner": Mapping[str, Part],
     **TRAINER,
     "model": Part,
@@ -261,6 +261,10 @@ def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":
     for name in cfg.method.phases:
         node = cfg.phase.get(name)
         if not isinstance(node, DictConfig) or "_target_" not in node:
+            if name in cfg.phase:
+                raise ValueError(
+                    f"phase.{name}: has no _target_, so it is no phase; list it in phase="
+                )
             near = nearest(name, cfg.phase)
             raise ValueError(f"method.phases: there is no phase {name!r}{near}")
         shared = {"rubric": rubric} if OmegaConf.is_missing(node, "rubric") else {}

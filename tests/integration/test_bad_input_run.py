@@ -59,6 +59,8 @@ def last_line(text: str) -> str:
         ("outputs=", "outputs: '' is not text that is not empty"),
         ("name=../../x", "name: '../../x' is not the name of a folder"),
         ("phase.grpo.group_size=1", "phase.grpo.group_size"),
+        ("phase.grpo=abc", "phase.grpo: "),
+        ("~phase.grpo._target_", "phase.grpo: has no _target_"),
         ("phase.sft.iteratoins=3", "phase.sft.iteratoins is neither a key nor a group"),
         ("reward=recogniton", "no 'recogniton', only balcaprl, balcaprl_judge, clips, combined"),
         ("reward=recogniton", "did you mean recognition?"),
@@ -72,7 +74,7 @@ def last_line(text: str) -> str:
     ],
 )
 def test_a_wrong_value_is_named(command, tmp_path: Path, override: str, said: str) -> None:
-    needs_rl = override.startswith(("concepts", "phase.grpo", "loss"))
+    needs_rl = override.lstrip("~").startswith(("concepts", "phase.grpo", "loss"))
     code, text = command(*FAST, override, "method=repic" if needs_rl else "method=sft")
     assert code == 1
     assert said in last_line(text)
