@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from repic import __main__ as command
 from repic import ask
-from repic.caption import arguments, caption
+from repic.caption import arguments, caption, main
 from repic.toybox.album import write_album
 from tests.unit.data.test_album import photo
 
@@ -107,19 +107,24 @@ def test_no_question_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
         (["album", "photos", "model.path=nowhere"], "model.path: there is no directory nowhere"),
     ],
 )
-@pytest.mark.slow
-def test_mistakes_are_told_in_a_line(tmp_path: Path, words: list[str], says: str) -> None:
+def test_mistakes_are_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], says: str
+) -> None:
     photo(tmp_path / "album" / "Bo" / "1.png")
     photo(tmp_path / "photos" / "1.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "1.png").write_bytes(b"no picture")
-    asked = [sys.executable, "-m", "repic", "caption", *words]
-    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("repic.caption: ")
-    assert says in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["repic.caption", *words])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("repic.caption: ")
+    assert says in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 def test_watching_takes_what_is_dropped_and_what_was_not_whole(
