@@ -32,6 +32,7 @@ from repic.values import (
     Seed,
     Text,
     Weight,
+    holds_a_part,
     is_number_key,
     nearest,
 )
@@ -63,6 +64,8 @@ DATA_CLASSES = (
 )
 Part = Callable[..., Any]
 MaybePart = Part | None
+# A phase that is not chosen still has what other groups put there: its guards, a debug's settings.
+HoldsPart = Annotated[object, Predicate(holds_a_part)]
 MaybeText = Text | None
 MaybeNumberKey = Annotated[str, Predicate(is_number_key)] | None
 MaybeSeconds = Seconds | None
@@ -97,7 +100,7 @@ READ = {
     "report.scale": Scale,
     "method.phases": Names,
     "method.evaluated": Names,
-    "phase": Mapping[str, Mapping[str, Any]],  # guards stand in one that may not be chosen
+    "phase": Mapping[str, Part | HoldsPart],
     "captioner": Mapping[str, Part],
     **TRAINER,
     "model": Part,

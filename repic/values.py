@@ -84,6 +84,11 @@ def is_range(pair: Sequence[int]) -> bool:
     return len(pair) == 2 and pair[0] <= pair[1]
 
 
+def holds_a_part(value: object) -> bool:
+    """A mapping with a part in it."""
+    return isinstance(value, Mapping) and any(map(_is_part, value.values()))
+
+
 def are_different(values: Sequence[str]) -> bool:
     """A list of names, each of them once."""
     return len(set(values)) == len(values)
