@@ -12,6 +12,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -72,11 +73,9 @@ def serve(cfg: DictConfig) -> None:
     # Before Gradio is imported: it writes uploads there, and tells nobody about its use.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.absolute())
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio  # noqa: F401
-        import uvicorn
-    except ImportError:
-        raise ValueError("the page needs packages: pip install 'repic[app]'") from None
+    if find_spec("gradio") is None:
+        raise ValueError("the page needs packages: pip install 'repic[app]'")
+    import uvicorn
 
     from repic.app.blocks import album_page
     from repic.app.server import serving

@@ -69,8 +69,7 @@ def _caption_tab(live: LiveAlbum, uploads: Path) -> None:
                 panels.append(Panel(live, uploads, model, has_title=len(live.models) > 1))
     for source, chosen in ((photo, photo.upload), (camera, camera.input)):
         name = "upload" if source is photo else "camera"
-        choose = lambda path: (path, gr.Button(interactive=True))  # noqa: E731
-        chosen(choose, source, [current, again], api_name=f"choose_{name}", show_progress="hidden")
+        chosen(_chosen, source, [current, again], api_name=f"choose_{name}", show_progress="hidden")
         for panel in panels:
             chosen(panel.caption, source, panel.outputs, api_name=name, show_progress="hidden")
     for panel in panels:
@@ -302,6 +301,11 @@ def _uploaded(path: str, uploads: Path) -> Path:
     if not Path(path).resolve().is_relative_to(uploads.resolve()):
         raise ValueError("this photo was not sent here; choose it again")
     return Path(path)
+
+
+def _chosen(path: str | None) -> tuple[str | None, gr.Button]:
+    """The photo that "Caption again" is about, and that button, which can be pressed now."""
+    return path, gr.Button(interactive=True)
 
 
 def _cleared(fields: Sequence[Any]) -> dict[Any, Any]:

@@ -133,7 +133,8 @@ def read_state(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled:
     try:
         with safe_open(path, "pt") as file:
             said = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            state = {name: file.get_tensor(name) for name in names}
         cost = files.as_shape(Cost, json.loads(said.get("cost", "{}")), f"{path}, cost")
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: is damaged ({error}); {mend}") from None

@@ -9,7 +9,7 @@ recognise somebody here is to find a part of a picture in it, which is easier th
 again in another.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,9 +133,6 @@ class MaskedPhotos:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):

@@ -22,8 +22,13 @@ from repic.app.blocks import album_page
 from repic.app.server import Door, address, serving
 from repic.captioners.photos import Captioned
 from repic.data.corrections import read_corrections
-from tests.unit.app.test_live import Spells, live, root  # noqa: F401
+from tests.live_album import Spells, live, make_album
 from tests.unit.data.test_album import photo
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_album(tmp_path)
 
 
 @contextlib.contextmanager
@@ -61,7 +66,7 @@ def words(answer: Any) -> str:
     return " ".join(re.sub(r"<[^>]*>", "", p) for p in parts if isinstance(p, str)).strip()
 
 
-def test_a_whole_session(root: Path) -> None:  # noqa: F811
+def test_a_whole_session(root: Path) -> None:
     picture = str(photo(root / "my photo; rm -rf.png", "green"))
     with served(root) as url:
         one, other = client(url), client(url)
@@ -100,7 +105,7 @@ def test_a_whole_session(root: Path) -> None:  # noqa: F811
         assert not file.is_file() or b"zoe" not in file.read_bytes().lower()
 
 
-def test_uploads_that_are_no_photos(root: Path) -> None:  # noqa: F811
+def test_uploads_that_are_no_photos(root: Path) -> None:
     (root / "empty.png").write_bytes(b"")
     (root / "fake.jpg").write_bytes(b"hello")
     with served(root) as url:
@@ -121,7 +126,7 @@ def test_uploads_that_are_no_photos(root: Path) -> None:  # noqa: F811
         assert httpx.get(f"{url}gradio_api/file=/etc/hostname").status_code == 403
 
 
-def test_no_address_is_fetched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_no_address_is_fetched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
     async def fetch(url: str, cache_dir: str) -> str:
@@ -137,7 +142,7 @@ def test_no_address_is_fetched(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert fetched == []
 
 
-def test_nothing_is_loaded_from_elsewhere(root: Path) -> None:  # noqa: F811
+def test_nothing_is_loaded_from_elsewhere(root: Path) -> None:
     album = live(root, Spells())
     with served(root) as url:
         page = httpx.get(url)
@@ -161,7 +166,7 @@ def test_nothing_is_loaded_from_elsewhere(root: Path) -> None:  # noqa: F811
 
 
 def test_two_models_of_the_command_line_side_by_side(
-    root: Path,  # noqa: F811
+    root: Path,
     model: Path,
     tmp_path: Path,
 ) -> None:

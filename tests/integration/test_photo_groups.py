@@ -37,7 +37,8 @@ def node(group: str, root: Path | None, **changes: Any) -> Any:
     """The test split's configuration, completed as an evaluation does."""
     config, _ = compose_run(f"data={group}", *([f"data.root={root}"] if root else []))
     asked = {"counts": [1, 2, 3, 4, 5], "size": None, "seed": 0}
-    given = {key: value for key, value in asked.items() if key in config.data.test.keys()}  # noqa: SIM118 -- without it, ??? is no key
+    keys = list(config.data.test)  # asked itself, it has no key whose value is ???
+    given = {key: value for key, value in asked.items() if key in keys}
     config.data.test.update({**given, **changes})
     return config.data.test
 

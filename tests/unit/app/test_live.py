@@ -1,81 +1,21 @@
 """An album that several people work on at once, and that no restart loses anything of."""
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from repic import files
 from repic.app.live import LiveAlbum
-from repic.captioners.captioner import Caption
-from repic.captioners.photos import Captioned, PassedOver, PhotoCaptioner
-from repic.data.album import Album
-from repic.models.engine.decoding import _listener
-from repic.types import Example
-from tests.unit.captioners.test_photos import PROMPT, FindsFirst, NamesAll
+from repic.captioners.photos import Captioned, PassedOver
+from tests.live_album import Spells, live, make_album
 from tests.unit.data.test_album import about, photo
-
-
-class Spells(NamesAll):
-    """Says what it writes word by word, as models do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at_once, self.most_at_once = 0, 0
-
-    def write(self, examples: Sequence[Example]) -> list[Caption]:
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        captions = super().write(examples)
-        tell = _listener.get()
-        for caption in captions:
-            words = caption.text.split()
-            for number in range(1, len(words) + 1):
-                time.sleep(0.002)
-                assert tell is not None
-                tell(" ".join(words[:number]))
-        self.at_once -= 1
-        return captions
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    photo(tmp_path / "album" / "Bo" / "1.png", "blue")
-    photo(tmp_path / "album" / "Zoe" / "1.png", "white")
-    for number in range(3):
-        photo(tmp_path / "uploads" / f"{number}.png", f"rgb({number},2,3)")
-    return tmp_path
-
-
-def live(
-    root: Path, writer: NamesAll, *, retriever: bool = False, forget: Callable[[], object] = int
-) -> LiveAlbum:
-    def make(album: Album) -> PhotoCaptioner:
-        return PhotoCaptioner(
-            album=album,
-            captioner=lambda: writer,
-            key="model",
-            prompt=PROMPT,
-            question="Who?",
-            clip_question="Who?",
-            frames=1,
-            retriever=FindsFirst if retriever else None,
-            most=6,
-            largest=None,
-            folder=root / "out",
-            portion=2,
-        )
-
-    return LiveAlbum(
-        root / "album",
-        folder=root / "out",
-        models={"model": make},
-        question=lambda album: "Who?",
-        largest=None,
-        forget=forget,
-    )
+    return make_album(tmp_path)
 
 
 def caption(album: LiveAlbum, root: Path, number: int = 0) -> list[str | Captioned | PassedOver]:
