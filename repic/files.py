@@ -162,10 +162,23 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def append_line(path: Path, row: Mapping[str, object]) -> None:
-    """Add one row to a JSON Lines file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+def append_line(path: Path, row: Mapping[str, object], *, durable: bool = False) -> None:
+    """Add one row to a JSON Lines file.
+
+    Args:
+        path: the file.
+        row: the row.
+        durable: put it in the place of a line that was cut short, and wait until the disk has it.
+    """
+    with path.open("a+b") as file:
+        if durable:
+            file.seek(0)
+            text = file.read()
+            file.truncate(text.rfind(b"\n") + 1)
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def mark_done(folder: Path, record: Mapping[str, object]) -> None:

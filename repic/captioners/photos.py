@@ -126,6 +126,7 @@ class PhotoCaptioner:
     portion: int
 
     def __post_init__(self) -> None:
+        self._is_prepared = False
         friends = len(self.album.friends)
         if self.retriever is None and friends > self.most:
             raise ValueError(
@@ -181,17 +182,19 @@ class PhotoCaptioner:
                 yield self._result(path, self._kept[key])
             else:
                 new.append((key, image))
-        assert not new or self._is_ready
+        if new:
+            self._prepare()
         for first in range(0, len(new), self.portion):
             yield from self._caption_anew(new[first : first + self.portion])
 
-    @cached_property
-    def _is_ready(self) -> bool:
+    def _prepare(self) -> None:
         """Load what is needed for every photo, so that what is wrong with it is no photo's fault.
 
         Raises:
             ValueError: the model, the retriever, or a friend's photo cannot be read.
         """
+        if self._is_prepared:
+            return
         for reference in self.database:
             if reference.image is not None:
                 reference.image.load()
@@ -204,11 +207,11 @@ class PhotoCaptioner:
                     log.warning("%s have the same first photo; give one of them another", pair)
         unseen = [_bare(friend.name) for friend in self.album.friends if not friend.photos]
         if self._retriever is not None:
-            assert self._retriever.embedder.version
+            _ = self._retriever.embedder.version  # which loads it
             if unseen:
                 log.warning("without a photo nobody finds %s; add one", ", ".join(unseen))
         self._captioner.write([])
-        return True
+        self._is_prepared = True
 
     def _caption_anew(
         self, photos: Sequence[tuple[str, FileImage | FilmFile]]

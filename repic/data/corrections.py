@@ -5,8 +5,6 @@ album's hidden folder ``.corrections``, called by a hash of it. Of several lines
 last one counts. ``data=folder`` reads the file in the place of a folder of photos.
 """
 
-import json
-import os
 import re
 import shutil
 from collections.abc import Collection, Sequence
@@ -142,7 +140,7 @@ def save_correction(
         )
         if not (root / made.photo).exists():
             files.write_file(root / made.photo, lambda part: shutil.copyfile(photo, part))
-        _append(root / CORRECTIONS, asdict(made))
+        files.append_line(root / CORRECTIONS, asdict(made), durable=True)
     return made
 
 
@@ -183,15 +181,3 @@ def forget_corrections(album: Album, friend: Friend) -> None:
         for photo in (album.root / PHOTOS).iterdir():  # also what a kill left without its line
             if f"{PHOTOS}/{photo.name}" not in wanted:
                 photo.unlink()
-
-
-def _append(file: Path, row: dict[str, object]) -> None:
-    """Add a line behind whole lines, and wait until the disk has it."""
-    with file.open("a+b") as out:
-        out.seek(0)
-        text = out.read()
-        if text and not text.endswith(b"\n"):  # what an interruption cut short
-            out.truncate(text.rfind(b"\n") + 1)
-        out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        out.flush()
-        os.fsync(out.fileno())

@@ -148,6 +148,8 @@ def test_a_last_line_cut_short_is_left_out_and_a_malformed_one_named(tmp_path: P
     assert files.read_lines(path) == [{"a": 1}]
     path.write_bytes('{"a": 1}\n{"a": "é'.encode()[:-1])  # within a letter
     assert files.read_lines(path) == [{"a": 1}]
+    files.append_line(path, {"a": 3}, durable=True)
+    assert files.read_lines(path) == [{"a": 1}, {"a": 3}]
     path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl, line 2: not JSON"):
         files.read_lines(path)
