@@ -9,6 +9,7 @@ without an entry (``repic.models.families``) needs the library's processor as it
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,8 +61,9 @@ class PromptBatch:
         return self.position_ids.amax(dim=(0, 2)) + 1
 
     def to(self, device: torch.device | str) -> "PromptBatch":
-        """Return the batch with all tensors but the pictures' on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the batch on a device, but for what is about pictures."""
+        names = {field.name for field in fields(self)} - {"image_index"}  # asked by Python
+        values = {name: getattr(self, name) for name in names}
         moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
@@ -83,7 +85,7 @@ class EncodedPrompt:
     images: tuple[ImageSource, ...]
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def next_position(self) -> int:
         """Where an answer's first token goes; the same on every axis."""
         return int(self.position_ids.max()) + 1

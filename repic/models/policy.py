@@ -120,7 +120,10 @@ class Policy(nn.Module):
         for kind in dict.fromkeys(image.is_alone for image in images):
             same = [i for i, image in enumerate(images) if image.is_alone == kind]
             some = [images[i] for i in same]
-            inputs = {k: v.to(self.device) for k, v in self.family.lay_out(some).items()}
+            inputs = self.family.lay_out(some)
+            # Grids are asked by Python, which would wait for a GPU.
+            moved = {k: x.to(self.device) for k, x in inputs.items() if not k.endswith("_grid_thw")}
+            inputs |= moved
             output = self.network.model.get_image_features(**inputs, return_dict=True)
             features.update(zip(same, self.family.features(output, some), strict=True))
         return [features[i] for i in range(len(images))]

@@ -7,7 +7,7 @@ Qwen2.5-VL's tower, computed once per grid. The results are those of the origina
 rounding.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import MethodType
 from typing import Any
 
@@ -20,10 +20,18 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionAttention,
     apply_rotary_pos_emb_vision,
 )
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
-from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLVisionAttention,
+    Qwen3VLVisionModel,
+)
+from transformers.vision_utils import (
+    get_vision_cu_seqlens,
+    get_vision_position_ids,
+    get_vision_window_index,
+)
 
 _ATTENTION = (Qwen2_5_VLVisionAttention, Qwen3VLVisionAttention)
+_TOWERS = (Qwen2_5_VisionTransformerPretrainedModel, Qwen3VLVisionModel)
 
 
 def batch_vision_attention(model: nn.Module) -> int:
@@ -42,13 +50,12 @@ def batch_vision_attention(model: nn.Module) -> int:
             if config._attn_implementation == "sdpa":
                 module.forward = MethodType(_attend_by_length, module)
                 changed += 1
-        elif isinstance(module, Qwen2_5_VisionTransformerPretrainedModel) and not any(
-            isinstance(hook, partial) and hook.func is _add_layout
-            for hook in module._forward_pre_hooks.values()
+        elif isinstance(module, _TOWERS) and not any(
+            hook in (_add_layout, _move_grids) for hook in module._forward_pre_hooks.values()
         ):
-            config = module.config
-            sizes = (config.spatial_merge_size, config.window_size, config.patch_size)
-            module.register_forward_pre_hook(partial(_add_layout, sizes=sizes), with_kwargs=True)
+            is_windowed = isinstance(module, Qwen2_5_VisionTransformerPretrainedModel)
+            hook = _add_layout if is_windowed else _move_grids
+            module.register_forward_pre_hook(hook, with_kwargs=True)
     return changed
 
 
@@ -63,20 +70,22 @@ def attention_by_length(
     """Attend inside consecutive segments, with one call per distinct segment length.
 
     Args:
-        boundaries: where segments start, and the total length S at the end.
+        boundaries: where segments start, and the total length S at the end; on the CPU, as a GPU
+            would be waited for.
         scaling: factor on the dot products.
     """
+    boundaries = boundaries.cpu()
     starts, lengths = boundaries[:-1], boundaries.diff()
     distinct = sorted(set(lengths.tolist()) - {0})
     if len(distinct) == 1:  # nothing to reorder
         return _attend(query, key, value, distinct[0], scaling)
     order, outputs = [], []
     for length in distinct:
-        offsets = torch.arange(length, device=query.device)
-        index = (starts[lengths == length].long()[:, None] + offsets).flatten()
-        outputs.append(_attend(query[index], key[index], value[index], length, scaling))
+        index = (starts[lengths == length].long()[:, None] + torch.arange(length)).flatten()
         order.append(index)
-    return torch.cat(outputs)[torch.cat(order).argsort()]
+        index = index.to(query.device)
+        outputs.append(_attend(query[index], key[index], value[index], length, scaling))
+    return torch.cat(outputs)[torch.cat(order).argsort().to(query.device)]
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, length: int, scaling: float) -> Tensor:
@@ -111,19 +120,43 @@ def _layout(
 
 
 def _add_layout(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, sizes: tuple[int, int, int]
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Give the tower, before its forward, what it would derive from the grids one by one."""
-    grid_thw = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+    """Give the tower, before its forward, what it would derive from the grids one by one.
+
+    Grids that lie on the CPU stay there: all that is asked of them is asked here, and a GPU is not
+    waited for.
+    """
+    grid_thw = (kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]).cpu()
+    config, device = module.config, _pixels(args, kwargs).device
+    sizes = (config.spatial_merge_size, config.window_size, config.patch_size)
     layouts = [_layout(tuple(grid), *sizes) for grid in grid_thw.tolist()]
-    order, boundaries, tokens, patches = [], [torch.zeros(1, dtype=torch.int32)], 0, 0
+    order, windows, tokens, patches = [], [torch.zeros(1, dtype=torch.int32)], 0, 0
     for positions, index, ends in layouts:
         order.append(index + tokens)
-        boundaries.append(ends[1:] + patches)
+        windows.append(ends[1:] + patches)
         tokens, patches = tokens + len(index), patches + len(positions)
-    added = {
-        "position_ids": torch.cat([positions for positions, _, _ in layouts]),
-        "window_index": torch.cat(order),
-        "cu_window_seqlens": torch.cat(boundaries),
+    added: dict[str, Any] = {
+        "position_ids": torch.cat([positions for positions, _, _ in layouts]).to(device),
+        "window_index": torch.cat(order).to(device),
     }
-    return args, {**kwargs, **{name: x.to(grid_thw.device) for name, x in added.items()}}
+    boundaries = {"seqlens": get_vision_cu_seqlens(grid_thw), "window_seqlens": torch.cat(windows)}
+    for name, bounds in boundaries.items():
+        if "flash" in config._attn_implementation:  # reads them where the pictures are
+            added[f"max_{name[:-1]}"] = int(bounds.diff().max())
+            bounds = bounds.to(device)
+        added[f"cu_{name}"] = bounds
+    return args, {**kwargs, **added}
+
+
+def _move_grids(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Bring grids to the pictures, for a tower that derives from them by itself."""
+    device = _pixels(args, kwargs).device
+    moved = {name: kwargs[name].to(device) for name in ("grid_thw",) if name in kwargs}
+    return args, {**kwargs, **moved}
+
+
+def _pixels(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]

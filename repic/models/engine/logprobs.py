@@ -86,8 +86,9 @@ def score(
         entropy: also compute the distribution's entropy at every token.
         max_logits: how many numbers a portion's logits may be.
     """
-    ids, mask = (x.to(hidden.device) for x in pad_completions(completions))
-    flat = ids[mask]
+    # Laid out where their number is known without waiting for a GPU.
+    mask = pad_completions(completions)[1].to(hidden.device)
+    flat = torch.cat(list(completions)).to(hidden.device)
     size = max(max_logits // vocabulary, 1)
     many = len(flat) > size and torch.is_grad_enabled()
 

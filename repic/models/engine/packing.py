@@ -95,5 +95,5 @@ def _span(prompt: slice, lengths: tuple[int, ...], device: torch.device) -> Span
     steps, starts = torch.arange(max(fed)), counts.cumsum(0) - counts
     outside = steps >= counts[:, None]
     grid = (starts[:, None] + steps).where(~outside, starts[:, None])
-    order = (~outside).flatten().nonzero().squeeze(-1)
+    order = torch.cat([torch.arange(n) + row * max(fed) for row, n in enumerate(fed)])
     return Span(prompt, captions, fed, *(x.to(device) for x in (grid, outside, order)))

@@ -116,8 +116,12 @@ class PlainEngine(Engine):
             lengths = (len(prompt.input_ids) for prompt in policy.encoder.prompts(examples))
             self.meter.count(prompt=sum(lengths), completion=int(scored.mask[:, 1:].sum()))
             return scored
-        prompts = policy.encoder.encode(examples).to(policy.device)
-        ids, mask = (x.to(policy.device) for x in pad_completions(completions))
+        rows = policy.encoder.prompts(examples)
+        prompts = policy.encoder.pad(rows).to(policy.device)
+        ids, mask = pad_completions(completions)
+        # Found on the CPU: a GPU would be waited for.
+        predicted = [index.to(policy.device) for index in mask.nonzero(as_tuple=True)]
+        ids, mask = ids.to(policy.device), mask.to(policy.device)
         # The last token predicts nothing that is asked for.
         fed, length = ids[:, :-1], ids.shape[1]
         steps = torch.arange(length - 1, device=policy.device)
@@ -132,11 +136,12 @@ class PlainEngine(Engine):
             injection=injection,
         )
         self.meter.count(
-            prompt=int(prompts.attention_mask.sum()), completion=int(mask[:, 1:].sum())
+            prompt=sum(len(row.input_ids) for row in rows),
+            completion=sum(len(completion) - 1 for completion in completions),
         )
         # Prompts end in the same column, so completions are predicted by the last ones. Only there
         # is the head applied: logits of every place would be the largest tensor by far.
-        return policy.score(hidden[:, -length:][mask], completions, entropy=entropy)
+        return policy.score(hidden[:, -length:][*predicted], completions, entropy=entropy)
 
 
 class _PlainDecoder:

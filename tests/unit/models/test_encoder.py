@@ -183,5 +183,5 @@ def test_moving_keeps_everything(qwen: Path) -> None:
     batch = encoder(qwen).encode(mixed_examples())
     moved = batch.to("meta")
     assert moved.input_ids.is_meta
-    assert moved.image_index.is_meta
+    assert not moved.image_index.is_meta  # asked by Python, which would wait for a GPU
     assert moved.texts == batch.texts

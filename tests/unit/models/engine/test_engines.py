@@ -355,3 +355,23 @@ def test_a_weight_that_is_no_number_is_named_when_nothing_can_be_drawn(
         sample(engine, policy, asked)
     with pytest.raises(NotFiniteError, match=r"and so are weights \(lm_head.weight\)$"):
         sample(engine, policy, asked, sampling=GREEDY)
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [1, 5, 3]])
+def test_a_packed_update_never_waits_for_its_device(directory: Path, lengths: list[int]) -> None:
+    # On this device tensors have no numbers: whoever wants one on the CPU is told so. On a GPU
+    # they would have to wait for all that has been asked of it.
+    engine = tiny.packed_engine()
+    policy = tiny.load(directory, lora={"r": 2, "alpha": 2, "dropout": 0.1}).train().to("meta")
+    two = [example("a", [Noise(1, 56, 28)], Noise(2)), example("b", [], Noise(3))]
+    rollouts = [
+        Rollout(one, "", torch.arange(n) + 40, torch.zeros(n), False)
+        for one in two
+        for n in lengths
+    ]
+    with torch.no_grad():
+        assert engine.reference_logprobs(policy, rollouts).is_meta
+    scored = engine.logprobs(policy, rollouts, entropy=True)
+    scored.logprobs.sum().backward()
+    assert scored.mask.is_meta
+    assert all(p.grad.is_meta for p in policy.trainable_parameters())
