@@ -114,6 +114,21 @@ class Enrolling(Captioner, Protocol):
         ...
 
 
+@runtime_checkable
+class Together(Enrolling, Protocol):
+    """A captioner that learns several friends at the same time, to tell them from each other.
+
+    Attributes:
+        together: how many, in the order of the data; the last ones may be fewer.
+    """
+
+    together: int
+
+    def enroll_group(self, friends: Sequence[Friend]) -> Sequence[Enrolled]:
+        """Learn friends, and give a state of each; the same ones give the same states."""
+        ...
+
+
 COSTS = (
     Column("pictures", kind="number", digits=0),
     Column("seconds", kind="number", digits=None),

@@ -6,6 +6,7 @@ enrolment goes on with the friend that it was at, ranks share the friends out, a
 each other take them in different orders, each friend under a lock.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -20,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from repic import distributed, files
-from repic.captioners.captioner import Cost, Enrolled, Enrolling
+from repic.captioners.captioner import Cost, Enrolled, Enrolling, Together
+from repic.metrics.names import key_of
 from repic.progress import ProgressLine
 from repic.types import Friend, picture_content
 
@@ -47,12 +49,19 @@ def check_friends(name: str, needs: int, friends: Sequence[Friend]) -> None:
     for twice, number in Counter(friend.name for friend in friends).items():
         if number > 1:
             raise ValueError(f"data.friends: {number} friends are called {twice}; rename all but 1")
+    spelt: dict[str, str] = {}
+    for friend in friends:
+        if (other := spelt.setdefault(key_of(friend.name), friend.name)) != friend.name:
+            raise ValueError(
+                f"data.friends: {other} and {friend.name} are two spellings of one name; rename one"
+            )
     for friend in friends:
         if len(friend.shots) < needs:
             has = f"{len(friend.shots)} pictures" if friend.shots else "no picture"
             raise ValueError(
                 f"data.friends: {friend.name} has {has} to learn from, and captioner.{name} needs"
-                f" {needs}; add pictures, or lower captioner.{name}.needs"
+                f" {needs}; raise data.friends.pictures or add some, or lower"
+                f" captioner.{name}.needs"
             )
         own = {picture_content(shot.image) for shot in friend.shots}
         for negative in (*friend.lookalikes, *friend.others):
@@ -88,31 +97,59 @@ def enroll_all(
     """
     known = list(friends())
     check_friends(name, captioner.needs, known)
-    keys = [files.key_of([captioner.enroll_key, friend_content(friend)]) for friend in known]
+    groups = groups_of(captioner, known)
+    keys = [key for group in groups for key in state_keys(captioner, group)]
     learnt: dict[str, Enrolled] = {}
     if captioner.needs:
-        paths = [folder / f"{key}.safetensors" for key in keys]
-        mine = list(zip(known, paths, strict=True))[distributed.own()]
+        paths = {f.name: folder / f"{k}.safetensors" for f, k in zip(known, keys, strict=True)}
+        mine = groups[distributed.own()]
         random.Random(os.getpid()).shuffle(mine)
-        progress = ProgressLine(f"{name} learns friends", len(mine), {})
+        progress = ProgressLine(f"{name} learns friends", sum(map(len, mine)), {})
         is_main = distributed.rank() == 0
         if is_main:
             progress.start(0)
         try:
-            for number, (friend, path) in enumerate(mine, start=1):
-                with files.only_one(path.with_suffix(".lock"), wanted=True):
-                    if _kept(path, captioner, friend) is None:
-                        made = captioner.enroll(friend)
-                        write_state(path, captioner, friend, made)
+            done = 0
+            for group in mine:
+                _enroll_group(captioner, group, [paths[friend.name] for friend in group])
+                done += len(group)
                 if is_main:
-                    progress.update({}, number)
+                    progress.update({}, done)
         finally:
             progress.stop()
         distributed.barrier()
-        for friend, path in zip(known, paths, strict=True):
-            learnt[friend.name] = read_state(path, captioner, friend)
+        for friend in known:
+            learnt[friend.name] = read_state(paths[friend.name], captioner, friend)
     captioner.meet(known, learnt)
     return files.key_of(keys)
+
+
+def groups_of(captioner: Enrolling, friends: Sequence[Friend]) -> list[Sequence[Friend]]:
+    """Friends who are learnt at the same time, in their order; each alone, as a rule."""
+    size = captioner.together if isinstance(captioner, Together) else 1
+    return [friends[first : first + size] for first in range(0, len(friends), size)]
+
+
+def state_keys(captioner: Enrolling, group: Sequence[Friend]) -> list[str]:
+    """What decides the state of each of a group: all that is known of all of them."""
+    contents = [friend_content(friend) for friend in group]
+    beside = [contents] if len(group) > 1 else []
+    return [files.key_of([captioner.enroll_key, content, *beside]) for content in contents]
+
+
+def _enroll_group(captioner: Enrolling, group: Sequence[Friend], paths: Sequence[Path]) -> None:
+    """Learn a group, unless all of it is kept; nobody else does so meanwhile."""
+    with contextlib.ExitStack() as held:
+        for path in paths:
+            held.enter_context(files.only_one(path.with_suffix(".lock"), wanted=True))
+        kept = [_kept(path, captioner, friend) for path, friend in zip(paths, group, strict=True)]
+        if None in kept:
+            if isinstance(captioner, Together):
+                made = captioner.enroll_group(group)
+            else:
+                made = [captioner.enroll(friend) for friend in group]
+            for path, friend, enrolled in zip(paths, group, made, strict=True):
+                write_state(path, captioner, friend, enrolled)
 
 
 def write_state(path: Path, captioner: Enrolling, friend: Friend, made: Enrolled) -> None:

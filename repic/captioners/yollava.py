@@ -12,8 +12,8 @@ vocabulary with the tokens of all who were enrolled.
 
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
@@ -27,7 +27,7 @@ from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.models.soft_tokens import SoftTokens, refuse_known
 from repic.parsing import parse_yes_no
-from repic.types import Example, Friend, ImageSource
+from repic.types import Example, Friend, ImageSource, picture_content
 from repic.values import Count, NonNegative, Positive, Questions, Seed, Text, Whole
 
 SKS = "<sks>"  # stands for the name while a friend is learnt
@@ -43,6 +43,7 @@ class Lessons:
         about: pairs of a question and an answer without a picture, with ``{name}`` and
             ``{info}``, or ``{Info}`` at the start of a sentence.
         positives, lookalikes, others: recognition of the friend, of look-alikes, of any others.
+        companions: of those who are learnt at the same time, if there are any.
         captions, texts: of ``describe`` and of ``about``.
         augmentation: changes pictures.
     """
@@ -58,9 +59,24 @@ class Lessons:
     captions: Whole
     texts: Whole
     augmentation: Augmentation
+    companions: Whole = 0
 
-    def draw(self, friend: Friend, rng: random.Random) -> list[Example]:
-        """All of an epoch; the friend is called ``SKS`` in them."""
+    def draw(
+        self,
+        friend: Friend,
+        rng: random.Random,
+        *,
+        called: str = SKS,
+        beside: Sequence[ImageSource] = (),
+    ) -> list[Example]:
+        """All of an epoch.
+
+        Args:
+            friend: who is learnt.
+            rng: the dice.
+            called: stands for the friend's name.
+            beside: pictures of those who are learnt at the same time.
+        """
         shots = [(shot.image, caption) for shot in friend.shots for caption in shot.captions]
         shown = [shot.image for shot in friend.shots]
         chosen: list[tuple[ImageSource | None, str, str]] = []
@@ -68,23 +84,24 @@ class Lessons:
             (shown, self.positives, self.yes),
             (friend.lookalikes, self.lookalikes, self.no),
             (friend.others, self.others, self.no),
+            (beside, self.companions, self.no),
         ):
             for _ in range(number if pictures else 0):
                 question, answer = rng.choice(self.recognize), rng.choice(answers)
-                chosen.append((rng.choice(pictures), question, _said(answer, friend)))
+                chosen.append((rng.choice(pictures), question, _said(answer, friend, called)))
         for _ in range(self.captions if shots else 0):
             image, caption = rng.choice(shots)
-            chosen.append((image, rng.choice(self.describe), caption.replace(friend.name, SKS)))
+            chosen.append((image, rng.choice(self.describe), caption.replace(friend.name, called)))
         for _ in range(self.texts if friend.info else 0):
             question, answer = rng.choice(self.about)
-            chosen.append((None, question, _said(answer, friend)))
+            chosen.append((None, question, _said(answer, friend, called)))
         return [
             Example(
                 id=f"{friend.name}/{number}",
                 task="lesson",
                 references=(),
                 query=picture,
-                question=_said(question, friend),
+                question=_said(question, friend, called),
                 target=answer,
                 answers=(),
                 present=(),
@@ -94,9 +111,9 @@ class Lessons:
         ]
 
 
-def _said(template: str, friend: Friend) -> str:
+def _said(template: str, friend: Friend, called: str) -> str:
     info = friend.info or ""
-    return template.format(name=SKS, info=info, Info=info[:1].upper() + info[1:])
+    return template.format(name=called, info=info, Info=info[:1].upper() + info[1:])
 
 
 @dataclass(kw_only=True)
@@ -123,6 +140,7 @@ class YoLlava(System):
     weight_decay: NonNegative
     choose_after: Whole
     seed: Seed
+    _room: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
         self.check_words("asks", self.asks, "name", "tokens")
@@ -132,22 +150,32 @@ class YoLlava(System):
             self.check_words("lessons", words, name="", info="", Info="")
 
     def enroll(self, friend: Friend) -> Enrolled:
-        begun, policy = time.perf_counter(), self.model.loaded()
-        if self._soft is None or self._soft.policy is not policy:
-            self._soft = SoftTokens(policy, words=[SKS], hidden=tokens_of(SKS, self.num_tokens))
-        refuse_known(policy, [friend.name])
-        if not friend.lookalikes + friend.others:
-            raise ValueError(
-                f"{self.label} learns who is not {friend.name}, and there are no pictures of"
-                " others; raise data.friends.negatives"
+        (enrolled,) = self.enroll_group([friend])
+        return enrolled
+
+    def enroll_group(self, friends: Sequence[Friend]) -> list[Enrolled]:
+        """Learn friends at the same time, under one prompt that introduces them all."""
+        begun, policy = time.perf_counter(), self._ready(len(friends))
+        refuse_known(policy, [friend.name for friend in friends])
+        for friend in friends:
+            if not friend.lookalikes + friend.others:
+                raise ValueError(
+                    f"{self.label} learns who is not {friend.name}, and there are no pictures of"
+                    " others; raise data.friends.negatives"
+                )
+        states = self._learn(policy, friends)
+        seconds = (time.perf_counter() - begun) / len(friends)
+        return [
+            Enrolled(
+                state,
+                Cost(
+                    pictures=len(friend.shots),
+                    seconds=seconds,
+                    parameters=sum(tensor.numel() for tensor in state.values()),
+                ),
             )
-        state = self._learn(self._soft, policy, friend)
-        cost = Cost(
-            pictures=len(friend.shots),
-            seconds=time.perf_counter() - begun,
-            parameters=sum(tensor.numel() for tensor in state.values()),
-        )
-        return Enrolled(state, cost)
+            for friend, state in zip(friends, states, strict=True)
+        ]
 
     def reword(self, examples: Sequence[Example]) -> list[Example]:
         self._know(self.model.loaded())
@@ -168,15 +196,22 @@ class YoLlava(System):
             for name in names
         }
 
-    def batches(self, friend: Friend) -> Iterator[list[list[Example]]]:
+    def batches(self, *friends: Friend) -> Iterator[list[list[Example]]]:
         """An epoch's batches, epoch by epoch: the same lessons in another order."""
-        rng = random.Random(f"{self.seed}/{friend.name}")
-        lessons = self.lessons.draw(friend, rng)
+        rng = random.Random(f"{self.seed}/{'/'.join(friend.name for friend in friends)}")
+        names = stand_ins(len(friends))
+        lessons = [
+            lesson
+            for friend, name in zip(friends, names, strict=True)
+            for lesson in self.lessons.draw(
+                friend, rng, called=name, beside=_shown_of(friends, but=friend)
+            )
+        ]
         for epoch in range(self.epochs):
             rng.shuffle(lessons)
             changed = [
                 replace(
-                    self._introduced(lesson, SKS),
+                    self._introduced(lesson, *names),
                     id=f"{lesson.id}/{epoch}",
                     query=lesson.query and self.lessons.augmentation(lesson.query, rng),
                 )
@@ -185,47 +220,52 @@ class YoLlava(System):
             starts = range(0, len(changed), self.batch_size)
             yield [changed[first : first + self.batch_size] for first in starts]
 
-    def _learn(self, soft: SoftTokens, policy: Policy, friend: Friend) -> dict[str, Tensor]:
-        state = self.first_rows(policy, friend)
-        soft.rows, soft.head = state["rows"], state.get("head", state["rows"])
-        learnt = [tensor.requires_grad_() for tensor in state.values()]
+    def _learn(self, policy: Policy, friends: Sequence[Friend]) -> list[dict[str, Tensor]]:
+        states = [self.first_rows(policy, friend) for friend in friends]
+        learnt = [tensor.requires_grad_() for state in states for tensor in state.values()]
         optimizer = torch.optim.AdamW(learnt, lr=self.lr, weight_decay=self.weight_decay)
-        best, kept = -1.0, state
-        for epoch, batches in enumerate(self.batches(friend), start=1):
+        best, kept = -1.0, states
+        for epoch, batches in enumerate(self.batches(*friends), start=1):
             for batch in batches:
+                self._place(policy, states)
                 targets = [example.target for example in batch]
                 scored = self.model.engine.target_logprobs(policy, batch, targets)
                 loss = -scored.logprobs[scored.mask].mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            if epoch > self.choose_after and (found := self._accuracy(policy, friend)) > best:
+            self._place(policy, states)
+            if epoch > self.choose_after and (found := self._accuracy(policy, friends)) > best:
                 best = found
-                kept = {name: tensor.detach().clone() for name, tensor in state.items()}
-        return {name: tensor.detach() for name, tensor in kept.items()}
+                kept = [{key: tensor.detach().clone() for key, tensor in s.items()} for s in states]
+        return [{key: tensor.detach() for key, tensor in state.items()} for state in kept]
 
-    def _accuracy(self, policy: Policy, friend: Friend) -> float:
+    def _accuracy(self, policy: Policy, friends: Sequence[Friend]) -> float:
         """The mean of the shares of the lessons' pictures that get a yes, or a no, rightly."""
-        question = self.lessons.recognize[0].format(name=SKS)
-        groups = [[shot.image for shot in friend.shots], [*friend.lookalikes, *friend.others]]
-        right = []
-        for pictures, answer in zip(groups, ("yes", "no"), strict=True):
-            asked = [
-                self._introduced(
-                    Example(f"{friend.name}/{answer}/{i}", "", (), p, question, "", (), (), 1), SKS
+        names, right = stand_ins(len(friends)), []
+        for friend, name in zip(friends, names, strict=True):
+            question = self.lessons.recognize[0].format(name=name)
+            beside = _shown_of(friends, but=friend) if self.lessons.companions else []
+            no = [*friend.lookalikes, *friend.others, *beside]
+            groups = [[shot.image for shot in friend.shots], no]
+            for pictures, answer in zip(groups, ("yes", "no"), strict=True):
+                asked = [
+                    self._introduced(
+                        Example(f"{friend.name}/{answer}/{i}", "", (), p, question, "", (), (), 1),
+                        *names,
+                    )
+                    for i, p in enumerate(pictures)
+                ]
+                rollouts = self.model.engine.sample(
+                    policy, asked, group_size=1, sampling=_SHORT, seed=0
                 )
-                for i, p in enumerate(pictures)
-            ]
-            rollouts = self.model.engine.sample(
-                policy, asked, group_size=1, sampling=_SHORT, seed=0
-            )
-            right.append(sum(parse_yes_no(r.text) == answer for r in rollouts) / len(asked))
-        return sum(right) / 2
+                right.append(sum(parse_yes_no(r.text) == answer for r in rollouts) / len(asked))
+        return sum(right) / len(right)
 
     def _introduced(self, example: Example, *names: str) -> Example:
         """The example's question behind a sentence about each friend."""
         said = names or example.pool or tuple(self.learnt)
-        if strangers := [name for name in said if name != SKS and name not in self.learnt]:
+        if strangers := [name for name in said if not names and name not in self.learnt]:
             raise self.missing(strangers[0])
         sentences = [
             self.asks.format(name=name, tokens="".join(tokens_of(name, self.num_tokens)))
@@ -238,10 +278,27 @@ class YoLlava(System):
         """Give the model the tokens of everybody who was learnt."""
         if (self._soft is not None and self._soft.policy is policy) or not self.learnt:
             return
-        hidden = [token for name in self.learnt for token in tokens_of(name, self.num_tokens)]
-        self._soft = soft = SoftTokens(policy, words=list(self.learnt), hidden=hidden)
-        states = [enrolled.state for enrolled in self.learnt.values()]
-        soft.rows, soft.head = (
+        self._soft, self._room = self._new_tokens(policy, list(self.learnt)), 0
+        self._place(policy, [enrolled.state for enrolled in self.learnt.values()])
+
+    def _ready(self, number: int) -> Policy:
+        """The model with tokens for so many; one that has others already is loaded anew."""
+        if self._soft is not None and self._room != number:
+            self.model, self._soft = replace(self.model), None
+        policy = self.model.loaded()
+        if self._soft is None or self._soft.policy is not policy:
+            self._soft = self._new_tokens(policy, stand_ins(number))
+            self._room = number
+        return policy
+
+    def _new_tokens(self, policy: Policy, names: Sequence[str]) -> SoftTokens:
+        hidden = [token for name in names for token in tokens_of(name, self.num_tokens)]
+        return SoftTokens(policy, words=names, hidden=hidden)
+
+    def _place(self, policy: Policy, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Put rows where the model looks tokens up: names stand before all other new tokens."""
+        assert self._soft is not None
+        self._soft.rows, self._soft.head = (
             torch.cat(
                 [state.get(key, state["rows"])[part] for part in _PARTS for state in states]
             ).to(policy.device)
@@ -249,8 +306,20 @@ class YoLlava(System):
         )
 
 
-_PARTS = (slice(0, 1), slice(1, None))  # names stand before all other new tokens
+_PARTS = (slice(0, 1), slice(1, None))
 _SHORT = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=8, stop=())
+
+
+def stand_ins(number: int) -> list[str]:
+    """What stands for the names of so many friends while they are learnt."""
+    return [SKS, *(f"<sks{i}>" for i in range(1, number))]
+
+
+def _shown_of(friends: Sequence[Friend], *, but: Friend) -> list[ImageSource]:
+    """Pictures of the others, unless they show the friend, too."""
+    own = {picture_content(shot.image) for shot in but.shots}
+    shown = [shot.image for one in friends if one is not but for shot in one.shots]
+    return [image for image in shown if picture_content(image) not in own]
 
 
 def tokens_of(name: str, number: int) -> list[str]:

@@ -182,7 +182,8 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
-        "captioner": "name_everybody file no_references as_text montage myvlm yollava systems",
+        "captioner": "name_everybody file no_references as_text montage myvlm yollava mcllava"
+        " systems",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",

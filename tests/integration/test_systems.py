@@ -51,47 +51,53 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
         start(model, tmp_path, "method=zero_shot", "task=recognize", name="elsewhere")
 
 
-SMALL = {
-    "myvlm": (
-        "captioner.myvlm.head.steps=2",
-        "captioner.myvlm.head.views=1",
-        "captioner.myvlm.vector.steps=1",
-        "captioner.myvlm.embedder.side=28",
+FEW = (
+    *("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]"),
+    *("task=recognize", "data.recognize.questions.per_kind=1"),
+    *("captioner.myvlm.head.steps=2", "captioner.myvlm.head.views=1"),
+    *("captioner.myvlm.vector.steps=1", "captioner.myvlm.embedder.side=28"),
+    *(
+        f"captioner.{system}.{key}"
+        for system in ("yollava", "mcllava")
+        for key in (
+            *("num_tokens=2", "epochs=1"),
+            *(
+                f"lessons.{kind}=1"
+                for kind in ("positives", "lookalikes", "others", "captions", "texts")
+            ),
+        )
     ),
-    "yollava": (
-        "captioner.yollava.num_tokens=2",
-        "captioner.yollava.epochs=1",
-        *(
-            f"captioner.yollava.lessons.{kind}=1"
-            for kind in ("positives", "lookalikes", "others", "captions", "texts")
-        ),
-    ),
-}
+    "captioner.mcllava.lessons.companions=1",
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", SMALL)
 def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
-    system: str, model: Path, tmp_path: Path
+    model: Path, tmp_path: Path
 ) -> None:
-    few = ("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]")
-    asked = ("task=recognize", "data.recognize.questions.per_kind=1", *SMALL[system])
-    given = ("captioner=systems", f"method.evaluated=[base,{system}]")
-    first = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given))
-    cost = first["captioners"][system]["cost"]
-    assert cost["pictures"] == 2
-    assert min(cost["seconds"], cost["parameters"], cost["bytes"]) > 0
-    costs = (tmp_path / "run/seed_0/costs.md").read_text()
-    assert f"| {cost['parameters']} |" in costs
+    learning = ("myvlm", "yollava", "mcllava")
+    given = (*CAST, *FEW, "captioner=systems", f"method.evaluated=[base,{','.join(learning)}]")
+    first = summary_of(start(model, tmp_path, *given))
+    table = (tmp_path / "run/seed_0/costs.md").read_text()
+    for system in learning:
+        cost = first["captioners"][system]["cost"]
+        assert cost["pictures"] == 2
+        assert min(cost["seconds"], cost["parameters"], cost["bytes"]) > 0
+        assert f"| {cost['parameters']} |" in table
     states = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/friends").glob("*.saf*")}
-    assert len(states) == 40
+    assert len(states) == 40 * len(learning)
     again = ("phase.evaluate.sampling.max_new_tokens=4", "phase.evaluate.seed=3")
-    second = summary_of(start(model, tmp_path, *CAST, *few, *asked, *given, *again, name="again"))
+    second = summary_of(start(model, tmp_path, *given, *again, name="again"))
     assert {path: path.stat().st_mtime_ns for path in states} == states
-    assert len(list((tmp_path / "cache/friends").glob("*.saf*"))) == 40
-    assert second["captioners"][system]["cost"]["seconds"] == cost["seconds"]
-    with pytest.raises(ValueError, match=f"captioner.{system} learns friends, and this data has"):
-        start(model, tmp_path, "method=zero_shot", *given, *SMALL[system], name="elsewhere")
-    many = f"captioner.{system}.needs=3"
-    with pytest.raises(ValueError, match=f"<.*> has 2 pictures .*{system} needs 3; add pictures"):
-        start(model, tmp_path, *CAST, *few, *given, *SMALL[system], many, name="many")
+    assert len(list((tmp_path / "cache/friends").glob("*.saf*"))) == len(states)
+    for system in learning:
+        costs = [one["captioners"][system]["cost"] for one in (first, second)]
+        assert costs[0]["seconds"] == costs[1]["seconds"]
+    alone = ("captioner=myvlm", "method.evaluated=[myvlm]")
+    with pytest.raises(ValueError, match=r"captioner.myvlm learns friends, and this data has"):
+        start(model, tmp_path, "method=zero_shot", *alone, name="elsewhere")
+    many = ("data.friends.pictures=2", "captioner.myvlm.needs=3")
+    with pytest.raises(
+        ValueError, match=r"<.*> has 2 pictures .*myvlm needs 3; raise data.friends.pictures"
+    ):
+        start(model, tmp_path, *CAST, *alone, *many, name="many")

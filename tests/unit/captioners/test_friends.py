@@ -1,6 +1,11 @@
 """Each friend is learnt once, and what is wrong with friends or files is said."""
 
+import multiprocessing
+import os
+import signal
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repic.captioners.captioner import Caption, Cost, Enrolled, Enrolling, Labels
+from repic.captioners.captioner import Caption, Cost, Enrolled, Enrolling, Labels, Together
 from repic.captioners.friends import check_friends, enroll_all, mean_cost, read_state, write_state
 from repic.toybox.scene import portrait
 from repic.toybox.world import toys
@@ -47,6 +52,18 @@ class Learner:
         return mean_cost(list(self.known.values()), self.needs)
 
 
+class Grouped(Learner):
+    together = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[tuple[str, ...]] = []
+
+    def enroll_group(self, friends: Sequence[Friend]) -> list[Enrolled]:
+        self.groups.append(tuple(friend.name for friend in friends))
+        return [self.enroll(friend) for friend in friends]
+
+
 FRIENDS = [friend("<bo>"), friend("<momi>"), friend("<ti>")]
 
 
@@ -79,6 +96,58 @@ def test_two_at_a_time_share_the_work(tmp_path: Path) -> None:
         thread.join()
     assert sorted(name for one in learners for name in one.enrolled) == ["<bo>", "<momi>", "<ti>"]
     assert all(len(one.known) == 3 for one in learners)
+
+
+def test_friends_who_are_learnt_together_are_kept_apart(tmp_path: Path) -> None:
+    first = Grouped()
+    assert isinstance(first, Together)
+    key = enroll(first, tmp_path)
+    assert sorted(first.groups) == [("<bo>", "<momi>"), ("<ti>",)]
+    assert first.known["<momi>"].state["vector"].tolist() == [6.0] * 3
+    again = Grouped()
+    assert enroll(again, tmp_path) == key
+    assert again.groups == []
+    # Whoever stands beside a friend decides the friend's state.
+    enroll(again, tmp_path, [FRIENDS[0], FRIENDS[2], FRIENDS[1]])
+    assert sorted(again.groups) == [("<bo>", "<ti>"), ("<momi>",)]
+
+
+def learn_in_a_process(folder: Path, told: Path, friends: Sequence[Friend], pause: float) -> None:
+    """Learn slowly, and write down who was begun and who was done."""
+
+    class Slow(Learner):
+        def enroll(self, friend: Friend) -> Enrolled:
+            with told.open("a") as file:
+                print("begun", friend.name, os.getpid(), file=file)
+            time.sleep(pause)
+            return Learner().enroll(friend)
+
+    enroll(Slow(), folder, friends)
+
+
+def test_forty_are_learnt_by_two_at_a_time_and_a_kill_costs_one_friend(tmp_path: Path) -> None:
+    everybody = [friend(f"<{a}{b}>") for a in "bdglmnpt" for b in "aeiou"]
+    told, forked = tmp_path / "told", multiprocessing.get_context("fork")
+    given = (tmp_path / "states", told, everybody, 0.004)
+    pair = [forked.Process(target=learn_in_a_process, args=given) for _ in range(2)]
+    for process in pair:
+        process.start()
+    while len(list((tmp_path / "states").glob("*.safetensors"))) < 10:
+        time.sleep(0.002)
+    pair[0].kill()
+    for process in pair:
+        process.join()
+    assert [process.exitcode for process in pair] == [-signal.SIGKILL, 0]
+    begun = Counter(line.split()[1] for line in told.read_text().splitlines())
+    assert len(begun) == 40
+    assert sum(begun.values()) <= 41  # whom the killed one was at, if it was at anybody
+    assert len({line.split()[2] for line in told.read_text().splitlines()}) == 2
+    whole, after = Learner(limit=40), Learner(limit=0)
+    enroll(whole, tmp_path / "whole", everybody)
+    enroll(after, tmp_path / "states", everybody)
+    for name, enrolled in whole.known.items():
+        assert torch.equal(after.known[name].state["vector"], enrolled.state["vector"])
+    assert not list((tmp_path / "states").glob("*.part*"))
 
 
 def test_what_decides_a_state_is_in_its_key(tmp_path: Path) -> None:
@@ -127,6 +196,7 @@ def test_friends_whom_nobody_can_learn_are_named_before_anything_is_computed(
             friend("<ti>", pictures=0),
         ],
         "<ti> has 1 pictures to learn from": [friend("<ti>", pictures=1)],
+        "<Bo> and <bo> are two spellings of one name; rename one": [friend("<Bo>"), bo],
         "2 friends are called <bo>; rename": [bo, friend("<bo>")],
         "is a picture of <bo>, and among those that do not show <bo>": [own],
         "this data has none; use data=toybox_cast": [],
