@@ -29,6 +29,7 @@ class FeatureCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0  # counted along: there are hundreds of thousands of pictures in a long run
         self._state: tuple[object, ...] = ()
 
     def features(
@@ -47,12 +48,14 @@ class FeatureCache:
         state = tuple((id(w), w._version, w.device, w.dtype) for w in weights)
         if state != self._state:
             self._kept.clear()
+            self._bytes = 0
             self._state = state
         missing = [key for key in distinct if key not in self._kept]
         images = policy.encoder.images.encode([distinct[key] for key in missing])
         with torch.no_grad():
             computed = [x for part in _portions(images) for x in _features(policy, part)]
         self._kept.update(zip(missing, computed, strict=True))
+        self._bytes += sum(features.nbytes for features in computed)
         for key in distinct:
             self._kept.move_to_end(key)
         found = {key: self._kept[key] for key in distinct}
@@ -61,9 +64,8 @@ class FeatureCache:
 
     def _forget(self) -> None:
         """Drop what was used longest ago; the last call's pictures have been handed out."""
-        size = sum(features.nbytes for features in self._kept.values())
-        while size > self.max_bytes:
-            size -= self._kept.popitem(last=False)[1].nbytes
+        while self._bytes > self.max_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 def _features(policy: Policy, images: Sequence[EncodedImage]) -> list[Tensor]:

@@ -88,6 +88,19 @@ def test_what_was_used_longest_ago_is_forgotten(qwen: Path, seen: list[int]) -> 
     assert len(cache.features(policy, [Noise(i) for i in range(9)])) == 9  # a call has all it wants
 
 
+def test_new_weights_leave_room_for_as_many(qwen: Path, seen: list[int]) -> None:
+    policy = tiny.load(qwen)
+    size = FeatureCache(2**20).features(policy, [Noise(0)])["noise:0:28x28"].nbytes
+    cache = FeatureCache(2 * size)
+    cache.features(policy, [Noise(1), Noise(2)])
+    with torch.no_grad():
+        policy.vision_parameters()[0].mul_(2.0)
+    cache.features(policy, [Noise(1), Noise(2)])
+    seen.clear()
+    cache.features(policy, [Noise(1), Noise(2)])
+    assert seen == []
+
+
 def test_many_pictures_go_through_in_portions(
     directory: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
