@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from repic.tables.layouts import COSTS, COSTS_NOTE
 from repic.tables.runs import Labels
 from repic.tables.table import Column, Row, Table
 from repic.types import Example, Friend
@@ -129,26 +130,12 @@ class Together(Enrolling, Protocol):
         ...
 
 
-COSTS = (
-    Column("pictures", kind="number", digits=0),
-    Column("seconds", kind="number", digits=None),
-    Column("parameters", kind="number", digits=0),
-    Column("bytes", kind="number", digits=0),
-    Column("prompt tokens", key="prompt_tokens", kind="number"),
-)
-
-
 def cost_table(captioners: Mapping[str, Captioner]) -> Table:
     """What a friend costs each of them."""
     rows = [
         Row(one.labels.label, tuple(asdict(one.cost()).values())) for one in captioners.values()
     ]
-    note = (
-        "Of one friend, on average: pictures that are learnt from or shown, seconds to learn,"
-        " parameters that are trained, bytes that are kept, tokens in a prompt (none: not counted,"
-        " as all captions had been kept)."
-    )
-    return Table("What a friend costs", COSTS, rows, note, Column("captions of", kind="text"))
+    return Table("What a friend costs", COSTS, rows, COSTS_NOTE, Column("captions of", kind="text"))
 
 
 def describe(captioner: Captioner) -> dict[str, Any]:

@@ -130,4 +130,5 @@ def _told(value: Any) -> Any:
         return value.version
     if is_dataclass(value) or not hasattr(value, "__dict__"):
         return value
-    return [type(value).__qualname__, {k: v for k, v in vars(value).items() if k[0] != "_"}]
+    told = {name: _told(part) for name, part in vars(value).items() if name[0] != "_"}
+    return [type(value).__qualname__, told]

@@ -13,17 +13,13 @@ from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.parsing import parse_yes_no
 from repic.phases.context import Context
+from repic.tables.layouts import RECOGNITION_NOTE, direction_of
 from repic.tables.table import Column, Row, Table
 from repic.types import Example
 from repic.values import Amount
 
 log = logging.getLogger(__name__)
 
-NOTE = (
-    "Accuracy in % by what the picture shows; positive: the friend. weighted: the mean of that of"
-    " yes and that of no, which are all others, as Yo'LLaVA reports it. neither: answers without"
-    " yes or no, which count as wrong unless data.recognize.drop_others is true."
-)
 YES, NO = "yes", "no"
 
 
@@ -114,10 +110,8 @@ def recognition_table(
     """
     answered = {name: cell for name, cell in found.items() if cell is not None}
     keys = dict.fromkeys(key for cell in answered.values() for key in cell)
-    columns = [
-        Column(key, kind="number", direction="none" if key == "neither" else "up") for key in keys
-    ]
+    columns = [Column(key, kind="number", direction=direction_of(key)) for key in keys]
     rows = [
         Row(labels[name], tuple(cell.get(key) for key in keys)) for name, cell in answered.items()
     ]
-    return Table("Recognition", columns, rows, NOTE, Column("captions of", kind="text"))
+    return Table("Recognition", columns, rows, RECOGNITION_NOTE, Column("captions of", kind="text"))

@@ -44,6 +44,13 @@ class ReferenceIndex:
         return self.faiss_index.search(vectors, min(nearest, len(self.names)))
 
 
+def index_of(names: Sequence[str], vectors: Float[np.ndarray, "N D"]) -> ReferenceIndex:
+    """An index in memory, of vectors of length 1."""
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors)  # pyright: ignore[reportCallIssue]  # faiss's own Python layer
+    return ReferenceIndex(tuple(names), index)
+
+
 def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) -> ReferenceIndex:
     """Read an album's index below ``root``, or make what is missing of it.
 
@@ -73,9 +80,9 @@ def open_index(root: Path, references: Sequence[Reference], embedder: Embedder) 
     kept = _read(root / key)
     if kept is not None and kept[1] == entries:
         return ReferenceIndex(tuple(names), kept[0])
-    made = _make(pictures, entries["contents"], _vectors(kept), embedder)
-    _write(root / key, made, entries)
-    return ReferenceIndex(tuple(names), made)
+    made = index_of(names, _made(pictures, entries["contents"], _vectors(kept), embedder))
+    _write(root / key, made.faiss_index, entries)
+    return made
 
 
 def content_hash(picture: Image.Image) -> str:
@@ -95,13 +102,13 @@ def _vectors(kept: Kept | None) -> dict[str, Float[np.ndarray, " D"]]:
     return dict(zip(entries["contents"], index.reconstruct_n(0, index.ntotal), strict=True))
 
 
-def _make(
+def _made(
     pictures: Sequence[Image.Image],
     contents: Sequence[str],
     known: Mapping[str, Float[np.ndarray, " D"]],
     embedder: Embedder,
-) -> Any:
-    """Embed the pictures that are not known, each once, and index all."""
+) -> Float[np.ndarray, "N D"]:
+    """The vectors of pictures, of which those that are not known are embedded, each once."""
     new = {
         content: picture
         for content, picture in zip(contents, pictures, strict=True)
@@ -112,10 +119,7 @@ def _make(
     found = dict(known)
     if new:
         found |= dict(zip(new, embedder(list(new.values())), strict=True))
-    vectors = np.stack([found[content] for content in contents])
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(vectors)  # pyright: ignore[reportCallIssue]  # faiss's own Python layer
-    return index
+    return np.stack([found[content] for content in contents])
 
 
 def _read(folder: Path) -> Kept | None:

@@ -113,13 +113,16 @@ class Retriever:
         """
         return introduce(scenes, chosen, scenes_per_album=self.scenes_per_album)
 
+    def room(self, example: Example) -> int:
+        """How many references a query is given at most."""
+        return self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
+
     def _find(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> list[list[Found]]:
         everybody: list[list[Found]] = [[] for _ in examples]
         for album in make_albums(scenes, size=self.scenes_per_album):
             index = self._open(album, folder)
             queries = [examples[i] for i in album.scenes]
-            pictures = [_query(example) for example in queries]
-            found = self._search(queries, pictures, album, index)
+            found = self.search(queries, album.kinds, index)
             for i, some in zip(album.scenes, found, strict=True):
                 everybody[i] = some
         return everybody
@@ -131,21 +134,24 @@ class Retriever:
             self._indices[key] = open_index(folder, album.references, self.embedder)
         return self._indices[key]
 
-    def _search(
-        self,
-        queries: Sequence[Example],
-        pictures: Sequence[Image.Image],
-        album: Album,
-        index: ReferenceIndex,
+    def search(
+        self, queries: Sequence[Example], kinds: Sequence[str], index: ReferenceIndex
     ) -> list[list[Found]]:
-        """Return whom each query of an album introduces; its crops are embedded together."""
-        boxes = [self.proposer(picture, album.kinds) for picture in pictures]
+        """Return who of an index is in each query; all crops are embedded together.
+
+        Args:
+            queries: with pictures.
+            kinds: of beings and things, in words for a detector.
+            index: whom to look among.
+        """
+        pictures = [_query(example) for example in queries]
+        boxes = [self.proposer(picture, kinds) for picture in pictures]
         flat = [cut(p, box) for p, some in zip(pictures, boxes, strict=True) for box in some]
         vectors = iter(self.embedder(flat) if flat else [])
         found = []
         for example, some in zip(queries, boxes, strict=True):
             own = np.array([next(vectors) for _ in some])
-            top_k = self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
+            top_k = self.room(example)
             if not some:
                 found.append([])
                 continue

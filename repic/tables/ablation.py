@@ -30,6 +30,8 @@ _ORDER = "none zero low default high one two three four five mixed recognition q
 ORDER = {option: rank for rank, option in enumerate(_ORDER.split())}
 
 
+_WHICH_RUN = ("experiment", "method", "captioner")
+
 SEEDS = Column("seeds", kind="number", unsaid=1)
 
 
@@ -139,18 +141,23 @@ def _phase_rows(
             fewer = [k for k in relevant if k != key]
             if not _clash(results, fewer):
                 relevant = fewer
+    told = [k for k in relevant if k != SEED and not _is_of_the_run(k, results)]
     groups: dict[tuple[str | None, ...], dict[str, _Result]] = {}
     for result in results:
-        group = groups.setdefault(_values(result, [k for k in relevant if k != SEED]), {})
+        group = groups.setdefault(_values(result, told), {})
         seed = result.settings[SEED] if SEED in relevant else ""
         # Of equal ones that which says most: a run without a reward has no parts to weigh.
         if seed not in group or result.num_values >= group[seed].num_values:
             group[seed] = result
-    shown = [k for k in relevant if k != SEED]
     return [
-        _row(phase, shown, values, groups[values], columns)
+        _row(phase, told, values, groups[values], columns)
         for values in sorted(groups, key=_natural)
     ]
+
+
+def _is_of_the_run(key: str, results: Sequence[_Result]) -> bool:
+    """Whether a setting only says which run a phase is in, and so nothing beside its label."""
+    return key in _WHICH_RUN and len({result.settings.get(key) for result in results}) == 1
 
 
 def _row(

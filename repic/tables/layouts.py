@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from repic.metrics.captions.when import When
-from repic.metrics.column import TABLES, ScoreColumn
+from repic.metrics.column import TABLES, Direction, ScoreColumn
 from repic.metrics.naming import PaperNames, Recognition
 from repic.tables.ablation import Ablation, ablation, estimate_of
 from repic.tables.columns import (
@@ -15,7 +15,8 @@ from repic.tables.columns import (
     count_columns,
     counts_of,
 )
-from repic.tables.runs import Run
+from repic.tables.runs import Cell, Run
+from repic.tables.table import Column
 
 SINGLE = (
     MetricColumn("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),
@@ -31,6 +32,24 @@ NAMES_NOTE = (
     " token must be the name and a wrong name counts only in a caption that leaves a right one out;"
     " robust: a name counts in any spelling, and every name of somebody absent, or bracketed name"
     " of nobody, is an error. A caption that names everybody is perfect by the first alone."
+)
+
+RECOGNITION_NOTE = (
+    "Accuracy in % by what the picture shows; positive: the friend. weighted: the mean of that of"
+    " yes and that of no, which are all others, as Yo'LLaVA reports it. neither: answers without"
+    " yes or no, which count as wrong unless data.recognize.drop_others is true."
+)
+COSTS = (
+    Column("pictures", kind="number", digits=0),
+    Column("seconds", kind="number", digits=None),
+    Column("parameters", kind="number", digits=0),
+    Column("bytes", kind="number", digits=0),
+    Column("prompt tokens", key="prompt_tokens", kind="number"),
+)
+COSTS_NOTE = (
+    "Of one friend, on average: pictures that are learnt from or shown, seconds to learn,"
+    " parameters that are trained, bytes that are kept, tokens in a prompt (none: not counted,"
+    " as all captions had been kept)."
 )
 
 _NAMES = [c for c in (*PaperNames().columns, *Recognition().columns) if "accuracy" not in c.name]
@@ -98,6 +117,38 @@ def clips(runs: Sequence[Run]) -> list[Ablation]:
             " there is an error. By frame: pairs of a name and a frame.",
         )
     ]
+
+
+def recognition(runs: Sequence[Run]) -> list[Ablation]:
+    """Yes-or-no questions, of whoever answered any."""
+    kinds = dict.fromkeys(
+        kind for run in runs for cell in run.recognition.values() for kind in cell
+    )
+    columns = [MetricColumn(kind, metric=kind, direction=direction_of(kind)) for kind in kinds]
+    found = [_with_cells(run, run.recognition) for run in runs]
+    return [ablation(found, columns, title="Recognition", note=RECOGNITION_NOTE)] if kinds else []
+
+
+def direction_of(kind: str) -> Direction:
+    """Which share of a kind of question is the best one."""
+    return "none" if kind == "neither" else "up"
+
+
+def costs(runs: Sequence[Run]) -> list[Ablation]:
+    """What a friend costs, where anybody has learnt one."""
+    if not any(cell.get("seconds") for run in runs for cell in run.costs.values()):
+        return []
+    columns = [
+        MetricColumn(c.label, metric=c.key or c.label, direction="none", digits=c.digits)
+        for c in COSTS
+    ]
+    found = [_with_cells(run, run.costs) for run in runs]
+    return [ablation(found, columns, title="What a friend costs", note=COSTS_NOTE)]
+
+
+def _with_cells(run: Run, cells: Mapping[str, Cell]) -> Run:
+    """A run as if these were what it has measured."""
+    return replace(run, metrics={name: {ALL: cell} for name, cell in cells.items()})
 
 
 def names_tables(runs: Sequence[Run]) -> list[Ablation]:
@@ -171,6 +222,8 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {
     "multi": multi,
     "names": names_tables,
     "clips": clips,
+    "recognition": recognition,
+    "costs": costs,
 }
 EVERY = "all"
 CHOICES = (*LAYOUTS, EVERY)

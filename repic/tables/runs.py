@@ -7,7 +7,7 @@ along the way) and ``predictions.jsonl`` (captions; see ``repic.metrics.caption_
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,6 +98,8 @@ class Run:
         phases: the models there are, in the order in which they were made.
         authors: by the names that ``metrics`` has.
         test_set: which scenes were captioned; None where none were.
+        costs: author -> what a friend costs, by the keys of ``layouts.COSTS``.
+        recognition: author -> accuracy in % by kind of yes-or-no question.
     """
 
     folder: Path
@@ -113,6 +115,8 @@ class Run:
     authors: Mapping[str, Labels] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
+    costs: Mapping[str, Cell] = field(default_factory=dict)
+    recognition: Mapping[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,11 @@ class MetricRow:
 
 
 @dataclass(frozen=True)
+class _Author(Labels):
+    cost: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Summary:
     name: str
     seed: int
@@ -134,10 +143,11 @@ class _Summary:
     time_s: float
     phases: list[Phase]
     metrics: dict[str, dict[str, dict[str, Any]]]
-    captioners: dict[str, Labels]
+    captioners: dict[str, _Author]
     columns: list[ScoreColumn] = field(default_factory=list)
     left_out: dict[str, Any] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
+    recognition: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,11 +181,23 @@ def read_run(folder: Path) -> Run:
         git_commit=found.git_commit,
         time_s=found.time_s,
         phases=tuple(found.phases),
-        authors=found.captioners,
+        authors={
+            name: Labels(**{f.name: getattr(author, f.name) for f in fields(Labels)})
+            for name, author in found.captioners.items()
+        },
         metrics=_metrics(f"{path}: metrics", found.metrics),
         columns=tuple(found.columns),
         left_out={metric: str(why) for metric, why in found.left_out.items()},
         test_set=found.test_set,
+        costs={
+            name: _cell(f"{path}: captioners.{name}.cost", author.cost)
+            for name, author in found.captioners.items()
+        },
+        recognition={
+            name: _cell(f"{path}: recognition.{name}", cell)
+            for name, cell in found.recognition.items()
+            if cell is not None
+        },
     )
 
 

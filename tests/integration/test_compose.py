@@ -183,7 +183,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "guards": "default none",
         "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",
         "captioner": "name_everybody file no_references as_text montage myvlm yollava mcllava"
-        " systems",
+        " rap systems",
         "logger": "csv tensorboard wandb",
         "judge": "none openai local",
         "trainer": "cpu gpu ddp",

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from repic.page.run_page import run_tables
 from repic.tables.ablation import RETRIEVER
 from repic.tables.estimates import Estimate
 from repic.tables.layouts import LAYOUTS, NAMES_NOTE, names_table, tables_of
-from repic.tables.runs import Run
+from repic.tables.runs import Run, read_run
 from tests.unit.tables.saved import predictions, save_run
 from tests.unit.tables.test_write import shown
 
@@ -65,7 +66,8 @@ def test_names_have_a_table_for_each_number_of_concepts(run: Run) -> None:
 
 def test_all_is_every_form_and_each_once(run: Run) -> None:
     names = list(tables_of("all", [run]))
-    forms = [form for form in LAYOUTS if form not in ("names", "clips")]  # these are of stills
+    others = ("names", "clips", "recognition", "costs")  # of stills, and nothing was learnt
+    forms = [form for form in LAYOUTS if form not in others]
     assert names == [*forms, "names_1", "names_2", "names_3", "cider"]
 
 
@@ -89,6 +91,41 @@ def test_names_fit_into_eighty_characters(run: Run) -> None:
 def test_a_runs_own_tables_have_names_once(run: Run) -> None:
     titles = [table.title for table in run_tables(run)]
     assert sum("precision" in title for title in titles) == 1
+
+
+def test_systems_of_several_experiments_have_one_table_of_answers_and_one_of_costs(
+    tmp_path: Path,
+) -> None:
+    runs = []
+    for experiment, phase in (("systems", "sft"), ("rap", "grpo")):
+        for seed in (0, 1):
+            folder = tmp_path / f"{experiment}_{seed}"
+            save_run(
+                folder, predictions(phase, RIGHT), seed=seed,
+                choices={"experiment": experiment, "captioner": experiment},
+                overrides=[f"experiment={experiment}"],
+            )  # fmt: skip
+            said = json.loads((folder / "summary.json").read_text())
+            cost = {"pictures": 4, "seconds": 2.0 + seed, "parameters": 8, "prompt_tokens": None}
+            said["captioners"][phase]["cost"] = cost
+            said["recognition"] = {phase: {"positive": 80.0 + 10 * seed, "neither": 0.0}}
+            said["recognition"]["name_everybody"] = None
+            (folder / "summary.json").write_text(json.dumps(said))
+            runs.append(read_run(folder))
+    (answers,) = tables_of("recognition", runs).values()
+    assert [row.label for row in answers.rows] == ["SFT only", "+ RL"]
+    assert [row.num_seeds for row in answers.rows] == [2, 2]
+    assert [column.label for column in answers.columns] == ["positive", "neither"]
+    assert [cell.mean for cell in answers.rows[1].cells] == [85, 0]
+    costs = tables_of("all", runs)["costs"]
+    by_column = dict(zip([c.label for c in costs.columns], costs.rows[0].cells, strict=True))
+    assert by_column["seconds"].mean == 2.5
+    assert by_column["parameters"].mean == 8
+    assert by_column["prompt tokens"] is None
+    said["captioners"]["grpo"]["cost"]["seconds"] = "long"
+    (runs[-1].folder / "summary.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=r'cost.seconds: "long" is not a number'):
+        read_run(runs[-1].folder)
 
 
 def test_everybody_of_a_retriever_is_the_retriever(tmp_path: Path) -> None:
