@@ -55,7 +55,7 @@ class McLlava(YoLlava):
             own = policy.network.get_input_embeddings().weight[: self._soft.first]
             rng = random.Random(f"{self.seed}/{friend.name}/centres")
             found = centres(self._features(policy, friend), self.num_tokens, rng)
-            found = torch.nn.functional.normalize(found) * own.norm(dim=1).mean()
+            found = torch.nn.functional.normalize(found) * own.float().norm(dim=1).mean()
             rows = torch.cat([found.mean(0, keepdim=True), found])
             state["rows"] = torch.cat([rows, state["rows"][len(rows) :]])
         return state
@@ -66,7 +66,7 @@ class McLlava(YoLlava):
         size = policy.network.get_input_embeddings().embedding_dim
         with torch.no_grad():
             seen = policy.picture_features(policy.encoder.images.encode(parts))
-        return torch.cat([features[:, :size] for features in seen])
+        return torch.cat([features[:, :size] for features in seen]).float()
 
     def _part(self, picture: ImageSource, kind: str) -> ImageSource:
         boxes = self.proposer(picture.load(), [kind]) if self.proposer is not None else []

@@ -110,7 +110,7 @@ def test_every_study_says_what_it_asks_and_its_jobs_compose(name: str) -> None:
     assert f"+study={name}" in text.splitlines()[1]
     assert text.splitlines()[2].startswith("# ")  # the question, and how long it takes
     study = yaml.safe_load(text)
-    if "defaults" in study:  # another study's runs
+    if "hydra" not in study:  # another study's runs
         study = yaml.safe_load((CONF / "study" / f"{study['defaults'][0]}.yaml").read_text())
     sweeper = study["hydra"]["sweeper"]["params"]
     overrides = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweeper.items()])

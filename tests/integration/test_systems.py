@@ -7,6 +7,7 @@ import pytest
 
 from repic.metrics.caption_files import read_predictions
 from tests.integration.small import start, summary_of
+from tests.tiny import build_llava
 
 CAST = ("method=zero_shot", "data=toybox_cast", "reward=none", "phase.evaluate.per_count=2")
 FORMS = "no_references,as_text,montage"
@@ -71,26 +72,46 @@ FEW = (
 )
 
 
+LEARNING = ("myvlm", "yollava", "mcllava")
+
+
+@pytest.mark.slow
+def test_every_system_runs_on_the_class_of_llava_with_the_published_settings(
+    tmp_path: Path,
+) -> None:
+    """But for sizes; the other tests here are on Qwen2.5-VL's."""
+    model = build_llava(tmp_path / "model")
+    given = (
+        *("+experiment=systems_llava_7b", "reward=none", "data.scale=1", *FEW),
+        *("phase.evaluate.per_count=1", "captioner.rap.retriever.embedder.side=28"),
+        f"method.evaluated=[base,{FORMS},{','.join(LEARNING)},rap]",
+    )
+    summary = summary_of(start(model, tmp_path, *given))
+    found = {name: one["cost"]["pictures"] for name, one in summary["captioners"].items()}
+    assert found == {"base": 1, **dict.fromkeys(FORMS.split(","), 0),
+                     **dict.fromkeys(LEARNING, 2), "rap": 1}  # fmt: skip
+    assert summary["recognition"].keys() == summary["metrics"].keys() == found.keys()
+
+
 @pytest.mark.slow
 def test_a_system_learns_each_friend_once_and_is_a_row_like_others(
     model: Path, tmp_path: Path
 ) -> None:
-    learning = ("myvlm", "yollava", "mcllava")
-    given = (*CAST, *FEW, "captioner=systems", f"method.evaluated=[base,{','.join(learning)}]")
+    given = (*CAST, *FEW, "captioner=systems", f"method.evaluated=[base,{','.join(LEARNING)}]")
     first = summary_of(start(model, tmp_path, *given))
     table = (tmp_path / "run/seed_0/costs.md").read_text()
-    for system in learning:
+    for system in LEARNING:
         cost = first["captioners"][system]["cost"]
         assert cost["pictures"] == 2
         assert min(cost["seconds"], cost["parameters"], cost["bytes"]) > 0
         assert f"| {cost['parameters']} |" in table
     states = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/friends").glob("*.saf*")}
-    assert len(states) == 40 * len(learning)
+    assert len(states) == 40 * len(LEARNING)
     again = ("phase.evaluate.sampling.max_new_tokens=4", "phase.evaluate.seed=3")
     second = summary_of(start(model, tmp_path, *given, *again, name="again"))
     assert {path: path.stat().st_mtime_ns for path in states} == states
     assert len(list((tmp_path / "cache/friends").glob("*.saf*"))) == len(states)
-    for system in learning:
+    for system in LEARNING:
         costs = [one["captioners"][system]["cost"] for one in (first, second)]
         assert costs[0]["seconds"] == costs[1]["seconds"]
     alone = ("captioner=myvlm", "method.evaluated=[myvlm]")
