@@ -112,7 +112,7 @@ class Lessons:
 
 
 def _said(template: str, friend: Friend, called: str) -> str:
-    info = friend.info or ""
+    info = (friend.info or "").replace(friend.name, called)  # where it speaks of them by name
     return template.format(name=called, info=info, Info=info[:1].upper() + info[1:])
 
 

@@ -56,6 +56,8 @@ class PhotoDataset:
         size: at most so many prompts, spread evenly over those of the file; None takes all.
         seed: decides which absent references are added, and the order.
         how_to_get: what to download and where to put it, for the error message.
+        learnt: photos of each concept that systems learn from, and that are not asked about.
+        draw: decides which ones; None: the first.
         leave_root: let paths in the files, and links, lead out of ``folders``.
     """
 
@@ -74,6 +76,8 @@ class PhotoDataset:
         size: Count | None,
         seed: Seed,
         how_to_get: Text,
+        learnt: Whole = 0,
+        draw: Seed | None = None,
         leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)
@@ -83,6 +87,8 @@ class PhotoDataset:
         with telling(how_to_get):
             concepts = read_concepts(places.root / database, places)
             rows = read_queries(places.root / queries, places, concepts)
+        taken = [q for some in learnt_of(rows, learnt, draw).values() for q in some]
+        rows = left_to_ask(rows, taken)
         self.inventory = _inventory(concepts, rows, how_to_get)
 
         def files_of(query: Query) -> list[Path]:
@@ -105,6 +111,11 @@ class PhotoDataset:
     def kinds(self) -> list[str]:
         """The concepts' categories, each once."""
         return list(dict.fromkeys(concept.category for concept in self._concepts.values()))
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """What each concept is, in a word."""
+        return {name: concept.category for name, concept in self._concepts.items()}
 
     def __len__(self) -> int:
         return len(self._queries)
@@ -154,6 +165,41 @@ class PhotoDataset:
                     f"{place}: {query.image.path} is also the reference picture of {name};"
                     " take another photo for one of them"
                 )
+
+
+def learnt_of(rows: Sequence[Query], number: int, draw: int | None) -> dict[str, list[Query]]:
+    """Which photos of those who are alone in them a system may learn from; see ``pick``."""
+    by_name: dict[str, list[Query]] = {}
+    for row in rows:
+        if len(row.names) == 1:
+            by_name.setdefault(row.names[0], []).append(row)
+    return {name: pick(some, number, name, draw) for name, some in by_name.items()}
+
+
+def left_to_ask(rows: Sequence[Query], learnt: Sequence[Query]) -> list[Query]:
+    """All but those that are learnt from.
+
+    Raises:
+        ValueError: nothing is left of somebody.
+    """
+    left = [row for row in rows if row not in learnt]
+    asked = {row.names for row in left}
+    for row in learnt:
+        if row.names not in asked:
+            number = sum(other.names == row.names for other in learnt)
+            raise ValueError(
+                f"data.friends.pictures: {row.names[0]} has no photo left to ask about, as all"
+                f" {number} are learnt from; lower it"
+            )
+    return left
+
+
+def pick(some: Sequence[Row], number: int, name: str, draw: int | None) -> list[Row]:
+    """The first ones of a name, or as many that are drawn, in their order."""
+    if draw is None or number >= len(some):
+        return list(some[:number])
+    chosen = random.Random(f"{name}/{draw}").sample(range(len(some)), number)
+    return [some[i] for i in sorted(chosen)]
 
 
 def spread(rows: Sequence[Row], size: int | None) -> list[Row]:

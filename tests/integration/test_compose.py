@@ -25,7 +25,7 @@ from tests.integration.small import FEW, compose_run
 from tests.unit.tables.saved import predictions, save_run
 
 CONF = Path(__file__).parents[2] / "repic/conf"
-ON_PHOTOS = ("repic_7b",)
+ON_PHOTOS = {"repic_7b": [], "systems_photos": ["data.friends.pictures=1"]}
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
@@ -69,7 +69,9 @@ def composed(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
-    real = photos.overrides(tmp_path / "photos") if name in ON_PHOTOS else []
+    real = []
+    if name in ON_PHOTOS:
+        real = [*photos.overrides(tmp_path / "photos"), *ON_PHOTOS[name]]
     cfg, choices = composed(f"+experiment={name}", *real)
     assert choices["experiment"] == name
     assert cfg.name == name
@@ -194,7 +196,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
         " multi_concept_5 quickstart pretrain_tiny skills rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed"
-        " systems systems_llava_7b rap_toybox",
+        " systems systems_llava_7b systems_photos rap_toybox",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}

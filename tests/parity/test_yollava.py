@@ -207,6 +207,13 @@ def test_an_epoch_has_what_was_asked_for_and_speaks_of_nobody_by_name(qwen: Path
     assert sum(e.query is None for e in epochs[0]) == 1
 
 
+def test_an_info_that_has_the_name_says_it_as_the_question_does(qwen: Path) -> None:
+    known = replace(friend(), info="<bo> is red")
+    lessons = replace(LESSONS, about=[["What is {name}?", "{Info}."]])
+    (epoch, *_) = yollava(qwen, lessons=lessons).batches(known)
+    assert [e.target for (e,) in epoch if e.query is None] == [f"{SKS} is red."]
+
+
 def test_friends_who_cannot_be_learnt_are_named(qwen: Path) -> None:
     known = load(qwen).encoder.tokenizer
     word = next(w for w in known.get_vocab() if w.isalpha())
