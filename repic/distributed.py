@@ -1,4 +1,4 @@
-"""Ranks: who am I, and the few exchanges that phases need; without torchrun there is one rank."""
+"""Ranks: the few exchanges that phases need; without torchrun or Slurm there is one rank."""
 
 import atexit
 import contextlib
@@ -15,7 +15,10 @@ import torch
 import torch.distributed as dist
 
 from repic.errors import explain
+from repic.ranks import are_named, local_rank, rank
 from repic.signals import Stopped
+
+__all__ = ["local_rank", "rank"]
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ _is_told = threading.Event()  # this rank says itself why it ends
 
 
 def start(accelerator: str) -> None:
-    """Join torchrun's other ranks; does nothing in an ordinary process.
+    """Join the other ranks; does nothing in an ordinary process.
 
     Lightning uses a process group that is already there. Ours starts before the first phase,
     since ranks have to agree on what is cached and what is done before there is a trainer.
@@ -140,11 +143,11 @@ def _left(number: int) -> str:
 
 
 def layout(strategy: str) -> dict[str, int]:
-    """Lightning's options for the processes that torchrun has started; none without it.
+    """Lightning's options for the ranks that there are; none for a process alone.
 
     Left to itself, Lightning takes every device that it sees and starts processes of its own.
     """
-    if "LOCAL_WORLD_SIZE" in os.environ:
+    if are_named():
         return {
             "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
             "num_nodes": int(os.environ["GROUP_WORLD_SIZE"]),
@@ -152,19 +155,10 @@ def layout(strategy: str) -> dict[str, int]:
     if strategy == "ddp":
         raise ValueError(
             "trainer.options.strategy: ddp is for several processes; start them with torchrun"
-            " --nproc-per-node=<processes> -m repic.run, or choose trainer=gpu or trainer=cpu"
+            " --nproc-per-node=<processes> -m repic.run, or by Slurm (docs/cluster.md), or choose"
+            " trainer=gpu or trainer=cpu"
         )
     return {}
-
-
-def rank() -> int:
-    """This process's number; 0 alone writes."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def local_rank() -> int:
-    """This process's number on its machine: which device is its own."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:

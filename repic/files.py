@@ -162,7 +162,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def append_line(path: Path, row: Mapping[str, object], *, durable: bool = False) -> None:
+def append_line(path: Path, row: object, *, durable: bool = False) -> None:
     """Add one row to a JSON Lines file.
 
     Args:

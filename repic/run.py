@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from repic import settings, signals
+from repic import ranks, settings, signals
 from repic.assembly import (
     SPLITS,
     assemble,
@@ -48,6 +48,8 @@ APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
 OmegaConf.register_new_resolver("repic.checked", checked, replace=True)
+for part in (settings.cores, settings.gpus, settings.jobs_at_once):
+    OmegaConf.register_new_resolver(f"repic.{part.__name__}", part, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="config")
@@ -69,11 +71,12 @@ def job(cfg: DictConfig) -> str | float:
     }
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
+        ranks.take_from_slurm()  # of a job that a launcher has queued
         refuse_unknown_keys(cfg, choices, overrides)
         apply_debug(cfg, overrides)
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
         has_tables = settings.phase_without_model(cfg.method.phases) is None
-        if has_tables and hydra_cfg.mode == RunMode.RUN and os.environ.get("RANK", "0") == "0":
+        if has_tables and hydra_cfg.mode == RunMode.RUN and ranks.rank() == 0:
             show_tables(folder)  # a multirun has one table at its end
         with open_dict(cfg):
             cfg.folder = str(folder)
@@ -462,13 +465,13 @@ def guarded(job: Any, name: str, *, config: str, kept: str, after: str) -> None:
         if wrong := wrong or (None if is_told(error, *TOLD) else _file_that_is_none()):
             error = ValueError(wrong)
         program = "repic.run" if name == "repic" else name
-        if os.environ.get("RANK", "0") != "0" and is_told(error, *TOLD):
+        if ranks.rank() > 0 and is_told(error, *TOLD):
             # All ranks meet it before they join, and rank 0 tells; torchrun then ends this one.
             time.sleep(20)
             sys.exit(1)
         sys.exit(tell(name, error, *TOLD, told=told, program=program))
     except signals.Stopped as stop:
-        if os.environ.get("RANK", "0") == "0":  # once, however many ranks there are
+        if ranks.rank() == 0:  # once, however many ranks there are
             print(f"{name}: {stop.why}; {stop.saved or kept}; {after}", file=sys.stderr)
         sys.exit(stop.code)
     except KeyboardInterrupt:  # Ctrl-C is Stopped; this one somebody's code has raised
@@ -487,7 +490,12 @@ def main() -> None:
     if STUDY in keys:  # it is a multirun, whether -m is there or not
         sys.argv.insert(keys.index(STUDY), "hydra.mode=MULTIRUN")
     again = "the same command goes on from there"
-    guarded(job, "repic", config="config", kept="what was finished is saved", after=again)
+
+    def begin() -> None:
+        ranks.take_from_slurm()
+        job()
+
+    guarded(begin, "repic", config="config", kept="what was finished is saved", after=again)
 
 
 if __name__ == "__main__":

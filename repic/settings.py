@@ -445,3 +445,24 @@ def settings_of_each(runs: Sequence[SavedRun]) -> list[dict[str, str]]:
 def is_of_prompt(key: str) -> bool:
     """Whether a setting changes who is introduced in the prompts of the same scenes."""
     return key in OF_PROMPT or key.startswith("retrieval.")
+
+
+def cores(threads: int, workers: int) -> int:
+    """How many cores a process uses that computes by so many threads beside its workers."""
+    return threads + workers
+
+
+def gpus(tasks: int, accelerator: str) -> int | None:
+    """How many GPUs a machine lends to so many processes; None: nothing is asked for."""
+    return tasks if accelerator == "gpu" else None
+
+
+def jobs_at_once(threads: int, workers: int, accelerator: str) -> int:
+    """How many jobs this machine does at a time: those that its cores, or its GPU, are enough for.
+
+    Cores that this process may use count, not those that there are (affinity, control groups,
+    ``LOKY_MAX_CPU_COUNT``). Jobs on a GPU take the first one.
+    """
+    from joblib import cpu_count
+
+    return max(1, cpu_count() // cores(threads, workers)) if accelerator == "cpu" else 1

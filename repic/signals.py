@@ -3,6 +3,9 @@
 A scheduler lets some 30 seconds pass before it kills. Training uses them to finish its iteration
 and to save it; a process that has not ended by then ends as it is, and goes on from what was saved
 before. Whatever else runs is kept piece by piece, and ends at once. A second Ctrl-C ends anything.
+
+In a job that submitit has queued, SIGUSR2 is the warning, and submitit's handler queues the job
+again: it is called when training has saved.
 """
 
 import contextlib
@@ -17,12 +20,15 @@ INTERRUPTED, TOLD = 130, 143  # 128 + SIGINT, and 128 + SIGTERM, whichever of th
 PATIENCE = 12.0  # seconds for the iteration that is under way
 LIMIT = 28.0  # seconds in all
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Those whose handlers others may have set, to end the process or to have it started again.
+PASSED_ON = (signal.SIGTERM, signal.SIGUSR2)
 
 
 class Stopped(BaseException):
     """A signal has asked the process to end.
 
     Attributes:
+        number: of the signal.
         why: in words.
         code: what the process ends with.
         saved: what was saved, if whoever was cut short says so.
@@ -30,6 +36,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         is_interrupt = number == signal.SIGINT
+        self.number = number
         self.why = "interrupted" if is_interrupt else f"ended by {signal.Signals(number).name}"
         super().__init__(self.why)
         self.code = INTERRUPTED if is_interrupt else TOLD
@@ -44,6 +51,7 @@ class _Request:
         self.is_patient = self.is_over = False
         self.pid = os.getpid()
         self.numbers: tuple[int, ...] = ()  # of the signals that are heeded
+        self.earlier: dict[int, Any] = {}  # somebody else's handlers, which are called at the end
         self.timers: list[threading.Timer] = []
 
     def take(self, numbers: Iterable[int]) -> None:
@@ -66,7 +74,7 @@ class _Request:
     def _begin(self, number: int) -> None:
         self.number = number
         if number != signal.SIGINT:
-            self._later(LIMIT, lambda: _end(TOLD, "told to end, and not ready in time"))
+            self._later(LIMIT, self._give_up)
             if self.is_patient:
                 self._later(PATIENCE, self._press)
                 return
@@ -83,6 +91,16 @@ class _Request:
         main = threading.main_thread().ident
         if self.is_patient and main is not None:
             signal.pthread_kill(main, signal.SIGTERM)
+
+    def _give_up(self) -> None:
+        assert self.number is not None
+        with contextlib.suppress(SystemExit):
+            self.pass_on(self.number)
+        _end(TOLD, "told to end, and not ready in time")
+
+    def pass_on(self, number: int) -> None:
+        if earlier := self.earlier.get(number):
+            earlier(number, None)
 
     def _stop(self) -> None:
         assert self.number is not None
@@ -102,7 +120,8 @@ _request: _Request | None = None
 def heeded() -> Iterator[None]:
     """Let signals that ask the process to end raise ``Stopped`` in the block.
 
-    Those that somebody else sees to already are left alone, and so are threads.
+    Those that somebody else sees to already are left alone, but for ``PASSED_ON``, whose handlers
+    are called before it is raised. Threads are left alone.
     """
     global _request  # handlers are the process's
     if _request is not None or threading.current_thread() is not threading.main_thread():
@@ -111,9 +130,16 @@ def heeded() -> Iterator[None]:
     untouched = (signal.SIG_DFL, signal.default_int_handler)
     before = {s: h for s in HEEDED if (h := signal.getsignal(s)) in untouched}
     request = _request = _Request()
+    request.earlier = {
+        s: h for s in PASSED_ON if s not in before and callable(h := signal.getsignal(s))
+    }
+    before |= request.earlier
     request.take(before)
     try:
         yield
+    except Stopped as stop:
+        request.pass_on(stop.number)
+        raise
     finally:
         _request = None
         for timer in request.timers:

@@ -1,6 +1,5 @@
 """The table at the end of a multirun, as a Hydra callback."""
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -8,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from repic import settings
-from repic.files import as_shape, read_rows
+from repic.files import append_line, as_shape, read_rows
+from repic.ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 class AblationTable(Callback):
     """Collect a sweep's runs; print their table and write it as Markdown, CSV and LaTeX.
 
-    The files are written after every job, so that a sweep which is interrupted, or whose last
-    job fails, has a table of what it got to.
+    The files are written after every job, by whoever did it, so that a sweep which is interrupted,
+    or whose last job fails, or whose submitting process is gone, has a table of what it got to.
     """
 
     def __init__(self) -> None:
@@ -43,22 +44,25 @@ class AblationTable(Callback):
         refuse_unknown(self.form, "table.form")
         # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
         os.environ["REPIC_SWEEP"] = str(group).replace("/sweeps/", "/")
-        self._jobs.unlink(missing_ok=True)
+        if rank() == 0:
+            self._jobs.unlink(missing_ok=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if self.folder is None or job_return.status != JobStatus.COMPLETED:
+        if self.folder is None or job_return.status != JobStatus.COMPLETED or rank() > 0:
             return
         cfg = job_return.cfg
         if cfg is None or settings.phase_without_model(config.method.phases) is not None:
             return  # its table was printed, and there is no run to compare
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A file, because launchers may run jobs in processes with copies of this object.
-        with self._jobs.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(cfg.folder) + "\n")
-        self._write()
+        # A file, because launchers may run jobs in processes with copies of this object. Whoever is
+        # the last to hold the lock writes the table of all; a job that is queued again is one.
+        with FileLock(self.folder / ".lock"):
+            if cfg.folder not in self._done():
+                append_line(self._jobs, cfg.folder, durable=True)
+            self._write()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if self.folder is not None and self._jobs.exists():
+        if self.folder is not None and self._jobs.exists() and rank() == 0:
             from repic.tables.write import print_tables
 
             tables = self._write()
@@ -70,6 +74,11 @@ class AblationTable(Callback):
     def _jobs(self) -> Path:
         assert self.folder is not None
         return self.folder / "runs.jsonl"
+
+    def _done(self) -> list[str]:
+        """The folders of the runs so far."""
+        rows = read_rows(self._jobs, may_be_cut=True)
+        return [as_shape(str, row, place) for place, row in rows]
 
     def _write(self) -> list[Any]:
         """Write the tables of the runs so far; return those of the form that was asked for.
@@ -83,8 +92,7 @@ class AblationTable(Callback):
         from repic.tables.write import write_tables
 
         assert self.folder is not None
-        folders = [as_shape(str, row, place) for place, row in read_rows(self._jobs)]
-        runs = [run for folder in folders if (run := read_run(Path(folder))).metrics]
+        runs = [run for folder in self._done() if (run := read_run(Path(folder))).metrics]
         groups = apart(runs)
         if len(groups) > 1:
             log.warning("the runs were evaluated on %d test sets: a table for each", len(groups))

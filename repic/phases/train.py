@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback
 
-from repic import distributed, files, signals
+from repic import distributed, files, ranks, signals
 from repic.data.module import ExampleModule, Examples, IterationBatches
 from repic.models.export import export_policy
 from repic.models.policy import Policy
@@ -127,16 +127,15 @@ def fit(
 
     In a Slurm job it would write checkpoints of its own into the working directory at SIGUSR1,
     and load whichever lies there: ``root`` is a folder that nobody writes to, and the processes
-    are those that torchrun has started, or this one, whatever Slurm says.
+    are those of ``repic.ranks``, or this one, whatever Slurm says.
 
     Raises:
         Stopped: by a signal; says which iteration the phase goes on after.
     """
-    is_rank = TorchElasticEnvironment.detect()
     trainer = make_trainer(
         **options,
         default_root_dir=root,
-        plugins=[TorchElasticEnvironment() if is_rank else LightningEnvironment()],
+        plugins=[TorchElasticEnvironment() if ranks.are_named() else LightningEnvironment()],
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,

@@ -275,3 +275,23 @@ def test_a_date_stays_a_text(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("day: 2024-02-01\nnumber: 3\nshare: 0.5\nnone: null\n")
     found = settings.config_of(tmp_path)
     assert found == {"day": "2024-02-01", "number": 3, "share": 0.5, "none": None}
+
+
+@pytest.mark.parametrize(
+    ("usable", "needs", "jobs"),
+    [(8, (1, 0, "cpu"), 8), (8, (2, 1, "cpu"), 2), (1, (4, 4, "cpu"), 1), (64, (4, 4, "gpu"), 1)],
+)
+def test_a_machine_does_as_many_jobs_as_its_cores_are_enough_for(
+    monkeypatch: pytest.MonkeyPatch, usable: int, needs: tuple[int, int, str], jobs: int
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: usable)
+    assert settings.jobs_at_once(*needs) == jobs
+
+
+def test_cores_that_a_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert settings.jobs_at_once(1, 0, "cpu") == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -11,8 +11,9 @@ from repic import signals
 @pytest.fixture(autouse=True)
 def _default_handlers():
     """Whoever runs the tests may ignore Ctrl-C."""
-    before = {number: signal.getsignal(number) for number in signals.HEEDED}
-    for number in signals.HEEDED:
+    numbers = {*signals.HEEDED, *signals.PASSED_ON}
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
         signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
@@ -86,13 +87,59 @@ def test_what_does_not_end_is_ended(
 
 
 def test_a_library_s_handler_is_taken_back_and_somebody_else_s_is_left() -> None:
-    signal.signal(signal.SIGUSR1, lambda *_: None)  # submitit's, say
+    signal.signal(signal.SIGUSR1, lambda *_: None)
     with signals.heeded():
         signal.signal(signal.SIGTERM, lambda *_: pytest.fail("Lightning's"))
         signals.retake()
         signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(signals.Stopped):
             signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", signals.PASSED_ON)
+@pytest.mark.parametrize("asks", ["the signal", "another rank"])
+def test_who_queues_the_job_again_is_called_when_training_has_saved(number: int, asks: str) -> None:
+    done: list[object] = []
+
+    def requeue(*given: object) -> None:  # as submitit's
+        done.append(given)
+        raise SystemExit(-1)
+
+    signal.signal(number, requeue)
+
+    def train() -> None:
+        with signals.patient():
+            if asks == "the signal":
+                signal.raise_signal(number)
+            done.append(f"saved {signals.asked()}")
+            if asks == "another rank":
+                raise signals.Stopped(number)
+
+    with pytest.raises(SystemExit):
+        train()
+    assert done == [f"saved {number if asks == 'the signal' else None}", (number, None)]
+    assert signal.getsignal(number) == requeue
+
+
+def test_who_queues_the_job_again_is_called_where_nothing_is_saved_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(os, "_exit", done.append)
+    monkeypatch.setattr(os, "write", lambda where, text: None)
+    monkeypatch.setattr(signals, "LIMIT", 0.05)
+    signal.signal(signal.SIGUSR2, lambda *_: done.append("queued again"))
+
+    def train() -> None:
+        with signals.patient():
+            signal.raise_signal(signal.SIGUSR2)
+            deadline = time.monotonic() + 5
+            while len(done) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    with pytest.raises(signals.Stopped, match="SIGUSR2"):
+        train()
+    assert done[:2] == ["queued again", signals.TOLD]
 
 
 def test_a_forked_process_ends_as_without_us() -> None:

@@ -82,6 +82,39 @@ def test_runs_that_contradict_each_other_do_not_crash_a_finished_sweep(
     assert "'grpo' results differ" in caplog.text
 
 
+def test_a_job_that_is_queued_again_is_one_and_other_ranks_add_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = save_run(tmp_path / "a", TEST)
+    folder, _ = end_jobs(tmp_path, [run, run], capsys)
+    assert (folder / "runs.jsonl").read_text() == f'"{run.folder}"\n'
+    monkeypatch.setenv("RANK", "1")
+    again, text = end_jobs(tmp_path, [save_run(tmp_path / "b", TEST)], capsys)
+    assert again == folder
+    assert text == ""
+    assert (folder / "runs.jsonl").read_text() == f'"{run.folder}"\n'
+
+
+def test_whoever_ends_last_writes_the_table_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = save_run(tmp_path / "a", TEST)
+    folder, _ = end_jobs(tmp_path, [first], capsys)
+    right = predictions("sft", [True] * 3)
+    other = save_run(tmp_path / "b", right, choices={"reward": "quality"}, seed=1)
+    table = AblationTable()  # in another job's process, after the one that has submitted both
+    table.folder, table.form = folder, "accuracy"
+    job = JobReturn()
+    job.status, job.cfg = JobStatus.COMPLETED, OmegaConf.create({"folder": str(other.folder)})
+    with (folder / "runs.jsonl").open("a") as file:
+        file.write('"/cut sho')  # by a node that died
+    table.on_job_end(OmegaConf.create({"method": {"phases": ["sft"]}}), job)
+    assert (folder / "runs.jsonl").read_text() == f'"{first.folder}"\n"{other.folder}"\n'
+    written = (folder / "table.md").read_text()
+    assert "66.7" in written
+    assert "100.0" in written
+
+
 def test_a_list_of_runs_that_somebody_has_edited_is_told_by_line(tmp_path: Path) -> None:
     sweep = AblationTable()
     sweep.folder = tmp_path
