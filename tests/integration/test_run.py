@@ -220,7 +220,7 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
     command += ["seed=0,1", "metrics.counts=[1,2]", f"model.path={model}", f"outputs={tmp_path}"]
     command.append(FEW)
-    both = [*command, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    both = [*command, "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
     done = subprocess.run(both, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
