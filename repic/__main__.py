@@ -7,7 +7,7 @@ What is none of these words is a run's: ``repic +experiment=quickstart`` is
 import sys
 from importlib import import_module
 
-COMMANDS = ("run", "caption", "ask", "app", "table", "report", "bench")
+COMMANDS = ("run", "caption", "ask", "app", "serve", "table", "report", "bench")
 
 
 def main() -> None:

@@ -80,13 +80,17 @@ class IterationBatches(Sampler[list[int]]):
         return (self.iterations[1] - self.iterations[0]) * share // self.micro_batch
 
     def __iter__(self) -> Iterator[list[int]]:
-        rank, ranks = self.rank
         for iteration in range(*self.iterations):
-            start = iteration * self.batch_size
-            mine = range(start + rank, start + self.batch_size, ranks)
+            mine = self.indices(iteration)
             for first in range(0, len(mine), self.micro_batch):
-                portion = mine[first : first + self.micro_batch]
-                yield [example_index(position, self.size, self.seed) for position in portion]
+                yield mine[first : first + self.micro_batch]
+
+    def indices(self, iteration: int) -> list[int]:
+        """Which examples are this rank's in an iteration."""
+        rank, ranks = self.rank
+        start = iteration * self.batch_size
+        mine = range(start + rank, start + self.batch_size, ranks)
+        return [example_index(position, self.size, self.seed) for position in mine]
 
 
 class ExampleModule(pl.LightningDataModule):
@@ -109,6 +113,10 @@ class ExampleModule(pl.LightningDataModule):
             collate_fn=list,
             num_workers=self.num_workers,
         )
+
+    def examples_of(self, iteration: int) -> list[Example]:
+        """Return this rank's examples of an iteration, whatever is being trained on."""
+        return [self.dataset[index] for index in self.batches.indices(iteration)]
 
     def transfer_batch_to_device(
         self, batch: list[Example], device: torch.device, dataloader_idx: int

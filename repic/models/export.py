@@ -66,16 +66,31 @@ def export_policy(policy: Policy, folder: Path, *, sampling: Sampling) -> None:
     _check_parity(policy, folder, dtype)
 
 
-def merged_weights(policy: Policy, dtype: torch.dtype) -> dict[str, Tensor]:
+def save_weights(policy: Policy, folder: Path, *, with_adapters: bool) -> None:
+    """Write the network's weights and configuration alone, for a server that knows the rest."""
+    weights = merged_weights(policy, policy.network.dtype, with_adapters=with_adapters)
+    policy.network.save_pretrained(folder, state_dict=weights)
+
+
+def save_adapters(policy: Policy, folder: Path) -> None:
+    """Write the adapters that are trained alone, to be added to the network's own weights."""
+    model: Any = policy.model
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def merged_weights(
+    policy: Policy, dtype: torch.dtype, *, with_adapters: bool = True
+) -> dict[str, Tensor]:
     """Return the network's weights under their own names, with adapters added, each once.
 
     Args:
         policy: the model.
         dtype: of the weights that are floating-point numbers, where there are adapters; sums are
             made in float32.
+        with_adapters: False leaves those out that are not merged.
     """
     network = policy.network
-    deltas = adapter_deltas(network)
+    deltas = adapter_deltas(network) if with_adapters else {}
     merged = {}
     for name, value in network.state_dict().items():
         name = name.replace(".base_layer.", ".")

@@ -75,6 +75,12 @@ class Policy(nn.Module):
         return isinstance(self.model, PeftModel)
 
     @property
+    def trains_adapters_alone(self) -> bool:
+        """Whether training changes low-rank adapters and nothing else."""
+        trained = (name for name, p in self.model.named_parameters() if p.requires_grad)
+        return self.has_adapters and all(".lora_" in name for name in trained)
+
+    @property
     def network(self) -> Any:
         """The Hugging Face model that computes: the policy's own, or the reference's."""
         model = self._acting[0] if self._acting else self.model
@@ -241,8 +247,7 @@ class Policy(nn.Module):
     @property
     def _reference_is_copy(self) -> bool:
         """Whether training changes weights that the reference needs."""
-        trained = (name for name, p in self.model.named_parameters() if p.requires_grad)
-        return any(not (self.has_adapters and ".lora_" in name) for name in trained)
+        return bool(self.trainable_parameters()) and not self.trains_adapters_alone
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Policy":
         """Move the reference with the policy, as it is no submodule."""

@@ -173,6 +173,7 @@ class GrpoModule(pl.LightningModule):
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
         scored = self.sample_groups(examples)
+        self.sample_ahead()
         reference = self.reference_logprobs(scored)
         credit = self.credit(scored, reference)
         advantages = credit.advantages(self.settings.advantages)
@@ -230,6 +231,20 @@ class GrpoModule(pl.LightningModule):
             None if scores.failed is None else scores.failed.view(shape),
             scores.fallible,
         )
+
+    def sample_ahead(self) -> None:
+        """Let an engine with a lag draw the next iteration's captions during this one's update."""
+        if not self.engine.lag or self.iteration + 1 == self.iterations:
+            return
+        datamodule: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        settings = self.settings
+        with self.timed("rollout"):
+            self.engine.begin(
+                self.policy,
+                datamodule.examples_of(self.iteration + 1),
+                group_size=settings.group_size,
+                sampling=settings.sampling,
+            )
 
     def not_finite(self, error: NotFiniteError, num_rollouts: int) -> ValueError:
         """Log how many captions could not be drawn, and say why the run cannot go on."""
@@ -403,8 +418,9 @@ class GrpoModule(pl.LightningModule):
             num_tokens=denominators.tokens,
             max_tokens=settings.sampling.max_new_tokens,
         )
+        corrected, shares = self.corrected(weights, micro_batch, tokens)
         policy_loss = settings.objective(
-            tokens.logprobs, micro_batch.old_logprobs, micro_batch.advantages, weights
+            tokens.logprobs, micro_batch.old_logprobs, micro_batch.advantages, corrected
         )
         loss, kl_sum = policy_loss.loss, torch.zeros(())
         if self.kl_coef:
@@ -428,6 +444,24 @@ class GrpoModule(pl.LightningModule):
             "clip_frac": policy_loss.num_clipped.item() / denominators.tokens,
             "entropy": entropy.item() / denominators.sampled,
             "sampler_gap": sampler_gap(tokens, rollouts) / denominators.sampled,
+            **{key: share / denominators.sampled for key, share in shares.items()},
+        }
+
+    def corrected(
+        self, weights: Tensor, micro_batch: MicroBatch, tokens: TokenLogprobs
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return tokens' weights in the policy loss, and sums of numbers to log.
+
+        They make up for a sampler that was not quite the policy, if the engine says how.
+        """
+        if (correction := self.engine.correction) is None:
+            return weights, {}
+        ours, mask = micro_batch.old_logprobs, tokens.mask
+        sampled = pad([rollout.logprobs for rollout in micro_batch.rollouts]).to(mask.device)
+        factors = correction.weights(tokens.logprobs if ours is None else ours, sampled, mask)
+        return weights * factors, {
+            "correction": factors[mask].sum().item(),
+            "correction_capped_frac": float((factors[mask] >= correction.cap).sum()),
         }
 
     def diagnostics(

@@ -64,6 +64,13 @@ GUARD_SPECS = {
         -1,
         "a higher kl.coef or a lower phase.grpo.optimizer.lr",
     ),
+    "max_sampler_gap": GuardSpec(
+        "grpo/sampler_gap",
+        "the difference of the sampler's log-probabilities from the policy's",
+        " nats per token",
+        1,
+        "the server started again, with the model's dtype, or engine=packed",
+    ),
     "max_skipped_frac": GuardSpec(
         "grpo/skipped_frac",
         "the share of updates without a finite loss and gradient",
@@ -104,6 +111,8 @@ class Guards:
         max_kl: nats per token from the reference.
         max_length: tokens of a caption, mean over the iteration's.
         min_entropy: nats per token.
+        max_sampler_gap: nats per token between what a caption was drawn with and what it is learnt
+            from with, mean over the iteration's tokens.
         max_skipped_frac: share of an iteration's updates that were dropped for not being finite.
         max_failed_frac: share of rollouts for which a component could not be computed; the
             component with the largest share counts.
@@ -116,6 +125,7 @@ class Guards:
     max_kl: Limit
     max_length: Limit
     min_entropy: Limit
+    max_sampler_gap: Limit
     max_skipped_frac: Limit
     max_failed_frac: Limit
     max_inapplicable_frac: Limit

@@ -15,6 +15,8 @@ ELSEWHERE = {
     "mfu/<part>": "a known GPU",
     "grpo/failed_frac/<component>": "a judge that fails",
     "grpo/not_finite_frac": "logits that are NaN",
+    "grpo/correction": "captions that a server draws; see test_vllm.py",
+    "grpo/correction_capped_frac": "captions that a server draws; see test_vllm.py",
     "judge/<count>": "a reward that asks a judge",
     "grpo/condition_met_frac/<component>": "a reward with a condition",
     "grpo/raw_reward/<component>": "a reward with a condition",

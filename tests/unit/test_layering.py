@@ -1,7 +1,7 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-__main__ -> {bench, {ask, app} -> caption} -> {run, sweep, table, report} -> assembly -> phases
--> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
+__main__ -> {bench, {ask, app, serve} -> caption} -> {run, sweep, table, report} -> assembly
+-> phases -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
 -> {types, values, files, local, words, errors, time_limit, weights, signals, ranks}.
 """
@@ -28,14 +28,14 @@ LAYERS = (
     ("assembly",),
     ("run", "sweep", "table", "report"),
     ("bench", "caption"),
-    ("ask", "app"),
+    ("ask", "app", "serve"),
     ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # Those that compose a configuration.
 COMPOSING = tuple(
-    f"repic.{part}" for part in "assembly run sweep bench caption ask app.__main__".split()
+    f"repic.{part}" for part in "assembly run sweep bench caption ask serve app.__main__".split()
 )
 # Library -> the modules (or packages) of repic that may import it.
 HOMES = {

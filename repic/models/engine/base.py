@@ -12,6 +12,7 @@ from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.meter import Meter
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
+from repic.rl.correction import Correction
 from repic.types import Example, Rollout
 
 
@@ -21,9 +22,13 @@ class Engine(ABC):
     Attributes:
         meter: what the work took.
         scheme: what is computed once, for arithmetic about it.
+        lag: 1 if captions of the next iteration are drawn during an update; see ``begin``.
+        correction: what makes up for a sampler that is not quite the policy; None for none.
     """
 
     scheme: Scheme
+    lag: int = 0
+    correction: Correction | None = None
 
     def __init__(self) -> None:
         self.meter = Meter()
@@ -48,6 +53,15 @@ class Engine(ABC):
             Their log-probabilities are those of the whole distribution at temperature 1, whatever
             the temperature and the truncation they were drawn with.
         """
+
+    def begin(
+        self, policy: Policy, examples: Sequence[Example], *, group_size: int, sampling: Sampling
+    ) -> None:
+        """Begin to draw, by the policy as it is now, what ``sample`` is asked for next.
+
+        For engines with a lag, whose sampler works beside this process.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def split(self, policy: Policy, rollouts: Sequence[Rollout], *, max_tokens: int) -> list[slice]:
