@@ -40,8 +40,7 @@ from repic.values import (
 if TYPE_CHECKING:
     from repic.phases.context import DatasetMaker, SettingsKey
     from repic.phases.phase import Phase
-    from repic.phases.pipeline import RunParts
-    from repic.phases.recognition import Recognition
+    from repic.phases.pipeline import Questions, RunParts
     from repic.rewards.rubric import Rubric
     from repic.types import Example
 
@@ -85,6 +84,11 @@ TRAINER = {
     "trainer.num_workers": Annotated[int, Ge(0), Le(1024)],
     "trainer.options": TrainerOptions,
 }
+# Of what a run asks beside captions: what it is, and which data has it.
+ASKING = {
+    "recognize": ("yes-or-no questions", "data=toybox_cast"),
+    "ask": ("questions to choose an answer to", "data=toybox_cast or data=yollava"),
+}
 # What the code here and in run.py reads itself; all else is the argument of a part, whose signature
 # says what it may be.
 READ = {
@@ -113,8 +117,8 @@ READ = {
     "data.prompt": Part,
     **{f"data.{split}": MaybePart for split in SPLITS},
     "data.friends": MaybePart,
-    "data.recognize": MaybePart,
-    "task": Literal["caption", "recognize"],
+    **{f"data.{task}": MaybePart for task in ASKING},
+    "task": Literal["caption", "recognize", "ask"],
     "reward.rubric": MaybePart,
     "reward.own": OwnRewards,
     "reward.seconds": MaybeSeconds,
@@ -245,17 +249,18 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     needs_start = called in evaluated or (first is not None and first.needs_model)
     needs_start |= any(isinstance(captioner, System) for captioner in own.values())
     start = TrainedModel(called, path, fingerprint(path), None, 0.0) if needs_start else None
-    recognition = make_recognition(cfg)
-    return RunParts(context, start, phases, own, evaluated, evaluation, recognition)
+    questions = make_questions(cfg)
+    return RunParts(context, start, phases, own, evaluated, evaluation, questions)
 
 
-def make_recognition(cfg: DictConfig) -> "Recognition | None":
+def make_questions(cfg: DictConfig) -> "Questions | None":
     """Make what is asked beside captions, of the questions that the data has; None: nothing."""
-    if cfg.task == "caption":
+    if cfg.task not in ASKING:
         return None
-    if cfg.data.get("recognize") is None:
-        raise ValueError("task: this data has no yes-or-no questions; use data=toybox_cast")
-    return make(cfg.data.recognize)
+    if cfg.data.get(cfg.task) is None:
+        kind, where = ASKING[cfg.task]
+        raise ValueError(f"task: this data has no {kind}; use {where}")
+    return make(cfg.data[cfg.task])
 
 
 def make_phases(cfg: DictConfig, rubric: "Rubric | None") -> "dict[str, Phase]":

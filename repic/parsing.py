@@ -6,17 +6,22 @@ closing tag ``</bo>`` is a name too, and nobody's; ``<<bo>>`` and ``<bo`` name n
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from repic.types import Box
 from repic.words import Words, normal
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of options
+
 _NAME = re.compile(r"(?<!<)<[^<>\n]+>(?!>)")
 _NAMED = re.compile(rf"{_NAME.pattern}(?:'s\b)?")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _YES_NO_ANYWHERE = re.compile(r"yes|no", re.IGNORECASE)
+_ANSWER_IS = r"(?:(?i:(?:the )?answer)(?i: is)?\s*:?\s*)?"
+_LETTER = re.compile(rf"{_ANSWER_IS}\W*([A-Za-z])\W*")
+_LETTERED = re.compile(rf"{_ANSWER_IS}\(?([A-Za-z])[).:](?=\s|$)")
 _WHOLE_BOX = re.compile(r"\[(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\]", re.ASCII)
 # Six digits hold every picture, and a float; a sampled row of thousands of digits does not.
 _NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*"
@@ -95,6 +100,64 @@ def parse_yes_no(text: str) -> str | None:
     """
     found = _YES_NO.search(text)
     return found.group(1).lower() if found else None
+
+
+def check_asks(asks: str, key: str) -> None:
+    """Refuse words of a prompt that do not ask: they need ``{question}`` and ``{options}``."""
+    for field in ("{question}", "{options}"):
+        if field not in asks:
+            raise ValueError(f"{key}: {asks!r} lacks {field}")
+
+
+def with_options(asks: str, question: str, options: Sequence[str]) -> str:
+    """A question with its options, a line each.
+
+    >>> print(with_options("{question} {options}", "What is <bo>?", ["a cat", "a dog"]))
+    What is <bo>? A. a cat
+    B. a dog
+    """
+    lines = (f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return asks.replace("{options}", "\n".join(lines)).replace("{question}", question)
+
+
+def find_choice(text: str, options: Sequence[str]) -> int | None:
+    """Return the place of the option that an answer chooses; None for none, or several.
+
+    It does so by a letter that stands alone or before a sign and the option ("B", "(B)", "Answer:
+    B.", "B: a hat"), or by the words of one option alone. An article is no letter.
+
+    >>> options = ["a red hat", "a hat", "a bow"]
+    >>> [find_choice(text, options) for text in ("B", "(c) a bow", "A red hat.", "A bear", "D")]
+    [1, 2, 0, None, None]
+    """
+    text = text.strip()
+    if letter := _LETTER.fullmatch(text) or _LETTERED.match(text):
+        place = LETTERS.index(letter.group(1).upper())
+        return place if place < len(options) else None
+    said = " ".join(text.lower().split())
+    spans: dict[int, set[tuple[int, int]]] = {}
+    for place, option in enumerate(options):
+        words = re.escape(" ".join(option.lower().strip(" .").split()))
+        found = re.finditer(rf"(?<!\w){words}(?!\w)", said)
+        spans[place] = {match.span() for match in found}
+    chosen = [
+        place
+        for place, own in spans.items()
+        if any(not _is_inside(span, spans, but=place) for span in own)
+    ]
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _is_inside(
+    span: tuple[int, int], spans: Mapping[int, Collection[tuple[int, int]]], *, but: int
+) -> bool:
+    """Whether the words of another option hold these: "a red hat" holds "hat"."""
+    return any(
+        start <= span[0] and span[1] <= stop and (start, stop) != span
+        for place, others in spans.items()
+        if place != but
+        for start, stop in others
+    )
 
 
 def parse_yes_no_anywhere(text: str) -> str | None:

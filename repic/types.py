@@ -186,6 +186,25 @@ class Example:
         return (*shown, *([self.query] if self.query is not None else []))
 
 
+VISUAL, TEXT = "visual", "text"  # what a question is answered from
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A question with options.
+
+    Attributes:
+        example: the prompt; its question lists the options, its target is the right letter, and its
+            task says after a slash what has to be looked at: "ask/visual" or "ask/text".
+        options: without their letters, in the order of the letters.
+        answer: the place of the right one.
+    """
+
+    example: Example
+    options: tuple[str, ...]
+    answer: int
+
+
 @dataclass(frozen=True)
 class SceneIdentities:
     """Who an example is about, for albums that several examples share; see ``repic.retrieval``.

@@ -1,7 +1,7 @@
 """What whoever writes captions declares, so that evaluation, tables and page know none by name.
 
 A captioner is a file of its own and conf/captioner/<name>.yaml; ``method.evaluated`` lists whose
-captions a run scores. Beside captions some answer yes-or-no questions (``Answering``), and some
+captions a run scores. Beside captions some answer questions (``Answering``), and some
 have to learn a friend before they can name one (``Enrolling``; ``repic.captioners.friends`` keeps
 what they have learnt). A system that is a way to use a model is bound to one of the run's models
 (``repic.captioners.system``).
@@ -78,7 +78,10 @@ class Answering(Captioner, Protocol):
     """A captioner that also answers questions about a picture: is somebody in it?"""
 
     def answer(self, examples: Sequence[Example]) -> Sequence[Caption]:
-        """Answer one question an example, in whatever words; called as ``write`` is."""
+        """Answer one question an example, in whatever words; called as ``write`` is.
+
+        Questions of yes or no have tasks that begin with "recognize", those with options "ask".
+        """
         ...
 
 
@@ -96,10 +99,13 @@ class Enrolling(Captioner, Protocol):
     Attributes:
         needs: pictures of a friend that it needs; 0: it learns nothing, and no file is kept.
         enroll_key: hash of all that decides what is learnt of a friend, the friend aside.
+        friends, learnt: what it has met last, by name.
     """
 
     needs: int
     enroll_key: str
+    friends: Mapping[str, Friend]
+    learnt: Mapping[str, Enrolled]
 
     def enroll(self, friend: Friend) -> Enrolled:
         """Learn a friend; the same friend gives the same state, whoever was learnt before."""

@@ -114,6 +114,10 @@ class MyVlm(System):
         )
 
     def reword(self, examples: Sequence[Example]) -> list[Example]:
+        return self._shown(examples, asks=self.asks)
+
+    def _shown(self, examples: Sequence[Example], *, asks: str | None) -> list[Example]:
+        """Pictures with the vectors of those who were noticed; None leaves the questions."""
         soft, policy = self._ready()
         asked, rows = [], []
         for example in examples:
@@ -124,7 +128,7 @@ class MyVlm(System):
                 norm = self._norm(policy, query)
                 rows += [_unit(self.learnt[n].state["vector"].to(norm)) * norm for n in names]
                 query = Followed(query, "".join(map(TOKEN.format, places)))
-                question = self.asks.format(names=", ".join(names))
+                question = asks.format(names=", ".join(names)) if asks else question
             asked.append(replace(example, references=(), query=query, question=question))
         if len(rows) > MOST:
             raise ValueError(
@@ -136,7 +140,12 @@ class MyVlm(System):
         return asked
 
     def answer(self, examples: Sequence[Example]) -> list[Caption]:
-        """Say whether the head of the friend who is asked about has fired."""
+        """Say whether the head of the friend who is asked about has fired.
+
+        What is no question of yes or no the model answers, with the vectors behind the picture.
+        """
+        if any(not example.task.startswith("recognize") for example in examples):
+            return self.model.write(self._shown(examples, asks=None))
         return [
             Caption("yes" if {*example.pool} & {*self.noticed(example)} else "no", True)
             for example in examples
@@ -147,7 +156,7 @@ class MyVlm(System):
         names = list(example.pool or self.learnt)
         if strangers := [name for name in names if name not in self.learnt]:
             raise self.missing(strangers[0])
-        if example.query is None:
+        if example.query is None or not names:
             return []
         kinds = sorted({friend.category for friend in self.friends.values()})
         features = torch.from_numpy(self.embedder(self._parts(example.query, kinds)))

@@ -119,7 +119,7 @@ def read_queries(file: Path, folders: Folders, concepts: Mapping[str, Concept]) 
     queries: list[Query] = []
     for row, (path, value) in enumerate(_read_object(file).items(), start=1):
         place = f"{file}: row {row}, key {path!r}"
-        image = _image(place, path, folders)
+        image = image_at(place, path, folders)
         prompts, is_nested = _prompts(place, value)
         for number, names in enumerate(prompts, start=1):
             where = f"{place}, prompt {number}" if is_nested else place
@@ -206,11 +206,11 @@ def _concept(place: str, name: str, record: Any, folders: Folders) -> Concept:
         name=name,
         info=said.info.strip() or None,
         category=said.category,
-        image=_image(f"{place}, key 'image'", said.image, folders),
+        image=image_at(f"{place}, key 'image'", said.image, folders),
     )
 
 
-def _image(place: str, published: str, folders: Folders) -> FileImage:
+def image_at(place: str, published: str, folders: Folders) -> FileImage:
     """Say where a photo belongs; whether it is there is ``inventory``'s business."""
     with at(place):
         return FileImage(folders.locate(published))

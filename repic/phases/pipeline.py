@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from repic import distributed, files
 from repic.captioners.captioner import Captioner, Enrolling, Labels, cost_table, describe
@@ -23,7 +23,6 @@ from repic.phases.context import Context, TrainedModel
 from repic.phases.evaluate import Evaluated, Evaluation, prediction_rows
 from repic.phases.loggers import log_images
 from repic.phases.phase import Phase
-from repic.phases.recognition import Recognition, recognition_table
 from repic.phases.summary import plain
 from repic.tables.table import Table
 from repic.tables.test_set import describe_test_set
@@ -46,6 +45,28 @@ BESIDE_CAPTIONS = tuple(
 )
 
 
+class Questions(Protocol):
+    """What is asked beside captions.
+
+    Attributes:
+        name: of its table's files, and of what the summary says of it.
+    """
+
+    name: str
+
+    def check(self) -> None:
+        """Refuse what cannot be asked before anything is computed."""
+        ...
+
+    def evaluate(self, name: str, captioner: Captioner, context: Context, known: str = "") -> Any:
+        """Ask a captioner, and say how well it answered; None where it answers no questions."""
+        ...
+
+    def table(self, found: Any, labels: Mapping[str, str]) -> Table:
+        """Show what captioners gave, by name."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunParts:
     """All that a run is made of.
@@ -58,7 +79,7 @@ class RunParts:
         evaluated: whose captions are scored: names of ``STARTS``, of phases and of captioners. A
             phase that does not run is passed over.
         evaluation: how.
-        recognition: what is asked beside captions, if anything.
+        questions: what is asked beside captions, if anything.
     """
 
     context: Context
@@ -67,7 +88,7 @@ class RunParts:
     captioners: Mapping[str, Captioner | System]
     evaluated: Sequence[str]
     evaluation: Evaluation
-    recognition: Recognition | None = None
+    questions: Questions | None = None
 
 
 def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
@@ -92,7 +113,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         model = phase.run(context, model)
         captioners[name] = captioner_of(model, phase.caption_labels, context, evaluation)
         models.append({**model.record(), **phase.describe()})
-    found, recognized = evaluate_all(parts, captioners)
+    found, answered = evaluate_all(parts, captioners)
     if distributed.rank() == 0:
         predictions = [prediction for part in found.values() for prediction in part.predictions]
         files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
@@ -111,13 +132,13 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
             "phases": models,
             "captioners": {name: describe(captioners[name]) for name in found},
             "metrics": plain({name: part.cells for name, part in found.items()}),
-            **({"recognition": plain(recognized)} if parts.recognition else {}),
+            **({parts.questions.name: plain(answered)} if parts.questions else {}),
             "columns": as_rows(evaluation.metrics.columns),
             "left_out": evaluation.metrics.scorer.left_out,
         }
-        if parts.recognition is not None:
+        if parts.questions is not None:
             labels = {name: captioners[name].labels.label for name in found}
-            show_table(context, "recognition", recognition_table(recognized, labels))
+            show_table(context, parts.questions.name, parts.questions.table(answered, labels))
         if any(isinstance(captioners[name], System) for name in found):
             show_table(context, "costs", cost_table({name: captioners[name] for name in found}))
         files.write_json(context.folder / "summary.json", summary)
@@ -127,6 +148,8 @@ def check(parts: RunParts) -> None:
     """Refuse what is impossible before anything is computed."""
     for part in (*parts.phases.values(), parts.evaluation):
         part.check(parts.context)
+    if parts.questions is not None:
+        parts.questions.check()
     models = [*([parts.start.phase] if parts.start else []), *parts.phases]
     for name, captioner in parts.captioners.items():
         on = getattr(captioner, "on", None)
@@ -140,7 +163,7 @@ def check(parts: RunParts) -> None:
 
 def evaluate_all(
     parts: RunParts, captioners: dict[str, Any]
-) -> tuple[dict[str, Evaluated], dict[str, dict[str, float] | None]]:
+) -> tuple[dict[str, Evaluated], dict[str, Any]]:
     """Let everybody who is evaluated meet the friends, caption, and answer what is asked.
 
     Args:
@@ -148,9 +171,9 @@ def evaluate_all(
         captioners: by name; systems get their models.
 
     Returns:
-        Captions and scores, and accuracies of answers, by captioner.
+        Captions and scores, and what was answered, by captioner.
     """
-    context, found, recognized = parts.context, {}, {}
+    context, found, answered = parts.context, {}, {}
     for name, captioner in captioners.items():
         if isinstance(captioner, System):
             assert parts.start is not None  # whoever stands on a model wants one
@@ -160,8 +183,8 @@ def evaluate_all(
         if isinstance(captioner, Enrolling):
             known = enroll_all(name, captioner, context.friends, context.cache / "friends")
         found[name] = parts.evaluation.evaluate(name, captioner, context, known)
-        if parts.recognition is not None:
-            recognized[name] = parts.recognition.evaluate(name, captioner, context, known)
+        if parts.questions is not None:
+            answered[name] = parts.questions.evaluate(name, captioner, context, known)
         if isinstance(captioner, ModelCaptioner):
             for control in parts.evaluation.controls:
                 less = copy(captioner)  # the weights that it has loaded are not loaded again
@@ -169,7 +192,7 @@ def evaluate_all(
                 key = f"{name}_{control}"
                 captioners[key] = less
                 found[key] = parts.evaluation.evaluate(key, less, context, control=control)
-    return found, recognized
+    return found, answered
 
 
 def show_table(context: Context, name: str, table: Table) -> None:

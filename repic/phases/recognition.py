@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar
 
 from repic import distributed, files
 from repic.captioners.captioner import Answering, Caption, Captioner
@@ -37,6 +38,10 @@ class Recognition:
     questions: Examples
     batch_size: Amount
     drop_others: bool
+    name: ClassVar = "recognition"
+
+    def check(self) -> None:
+        """Nothing can be wrong with them."""
 
     def evaluate(
         self, name: str, captioner: Captioner, context: Context, known: str = ""
@@ -65,6 +70,17 @@ class Recognition:
         cell = accuracies(examples, answers, drop_others=self.drop_others)
         log.info("%s: %s", name, "  ".join(f"{kind} {value:.1f}" for kind, value in cell.items()))
         return cell
+
+    def table(
+        self, found: Mapping[str, Mapping[str, float] | None], labels: Mapping[str, str]
+    ) -> Table:
+        """A row for each who answered.
+
+        Args:
+            found: by captioner, what ``evaluate`` gave.
+            labels: what captioners are called.
+        """
+        return recognition_table(found, labels)
 
 
 def accuracies(

@@ -7,7 +7,7 @@ name stands behind the description of its bearer ("a striped red bear with a blu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from repic.parsing import find_names, find_times, tokenize_caption
@@ -38,11 +38,13 @@ def describe(attributes: dict[str, str]) -> str:
     'a striped red bear with a blue hat'
     """
     a = attributes
-    article = "" if a["accessory"] == "glasses" else "a "
-    return (
-        f"a {a['pattern']} {a['colour']} {a['species']}"
-        f" with {article}{a['accessory_colour']} {a['accessory']}"
-    )
+    return f"a {a['pattern']} {a['colour']} {a['species']} with {worn(a)}"
+
+
+def worn(attributes: Mapping[str, str]) -> str:
+    """What a toy has about it, as a noun phrase: "a blue hat", "blue glasses"."""
+    article = "" if attributes["accessory"] == "glasses" else "a "
+    return f"{article}{attributes['accessory_colour']} {attributes['accessory']}"
 
 
 def write_captions(scene: Scene) -> tuple[str, ...]:

@@ -52,6 +52,29 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
         start(model, tmp_path, "method=zero_shot", "task=recognize", name="elsewhere")
 
 
+def test_questions_with_options_stand_beside_three_controls(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ("captioner=systems", "method.evaluated=[base,name_everybody,montage]")
+    questions = ("task=ask", "data.ask.questions.per_kind=4", "metrics.counts=[1]")
+    with caplog.at_level(logging.INFO):
+        folder = start(model, tmp_path, *CAST, *given, *questions)
+    assert "name_everybody answers no questions" in caplog.text
+    found = summary_of(folder)["choices"]
+    assert found["name_everybody"] is None
+    for name in ("base", "montage"):
+        assert set(found[name]) == {"whole", "no_picture", "no_references", "anothers"}
+        assert set(found[name]["whole"]) == {"visual", "text", "mean", "no choice"}
+        assert set(found[name]["no_picture"]) == {"visual", "mean", "no choice"}
+    table = (folder / "choices.md").read_text()
+    assert "| zero-shot, montage, with another's reference |" in table
+    assert "| guessing |" in table
+    with pytest.raises(ValueError, match="task: this data has no questions to choose an answer to"):
+        start(model, tmp_path, "method=zero_shot", "task=ask", name="elsewhere")
+    with pytest.raises(ValueError, match=r"data.ask.questions.asks: 'What\?' lacks {question}"):
+        start(model, tmp_path, *CAST, *questions, "data.ask.questions.asks=What?", name="words")
+
+
 FEW = (
     *("data.friends.pictures=2", "data.friends.negatives=1", "metrics.counts=[1]"),
     *("task=recognize", "data.recognize.questions.per_kind=1"),

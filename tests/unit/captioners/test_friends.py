@@ -33,7 +33,9 @@ class Learner:
     decoding: str | None = None
 
     def __init__(self, limit: int = 9) -> None:
-        self.limit, self.enrolled, self.known = limit, [], {}
+        self.limit, self.enrolled = limit, []
+        self.friends: dict[str, Friend] = {}
+        self.learnt: dict[str, Enrolled] = {}
 
     def enroll(self, friend: Friend) -> Enrolled:
         if len(self.enrolled) == self.limit:
@@ -43,13 +45,13 @@ class Learner:
         return Enrolled(state, Cost(pictures=2, seconds=1.5, parameters=3, prompt_tokens=1.0))
 
     def meet(self, friends: Sequence[Friend], learnt: Mapping[str, Enrolled]) -> None:
-        self.known = dict(learnt)
+        self.friends, self.learnt = {f.name: f for f in friends}, dict(learnt)
 
     def write(self, examples: Sequence[Example]) -> list[Caption]:
         return [Caption("", True) for _ in examples]
 
     def cost(self) -> Cost:
-        return mean_cost(list(self.known.values()), self.needs)
+        return mean_cost(list(self.learnt.values()), self.needs)
 
 
 class Grouped(Learner):
@@ -79,7 +81,7 @@ def test_an_interrupted_enrolment_goes_on_and_nobody_is_learnt_twice(tmp_path: P
     second = Learner()
     key = enroll(second, tmp_path)
     assert sorted(first.enrolled + second.enrolled) == ["<bo>", "<momi>", "<ti>"]
-    assert second.known["<momi>"].state["vector"].tolist() == [6.0] * 3
+    assert second.learnt["<momi>"].state["vector"].tolist() == [6.0] * 3
     third = Learner(limit=0)
     assert enroll(third, tmp_path) == key
     cost = third.cost()
@@ -95,7 +97,7 @@ def test_two_at_a_time_share_the_work(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(name for one in learners for name in one.enrolled) == ["<bo>", "<momi>", "<ti>"]
-    assert all(len(one.known) == 3 for one in learners)
+    assert all(len(one.learnt) == 3 for one in learners)
 
 
 def test_friends_who_are_learnt_together_are_kept_apart(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ def test_friends_who_are_learnt_together_are_kept_apart(tmp_path: Path) -> None:
     assert isinstance(first, Together)
     key = enroll(first, tmp_path)
     assert sorted(first.groups) == [("<bo>", "<momi>"), ("<ti>",)]
-    assert first.known["<momi>"].state["vector"].tolist() == [6.0] * 3
+    assert first.learnt["<momi>"].state["vector"].tolist() == [6.0] * 3
     again = Grouped()
     assert enroll(again, tmp_path) == key
     assert again.groups == []
@@ -145,8 +147,8 @@ def test_forty_are_learnt_by_two_at_a_time_and_a_kill_costs_one_friend(tmp_path:
     whole, after = Learner(limit=40), Learner(limit=0)
     enroll(whole, tmp_path / "whole", everybody)
     enroll(after, tmp_path / "states", everybody)
-    for name, enrolled in whole.known.items():
-        assert torch.equal(after.known[name].state["vector"], enrolled.state["vector"])
+    for name, enrolled in whole.learnt.items():
+        assert torch.equal(after.learnt[name].state["vector"], enrolled.state["vector"])
     assert not list((tmp_path / "states").glob("*.part*"))
 
 

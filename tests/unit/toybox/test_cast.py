@@ -4,10 +4,14 @@ from itertools import chain, pairwise
 
 import pytest
 
+from repic.parsing import find_names
 from repic.toybox.cast import ASKED, KINDS, LEARNT, CastQuestions, CastScenes, friends, members
+from repic.toybox.cast_choices import CastChoices
 from repic.toybox.dataset import SceneRules
+from repic.toybox.grammar import parse_caption, write_captions
 from repic.toybox.scene import ToyboxImage
 from repic.toybox.world import Toy, split_of_name, split_of_toy
+from repic.types import Scene
 
 RULES = SceneRules(
     absent=[1, 2],
@@ -124,3 +128,59 @@ def test_questions_of_four_kinds_have_their_answers_by_what_is_shown() -> None:
     assert ASKED > 1
     with pytest.raises(ValueError, match=r"data.recognize.questions.question: 'Who\?' lacks"):
         questions(question="Who?")
+
+
+def choices(**changes: object) -> CastChoices:
+    settings = dict(cast=0, per_kind=60, seed=0, counts=[1, 2, 3], rules=RULES, has_info=False)
+    return CastChoices(**{**settings, "asks": "{question}\n{options}", "scale": 1.0, **changes})
+
+
+SLOTS_OF = {
+    "wearing": ("accessory_colour", "accessory"),
+    "colour": ("colour",),
+    "pattern": ("pattern",),
+    "Where": ("position",),
+    "What is": ("species",),
+}
+
+
+def test_questions_with_options_have_one_answer_by_scene_or_info() -> None:
+    places: list[int] = []
+    asked = choices()
+    for one in asked:
+        example, (first, *lines) = one.example, one.example.question.split("\n")
+        assert [f"{letter}. {o}" for letter, o in zip("ABCD", one.options, strict=False)] == lines
+        assert len(set(one.options)) == len(one.options) == (3 if first[:5] == "Where" else 4)
+        (name,) = find_names(first)
+        right = one.options[one.answer]
+        assert example.target == "ABCD"[one.answer]
+        if example.task == "ask/visual":
+            assert example.scene is not None
+            assert name in example.present
+            others = {m.name: Scene((m,)) for m in example.scene.mentions}
+            said = write_captions(others[name])[0]
+        else:
+            assert example.query is None
+            assert {reference.image for reference in example.references} == {None}
+            said = str({r.name: r.info for r in example.references}[name])
+        # By the caption, or the info, the option is right that is, and no other.
+        (mention,) = parse_caption(said).mentions
+        slots = next(slots for words, slots in SLOTS_OF.items() if words in first)
+        truth = {mention.attributes[slot] for slot in slots}
+        told = [set(option.split()) - {"a", "an", "on", "in", "the"} for option in one.options]
+        assert [words == truth for words in told] == [option == right for option in one.options]
+        places.append(one.answer)
+    assert min(places.count(place) for place in range(4)) > 15
+    assert asked[7] == choices()[7]
+    assert asked[7] != choices(seed=1)[7]
+    with pytest.raises(ValueError, match=r"data.ask.questions.asks: '\{question\}' lacks"):
+        choices(asks="{question}")
+
+
+def test_wrong_options_are_what_others_in_the_scene_have() -> None:
+    tempting = 0
+    for one in choices():
+        if one.example.scene is not None:
+            worn_there = {m.attributes["accessory"] for m in one.example.scene.mentions}
+            tempting += sum(option.split()[-1] in worn_there for option in one.options) > 1
+    assert tempting > 5
