@@ -19,12 +19,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.assembly import TRAINER, check_values
+from repic.assembly import TRAINER, check_values, make
 from repic.bench import results
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, token_limit
-from repic.bench.measure import measure
+from repic.bench.full import FullSize, full_size, full_table
+from repic.bench.measure import engine_settings, measure
 from repic.bench.paper import Paper, paper_table
+from repic.phases.work import refuse_too_large
 from repic.run import guarded
 from repic.tables.write import markdown, print_tables
 from repic.values import Amount, Count, FolderName, Number, Seed, Text, leaves, nearest
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MaybeCount = Count | None
 MaybePaper = Paper | None
+MaybeFull = FullSize | None
 
 
 class Sweep(TypedDict):
@@ -55,6 +58,7 @@ READ = {
     "caption_tokens": Amount,
     "trl_micro": MaybeCount,
     "paper": MaybePaper,
+    "full": MaybeFull,
     "sweep": MaybeSweep,
     **TRAINER,  # by its contenders
 }
@@ -67,11 +71,33 @@ def job(cfg: DictConfig) -> None:
     overrides = list(HydraConfig.get().overrides.task)
     check_values(cfg, overrides, read=READ)
     check_sweep(cfg, overrides)
+    if cfg.full is not None:
+        count_full_size(cfg, HydraConfig.get().runtime.choices["model"])
+        return
     if cfg.paper is not None:
         paper: Any = OmegaConf.to_container(cfg.paper, resolve=True)
         print(markdown(results.costs_on_paper(paper_table(**paper))))
         return
     bench(cfg, Path(HydraConfig.get().runtime.output_dir), overrides=overrides)
+
+
+def count_full_size(cfg: DictConfig, model: str) -> None:
+    """Print what one update of a model takes, and refuse what does not fit a device.
+
+    Args:
+        cfg: the configuration.
+        model: its name in conf/model/.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    policy, plan = full_size(settings, model)
+    packed = OmegaConf.create({"engine": engine_settings("packed")})
+    print(
+        markdown(
+            results.full_size(full_table(policy, plan, lambda: make(packed.engine)), model, plan)
+        )
+    )
+    gib = settings["full"]["device_gib"]
+    refuse_too_large(policy, plan, gib * 2**30, where=f"a device of {gib} GiB")
 
 
 def bench(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> list[Step]:

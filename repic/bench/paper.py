@@ -1,10 +1,4 @@
-"""Costs of the papers' settings, from models that have sizes and no numbers.
-
-Memory is what the passes must hold. Not counted: the vision tower's working memory, kernels'
-scratch space, the allocator's fragmentation, pixels, communication buffers. Adapters are in
-float32 whatever the model is in, as peft makes them; gradients and moments are in the precision of
-what they belong to (no float32 masters of bfloat16 weights).
-"""
+"""Costs of the papers' settings, from models that have sizes and no numbers."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +15,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from repic.errors import explain
 from repic.models.costs import SCHEMES, ModelCosts, Scheme, Workload, scoring_work
 from repic.models.families import family_of
+from repic.models.memory import Training, step_memory
 from repic.values import Amount, Count, Side, Text, nearest
 
 Row = dict[str, str | float]
-_FLOAT32 = 4  # bytes
 
 LoraRank = Amount | None
 
@@ -39,7 +33,7 @@ class Work(TypedDict):
     images: Sequence[tuple[Side, Side, Side]]
 
 
-class Training(TypedDict):
+class TrainingSettings(TypedDict):
     """How a step is computed."""
 
     lora_rank: LoraRank
@@ -55,7 +49,7 @@ class Setting(TypedDict):
     name: Text
     model: Text
     workload: Work
-    training: Training
+    training: TrainingSettings
 
 
 class Paper(TypedDict):
@@ -111,7 +105,7 @@ def paper_table(
                 "model TFLOP": flops.model,
                 "recomputed": flops.recomputed,
             }
-            memory = step_memory(network, workload, training, scheme)
+            memory = memory_row(network, workload, training, scheme)
             rows.append(
                 {
                     "setting": setting["name"],
@@ -124,16 +118,21 @@ def paper_table(
     return rows
 
 
+def model_config(dimensions: Mapping[str, Any]) -> Any:
+    """Return the library's configuration of a model of dimensions as in a config.json."""
+    values = {**dimensions}
+    # The library writes into what it is given.
+    parts = {key: {**values.pop(key)} for key in ("text_config", "vision_config")}
+    return AutoConfig.for_model(values.pop("model_type"), **values, **parts)
+
+
 def make_network(dimensions: Mapping[str, Any], *, lora_rank: int | None) -> Any:
     """Build a model on the meta device; its language model, or adapters on it, are trained.
 
     Args:
         dimensions: as in a config.json.
     """
-    values = {**dimensions}
-    # The library writes into what it is given.
-    parts = {key: {**values.pop(key)} for key in ("text_config", "vision_config")}
-    config = AutoConfig.for_model(values.pop("model_type"), **values, **parts)
+    config = model_config(dimensions)
     family = family_of(config)
     with torch.device("meta"):
         network: Any = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
@@ -176,71 +175,40 @@ class _FollowMeta(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def layer_bytes(text: Any, *, width: int, lora_rank: int | None) -> int:
-    """Bytes per token that the library's layer keeps for its backward pass, of width w.
-
-    With hidden size H, intermediate I, queries Q, keys K (all per token):
-
-    - the inputs of both norms, in float32: 8 H, and a float32 for each norm: 8
-    - queries, keys, values: w (Q + 2 K); attention's output: w Q, and a float32 per head
-    - the gate, its activation and the other branch: 3 w I
-    - weights trained: the norms' scaled inputs and their outputs, 4 w H, and down's input, w I
-    - adapters: for every projection its input, dropped out and in float32, 4 (5 H + Q + I), the
-      mask (a byte each, as on a GPU), 5 H + Q + I, and the low-rank values: 4 · 7 · rank
-
-    Not counted: keys and values repeated for all heads where a kernel wants them so.
-    """
-    hidden, wide, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
-    size = getattr(text, "head_dim", None) or hidden // heads
-    query, key = heads * size, text.num_key_value_heads * size
-    shared = 2 * _FLOAT32 * (hidden + 1) + _FLOAT32 * heads
-    shared += width * (2 * query + 2 * key + 3 * wide)
-    if lora_rank is None:
-        return shared + width * (4 * hidden + wide)
-    return shared + (_FLOAT32 + 1) * (5 * hidden + query + wide) + _FLOAT32 * 7 * lora_rank
-
-
-def step_memory(
+def memory_row(
     network: Any, workload: Workload, training: Mapping[str, Any], scheme: Scheme
 ) -> dict[str, int]:
-    """Estimate the bytes that a step holds.
+    """Estimate the bytes that a step holds; see ``repic.models.memory``.
 
-    - weights: of the model and its adapters, and the reference's copy of what is trained (none
-      with adapters, which are switched off)
-    - gradients of what is trained, and Adam's two moments
-    - KV cache at the end of the rollout, of all of the step's captions: a prompt's are there once
-      for each of its G captions, unless the scheme's kernels read one copy
-    - activations that autograd keeps of one micro-batch: with checkpointing, each layer's input and
-      all that one layer keeps while its backward runs; "unchecked" without it
-    - logits, in float32, at the captions' places of one micro-batch; "all logits" at every place of
+    - the cache is of all of the step's captions: a prompt's keys and values are there once for each
+      of its G captions, unless the scheme's kernels read one copy
+    - "unchecked" are the activations without checkpointing, "all logits" those at every place of
       the rows, for trainers that hold them
-    - the peak: the larger of rollout and update; the rollout holds no gradients
+    - the peak: the larger of rollout and update
     """
-    width, rank = training["weight_bytes"], training["lora_rank"]
-    model, text = ModelCosts(network, family_of(network.config)), network.config.get_text_config()
-    trained = model.trained * (_FLOAT32 if rank else width)
-    reference = 0 if rank or not training["has_reference"] else trained
-    weights = width * model.parameters + _FLOAT32 * model.adapters + reference
+    how = {**training}
+    groups = min(how.pop("micro_batch"), workload.prompts)
     captions = workload.group_size * (workload.caption_tokens - 1)
     copies = 1 if scheme.shares_scoring else workload.group_size
-    places = workload.prompts * (copies * workload.prompt_tokens + captions)
-    cache = model.cached * width * places
-    groups = min(training["micro_batch"], workload.prompts)
     work = scoring_work(workload, scheme).times(groups)
-    layer = layer_bytes(text, width=width, lora_rank=rank)
-    unchecked = activations = work.tokens * text.num_hidden_layers * layer
-    if training["is_checkpointed"]:
-        inputs = text.num_hidden_layers * text.hidden_size * width
-        activations = work.tokens * (inputs + layer)
-    logits = _FLOAT32 * work.predicted * model.vocabulary
-    rows = groups * (workload.group_size * workload.prompt_tokens + captions)
+    cached = workload.prompts * (copies * workload.prompt_tokens + captions)
+    memory, unchecked = (
+        step_memory(
+            network,
+            Training(**{**how, "is_checkpointed": is_checkpointed}),
+            cached=cached,
+            micro_batch=work,
+        )
+        for is_checkpointed in (how["is_checkpointed"], False)
+    )
+    places = groups * (workload.group_size * workload.prompt_tokens + captions)
     return {
-        "weights": weights,
-        "gradients, Adam": 3 * trained,
-        "KV cache": cache,
-        "activations": activations,
-        "unchecked": unchecked,
-        "logits": logits,
-        "all logits": _FLOAT32 * rows * model.vocabulary,
-        "peak GiB": weights + 2 * trained + max(cache, trained + activations + logits),
+        "weights": memory.weights,
+        "gradients, Adam": 3 * memory.trained,
+        "KV cache": memory.cache,
+        "activations": memory.activations,
+        "unchecked": unchecked.activations,
+        "logits": memory.logits,
+        "all logits": memory.logits // work.predicted * places,
+        "peak GiB": memory.peak,
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from repic.bench.contenders import PEER
 from repic.bench.figures import Step, Summary, median_ratio, summary_of
+from repic.models.memory import StepPlan
 from repic.page.charts import Chart, Line
 from repic.tables.estimates import Estimate
 from repic.tables.table import Column, Row, Table
@@ -74,6 +75,17 @@ def costs_on_paper(rows: Sequence[Mapping[str, str | float]]) -> Table:
     ]
     cells = [Row(str(row[first]), tuple(row[name] for name in others)) for row in rows]
     return Table("The papers' settings", columns, cells, row_column=Column(first, kind="text"))
+
+
+def full_size(rows: Sequence[Mapping[str, str | float]], model: str, plan: StepPlan) -> Table:
+    """What one update was counted to take; see ``repic.bench.full``."""
+    columns = [Column(name, kind="number", digits=None) for name in ("counted", "arithmetic")]
+    cells = [Row(str(row["part"]), (row["counted"], row["arithmetic"])) for row in rows]
+    title = (
+        f"{model}: one update of {plan.prompts} × {plan.group_size} captions of"
+        f" {plan.caption_tokens} tokens behind {plan.prompt_tokens}; 10¹² operations, and GiB"
+    )
+    return Table(title, columns, cells, row_column=Column("part", kind="text"))
 
 
 def cost_chart(steps: Sequence[Step], label: str) -> Chart:

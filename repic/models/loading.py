@@ -113,7 +113,7 @@ def load_policy(
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return Policy(
-        _make_trainable(model, family, lora=lora, train_vision=train_vision),
+        make_trainable(model, family, lora=lora, train_vision=train_vision),
         encoder,
         source=folder,
         stop_ids=_stop_ids(model, encoder, folder),
@@ -218,7 +218,7 @@ def choose_attention(attention: str, dtype: torch.dtype) -> str:
     return attention
 
 
-def _make_trainable(
+def make_trainable(
     model: Any, family: Family, *, lora: Adapters | None, train_vision: bool
 ) -> nn.Module:
     """Mark what is trained; all that is neither language model nor head counts as vision."""

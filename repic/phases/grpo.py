@@ -26,10 +26,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repic import distributed
+from repic.models.costs import NAIVE
 from repic.models.engine.base import Engine
 from repic.models.engine.checks import check_engine
 from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.sampling import NotFiniteError, Sampling
+from repic.models.memory import StepPlan, training_of
 from repic.models.policy import Policy
 from repic.phases.credit import Credit, of_all_ranks, rollout_kl
 from repic.phases.guards import GUARD_SPECS, Guards, GuardState, RunStopped
@@ -37,7 +39,7 @@ from repic.phases.monitor import IterationListener
 from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set_learning_rate
 from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.resampling import ReplacementPrompts, ScoredGroups, dynamic_sampling
-from repic.phases.work import enough_memory, work_done
+from repic.phases.work import device_memory, enough_memory, refuse_too_large, work_done
 from repic.rewards.rubric import Rubric
 from repic.rl.advantages import AdvantageFunction, Advantages, has_signal
 from repic.rl.diagnostics import group_diagnostics
@@ -172,6 +174,7 @@ class GrpoModule(pl.LightningModule):
 
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
+        self.refuse_too_large(examples)
         scored = self.sample_groups(examples)
         self.sample_ahead()
         reference = self.reference_logprobs(scored)
@@ -319,6 +322,23 @@ class GrpoModule(pl.LightningModule):
     def spans(self, rollouts: Sequence[Rollout]) -> list[slice]:
         max_tokens = self.settings.micro_batch_tokens
         return self.engine.split(self.policy, rollouts, max_tokens=max_tokens)
+
+    def refuse_too_large(self, examples: Sequence[Example]) -> None:
+        """Refuse, once in a process, what will not fit into the device's memory."""
+        capacity = device_memory(self.device)
+        if self.is_checked or capacity is None:
+            return
+        settings, is_packable = self.settings, self.policy.family.unpackable is None
+        plan = StepPlan(
+            prompts=len(examples),
+            group_size=settings.group_size,
+            prompt_tokens=max(len(p.input_ids) for p in self.policy.encoder.prompts(examples)),
+            caption_tokens=settings.sampling.max_new_tokens,
+            micro_batch_tokens=settings.micro_batch_tokens,
+            training=training_of(self.policy, has_reference=settings.has_reference),
+            scheme=self.engine.scheme if is_packable else NAIVE,
+        )
+        refuse_too_large(self.policy, plan, capacity, where=str(self.device))
 
     def check_engine(self, scored: ScoredGroups) -> None:
         """Check the engine once in a process: a resumed run is checked again."""

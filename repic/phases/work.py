@@ -3,6 +3,8 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from repic.models.costs import NAIVE, ModelCosts, Workload
 from repic.models.engine.base import Engine
 from repic.models.engine.meter import peak_memory
+from repic.models.memory import StepPlan
 from repic.models.peaks import peak_flops, utilization
 from repic.models.policy import Policy
 from repic.phases.monitor import IterationListener
@@ -120,6 +123,94 @@ def _measure(
 def _num_pixels(policy: Policy, sources: Sequence[ImageSource]) -> int:
     images = policy.encoder.images.encode(sources)
     return sum(image.inputs["pixel_values"].numel() for image in images)
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU; None of anything else, which has the machine's."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory
+
+
+def refuse_too_large(policy: Policy, plan: StepPlan, capacity: int, *, where: str) -> None:
+    """Refuse a step that will not fit into a device's memory, before it is begun.
+
+    Args:
+        policy: the model.
+        plan: the step.
+        capacity: bytes of the device.
+        where: its name.
+
+    Raises:
+        ValueError: says what takes how much, and which setting to lower to what.
+    """
+    memory = plan.memory(policy.network)
+    if memory.peak <= capacity:
+        return
+    parts = {
+        "weights": memory.weights,
+        "gradients and Adam's moments": 3 * memory.trained,
+        "activations": memory.activations,
+        "logits": memory.logits,
+    }
+    if memory.rollout > memory.update:
+        parts = {
+            "weights": memory.weights,
+            "Adam's moments": 2 * memory.trained,
+            "keys and values": memory.cache,
+        }
+    pass_name = "rollout" if memory.rollout > memory.update else "update"
+    listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+    raise ValueError(
+        f"grpo does not fit into the {_gib(capacity)} GiB of {where}: its {pass_name} takes about"
+        f" {_gib(memory.peak)} GiB ({listed}) for {plan.prompts} × {plan.group_size} captions of up"
+        f" to {plan.caption_tokens} tokens behind prompts of {plan.prompt_tokens};"
+        f" {what_to_lower(policy.network, plan, capacity)}"
+    )
+
+
+def what_to_lower(network: Any, plan: StepPlan, capacity: int) -> str:
+    """Say with which settings a step would fit: the first of those that cost least time."""
+    for changes, other in _smaller(plan):
+        if (peak := other.memory(network).peak) <= capacity:
+            return f"{', and '.join(changes)}, with which it takes {_gib(peak)} GiB"
+    least = "with micro-batches of one caption and gradient checkpointing it still does not"
+    mends = ["a larger device"]
+    if plan.training.lora_rank is None:
+        mends.append("model.lora")
+    if plan.training.weight_bytes > 2:
+        mends.append("model.dtype=bfloat16")
+    mends.append("a lower model.max_pixels or phase.grpo.sampling.max_new_tokens")
+    return f"{least}; what may help: {', '.join(mends)}"
+
+
+def _smaller(plan: StepPlan) -> Iterator[tuple[list[str], StepPlan]]:
+    """Yield plans that take less memory, with the settings that make them."""
+
+    def lowered(key: str, before: int, after: int) -> str:
+        return f"lower phase.grpo.{key} from {before} to {after}"
+
+    budget = "micro_batch_tokens"
+    whole = plan.prompt_tokens + plan.group_size * plan.caption_tokens
+    shorter = [n for n in plan.portions if n < plan.micro_batch_tokens]
+    for tokens in shorter:
+        if tokens >= whole:  # else a prompt is computed several times, which costs more
+            smaller = replace(plan, micro_batch_tokens=tokens)
+            yield [lowered(budget, plan.micro_batch_tokens, tokens)], smaller
+    said = [] if plan.training.is_checkpointed else ["set model.gradient_checkpointing=true"]
+    plan = replace(plan, training=replace(plan.training, is_checkpointed=True))
+    if said:
+        yield said, plan
+    for tokens in shorter:
+        said_too = [*said, lowered(budget, plan.micro_batch_tokens, tokens)]
+        yield said_too, replace(plan, micro_batch_tokens=tokens)
+    for prompts in range(plan.prompts - 1, 0, -1):
+        said_too = [*said, lowered("prompts", plan.prompts, prompts)]
+        yield said_too, replace(plan, prompts=prompts)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f}"
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
+from repic.phases import grpo as grpo_module
 from repic.phases.grpo import as_groups
 from repic.phases.sft import SftModule
 from repic.phases.work import enough_memory
@@ -293,3 +294,18 @@ def test_sft_explains_memory_too(folder: Path) -> None:
         enough_memory("sft", "lower phase.sft.micro_batch", monitor),
     ):
         sft(folder, 4, engine=Hungry())
+
+
+def test_grpo_refuses_in_advance_what_will_not_fit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unused(PlainEngine):
+        def sample(self, *args: Any, **options: Any) -> Any:
+            raise AssertionError("it has begun")
+
+    monkeypatch.setattr(grpo_module, "device_memory", lambda device: 2**10)
+    with pytest.raises(ValueError, match=r"grpo does not fit into the 0\.0 GiB of cpu: its "):
+        grpo(folder, engine=Unused())
+    monkeypatch.setattr(grpo_module, "device_memory", lambda device: 2**40)
+    with pytest.raises(AssertionError, match="it has begun"):
+        grpo(folder, engine=Unused())

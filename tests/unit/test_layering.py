@@ -49,6 +49,7 @@ HOMES = {
         "repic.metrics.captions.clip_score",
         "repic.detectors.open_vocabulary",
         "repic.retrieval.embedders",
+        "repic.bench.full",
         "repic.bench.paper",
         "repic.bench.peer",
     ),

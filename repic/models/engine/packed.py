@@ -144,6 +144,10 @@ class PackedEngine(PlainEngine):
         )
         return policy.score(hidden[0, row.sources], completions, entropy=entropy)
 
+    def pictures(self, policy: Policy) -> FeatureCache:
+        """What a policy's vision tower has made of pictures."""
+        return self._features.setdefault(policy, FeatureCache(self.feature_bytes))
+
     def _prefill(
         self, policy: Policy, prompts: Sequence[EncodedPrompt], cache: GroupCache, first: int
     ) -> Float[Tensor, "B H"]:
@@ -168,9 +172,8 @@ class PackedEngine(PlainEngine):
         shown = [source for group in groups for source in group.prompt.images]
         if not shown:
             return embeddings, None
-        cache = self._features.setdefault(policy, FeatureCache(self.feature_bytes))
         with self.meter.time("vision", policy.device):
-            features = cache.features(policy, shown)
+            features = self.pictures(policy).features(policy, shown)
         return policy.show(
             embeddings, row.image_mask, [features[picture_content(s)] for s in shown]
         )

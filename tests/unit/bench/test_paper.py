@@ -9,10 +9,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaModel
 
-from repic.bench.paper import layer_bytes, make_network, paper_table, step_memory
+from repic.bench.paper import make_network, memory_row, paper_table
 from repic.bench.results import costs_on_paper
 from repic.models.costs import PACKED, PLAIN, SCHEMES, Workload
 from repic.models.families import FAMILIES
+from repic.models.memory import layer_bytes
 from repic.tables.write import markdown
 from tests import tiny
 from tests.counting import LORA, PAPER, small
@@ -67,7 +68,7 @@ def test_weights_gradients_and_moments(llava: Path, lora: dict | None) -> None:
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
     rank = lora and lora["r"]
-    memory = step_memory(policy.network, WORK, {**TRAINING, "lora_rank": rank}, PLAIN)
+    memory = memory_row(policy.network, WORK, {**TRAINING, "lora_rank": rank}, PLAIN)
     size = sum(weight.nbytes for weight in trained)
     states = [state for values in optimizer.state.values() for state in values.values()]
     moments = sum(state.nbytes for state in states if state.ndim)
@@ -78,16 +79,16 @@ def test_weights_gradients_and_moments(llava: Path, lora: dict | None) -> None:
 
 def test_memory_worked_by_hand() -> None:
     network = make_network(small("llava_1_5_7b", **TEXT), lora_rank=None)
-    memory = step_memory(network, WORK, TRAINING, PLAIN)
+    memory = memory_row(network, WORK, TRAINING, PLAIN)
     assert memory["logits"] == 4 * 2 * (3 * 6) * 99  # bytes, groups, places, vocabulary
     assert memory["all logits"] == 4 * 2 * (3 * 25) * 99
     # Bytes, layers, keys and values, captions, tokens, values.
     assert memory["KV cache"] == 2 * 2 * 2 * 12 * 25 * 32
     layer = layer_bytes(network.config.get_text_config(), width=2, lora_rank=None)
-    packed = step_memory(network, WORK, TRAINING, PACKED)
+    packed = memory_row(network, WORK, TRAINING, PACKED)
     assert packed["KV cache"] == 2 * 2 * 2 * 4 * (20 + 3 * 5) * 32
     assert memory["activations"] == memory["unchecked"] == 2 * 3 * 25 * 2 * layer
-    checkpointed = step_memory(network, WORK, {**TRAINING, "is_checkpointed": True}, PACKED)
+    checkpointed = memory_row(network, WORK, {**TRAINING, "is_checkpointed": True}, PACKED)
     assert checkpointed["activations"] == 2 * 35 * (2 * 48 * 2 + layer)
     assert checkpointed["unchecked"] == 2 * 35 * 2 * layer
     gradients = memory["gradients, Adam"] // 3
