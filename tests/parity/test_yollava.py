@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from repic.captioners.augment import Augmentation
 from repic.captioners.captioner import Labels
+from repic.captioners.friends import enroll_all
 from repic.captioners.model import ModelCaptioner
 from repic.captioners.yollava import SKS, Lessons, YoLlava, stand_ins, tokens_of
 from repic.models.policy import Policy
@@ -214,7 +215,10 @@ def test_an_info_that_has_the_name_says_it_as_the_question_does(qwen: Path) -> N
     assert [e.target for (e,) in epoch if e.query is None] == [f"{SKS} is red."]
 
 
-def test_friends_who_cannot_be_learnt_are_named(qwen: Path) -> None:
+def test_friends_who_cannot_be_learnt_are_named(qwen: Path, tmp_path: Path) -> None:
+    def learn(friends: list[Friend]) -> None:
+        enroll_all("yollava", yollava(qwen, epochs=1), lambda: friends, tmp_path)
+
     known = load(qwen).encoder.tokenizer
     word = next(w for w in known.get_vocab() if w.isalpha())
     with pytest.raises(ValueError, match=r"is one token of .* already, so nothing new"):
@@ -223,6 +227,15 @@ def test_friends_who_cannot_be_learnt_are_named(qwen: Path) -> None:
         yollava(qwen, asks="{nam} is")
     with pytest.raises(ValueError, match=r"asks: '\{name\} is\.' lacks \{tokens\}"):
         yollava(qwen, asks="{name} is.")
+    # Whoever was learnt beside them is kept, and is not learnt again once they are renamed.
+    known = [friend(), friend("<ti>")]
+    with pytest.raises(ValueError, match=r"is one token of .* already, so nothing new"):
+        learn([*known, replace(friend(), name=word)])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    learn([*known, friend("<mo>")])
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert len(after) == 3
+    assert {path: after[path] for path in before} == before
     alone = replace(friend(), lookalikes=(), others=())
     with pytest.raises(ValueError, match=r"no pictures of others; raise data.friends.negatives"):
         yollava(qwen).enroll(alone)

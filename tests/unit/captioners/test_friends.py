@@ -203,8 +203,11 @@ def test_friends_whom_nobody_can_learn_are_named_before_anything_is_computed(
         "is a picture of <bo>, and among those that do not show <bo>": [own],
         "this data has none; use data=toybox_cast": [],
     }
+    enroll(Learner(), tmp_path)
+    kept = {path: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
     for complaint, friends in refused.items():
         with pytest.raises(ValueError, match=complaint):
-            enroll(Learner(), tmp_path, friends)
-    assert not list(tmp_path.glob("*"))
+            enroll(Learner(limit=0), tmp_path, friends)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.safetensors")} == kept
+    assert len(kept) == 3
     check_friends("tells", 0, [])  # who learns nothing needs nobody
