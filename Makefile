@@ -55,8 +55,11 @@ docs/demo.png: # the README's picture: the demo's page, of two photos, after the
 		Image.open("outputs/demo.png").quantize(192, dither=Image.Dither.NONE).save("$@", optimize=True)'
 
 # A file's tests stay in one process and share what it makes; short files come last, to even out.
-test: setup lint types ## everything that CI checks, slow tests included, on two cores
-	HYPOTHESIS_PROFILE=full '$(BIN)/python' -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup lint ## everything that CI checks, slow tests included, on two cores
+	@'$(MAKE)' --no-print-directory types >'$(VENV)/types.log' 2>&1 & types=$$!; status=0; \
+	HYPOTHESIS_PROFILE=full '$(BIN)/python' -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		|| status=$$?; \
+	wait $$types || { cat '$(VENV)/types.log'; status=1; }; exit $$status
 
 test-fast: setup ## the tests to run while you edit
 	'$(BIN)/python' -m pytest -m 'not slow and not gpu'

@@ -452,4 +452,5 @@ def quieten() -> None:
     disable_progress_bars()  # a run has a bar of its own
     for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
         logging.getLogger(library).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for module in ("pytorch_lightning", "lightning_fabric"):  # which advises srun where it is
+        warnings.filterwarnings("ignore", module=module)

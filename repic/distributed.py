@@ -64,6 +64,8 @@ def together() -> Iterator[None]:
         _is_told.set()
         if _store().add(_DEATHS, 1) > 1:
             sys.exit(1)
+        if _meets_at_rank_0():
+            time.sleep(2 * _TICK * (rank() == 0))  # until the others have seen it there
         if rank() > 0:
             print(f"repic: rank {rank()} of {world_size()}: {explain(error)}", file=sys.stderr)
             if isinstance(error, ValueError | OSError):
@@ -79,8 +81,11 @@ def _watch() -> None:
     while not _is_told.wait(_TICK):
         try:
             _end_after_deaths()
-        except RuntimeError:  # whoever keeps the store has gone, and ends us as well
-            return
+        except RuntimeError:  # whoever keeps the store has gone
+            if not _meets_at_rank_0():  # torchrun, which ends us as well
+                return
+            time.sleep(10 * _TICK)  # rank 0 leaves last, if all goes well
+            _end_after_rank_0()
 
 
 def _await_deaths(seconds: float) -> None:
@@ -94,6 +99,10 @@ def _await_deaths(seconds: float) -> None:
             time.sleep(0.1)
         except Stopped:  # by torchrun, because of the death
             continue
+        except RuntimeError:  # the store has gone, and a rank that has an error with it
+            if not _meets_at_rank_0():
+                raise
+            _end_after_rank_0()
 
 
 def _leave() -> None:
@@ -117,6 +126,24 @@ def _processes() -> dict[int, int]:
     }
 
 
+def _meets_at_rank_0() -> bool:
+    """Whether the ranks meet at rank 0, as Slurm's do, and not at torchrun."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def _end_after_rank_0() -> None:
+    """End this process: the first of those that are left tells."""
+    if rank() == 1:
+        _tell_of_death(0)
+    os._exit(1)
+
+
+def _tell_of_death(number: int) -> None:
+    said = f"rank {number} of {world_size()} is gone without a word: killed, or out of"
+    said += " memory; the same command goes on from there"
+    os.write(sys.stderr.fileno(), f"repic: {said}\n".encode())
+
+
 def _end_after_deaths() -> None:
     store = _store()
     if store.check([_DEATHS]):
@@ -128,9 +155,7 @@ def _end_after_deaths() -> None:
             if store.check([_left(number)]):
                 continue
             if store.add(_DEATHS, 1) == 1:
-                said = f"rank {number} of {world_size()} is gone without a word: killed, or out of"
-                said += " memory; the same command goes on from there"
-                os.write(sys.stderr.fileno(), f"repic: {said}\n".encode())
+                _tell_of_death(number)
             os._exit(1)
 
 

@@ -1,13 +1,14 @@
 """Every how-to of CONTRIBUTING.md, done as it stands there in an empty folder."""
 
-import os
 import re
+import shlex
 import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -60,16 +61,15 @@ def test_how_to_does_what_it_says(how_to: HowTo, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     output = ""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    for command in how_to.commands:
-        done = subprocess.run(
-            ["bash", "-c", command.replace("python ", f"'{sys.executable}' ", 1)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    for number, command in enumerate(how_to.commands):
+        program, *arguments = shlex.split(command)
+        if program == "python":
+            said = tmp_path / f"said_{number}"
+            done: Any = forked.run(arguments, said, cwd=tmp_path, environment={"COLUMNS": "200"})
+        else:
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=300
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         output += done.stdout + done.stderr
     for line in how_to.printed:

@@ -1,15 +1,12 @@
 """A few kills; many are tests/campaigns/kills.py."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.campaigns.kills import differences
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -17,14 +14,9 @@ ROOT = Path(__file__).parents[2]
 def test_what_is_killed_again_and_again_ends_as_what_was_not(campaign: str, tmp_path: Path) -> None:
     code = f"import sys; from pathlib import Path; from tests.campaigns.kills import {campaign};"
     code += f"{campaign}(Path(sys.argv[1]), kills=6, seed=2)"
+    (tmp_path / "code.py").write_text(code)
     # In a process of its own, which may fork.
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run([str(tmp_path / "code.py"), str(tmp_path)], tmp_path / "said")
     assert done.returncode == 0, done.stderr
     assert "as if nothing had happened" in done.stdout
 

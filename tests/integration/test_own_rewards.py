@@ -1,8 +1,6 @@
 """Somebody's own reward: a function in a file beside the command, in no way part of the package."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +12,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from repic import assembly
+from tests import forked
 from tests.integration.small import FEW, rows_of, start
 
-ROOT = Path(__file__).parents[2]
 FUNCTION = """
 def vowels(completions, examples, present):
     assert len(completions) == len(examples) == len(present)
@@ -127,11 +125,8 @@ def test_the_module_is_found_beside_the_command(beside: Path, console_script: bo
     script.write_text("from repic.run import main; main()")  # as an installed script has it
     program = [str(script)] if console_script else ["-m", "repic.run"]
     given = ["--config-dir", "my_conf", "reward=mine", "method=name_everybody", "debug=fast"]
-    command = [sys.executable, *program, *given, "metrics.counts=[1]", FEW]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=beside, env=environment, capture_output=True, text=True, check=False
-    )
+    command = [*program, *given, "metrics.counts=[1]", FEW]
+    done = forked.run(command, beside / "said", cwd=beside)
     assert done.returncode == 0, done.stderr
     (predictions,) = beside.glob("outputs/run/*/seed_0/predictions.jsonl")
     assert '"vowels": 0.' in predictions.read_text()

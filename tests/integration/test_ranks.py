@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from repic.metrics.caption_files import read_predictions
+from tests import forked
 from tests.integration.small import FEW, rows_of, summary_of
 
 pytestmark = pytest.mark.slow
@@ -27,30 +29,39 @@ RANKS = ("trainer=ddp", "trainer.options.accelerator=cpu", "trainer.num_workers=
 RANKS += ("trainer.threads=1",)
 
 
-def command(outputs: Path, model: Path, *, ranks: int) -> list[str]:
-    given = ["-m", "repic.run", *GIVEN, f"outputs={outputs}", f"model.path={model}"]
-    if ranks == 1:
-        return [sys.executable, *given]
+def given(outputs: Path, model: Path) -> list[str]:
+    return ["-m", "repic.run", *GIVEN, f"outputs={outputs}", f"model.path={model}"]
+
+
+def torchrun(arguments: list[str]) -> list[str]:
+    """Two ranks, as torchrun starts them; as Slurm does, they are forked here."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torchrun = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
-    return [sys.executable, *torchrun, f"--master-port={port}", *given, *RANKS]
+    program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    return [*program, f"--master-port={port}", *arguments, *RANKS]
 
 
 def finish(outputs: Path, model: Path, *, ranks: int) -> tuple[Path, str]:
     """Do a run to its end; return its folder and what it said."""
-    done = subprocess.run(
-        command(outputs, model, ranks=ranks), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = [*given(outputs, model), *(RANKS if ranks > 1 else ())]
+    said = outputs / "said"
+    command = forked.Ranks(arguments, said, count=ranks)
+    text, complaint = command.communicate()
+    assert command.poll() == 0, complaint
     (summary,) = outputs.rglob("summary.json")
-    return summary.parent, done.stdout
+    return summary.parent, text
 
 
 @pytest.fixture(scope="module")
 def two(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return finish(tmp_path_factory.mktemp("two"), model, ranks=2)
+    outputs = tmp_path_factory.mktemp("two")
+    done = subprocess.run(
+        torchrun(given(outputs, model)), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (summary,) = outputs.rglob("summary.json")
+    return summary.parent, done.stdout
 
 
 def trained(folder: Path, phase: str) -> dict[str, torch.Tensor]:
@@ -87,19 +98,23 @@ def test_two_ranks_train_as_one_process_does_and_rank_0_alone_writes(
 
 
 @pytest.fixture
-def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[bool], Any]]:
     """Start two ranks that have just saved RL's third iteration."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Any] = []
 
-    def begin() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            command(tmp_path, model, ranks=2),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def begin(by_torchrun: bool) -> Any:
+        arguments = given(tmp_path, model)
+        if by_torchrun:
+            process: Any = subprocess.Popen(
+                torchrun(arguments),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            process = forked.Ranks([*arguments, *RANKS], tmp_path / "begun", count=2)
         processes.append(process)
         deadline = time.monotonic() + 300
         while not list(tmp_path.rglob("grpo.resume.pt")):
@@ -110,12 +125,16 @@ def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen
 
     yield begin
     for process in processes:
-        if process.poll() is None:
+        if isinstance(process, forked.Ranks):
+            process.kill()
+        elif process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def worker(process: subprocess.Popen[str], rank: int) -> int:
+def worker(process: Any, rank: int) -> int:
     """The process id of a rank."""
+    if isinstance(process, forked.Ranks):
+        return process.ranks[rank].pid
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for child in children:
         if f"RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text().replace("_RANK", ""):
@@ -123,15 +142,16 @@ def worker(process: subprocess.Popen[str], rank: int) -> int:
     raise AssertionError(children)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("rank", "by_torchrun"), [(0, False), (1, True)])
 def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_same_bits(
     model: Path,
     tmp_path: Path,
     two: tuple[Path, str],
-    begun: Callable[[], subprocess.Popen[str]],
+    begun: Callable[[bool], Any],
     rank: int,
+    by_torchrun: bool,
 ) -> None:
-    process = begun()
+    process = begun(by_torchrun)
     os.kill(worker(process, rank), signal.SIGKILL)
     killed = time.monotonic()
     _, said = process.communicate(timeout=60)
@@ -150,45 +170,43 @@ def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_same_bits(
     assert not list(tmp_path.rglob("*.resume.pt*"))
 
 
-def test_an_error_of_one_rank_is_told_once_and_ends_the_others(model: Path, tmp_path: Path) -> None:
-    given = [*command(tmp_path, model, ranks=2), "method=rl", "reward.own=of_one_rank.fail"]
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_one_rank_is_told_once_and_ends_the_others(
+    model: Path, tmp_path: Path, rank: int
+) -> None:
+    arguments = [*given(tmp_path, model), *RANKS, "method=rl", "reward.own=of_one_rank.fail"]
     (tmp_path / "of_one_rank.py").write_text(
         "import os\n"
         "def fail(completions, examples):\n"
-        "    if os.environ['RANK'] == '1':\n"
+        f"    if os.environ['RANK'] == '{rank}':\n"
         "        raise ValueError('not here')\n"
         "    return [0.0 for _ in completions]\n"
     )
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
     begun = time.monotonic()
-    done = subprocess.run(
-        given,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("repic: ")]
+    command = forked.Ranks(arguments, tmp_path / "said", count=2, path=tmp_path)
+    _, said = command.communicate(timeout=120)
+    assert all(each.returncode for each in command.ranks)
+    lines = [line for line in said.splitlines() if line.startswith("repic: ")]
     assert len(lines) == 1
-    assert lines[0].startswith("repic: rank 1 of 2: ")
+    assert lines[0].startswith("repic: rank 1 of 2: " if rank else "repic: reward function")
     assert "raised ValueError: not here" in lines[0]
     assert time.monotonic() - begun < 120
 
 
 def test_what_all_ranks_meet_is_told_once(model: Path, tmp_path: Path) -> None:
-    given = [*command(tmp_path, model, ranks=2), "model.path=/nowhere"]
-    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("repic: ")]
+    arguments = [*given(tmp_path, model), *RANKS, "model.path=/nowhere"]
+    command = forked.Ranks(arguments, tmp_path / "said", count=2)
+    _, said = command.communicate(timeout=60)
+    assert all(each.returncode for each in command.ranks)
+    lines = [line for line in said.splitlines() if line.startswith("repic: ")]
     assert len(lines) == 1
     assert not lines[0].startswith("repic: rank")
 
 
 def test_ranks_that_are_told_to_end_save_together(
-    model: Path, tmp_path: Path, two: tuple[Path, str], begun: Callable[[], subprocess.Popen[str]]
+    model: Path, tmp_path: Path, two: tuple[Path, str], begun: Callable[[bool], Any]
 ) -> None:
-    process = begun()
+    process = begun(False)
     os.kill(worker(process, 1), signal.SIGTERM)  # one is enough
     _, said = process.communicate(timeout=60)
     lines = [line for line in said.splitlines() if line.startswith("repic: ")]

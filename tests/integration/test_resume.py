@@ -4,12 +4,9 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from repic.captioners.model import ModelCaptioner
 from repic.phases.grpo import GrpoModule
 from repic.phases.monitor import Monitor
 from repic.signals import Stopped
+from tests import forked
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 SIZES = ("phase.sft.iterations=4", "phase.grpo.iterations=4", "phase.sft.checkpoint_every=2")
@@ -296,11 +294,15 @@ def test_in_a_slurm_job_nothing_of_the_working_directory_is_loaded(
 
 @pytest.mark.slow
 def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "repic.run", "method=sft", "debug=fast"]
+    command = ["-m", "repic.run", "method=sft", "debug=fast"]
     command += ["phase.sft.iterations=80", "metrics.counts=[1]", "phase.sft.schedule.final=1.0"]
     command += ["phase.sft.checkpoint_every=1000"]  # what is saved is saved because of a signal
     command += [f"model.path={model}", f"outputs={tmp_path}", FEW]
-    root = Path(__file__).parents[2]
+
+    srun = tmp_path / "bin" / "srun"  # as on a cluster, of which Lightning would say a word
+    srun.parent.mkdir()
+    srun.touch(mode=0o755)
+    where = {"PATH": f"{srun.parent}{os.pathsep}{os.environ['PATH']}"}
 
     def lines() -> int:
         return sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("*.metrics.jsonl"))
@@ -311,15 +313,7 @@ def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
         (signal.SIGUSR1, 143, "ended by SIGUSR1"),
         (signal.SIGINT, 130, "interrupted"),
     ):
-        process = subprocess.Popen(
-            command,
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Whoever runs the tests in the background may ignore Ctrl-C; children inherit that.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
+        process = forked.Command(command, tmp_path / f"said_{number}", environment=where)
         deadline = time.monotonic() + 120
         while lines() < reached + 3:
             assert time.monotonic() < deadline
@@ -337,7 +331,7 @@ def test_signals_leave_a_folder_that_goes_on(model: Path, tmp_path: Path) -> Non
             assert f"goes on after iteration {reached} of 80" in said
         assert int(found[1]) > reached
         reached = int(found[1])
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = forked.run(command, tmp_path / "said")
     assert done.returncode == 0, done.stderr
     assert f"goes on after iteration {reached} of 80" in done.stdout
     rows = [row["iteration"] for row in rows_of(next(tmp_path.rglob("seed_0")))]

@@ -16,6 +16,7 @@ from repic.metrics.caption_files import read_predictions
 from repic.page.run_page import run_tables
 from repic.tables.runs import read_metrics, read_run
 from repic.tables.test_set import fingerprints
+from tests import forked
 from tests.integration.small import FEW, rows_of, start, summary_of
 
 ROOT = Path(__file__).parents[2]
@@ -217,11 +218,13 @@ def test_module_and_console_script_work_from_any_directory(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
+    command = ["-m", "repic.run", "-m", "debug=fast", "reward=none,combined"]
     command += ["seed=0,1", "metrics.counts=[1,2]", f"model.path={model}", f"outputs={tmp_path}"]
     command.append(FEW)
     both = [*command, "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
-    done = subprocess.run(both, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *both], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     (table,) = (tmp_path / "run" / "sweeps").glob("*/table.md")
     assert "+ RL (reward=combined) | 2" in table.read_text()
@@ -230,7 +233,7 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     assert {path.suffix for path in table.parent.iterdir()} >= {".md", ".csv", ".tex"}
     # One job after another, as it is without a launcher, finds the runs and makes the same table.
     table_of_both = table.read_text()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    again = forked.run(command, tmp_path / "again")
     assert again.stdout.count("already done") == 4
     assert table.read_text() == table_of_both
     jobs = (table.parent / "runs.jsonl").read_text().splitlines()
@@ -239,13 +242,10 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_command_that_is_given_twice_at_once_is_done_once(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "repic.run", "debug=fast", "metrics.counts=[1]", FEW]
+    command = ["-m", "repic.run", "debug=fast", "metrics.counts=[1]", FEW]
     command += [f"model.path={model}", f"outputs={tmp_path}"]
-    both = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for _ in range(2)
-    ]
-    said = [process.communicate()[0].decode() for process in both]
+    both = [forked.Command(command, tmp_path / f"said_{number}") for number in range(2)]
+    said = ["".join(process.communicate()) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted("already done" in text for text in said) == [False, True]
     (folder,) = (tmp_path / "run").glob("*/seed_0")

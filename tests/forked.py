@@ -1,0 +1,198 @@
+"""Commands in processes that are forked, not started: what a run imports is there already.
+
+Most of what a small command computes is imports. A server that has done them, one for each process
+of tests, forks a process for each command; in all else this is as a shell would have started it.
+That the commands can be started so is what ``test_run`` and ``test_ranks`` show with some.
+"""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).parents[1]
+# In the server; none of repic's modules that are commands, which run as __main__.
+IMPORTED = (
+    "pytorch_lightning", "peft", "transformers.models.auto.modeling_auto", "repic.assembly",
+    "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "repic.page.run_page",
+    "repic.phases.grpo_phase", "repic.phases.sft", "repic.phases.evaluate", "repic.phases.pipeline",
+    "repic.models.engine.packed", "repic.metrics.suite", "repic.tables.layouts", "repic.toybox",
+    "torch.distributed.elastic.agent.server.api",
+)  # fmt: skip
+
+
+@cache
+def server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *IMPORTED])
+    return context
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Keep what runs the tests from being imported in every process as well."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+class Command:
+    """A command in a process of its own, and what it says.
+
+    Args:
+        arguments: what stands after ``python``: -m and a module, or a file.
+        said: a folder for what it says.
+        cwd: its working directory.
+        environment: beside the tests' own.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        said: Path,
+        *,
+        cwd: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        said.mkdir(parents=True, exist_ok=True)
+        self.files = (said / "stdout", said / "stderr")
+        for file in self.files:
+            file.write_text("")
+        variables = {**os.environ, **(environment or {})}
+        given = (list(arguments), str(cwd), variables, tuple(map(str, self.files)))
+        self.process = server().Process(target=_run, args=given)
+        with without_main():
+            self.process.start()
+        self.pid: int = self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; return what it has written to both streams."""
+        self.process.join(timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("a forked command", timeout or 0)
+        return self.stdout, self.stderr
+
+    @property
+    def stdout(self) -> str:
+        return self.files[0].read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.files[1].read_text()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self.process.kill()
+            self.process.join()
+
+
+def run(
+    arguments: Sequence[str],
+    said: Path,
+    *,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> Command:
+    """Do a command to its end."""
+    command = Command(arguments, said, cwd=cwd, environment=environment)
+    command.communicate()
+    return command
+
+
+class Ranks:
+    """A command in several processes, as srun would start them: none minds the others.
+
+    What they say is put together in their order. ``path`` has modules of their own.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], said: Path, *, count: int, path: Path | None = None
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        tasks = {"SLURM_STEP_NUM_TASKS": str(count), "SLURM_STEP_TASKS_PER_NODE": str(count)}
+        tasks |= {} if path is None else {"PYTHONPATH": str(path)}
+        tasks |= {"SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0", "MASTER_PORT": str(port)}
+        self.ranks = [
+            Command(
+                arguments,
+                said / str(rank),
+                environment={**tasks, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            )
+            for rank in range(count)
+        ]
+
+    def poll(self) -> int | None:
+        """The first status that is none of success; 0 when all have ended well."""
+        codes = [rank.poll() for rank in self.ranks]
+        return next((code for code in codes if code), None if None in codes else 0)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        parts = [rank.communicate(timeout) for rank in self.ranks]
+        return "".join(said for said, _ in parts), "".join(complaint for _, complaint in parts)
+
+    def kill(self) -> None:
+        for rank in self.ranks:
+            rank.kill()
+
+
+def _run(
+    arguments: list[str], cwd: str, environment: dict[str, str], streams: tuple[str, str]
+) -> NoReturn:
+    """Be the command; in the forked process."""
+    os.setsid()
+    for number, path in enumerate(streams, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = filter(None, sys.path)  # the server's working directory is not the command's
+    sys.path += filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code: Any = 0
+    try:
+        if arguments[0] == "-m":
+            sys.argv = arguments[1:]
+            sys.path.insert(0, cwd)
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = arguments
+            sys.path.insert(0, str(Path(arguments[0]).absolute().parent))
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+        if not isinstance(code, int | None):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, OSError):
+            stream.flush()
+    os._exit(code or 0)
