@@ -55,24 +55,21 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
 def test_questions_with_options_stand_beside_three_controls(
     model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = ("captioner=systems", "method.evaluated=[base,name_everybody,montage]")
+    given = ("method.evaluated=[base,name_everybody]", "phase.evaluate.per_count=1")
     questions = ("task=ask", "data.ask.questions.per_kind=4", "metrics.counts=[1]")
     with caplog.at_level(logging.INFO):
         folder = start(model, tmp_path, *CAST, *given, *questions)
     assert "name_everybody answers no questions" in caplog.text
     found = summary_of(folder)["choices"]
     assert found["name_everybody"] is None
-    for name in ("base", "montage"):
-        assert set(found[name]) == {"whole", "no_picture", "no_references", "anothers"}
-        assert set(found[name]["whole"]) == {"visual", "text", "mean", "no choice"}
-        assert set(found[name]["no_picture"]) == {"visual", "mean", "no choice"}
+    assert set(found["base"]) == {"whole", "no_picture", "no_references", "anothers"}
+    assert set(found["base"]["whole"]) == {"visual", "text", "mean", "no choice"}
+    assert set(found["base"]["no_picture"]) == {"visual", "mean", "no choice"}
     table = (folder / "choices.md").read_text()
-    assert "| zero-shot, montage, with another's reference |" in table
+    assert "| base model, with another's reference |" in table
     assert "| guessing |" in table
     with pytest.raises(ValueError, match="task: this data has no questions to choose an answer to"):
         start(model, tmp_path, "method=zero_shot", "task=ask", name="elsewhere")
-    with pytest.raises(ValueError, match=r"data.ask.questions.asks: 'What\?' lacks {question}"):
-        start(model, tmp_path, *CAST, *questions, "data.ask.questions.asks=What?", name="words")
 
 
 FEW = (
