@@ -225,7 +225,8 @@ class GrpoModule(pl.LightningModule):
                 raise self.not_finite(error, len(examples) * group_size) from error
         reference = self.score_reference(rollouts) if rubric.needs_reference else None
         with self.timed("reward"):
-            scores = rubric.score(rollouts, reference)
+            listen = None if reference is None else self.score_reference
+            scores = rubric.score(rollouts, reference, listen)
         shape = (len(examples), group_size, len(rubric.names))
         return ScoredGroups(
             as_groups(rollouts, group_size),

@@ -4,7 +4,7 @@ Components are kept raw, so that the weights can be changed on a saved run witho
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -104,6 +104,28 @@ class ReferenceReward(Protocol):
         ...
 
 
+Listen = Callable[[Sequence[Rollout]], Logprobs]
+
+
+@runtime_checkable
+class ListeningReward(Protocol):
+    """Scores rollouts by what the frozen reference makes of them beside other pictures, too."""
+
+    needs_reference: bool
+    listens: bool
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components, in a fixed order."""
+        ...
+
+    def score(
+        self, rollouts: Sequence[Rollout], logprobs: Logprobs | None, listen: Listen | None
+    ) -> RewardBatch:
+        """Score; ``listen`` gives log-probabilities of any rollouts; None: no reference."""
+        ...
+
+
 @runtime_checkable
 class AskingReward(Protocol):
     """Asks somebody who counts what that takes: questions, failures, tokens, dollars."""
@@ -111,6 +133,9 @@ class AskingReward(Protocol):
     def take_counts(self) -> Mapping[str, float]:
         """Return the counts since the last call; none where nobody was asked."""
         ...
+
+
+AnyReward = Reward | BatchReward | ReferenceReward | ListeningReward
 
 
 class ConditionSettings(TypedDict):
@@ -140,7 +165,7 @@ class Rubric:
 
     def __init__(
         self,
-        rewards: Mapping[str, Reward | BatchReward | ReferenceReward],
+        rewards: Mapping[str, AnyReward],
         weights: Mapping[str, Weight],
         conditions: Mapping[str, ConditionSettings] | None = None,
         seconds: Seconds | None = None,
@@ -180,13 +205,19 @@ class Rubric:
                     total[name] = total.get(name, 0.0) + count
         return total
 
-    def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None = None) -> RewardBatch:
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        logprobs: Logprobs | None = None,
+        listen: Listen | None = None,
+    ) -> RewardBatch:
         """Score every rollout with every reward.
 
         Args:
             rollouts: of any prompts.
             logprobs: of each completion's tokens under the frozen reference, where
                 ``needs_reference``; None if there is no such model: what needs it does not apply.
+            listen: gives the same of other rollouts, for a reward that changes the prompt.
 
         Raises:
             ValueError: a reward yields what is no number of float32, or other components than it
@@ -197,7 +228,8 @@ class Rubric:
             ``rl.advantages`` takes, with ``rubric.weights``.
         """
         parts = [
-            self._score(key, reward, rollouts, logprobs) for key, reward in self.rewards.items()
+            self._score(key, reward, rollouts, logprobs, listen)
+            for key, reward in self.rewards.items()
         ] or [RewardBatch((), torch.zeros(len(rollouts), 0))]
         values = torch.cat([part.values for part in parts], dim=1)
         fails = [_nowhere(part) if part.failed is None else part.failed for part in parts]
@@ -207,19 +239,20 @@ class Rubric:
     def _score(
         self,
         key: str,
-        reward: Reward | BatchReward | ReferenceReward,
+        reward: AnyReward,
         rollouts: Sequence[Rollout],
         logprobs: Logprobs | None,
+        listen: Listen | None,
     ) -> RewardBatch:
         if not _is_own(reward):
-            return _check(key, reward, _ask(key, reward, rollouts, logprobs), rollouts)
+            return _check(key, reward, _ask(key, reward, rollouts, logprobs, listen), rollouts)
         late = (
             f"reward {key} took longer than reward.seconds={self.seconds} for"
             f" {len(rollouts)} captions; set that higher, or see what it waits for"
         )
         with time_limit(self.seconds, late):
             try:
-                batch = _ask(key, reward, rollouts, logprobs)
+                batch = _ask(key, reward, rollouts, logprobs, listen)
             except (KeyboardInterrupt, Stopped, OutOfTime):
                 raise
             except BaseException as error:  # whatever a stranger's code may raise, SystemExit too
@@ -246,10 +279,13 @@ def score_each(
 
 def _ask(
     key: str,
-    reward: Reward | BatchReward | ReferenceReward,
+    reward: AnyReward,
     rollouts: Sequence[Rollout],
     logprobs: Logprobs | None,
+    listen: Listen | None,
 ) -> RewardBatch:
+    if isinstance(reward, ListeningReward):
+        return reward.score(rollouts, logprobs, listen)
     if isinstance(reward, ReferenceReward):
         return reward.score(rollouts, logprobs)
     if isinstance(reward, BatchReward):

@@ -19,11 +19,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from repic.parsing import tokenize_caption
+from repic.rewards.assignment import count_facts
 from repic.rewards.cider import CiderD
 from repic.rewards.rubric import Rubric
 from repic.rl.conditions import conditioned_rewards, read_conditions
-from repic.toybox.world import COLOURS, SPECIES, VALUES
-from repic.types import Example, Rollout
+from repic.toybox.grammar import parse_caption
+from repic.toybox.scene import ToyboxImage, position_word
+from repic.toybox.world import COLOURS, SLOTS, SPECIES, VALUES
+from repic.types import Example, Mention, Rollout, Scene
 from tests.integration.small import compose_run
 
 CONF = Path(__file__).parents[2] / "repic/conf"
@@ -92,8 +95,14 @@ POLICIES: dict[str, Policy] = {
 STAND_INS = {
     "reward=balcaprl_judge": "the grammar and the rules of reward=balcaprl for the judge",
     "reward=seed": "pairs of words, counted in captions of other scenes, for the reference model",
+    "reward=listener": "a reader by grammar, right facts less wrong ones, for the reference model",
 }
 
+ADDITIONS = (
+    "honest, then all attributes",
+    "longest: honest, then a crowd",
+    "honest, then commentary",
+)
 NAMES_ONLY = "an arm of the ablation that judges names alone: how a caption reads is not its matter"
 PROSE_ONLY = "an arm of the ablation that judges what is said: who is named is not its matter"
 KNOWN = {
@@ -103,15 +112,20 @@ KNOWN = {
     ("reward=recognition", "longest: honest, then a crowd"): NAMES_ONLY,
     ("reward=recognition", "honest, then commentary"): NAMES_ONLY,
     **{
+        ("reward=covip", policy): "it asks what is said of friends, and nothing else"
+        for policy in ("honest, then name everybody", *ADDITIONS)
+        if "longest" not in policy  # a crowd repeats itself
+    },
+    **{
+        ("reward=listener", policy): "it asks whether friends can be told from look-alikes, alone"
+        for policy in ("honest, then name everybody", "honest, twice", *ADDITIONS)
+    },
+    **{
         (config, policy): "it asks whether the names are there, and nothing else"
         for config in CONFIGS
         if config.startswith("reward=repic")
         for policy in (
-            "honest, then name everybody",
-            "honest, then all attributes",
-            "longest: honest, then a crowd",
-            "honest, twice",
-            "honest, then commentary",
+            *("honest, then name everybody", "honest, twice", *ADDITIONS),
             *(() if "length" in config else ("name everybody", "copy the prompt's information")),
         )
     },
@@ -127,10 +141,12 @@ class Scorer:
 
     def totals(self, policy: Policy, examples: Sequence[Example]) -> torch.Tensor:
         rollouts = [rollout(example, policy(example)) for example in examples]
-        logprobs = (
-            [word_logprobs(r.text) for r in rollouts] if self.rubric.needs_reference else None
-        )
-        scored = self.rubric.score(rollouts, logprobs)
+        logprobs = listen = None
+        if "listener" in self.rubric.names:
+            logprobs, listen = heard(rollouts), heard
+        elif self.rubric.needs_reference:
+            logprobs = [word_logprobs(r.text) for r in rollouts]
+        scored = self.rubric.score(rollouts, logprobs, listen)
         conditions = read_conditions(self.rubric.conditions, scored.names)
         rewards = conditioned_rewards(scored.values[None], scored.names, conditions)[0]
         return (rewards * self.rubric.weights).nansum(dim=1)
@@ -154,6 +170,29 @@ def word_logprobs(text: str) -> torch.Tensor:
     counts = word_pairs()
     chances = [(counts[pair] + 0.1) / (counts[pair[:1]] + 10) for pair in pairwise(words)]
     return torch.tensor([*chances, 0.5]).log()
+
+
+def heard(rollouts: Sequence[Rollout]) -> list[torch.Tensor]:
+    """How well captions fit the pictures before which they stand; who is who is known."""
+    fits = []
+    for one in rollouts:
+        picture, truth = one.example.query, one.example.scene
+        assert isinstance(picture, ToyboxImage)
+        assert truth is not None
+        called = {tuple(m.attributes[s] for s in SLOTS): m.name for m in truth.mentions}
+        beings = []
+        for toy, pose in picture.beings:
+            looks = {**toy.attributes, "position": position_word(pose.centre[0])}
+            if name := called.get(tuple(toy.attributes.values())):
+                looks["name"] = name
+            beings.append(Mention(looks))
+        said = [
+            Mention({**m.attributes, **({"name": m.name} if m.name else {})})
+            for m in parse_caption(one.text).mentions
+        ]
+        facts = count_facts(Scene(tuple(said)), Scene(tuple(beings)))
+        fits.append(torch.tensor([2.0 * facts.right - facts.stated]))
+    return fits
 
 
 @cache

@@ -199,6 +199,7 @@ def test_a_run_with_judged_metrics_and_itself_as_baseline(model: Path, tmp_path:
     assert cell["dcscore"] == 0
     assert cell["arena"] == -100
     assert 30 < cell["caption_qa"] < 40
+    assert (cell["friend_qa_present"], cell["friend_qa_absent"]) == (0, 100)  # names, no looks
     assert "by judges" in (first / "report.html").read_text()
     baseline = f"metrics.scorers.arena.baselines=[{first / 'predictions.jsonl'}]"
     second = start(model, tmp_path, *given, baseline, name="second")

@@ -171,7 +171,7 @@ def test_caption_metrics_with_references_infos_and_pictures(
     lacking = ["meteor", "spice", "bert_score", "clip_score"]
     lacking += [f"copy_{name}" for name in ("meteor", "spice", "bert_score")]
     # The others judge by toybox's grammar, which does not read these references.
-    assert list(left_out) == [*lacking, "dcscore", "caption_qa", "arena"]
+    assert list(left_out) == [*lacking, "dcscore", "caption_qa", "friend_qa", "arena"]
     assert left_out["dcscore"] == "no caption has references that the grammar reads as a whole"
     assert left_out["clip_score"].startswith("set metrics.scorers.clip_score.path to")
     (tmp_path / "hj/2.jpg").unlink()

@@ -85,6 +85,8 @@ class SceneQuizzes(GrammarSource):
         values: of every slot, the setting ("background") included.
     """
 
+    num_wrong = NUM_DISTRACTORS
+
     def __init__(
         self, *, parser: Parser, unread: Unread, values: Mapping[str, Sequence[str]]
     ) -> None:
@@ -131,7 +133,7 @@ class SceneQuizzes(GrammarSource):
             question = f"What is the {_noun(about.slot)} of {who}?"
         rng = random.Random(f"{question}/{right}")
         others = sorted({value for value in values if value != right})
-        wrong = rng.sample(others, min(NUM_DISTRACTORS, len(others)))
+        wrong = rng.sample(others, min(self.num_wrong, len(others)))
         choices = sorted([right, *wrong])
         return Quiz(question, tuple(choices), choices.index(right), about)
 
