@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart demo test test-fast lint types format lock clean
+.PHONY: help setup quickstart demo gpu-check test test-fast lint types format lock clean
 
 help: ## show this list
 	@printf 'repic: personalized captions, from SFT to RL.\n\n'
@@ -53,6 +53,11 @@ docs/demo.png: # the README's picture: the demo's page, of two photos, after the
 		"file://$$PWD/outputs/captions/picture/captions.html"
 	'$(BIN)/python' -c 'from PIL import Image; \
 		Image.open("outputs/demo.png").quantize(192, dither=Image.Dither.NONE).save("$@", optimize=True)'
+
+# With whatever torch the machine has: CHECK_PYTHON= names its Python.
+CHECK_PYTHON ?= python3
+gpu-check: ## what only a GPU can show, in nine minutes; see experiments/gpu.md
+	'$(CHECK_PYTHON)' -m repic.bench.gpu_check --out "$${OUT:-outputs/gpu_check}"
 
 # A file's tests stay in one process and share what it makes; short files come last, to even out.
 test: setup lint ## everything that CI checks, slow tests included, on two cores

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import torch
@@ -100,7 +101,7 @@ def full_size(settings: Mapping[str, Any], model: str) -> tuple[Policy, StepPlan
     return policy, StepPlan(
         prompts=settings["prompts"],
         group_size=settings["group_size"],
-        prompt_tokens=len(policy.encoder.prompts([_example(0)])[0].input_ids),
+        prompt_tokens=len(policy.encoder.prompts([sized_example(0)])[0].input_ids),
         caption_tokens=settings["caption_tokens"],
         micro_batch_tokens=settings["phase"]["grpo"]["micro_batch_tokens"],
         training=training_of(policy, has_reference=bool(settings["kl"]["coef"])),
@@ -117,13 +118,15 @@ def sized_policy(
     dtype: torch.dtype,
     lora: Adapters | None,
     gradient_checkpointing: bool,
+    device: str = "meta",
 ) -> Policy:
-    """Build a policy on the meta device, as ``load_policy`` makes it, with its tower frozen.
+    """Build a policy of random weights, as ``load_policy`` makes it, with its tower frozen.
 
     Args:
         config: the library's, of the model.
         pixels, pictures, text_tokens: of every prompt.
         dtype, lora, gradient_checkpointing: see ``load_policy``.
+        device: where it is made; on the meta device there are no numbers.
 
     Raises:
         ValueError: the model's family cannot be packed, or its pictures have no size known here.
@@ -131,7 +134,7 @@ def sized_policy(
     family = family_of(config)
     if family.unpackable is not None or config.model_type not in ("qwen2_5_vl", "llava"):
         raise ValueError(f"{config.model_type} has no packed update that could be counted")
-    with torch.device("meta"):
+    with torch.device(device):
         network: Any = AutoModelForImageTextToText.from_config(
             config, attn_implementation="sdpa", dtype=dtype
         )
@@ -142,10 +145,16 @@ def sized_policy(
     if family.quicken is not None:
         family.quicken(network)
     for module in model.modules():
-        if isinstance(module, nn.Dropout) and module.p:  # a GPU's masks take a byte, a CPU's four
-            dropout: Any = module
+        if device == "meta" and isinstance(module, nn.Dropout) and module.p:
+            dropout: Any = module  # a GPU's masks take a byte, a CPU's four
             dropout.forward = partial(_dropout, share=module.p)
-    encoder = SizedEncoder(config, pixels=pixels, pictures=pictures, text_tokens=text_tokens)
+    encoder = SizedEncoder(
+        config,
+        pixels=pixels,
+        pictures=pictures,
+        text_tokens=text_tokens,
+        device="meta" if device == "meta" else "cpu",
+    )
     return Policy(model, encoder, source=Path(), stop_ids=(), export="merged").train()
 
 
@@ -221,7 +230,7 @@ class Passes:
         self.policy, self.plan = policy, plan
         if plan.training.has_reference:
             policy.freeze_reference()
-        examples = [_example(number) for number in range(plan.prompts)]
+        examples = [sized_example(number) for number in range(plan.prompts)]
         ids = torch.ones(plan.caption_tokens, dtype=torch.long)
         self.captions = [
             Rollout(example, "", ids, torch.zeros(len(ids)), False)
@@ -296,7 +305,9 @@ class Passes:
 class SizedEncoder(PromptEncoder):
     """Prompts of one size, without a tokenizer: pictures with their names, then the question."""
 
-    def __init__(self, config: Any, *, pixels: int, pictures: int, text_tokens: int) -> None:
+    def __init__(
+        self, config: Any, *, pixels: int, pictures: int, text_tokens: int, device: str = "meta"
+    ) -> None:
         self.family, self.image_token_id = family_of(config), config.image_token_id
         vision = config.vision_config
         patch = vision.patch_size
@@ -306,18 +317,23 @@ class SizedEncoder(PromptEncoder):
             rows, columns = (side // patch for side in sides)
             values = vision.in_channels * vision.temporal_patch_size * patch**2
             inputs = {
-                "pixel_values": torch.empty(rows * columns, values, device="meta"),
+                "pixel_values": torch.rand(rows * columns, values, device=device),
                 "image_grid_thw": torch.tensor([[1, rows, columns]]),
             }
             size = (sides[0] // merged, sides[1] // merged)
         else:
             side = vision.image_size
-            inputs = {"pixel_values": torch.empty(1, 3, side, side, device="meta")}
+            inputs = {"pixel_values": torch.rand(1, 3, side, side, device=device)}
             size = (side // patch, side // patch)
         self.image = EncodedImage(inputs, "", size[0] * size[1], size=size)
         self.images = self  # pyright: ignore[reportAttributeAccessIssue]  # it prepares them too
         self.pictures, self.text_tokens = pictures, text_tokens
+        self.tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=1)
+        self.max_length = config.get_text_config().max_position_embeddings
         self._rows: dict[str, EncodedPrompt] = {}
+
+    def decode(self, completion_ids: Tensor) -> str:
+        return ""
 
     def prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         return [self._prompt(example.id) for example in examples]
@@ -359,7 +375,8 @@ class _Picture:
         raise NotImplementedError
 
 
-def _example(number: int) -> Example:
+def sized_example(number: int) -> Example:
+    """Return what a ``SizedEncoder`` makes a prompt of: nothing but a name."""
     return Example(
         id=str(number),
         task="caption",

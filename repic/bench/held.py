@@ -12,21 +12,23 @@ from torch.utils._pytree import tree_leaves
 
 
 class HeldMemory(TorchDispatchMode):
-    """Adds up the storages on the meta device that are alive, under names of what they are for.
+    """Adds up the storages on a device that are alive, under names of what they are for.
 
     What is computed inside the context counts under the name that ``counting`` sets; gradients of
     ``trained`` count apart. An allocator takes more: it rounds sizes up and leaves gaps.
 
     Args:
         trained: parameters whose gradients are to be told from the rest.
+        device: the type of the device; what other threads do there is not seen.
 
     Attributes:
         now: bytes by name.
         peak: the same at the moment when their sum was largest.
     """
 
-    def __init__(self, trained: Iterable[nn.Parameter] = ()) -> None:
+    def __init__(self, trained: Iterable[nn.Parameter] = (), *, device: str = "meta") -> None:
         super().__init__()
+        self.device = device
         self.now, self.peak = Counter[str](), Counter[str]()
         self._name = "others"
         self._names: dict[int, str] = {}  # of the storages that are alive
@@ -55,7 +57,7 @@ class HeldMemory(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.is_meta:
+            if isinstance(tensor, Tensor) and tensor.device.type == self.device:
                 self._add(tensor, self._name)
         return out
 

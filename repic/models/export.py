@@ -19,7 +19,7 @@ from torch import Tensor
 from repic.models.directory import ADAPTER, find_base, is_adapter, weights_fingerprint
 from repic.models.encoder import PromptBatch
 from repic.models.engine.sampling import Sampling
-from repic.models.loading import adapter_deltas, load_network
+from repic.models.loading import adapted_layers, adapter_delta, load_network
 from repic.models.policy import Policy
 from repic.models.side_files import (
     copy_side_files,
@@ -90,18 +90,18 @@ def merged_weights(
         with_adapters: False leaves those out that are not merged.
     """
     network = policy.network
-    deltas = adapter_deltas(network) if with_adapters else {}
+    layers = adapted_layers(network) if with_adapters else {}
     merged = {}
     for name, value in network.state_dict().items():
         name = name.replace(".base_layer.", ".")
         if ".lora_" in name or name in network.all_tied_weights_keys:
             continue
         value = value.detach().cpu()
-        if name in deltas:
-            value = value.float() + deltas.pop(name)
+        if name in layers:
+            value = value.float() + adapter_delta(layers.pop(name))
         is_cast = policy.has_adapters and value.is_floating_point()
         merged[name] = value.to(dtype) if is_cast else value
-    assert not deltas, f"adapters without a weight: {sorted(deltas)}"
+    assert not layers, f"adapters without a weight: {sorted(layers)}"
     return merged
 
 

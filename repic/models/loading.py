@@ -143,7 +143,7 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     refuse_integers(base, model)
     model.name_or_path = str(base)
     if is_adapter(folder):
-        _merge_adapters(model, folder)
+        merge_adapters(model, folder)
     if size > _LARGE:
         millions = sum(weight.numel() for weight in model.parameters()) / 1e6
         seconds = time.monotonic() - begun
@@ -151,20 +151,27 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     return model
 
 
-def adapter_deltas(network: nn.Module) -> dict[str, Tensor]:
-    """Return what each adapter adds to its weight, in float32."""
-    deltas = {}
-    for name, module in network.named_modules():
-        if isinstance(module, LoraLayer):
-            layer: Any = module
-            for adapter in layer.active_adapters:
-                down = layer.lora_A[adapter].weight.detach().float().cpu()
-                up = layer.lora_B[adapter].weight.detach().float().cpu()
-                deltas[f"{name}.weight"] = up @ down * layer.scaling[adapter]
-    return deltas
+def adapted_layers(network: nn.Module) -> dict[str, LoraLayer]:
+    """List the layers that have adapters, by the name of the weight that these are added to."""
+    return {
+        f"{name}.weight": module
+        for name, module in network.named_modules()
+        if isinstance(module, LoraLayer)
+    }
 
 
-def _merge_adapters(model: Any, folder: Path) -> None:
+@torch.no_grad()
+def adapter_delta(layer: Any) -> Tensor:
+    """Return what a layer's adapters add to its weight, in float32 and on the CPU.
+
+    One at a time: those of all layers would be a second model, of twice the size in half precision.
+    """
+    (adapter,) = layer.active_adapters
+    down, up = (lora[adapter].weight.float().cpu() for lora in (layer.lora_A, layer.lora_B))
+    return up @ down * layer.scaling[adapter]
+
+
+def merge_adapters(model: Any, folder: Path) -> None:
     """Add a directory's adapters to the weights, rounding once."""
     file = folder / ADAPTER
     tensors = read_header(file).tensors
@@ -179,13 +186,13 @@ def _merge_adapters(model: Any, folder: Path) -> None:
             f"{file}: its adapters are not those that {ADAPTER_CONFIG} lists ({few(strangers)})"
         )
     refuse_not_finite(folder, listed.items())
-    deltas = adapter_deltas(model)
-    adapted.unload()  # pyright: ignore[reportCallIssue]  # of LoraModel
+    layers: dict[str, Any] = {**adapted_layers(model)}
     with torch.no_grad():
-        for name, delta in deltas.items():
-            weight = model.get_parameter(name)
-            weight.copy_(weight.float() + delta)
-    refuse_not_finite(folder, ((name, model.get_parameter(name)) for name in deltas))
+        for layer in layers.values():
+            weight = layer.base_layer.weight
+            weight.copy_(weight.float() + adapter_delta(layer))
+    adapted.unload()  # pyright: ignore[reportCallIssue]  # of LoraModel
+    refuse_not_finite(folder, ((name, model.get_parameter(name)) for name in layers))
 
 
 @cache

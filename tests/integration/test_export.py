@@ -10,9 +10,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from repic.bench.held import HeldMemory
 from repic.models import export
-from repic.models.directory import fingerprint, weights_fingerprint
+from repic.models.directory import ADAPTER, fingerprint, weights_fingerprint
 from repic.models.engine.plain import PlainEngine
+from repic.models.loading import load_network, merge_adapters
 from repic.models.policy import Policy
 from tests import tiny
 from tests.fakes import mixed_examples
@@ -171,6 +173,29 @@ def test_merging_is_done_in_float32(
     assert "; adapters change them by" in caplog.text
 
 
+def test_merging_holds_no_second_model_in_float32(qwen: Path, tmp_path: Path) -> None:
+    policy = trained(qwen, lora=LORA, dtype="bfloat16", export="adapter")
+    folder = write(policy, tmp_path / "out")
+    adapted = [w.numel() for name, w in policy.network.named_parameters() if "base_layer" in name]
+    # At a time: a weight, its adapters' product, that scaled, and the sum; not those of all.
+    room = 4 * 4 * max(adapted) + 2**14
+    assert room < 0.8 * 4 * sum(adapted)
+    held = HeldMemory(device="cpu")
+    with held:
+        merged = export.merged_weights(policy, torch.bfloat16)
+    assert held.peak.total() - held.now.total() < room
+    assert all(value.dtype == torch.bfloat16 for value in merged.values())
+    base = load_network(qwen, dtype=torch.bfloat16, attention="sdpa")
+    held = HeldMemory(device="cpu")
+    held.hold("weights", base.parameters())
+    with held:
+        merge_adapters(base, folder)
+    # And the adapters themselves, in float32, as they are read and as they are kept.
+    room += 3 * sum(tensor.nbytes for tensor in load_file(folder / ADAPTER).values())
+    assert held.peak["others"] < room
+    assert {weight.dtype for weight in base.parameters()} == {torch.bfloat16}
+
+
 def test_adapters_alone_are_the_policy_to_us_and_to_peft(qwen: Path, tmp_path: Path) -> None:
     policy = trained(qwen, lora=LORA, export="adapter")
     out = write(policy, tmp_path / "out")
@@ -210,10 +235,8 @@ def test_a_wrong_merge_is_not_let_through(
     qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = trained(qwen, lora=LORA)
-    original = export.adapter_deltas
-    monkeypatch.setattr(
-        export, "adapter_deltas", lambda network: {n: -d for n, d in original(network).items()}
-    )
+    original = export.adapter_delta
+    monkeypatch.setattr(export, "adapter_delta", lambda layer: -original(layer))
     with pytest.raises(ValueError, match="the exported model is not the trained one"):
         write(policy, tmp_path / "out")
 

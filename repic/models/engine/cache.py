@@ -60,26 +60,32 @@ class GroupCache:
         """Attend from each rollout's newest token; see ``engine.attention.Packing``."""
         keys, values = self._append(layer, key, value)
         prompt_keys, prompt_values = self._prompts[layer]
-        heads, kv_heads = query.shape[1], key.shape[1]
+        rows, heads, _, size = query.shape
+        kv_heads, length = key.shape[1], prompt_keys.shape[2]
+        each, groups = heads // kv_heads, rows // self.width
         # Heads that share keys, and rollouts that share a prompt, are rows of one product.
-        own_query = query.unflatten(1, (kv_heads, -1)).squeeze(3)  # [rows, H_kv, heads each, D]
-        shared = own_query.unflatten(0, (-1, self.width)).transpose(1, 2).flatten(2, 3)
-        scores = shared @ prompt_keys.transpose(-1, -2)  # [B, H_kv, width * heads each, P]
+        own_query = query.reshape(rows, kv_heads, each, size)
+        shared = own_query.reshape(groups, self.width, kv_heads, each, size).transpose(1, 2)
+        scores = shared.flatten(2, 3) @ prompt_keys.transpose(-1, -2)
         if (padding := self._padding_mask(query.device)) is not None:
             scores = scores.masked_fill(padding[:, None, None], -torch.inf)
         own_scores = own_query @ keys.transpose(-1, -2)
         if self._place is not None:
             is_future = torch.arange(keys.shape[2], device=keys.device) > self._place
             own_scores = own_scores.masked_fill(is_future, -torch.inf)
-        length = scores.shape[-1]
-        scores = scores.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        both = torch.cat([scores, own_scores], dim=-1).float() * scale
-        weights = both.softmax(dim=-1).to(query.dtype)
-        on_prompt = weights[..., :length].unflatten(0, (-1, self.width)).transpose(1, 2)
-        from_prompt = on_prompt.flatten(2, 3) @ prompt_values
-        from_prompt = from_prompt.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        out = from_prompt + weights[..., length:] @ values
-        return out.reshape(len(query), 1, heads, -1)
+        # Both kinds beside each other, written once: they are the largest tensors of a step.
+        width = length + own_scores.shape[-1]
+        shape = (rows, kv_heads, each, width)
+        both = torch.empty(shape, dtype=torch.float32, device=query.device)
+        by_group = both.view(groups, self.width, kv_heads, each, width).transpose(1, 2)
+        by_group[..., :length] = scores.reshape(groups, kv_heads, self.width, each, length)
+        both[..., length:] = own_scores
+        weights = both.mul_(scale).softmax(dim=-1).to(query.dtype)
+        on_prompt = weights.reshape(groups, self.width, kv_heads, each, width).transpose(1, 2)
+        from_prompt = on_prompt[..., :length].flatten(2, 3) @ prompt_values
+        from_prompt = from_prompt.reshape(groups, kv_heads, self.width, each, size).transpose(1, 2)
+        own = weights[..., length:] @ values
+        return (from_prompt.reshape(own.shape) + own).reshape(rows, 1, heads, size)
 
     def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
         """Drop finished rollouts if that makes the batch much smaller, and say which rows stay.

@@ -92,28 +92,33 @@ def draw(
     lengths = torch.zeros(num_rollouts, dtype=torch.long, device=device)
     finished = torch.zeros(num_rollouts, dtype=torch.bool, device=device)
     rows = torch.arange(num_rollouts, device=device)  # the rollout in each of the decoder's rows
-    is_going = torch.ones(num_rollouts, dtype=torch.bool, device=device)
+    places: slice | Tensor = slice(None)  # of the rows that have not ended: all
     for step in range(max_length):
         logits = decoder.logits
         chosen = sample_tokens(logits, uniforms[rows, step], sampling)
-        going = rows[is_going]
-        tokens[going, step] = chosen[is_going]
-        logprobs[going, step] = found = chosen_logprobs(logits[is_going], chosen[is_going])
+        going, drawn = rows[places], chosen[places]
+        tokens[going, step] = drawn
+        logprobs[going, step] = found = chosen_logprobs(logits[places], drawn)
         lengths[going] = step + 1
-        finished[going] = ends.reached(chosen[is_going], tokens[going, : step + 1])
-        is_going = is_going & ~finished[rows]
+        said = tokens[going, : step + 1] if ends.stop else drawn[:, None]
+        finished[going] = ended = ends.reached(drawn, said)
         # Asked together, because a GPU is waited for.
-        is_any_going, total = torch.stack([is_going.any().to(found.dtype), found.sum()]).tolist()
+        num_ended, total = torch.stack([ended.sum().to(found.dtype), found.sum()]).tolist()
         if not math.isfinite(total):
             raise NotFiniteError(going[~found.isfinite()].tolist(), step)
         if listener is not None:
             text = policy.encoder.decode(tokens[0, : int(lengths[0])])
             listener(_before_stop(text, sampling.stop).rstrip("\ufffd"))  # within a letter
-        if step + 1 == max_length or not is_any_going:
+        num_going = len(going) - int(num_ended)
+        if step + 1 == max_length or not num_going:
             break
-        kept = decoder.keep(is_going)
-        rows, is_going = rows[kept], is_going[kept]
-        decoder.advance(chosen[kept])
+        if num_going < len(rows):
+            is_going = ~finished[rows]
+            kept = decoder.keep(is_going)
+            rows, chosen = rows[kept], chosen[kept]
+            is_whole = num_going == len(rows)
+            places = slice(None) if is_whole else is_going[kept].nonzero().squeeze(-1)
+        decoder.advance(chosen)
     return Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu(), finished.cpu())
 
 
@@ -155,7 +160,7 @@ class Ends:
     def reached(
         self, chosen: Int[Tensor, " rows"], tokens: Int[Tensor, "rows steps"]
     ) -> Bool[Tensor, " rows"]:
-        ended = torch.isin(chosen, self.stop_ids)
+        ended = (chosen[:, None] == self.stop_ids).any(dim=1)
         if self.stop:
             texts = [self.encoder.decode(row) for row in tokens[:, -self.window :]]
             hits = [any(stop in text for stop in self.stop) for text in texts]
