@@ -117,7 +117,9 @@ class ChoiceQuestions:
                 Row(f"{labels[name]}{CONTROLS[control]}", tuple(cell.get(key) for key in guessed))
                 for control, cell in (cells or {}).items()
             ]
-        return Table("Questions about friends", columns, rows, NOTE, Column("answers of"))
+        return Table(
+            "Questions about friends", columns, rows, NOTE, Column("answers of", kind="text")
+        )
 
     def _all(self) -> list[Choice]:
         return [self.questions[i] for i in range(len(self.questions))]
