@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import hydra
 from annotated_types import Ge, Le
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from repic.assembly import TRAINER, MaybeText, Part, check_values, make, quieten
 from repic.run import guarded
@@ -36,7 +36,7 @@ READ = {
     "python": MaybeText,
     "rollouts": bool,
     "pictures": Amount,
-    "length": MaybeCount,
+    "context": MaybeCount,
     "rank": Count,
     "arguments": list[Text],
     "check": bool,
@@ -53,6 +53,8 @@ def job(cfg: DictConfig) -> None:
     """Serve until the process is told to end."""
     hydra_cfg = HydraConfig.get()
     os.chdir(hydra_cfg.runtime.cwd)
+    if OmegaConf.is_missing(cfg.model, "path"):
+        raise ValueError(USAGE)
     quieten()
     check_values(cfg, hydra_cfg.overrides.task, read=READ)
     from repic.models.directory import find_model
@@ -113,8 +115,8 @@ def vllm_command(cfg: DictConfig, folder: Path, python: str) -> list[str]:
     words += ["--limit-mm-per-prompt", limits]
     if cfg.trainer.options.accelerator == "cpu":
         words += ["--dtype", cfg.model.dtype, "--enforce-eager"]
-    if cfg.length is not None:
-        words += ["--max-model-len", str(cfg.length)]
+    if cfg.context is not None:
+        words += ["--max-model-len", str(cfg.context)]
     if adapters or cfg.rollouts:
         words += ["--enable-lora", "--max-lora-rank", str(cfg.rank)]
     if adapters:

@@ -49,7 +49,7 @@ class FakeVllm(ChatModel):
         if self.is_dead or path in self.refused:
             return 500, refusal("EngineCore encountered an issue")
         if path in self.ignored:
-            return 200, {"success": True} if "reset" in path else None
+            return 200, {"success": True} if "reset" in path else ""
         match path:
             case "/collective_rpc":
                 assert body["method"] == "reload_weights"
@@ -68,6 +68,7 @@ class FakeVllm(ChatModel):
                 if known and not body.get("load_inplace"):
                     return 400, refusal("The lora adapter has already been loaded.")
                 self.adapters[body["lora_name"]] = adapted
+                return 200, "Success: LoRA adapter added successfully."
             case "/reset_prefix_cache":
                 self.by_prefix.clear()
                 return 200, {"success": True}
@@ -75,7 +76,7 @@ class FakeVllm(ChatModel):
                 self.is_reloaded = False
             case _:
                 return super().answer(path, body)
-        return 200, None
+        return 200, ""
 
     def complete(self, request: ChatRequest) -> dict[str, Any]:
         base, self.name = self.name, request.model or ""

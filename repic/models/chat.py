@@ -259,9 +259,10 @@ def chat_server(chat: ChatModel, host: str, port: int) -> ThreadingHTTPServer:
                 return 500, refusal(explain(error))
 
         def _tell(self, status: int, content: Any) -> None:
-            data = json.dumps(content).encode("ascii")
+            is_text = isinstance(content, str)
+            data = content.encode() if is_text else json.dumps(content).encode("ascii")
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if is_text else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

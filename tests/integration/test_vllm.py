@@ -1,6 +1,7 @@
 """Reinforcement with captions that a server draws: a stand-in, and vLLM itself where it is there.
 
-vLLM is an environment of its own (requirements-vllm.lock); REPIC_VLLM=<its python> runs its tests.
+vLLM is an environment of its own (requirements-vllm.lock); its tests run with REPIC_VLLM=<its
+python>, or the address of a server of the shipped model.
 """
 
 import os
@@ -71,10 +72,13 @@ def vllm() -> Iterator[str]:
     """vLLM's own server of the shipped model, started as people start it."""
     if PYTHON is None:
         pytest.skip("REPIC_VLLM names no python of an environment made from requirements-vllm.lock")
+    if PYTHON.startswith("http"):
+        yield PYTHON
+        return
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
-    settings = [f"python={PYTHON}", f"port={port}", "rollouts=true", "length=2048", "rank=16"]
+    settings = [f"python={PYTHON}", f"port={port}", "rollouts=true", "context=2048", "rank=16"]
     process = subprocess.Popen(
         [sys.executable, "-m", "repic.serve", "package://repic/models/tiny", *settings],
         stdout=subprocess.DEVNULL,
@@ -106,9 +110,12 @@ def gap(policy: Policy, rollouts: Sequence[Rollout]) -> float:
 
 
 def photos() -> list[Example]:
-    """Prompts of 70 to 300 tokens: vLLM keeps whole blocks of 128."""
+    """Prompts of up to 162 tokens, as vLLM keeps whole blocks of 128.
+
+    Their pictures are of a size that needs no shrinking, which it does in a way of its own.
+    """
     return [
-        example(f"e{n}", [Noise(i, 112, 84) for i in range(n)], Noise(9, 168, 112), "Who is there?")
+        example(f"e{n}", [Noise(i, 128, 96) for i in range(n)], Noise(9, 160, 128), "Who is there?")
         for n in range(1, 6)
     ]
 
