@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import hydra
 from annotated_types import Ge, Le
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from repic.assembly import TRAINER, MaybeText, Part, check_values, make, quieten
 from repic.run import guarded
@@ -53,10 +53,11 @@ def job(cfg: DictConfig) -> None:
     """Serve until the process is told to end."""
     hydra_cfg = HydraConfig.get()
     os.chdir(hydra_cfg.runtime.cwd)
-    if OmegaConf.is_missing(cfg.model, "path"):
+    given = list(hydra_cfg.overrides.task)
+    if not any(words.startswith("model.path=") for words in given):
         raise ValueError(USAGE)
     quieten()
-    check_values(cfg, hydra_cfg.overrides.task, read=READ)
+    check_values(cfg, given, read=READ)
     from repic.models.directory import find_model
     from repic.models.readers import readers
 

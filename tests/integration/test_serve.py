@@ -19,7 +19,7 @@ TINY = find_model("package://repic/models/tiny")
 
 def composed(*overrides: str) -> Any:
     with initialize_config_module("repic.conf", version_base="1.3"):
-        return compose("serve", overrides=[f"model.path={TINY}", *overrides])
+        return compose("serve", overrides=list(overrides))
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
