@@ -76,7 +76,7 @@ class TrainerOptions(TypedDict):
 
     accelerator: Literal["cpu", "gpu"]
     devices: NotRequired[Count]
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
 
 
 TRAINER = {
@@ -215,7 +215,10 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
     phases = make_phases(cfg, rubric)
     accelerator = cfg.trainer.options.accelerator
     device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{distributed.local_rank()}")
-    trainer = {**make(cfg.trainer.options), **distributed.layout(cfg.trainer.options.strategy)}
+    strategy = cfg.trainer.options.strategy
+    trainer = {**make(cfg.trainer.options), **distributed.layout(strategy)}
+    if strategy == "fsdp":
+        trainer["strategy"] = "auto"  # for one rank; a phase that several share brings its own
     context = Context(
         folder=folder,
         cache=(folder if cfg.fresh else Path(cfg.outputs).absolute()) / "cache",
@@ -227,7 +230,8 @@ def assemble(cfg: DictConfig, folder: Path, resolved: dict[Any, Any]) -> "RunPar
         sampling=evaluation.sampling,
         prompt=make(cfg.data.prompt),
         dataset=dataset_maker(cfg.data),
-        trainer=lambda **options: pl.Trainer(**trainer, **options),
+        strategy=strategy,
+        trainer=lambda **options: pl.Trainer(**{**trainer, **options}),
         loggers=[make(cfg.logger)(save_dir=folder)] if distributed.rank() == 0 else [],
         device=device,
         num_workers=cfg.trainer.num_workers,

@@ -177,11 +177,11 @@ def layout(strategy: str) -> dict[str, int]:
             "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
             "num_nodes": int(os.environ["GROUP_WORLD_SIZE"]),
         }
-    if strategy == "ddp":
+    if strategy != "auto":
         raise ValueError(
-            "trainer.options.strategy: ddp is for several processes; start them with torchrun"
-            " --nproc-per-node=<processes> -m repic.run, or by Slurm (docs/cluster.md), or choose"
-            " trainer=gpu or trainer=cpu"
+            f"trainer.options.strategy: {strategy} is for several processes; start them with"
+            " torchrun --nproc-per-node=<processes> -m repic.run, or by Slurm (docs/cluster.md),"
+            " or choose trainer=gpu or trainer=cpu"
         )
     return {}
 
@@ -228,6 +228,15 @@ def total(value: int | float, device: torch.device) -> float:
     tensor = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(tensor)
     return float(tensor)
+
+
+def most(value: int, device: torch.device) -> int:
+    """Return the largest of a number over all ranks."""
+    if not dist.is_initialized():
+        return value
+    tensor = torch.tensor(value, device=device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor)
 
 
 def lists(values: Mapping[str, T]) -> dict[str, list[T]]:

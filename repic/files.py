@@ -101,10 +101,18 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def write_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a folder and put it in place of ``path`` once it is complete."""
-    part, earlier = _part(path), _part(path.with_name(f"{path.name}.earlier"))
-    for rest in (part, earlier):
+def write_folder(
+    path: Path, write: Callable[[Path], object], *, earlier: Path | None = None
+) -> None:
+    """Let ``write`` fill a folder and put it in place of ``path`` once it is complete.
+
+    Args:
+        path: a folder, or nothing yet; with ``earlier`` it may be a file.
+        write: is given the folder to fill.
+        earlier: where what was there is kept; None: nowhere.
+    """
+    part, before = _part(path), earlier or _part(path.with_name(f"{path.name}.earlier"))
+    for rest in (part, *([] if earlier else [before])):
         shutil.rmtree(rest, ignore_errors=True)
     part.mkdir(parents=True)
     with disk_errors(path):
@@ -112,10 +120,20 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         for file in (*part.rglob("*"), part):
             flush(file)
     if path.exists():
-        os.replace(path, earlier)
+        remove(before)
+        os.replace(path, before)
     os.replace(part, path)
     flush(path.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
+    if earlier is None:
+        remove(before)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

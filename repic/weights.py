@@ -60,7 +60,10 @@ def load_whole(
         first, *others = sorted(report["unexpected_keys"])
         more = f", nor for {len(others)} others" if others else ""
         raise ValueError(f"{place_of(path, first)} has no place in the model{more}; {_MEND}")
-    refuse_not_finite(path, model.named_parameters())
+    named = model.named_parameters()
+    # One that is read later is looked at then.
+    read = ((name, p) for name, p in named if not getattr(p, "is_deferred", False))
+    refuse_not_finite(path, read)
     return model
 
 

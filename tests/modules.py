@@ -80,6 +80,8 @@ def fit(
     iterations: int,
     accumulate: int,
     data: Sequence[Example] | None = None,
+    rank: tuple[int, int] = (0, 1),
+    **trainer: Any,
 ) -> None:
     data = list(data or examples())
     batches = IterationBatches(
@@ -88,7 +90,7 @@ def fit(
         batch_size=4,
         micro_batch=micro_batch,
         iterations=(0, iterations),
-        rank=(0, 1),
+        rank=rank,
     )
     pl.Trainer(
         accelerator="cpu",
@@ -98,6 +100,7 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         accumulate_grad_batches=accumulate,
+        **trainer,
     ).fit(module, ExampleModule(data, batches=batches, num_workers=0))
 
 

@@ -19,6 +19,7 @@ from transformers.utils import logging as library_logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.files import shown
+from repic.models.deferred import Deferring, is_deferring
 from repic.models.directory import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -133,8 +134,10 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     if size > _LARGE:
         log.info("%s: reading %.1f GB of weights", folder, size / 1e9)
     # Pickled weights, which the library would take where there are no others, are not hashed.
+    # Adapters are merged into weights that are there.
+    is_deferred = is_deferring() and not is_adapter(folder)
     model = load_whole(
-        AutoModelForImageTextToText,
+        Deferring if is_deferred else AutoModelForImageTextToText,
         base,
         dtype=dtype,
         attn_implementation=attention,

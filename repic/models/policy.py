@@ -1,10 +1,10 @@
 """The model that is trained, and the frozen one that it is held to."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Cache
 
+from repic.models import sharding
 from repic.models.encoder import PromptBatch, PromptEncoder
 from repic.models.engine.attention import Packing
 from repic.models.engine.logprobs import TokenLogprobs, score
 from repic.models.families import EncodedImage, Family
+
+T = TypeVar("T")
 
 
 class Injection(NamedTuple):
@@ -58,6 +61,8 @@ class Policy(nn.Module):
         # In tuples, so that they are no submodules: neither saved nor trained with the policy.
         self._acting: tuple[nn.Module, ...] = ()
         self._reference: tuple[nn.Module, ...] = ()
+        self.sharding: sharding.Sharding | None = None
+        self._gathered: set[int] = set()
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +94,37 @@ class Policy(nn.Module):
     def trainable_parameters(self) -> list[nn.Parameter]:
         """List what the optimizer updates."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def shard(self, device: torch.device) -> None:
+        """Share the weights out over all processes, each of which computes on its device."""
+        self.sharding = sharding.Sharding(self.model, self.family, device)
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do what one pass of the acting model takes, gradients or not.
+
+        Sharded weights are gathered for it, once whatever the work: all processes come here equally
+        often.
+        """
+        if self.sharding is None:
+            return work()
+        return sharding.run(self._acting[0] if self._acting else self.model, work)
+
+    @contextmanager
+    def gathered(self, *, reference: bool = False) -> Iterator[None]:
+        """Hold whole weights inside this context, the policy's or its reference's.
+
+        Processes that share them enter it together, and then go on without one another.
+        """
+        model = self._reference[0] if reference and self._reference else self.model
+        if self.sharding is None or id(model) in self._gathered:
+            yield
+            return
+        self._gathered.add(id(model))
+        try:
+            with sharding.gathered(model):
+                yield
+        finally:
+            self._gathered.remove(id(model))
 
     def vision_parameters(self) -> list[nn.Parameter]:
         """List the weights of the vision tower and its projector, trained or not."""
@@ -199,6 +235,14 @@ class Policy(nn.Module):
         copy: the reference is the model without them, unless the vision tower moves as well.
         """
         if not self._reference_is_copy:
+            return
+        if self.sharding is not None:
+            if not self._reference:
+                self._reference = (self.sharding.copy_of(self.model),)
+            own = dict(self.model.named_parameters())
+            for name, kept in self._reference[0].named_parameters():
+                if kept is not own[name]:  # as a frozen tower's is
+                    sharding.own_slice(kept).copy_(sharding.own_slice(own[name]))
             return
         # What the copier finds in its memo it takes as it is.
         shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}

@@ -94,6 +94,7 @@ class Context:
         sampling: how evaluations draw captions.
         prompt: words prompts.
         dataset: the run's data.
+        strategy: how processes share the training; see ``Phase.strategies``.
         trainer: makes a Lightning trainer from a phase's own options.
         loggers: beside metrics.jsonl; none on ranks other than 0.
         device: where this rank computes.
@@ -124,3 +125,4 @@ class Context:
     settings_key: SettingsKey
     check_validation: Callable[[], object] = dict
     friends: Callable[[], Sequence[Friend]] = tuple
+    strategy: str = "auto"

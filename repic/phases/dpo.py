@@ -87,6 +87,7 @@ class DpoPhase(SupervisedPhase):
     name = "dpo"
     label = "+ preferences"
     short = "DPO"
+    strategies = ("auto", "ddp", "fsdp")
     curves = (*VALIDATION_CURVES, Curve("Pairs told apart", r"dpo/(accuracy)"))
 
     counts: PhotoCounts

@@ -33,6 +33,7 @@ from repic.models.engine.logprobs import TokenLogprobs
 from repic.models.engine.sampling import NotFiniteError, Sampling
 from repic.models.memory import StepPlan, training_of
 from repic.models.policy import Policy
+from repic.models.sharding import slice_like
 from repic.phases.credit import Credit, of_all_ranks, rollout_kl
 from repic.phases.guards import GUARD_SPECS, Guards, GuardState, RunStopped
 from repic.phases.monitor import IterationListener
@@ -172,6 +173,9 @@ class GrpoModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.settings.optimizer(self.policy.trainable_parameters())
 
+    def configure_model(self) -> None:
+        """Weights are shared out where they are loaded; a strategy that does so wants this."""
+
     def training_step(self, examples: list[Example], batch_idx: int) -> None:
         """One on-policy iteration: sample, score, credit, update."""
         self.refuse_too_large(examples)
@@ -195,6 +199,14 @@ class GrpoModule(pl.LightningModule):
 
     def sample_groups(self, examples: list[Example]) -> ScoredGroups:
         """Sample and score groups, with others in place of those without signal if so asked."""
+        reference = contextlib.nullcontext()
+        if self.settings.rubric.needs_reference:
+            reference = self.policy.gathered(reference=True)
+        with self.policy.gathered(), reference:
+            return self.sample_and_replace(examples)
+
+    def sample_and_replace(self, examples: list[Example]) -> ScoredGroups:
+        """Do so with whole weights: ranks decode, and replace, unequally often."""
         scored = self.sample(examples)
         if self.replacements is None:
             return scored
@@ -273,7 +285,8 @@ class GrpoModule(pl.LightningModule):
         """The reference's log-probabilities of each rollout's tokens [T]; None without a KL."""
         if scored.ref_logprobs is not None or not self.kl_coef:
             return scored.ref_logprobs
-        return self.score_reference(scored.rollouts)
+        with self.policy.gathered(reference=True):
+            return self.score_reference(scored.rollouts)
 
     def score_reference(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, ...]:
         """Score each rollout's tokens under the reference."""
@@ -327,7 +340,8 @@ class GrpoModule(pl.LightningModule):
     def refuse_too_large(self, examples: Sequence[Example]) -> None:
         """Refuse, once in a process, what will not fit into the device's memory."""
         capacity = device_memory(self.device)
-        if self.is_checked or capacity is None:
+        # Of slices it is not known how much is gathered at a time.
+        if self.is_checked or capacity is None or self.policy.sharding is not None:
             return
         settings, is_packable = self.settings, self.policy.family.unpackable is None
         plan = StepPlan(
@@ -344,7 +358,8 @@ class GrpoModule(pl.LightningModule):
     def check_engine(self, scored: ScoredGroups) -> None:
         """Check the engine once in a process: a resumed run is checked again."""
         if not self.is_checked:
-            check_engine(self.engine, self.policy, scored.groups)
+            with self.policy.gathered():
+                check_engine(self.engine, self.policy, scored.groups)
             self.is_checked = True
 
     def is_trained(self, rollout: Rollout) -> bool:
@@ -409,6 +424,7 @@ class GrpoModule(pl.LightningModule):
             update: the number of the optimizer step.
         """
         sums = defaultdict[str, float](float)
+        idle = self.idle_passes(len(micro_batches))
         for number, micro_batch in enumerate(micro_batches, start=1):
             part = f"micro-batch {number} of {len(micro_batches)}"
             ids = [rollout.example.id for rollout in micro_batch.rollouts]
@@ -423,7 +439,14 @@ class GrpoModule(pl.LightningModule):
                 self.manual_backward(loss * distributed.world_size())
             for key, share in numbers.items():
                 sums[key] += share
+        for _ in range(idle):
+            tokens = self.engine.logprobs(self.policy, micro_batches[0].rollouts[:1])
+            self.manual_backward(tokens.logprobs.sum() * 0.0)
         return sums
+
+    def idle_passes(self, own: int) -> int:
+        """How often this rank computes for nothing: sharded weights are gathered by all ranks."""
+        return 0 if self.policy.sharding is None else distributed.most(own, self.device) - own
 
     def loss(
         self, micro_batch: MicroBatch, denominators: Denominators
@@ -631,7 +654,7 @@ class GrpoModule(pl.LightningModule):
         self.kl_coef = state.get("kl_coef", self.kl_coef)
         reference = self.policy.reference_weights()
         for name, value in state.get("reference", {}).items():
-            reference[name].copy_(value)
+            reference[name].copy_(slice_like(value, reference[name]))
         self.idle = set(state.get("idle", ()))
         self.refuse_idle()
 

@@ -38,6 +38,7 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
     name = "grpo"
     label = "+ RL"
     short = "RL"
+    strategies = ("auto", "ddp", "fsdp")
     curves = (
         Curve("Reward", r"grpo/reward/(.+)", among="grpo/advantage_share/"),
         *VALIDATION_CURVES,

@@ -13,6 +13,8 @@ from torch import nn
 
 from repic import distributed, files, signals
 from repic.models.policy import Policy
+from repic.models.sharding import is_slice, own_slice, slice_like
+from repic.phases import sharded_checkpoint
 from repic.phases.loggers import JsonlLogger
 from repic.progress import ProgressLine
 from repic.weights import few, not_finite
@@ -166,14 +168,18 @@ class Monitor:
                 before stays.
         """
         weights = trained_weights(module.policy)
-        if broken := not_finite(weights.items()):  # on all ranks, which hold the same
+        is_sharded = any(map(is_slice, weights.values()))
+        broken = not_finite((name, own_slice(weight)) for name, weight in weights.items())
+        if is_sharded:  # elsewhere all ranks hold the same
+            broken = sorted(set(distributed.gather(broken)))
+        if broken:
             raise ValueError(
                 f"{self.phase}: weights are NaN or infinite after iteration {module.iteration} of"
                 f" {self.iterations} ({few(broken)}), and were not saved; lower"
                 f" phase.{self.phase}.optimizer.lr; the same command goes on after iteration"
                 f" {self.saved}"
             )
-        if distributed.rank() == 0:
+        if is_sharded or distributed.rank() == 0:
             state = {
                 "iteration": module.iteration,
                 "time_s": self.time_s,
@@ -187,7 +193,17 @@ class Monitor:
             for logger in self.loggers:
                 logger.save()  # a checkpoint is of no use without the numbers that led to it
             earlier = before(self.checkpoint)
-            files.write_file(self.checkpoint, lambda part: torch.save(state, part), earlier=earlier)
+            if is_sharded:
+                sharded_checkpoint.write(self.checkpoint, state, earlier=earlier)
+            else:
+                if self.checkpoint.is_dir():  # the phase was sharded when it was begun
+                    files.remove(earlier)
+                    self.checkpoint.rename(earlier)
+                elif earlier.is_dir():
+                    files.remove(earlier)
+                files.write_file(
+                    self.checkpoint, lambda part: torch.save(state, part), earlier=earlier
+                )
         self.saved = module.iteration
         if not is_last_act:
             distributed.barrier()
@@ -195,7 +211,7 @@ class Monitor:
     def forget(self) -> None:
         """Remove the checkpoints of a phase that is done."""
         for path in (self.checkpoint, before(self.checkpoint)):
-            path.unlink(missing_ok=True)
+            files.remove(path)
 
 
 def before(checkpoint: Path) -> Path:
@@ -238,7 +254,7 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
     for path in (monitor.checkpoint, before(monitor.checkpoint)):
         if not distributed.from_main(path.exists()):
             continue
-        state, complaint = _read_checkpoint(path, weights, monitor.started_from)
+        state, complaint = _read_checkpoint(path, module.policy, monitor.started_from)
         distributed.barrier()  # all have read it
         if state is not None:
             break
@@ -251,7 +267,7 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
         state.get("ranks", distributed.world_size()), module.policy, monitor.checkpoint
     )
     for name, value in state["weights"].items():
-        weights[name].copy_(value)
+        weights[name].copy_(slice_like(value, weights[name]))
     module.iteration, monitor.time_s = state["iteration"], state["time_s"]
     monitor.saved, monitor.owes_validation = module.iteration, state.get("owes_validation", False)
     module.load_extra_state(state["extra"])
@@ -259,18 +275,18 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
 
 
 def _read_checkpoint(
-    path: Path, weights: Mapping[str, torch.Tensor], started_from: str
+    path: Path, policy: nn.Module, started_from: str
 ) -> tuple[dict[str, Any] | None, str]:
     """Return a checkpoint's state, or None and why it is of no use."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = sharded_checkpoint.read(path, getattr(policy, "sharding", None))
         shapes = {name: value.shape for name, value in state["weights"].items()}
         missing = {"iteration", "time_s", "started_from", "optimizer", "extra"} - set(state)
     except Exception as error:  # of many kinds, by where the file ends or what it is
         return None, f"is no whole checkpoint ({next(iter(str(error).splitlines()), 'empty')})"
     if missing:
         return None, f"is of another release: it has no {', '.join(sorted(missing))}"
-    if shapes != {name: value.shape for name, value in weights.items()}:
+    if shapes != {name: value.shape for name, value in trained_weights(policy).items()}:
         return None, "was written for other trainable weights than there are now"
     if state["started_from"] != started_from:
         return None, "was written for another model to start from than there is now"

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Le, Lt
 from torch import nn
 
+from repic.models.sharding import whole
 from repic.values import LEAST, Positive, Share
 
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -61,7 +62,7 @@ def clip_or_drop(
         parameters without gradients alone, its moments too, so a batch that was dropped leaves no
         trace.
     """
-    norm = float(nn.utils.clip_grad_norm_(parameters, grad_clip))
+    norm = float(whole(nn.utils.clip_grad_norm_(parameters, grad_clip)))
     is_dropped = not (math.isfinite(norm) and math.isfinite(loss))
     if is_dropped:
         for parameter in parameters:

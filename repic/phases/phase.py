@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from repic import distributed
 from repic.captioners.captioner import Labels
+from repic.models.engine.base import Engine
 from repic.phases.context import Context, TrainedModel
 from repic.tables.runs import Curve
 from repic.values import ConceptCounts, Count, Whole
@@ -32,6 +33,8 @@ class Phase(ABC):
         is_shared: several runs may have the same result of it, which tables show once.
         needs_model: it begins with a model, the run's base or the phase before's.
         curves: what the page draws of its numbers.
+        strategies: the ways in which processes may share it; another is refused. With "fsdp"
+            weights are slices, and a phase that does not know keeps rank 0's for the whole.
     """
 
     name: ClassVar[str]
@@ -40,6 +43,7 @@ class Phase(ABC):
     is_shared: ClassVar[bool] = False
     needs_model: ClassVar[bool] = True
     curves: ClassVar[tuple[Curve, ...]] = ()
+    strategies: ClassVar[tuple[str, ...]] = ("auto", "ddp")
 
     @abstractmethod
     def check(self, context: Context) -> None:
@@ -48,6 +52,19 @@ class Phase(ABC):
     @abstractmethod
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         """Train from ``start``; what is finished already is not done again."""
+
+    def check_strategy(self, strategy: str, engine: Engine) -> None:
+        """Refuse a way to share the work that the phase, or the run's engine, does not know."""
+        if strategy == "fsdp" and not engine.takes_slices:
+            raise ValueError(
+                "engine: this one does not draw from weights that ranks share out"
+                " (trainer.options.strategy=fsdp); use engine=packed, or trainer=ddp"
+            )
+        if strategy not in self.strategies:
+            raise ValueError(
+                f"trainer.options.strategy: {strategy} is none that phase {self.name} knows, which"
+                f" knows {', '.join(self.strategies)}"
+            )
 
     @property
     def caption_labels(self) -> Labels:

@@ -146,6 +146,8 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
 
 def check(parts: RunParts) -> None:
     """Refuse what is impossible before anything is computed."""
+    for phase in parts.phases.values():
+        phase.check_strategy(parts.context.strategy, parts.context.engine)
     for part in (*parts.phases.values(), parts.evaluation):
         part.check(parts.context)
     if parts.questions is not None:

@@ -81,6 +81,9 @@ class SftModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.policy.trainable_parameters())
 
+    def configure_model(self) -> None:
+        """Weights are shared out where they are loaded; a strategy that does so wants this."""
+
     def on_train_batch_start(self, batch: list[Example], batch_idx: int) -> None:
         if batch_idx % self.micro_batches == 0:
             self.engine.meter.take()  # forget what a validation took
@@ -225,6 +228,7 @@ class SftPhase(SupervisedPhase):
     name = "sft"
     label = "SFT only"
     short = "SFT"
+    strategies = ("auto", "ddp", "fsdp")
     is_shared = True
     curves = (*VALIDATION_CURVES, Curve("SFT loss", r"sft/(loss)"))
 

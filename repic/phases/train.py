@@ -11,15 +11,19 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import Tensor
 
 from repic import distributed, files, ranks, signals
 from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.models.deferred import deferring
 from repic.models.export import export_policy
 from repic.models.policy import Policy
+from repic.models.sharding import slice_like, whole
 from repic.phases.context import Context, TrainedModel
 from repic.phases.guards import RunStopped
 from repic.phases.loggers import JsonlLogger
-from repic.phases.monitor import Monitor, load_checkpoint
+from repic.phases.monitor import Monitor, load_checkpoint, trained_weights
 from repic.phases.phase import TrainingPhase
 from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.work import enough_memory
@@ -68,7 +72,7 @@ def train(
         checkpoint=folder.with_name(f"{folder.name}.resume.pt"),
         checkpoint_every=phase.checkpoint_every,
         val_every=phase.val_every,
-        validate=validate,
+        validate=on_whole_weights(validate),
         loggers=[jsonl, *context.loggers] if distributed.rank() == 0 else [],
         show=show,
     )
@@ -86,7 +90,7 @@ def train(
         return done
     # Adapters begin at random, whatever this process has drawn so far.
     seed_torch(stream_seed(context.seed, name, "adapters"), torch.device("cpu"))
-    policy = context.load_policy(path=start.checkpoint)
+    policy = load_start(context, start)
     module = make_module(policy=policy, monitor=monitor)
     optimizer_state = load_checkpoint(monitor, module)
     if module.iteration:
@@ -106,12 +110,44 @@ def train(
     clock = LifecycleCallback(monitor, optimizer_state)
     if module.iteration < iterations:
         policy.train()
+        if shares_weights(context):
+            trainer["strategy"] = ModelParallelStrategy(
+                data_parallel_size=distributed.world_size(), tensor_parallel_size=1
+            )
         examples = ExampleModule(dataset, batches=batches, num_workers=context.num_workers)
         root = context.folder / "lightning"
         fit(name, module, examples, context.trainer, root=root, callbacks=[clock], **trainer)
     for logger in monitor.loggers:
         logger.save()
     return export(name, context, start, folder, policy, monitor, asked)
+
+
+def shares_weights(context: Context) -> bool:
+    """Whether ranks keep slices of the weights; one alone keeps all."""
+    return context.strategy == "fsdp" and distributed.world_size() > 1
+
+
+def load_start(context: Context, start: TrainedModel) -> Policy:
+    """Load what a phase starts from; with FSDP no process holds all of it at any time."""
+    if not shares_weights(context):
+        return context.load_policy(path=start.checkpoint)
+    with deferring():
+        policy = context.load_policy(path=start.checkpoint)
+    policy.shard(context.device)
+    return policy
+
+
+def on_whole_weights(
+    validate: Callable[[Policy], Mapping[str, float]] | None,
+) -> Callable[[Policy], Mapping[str, float]] | None:
+    """Validate with weights that are gathered once, as ranks decode unequal numbers of steps."""
+
+    def validate_whole(policy: Policy) -> Mapping[str, float]:
+        assert validate is not None
+        with policy.gathered():
+            return validate(policy)
+
+    return None if validate is None else validate_whole
 
 
 def fit(
@@ -163,7 +199,8 @@ class LifecycleCallback(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         signals.retake()  # Lightning's handler of SIGTERM talks to other ranks, who may not listen
         if self.optimizer_state is not None:
-            trainer.optimizers[0].load_state_dict(self.optimizer_state)
+            optimizer = trainer.optimizers[0]
+            optimizer.load_state_dict(state_like(self.optimizer_state, optimizer))
         if distributed.rank() == 0:
             self.monitor.progress.start(pl_module.iteration)
         self.monitor.tick = time.perf_counter()
@@ -180,8 +217,23 @@ class LifecycleCallback(Callback):
         if isinstance(exception, RunStopped):
             monitor.save(pl_module, optimizer)
         is_new = monitor.is_whole and pl_module.iteration > monitor.saved
+        if pl_module.policy.sharding is not None:
+            return  # the other ranks are somewhere else, and have the other slices
         if isinstance(exception, signals.Stopped) and is_new:
             monitor.save(pl_module, optimizer, is_last_act=True)
+
+
+def state_like(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """Cut an optimizer's whole moments as its parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    cut = {
+        number: {
+            name: slice_like(value, parameters[number]) if isinstance(value, Tensor) else value
+            for name, value in kept.items()
+        }
+        for number, kept in state["state"].items()
+    }
+    return {**state, "state": cut}
 
 
 def export(
@@ -195,9 +247,11 @@ def export(
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     made = None
+    complete = policy if policy.sharding is None else gathered_on_main(policy, context, start)
     if distributed.rank() == 0:
+        assert complete is not None
         files.write_folder(
-            folder, lambda part: export_policy(policy, part, sampling=context.sampling)
+            folder, lambda part: export_policy(complete, part, sampling=context.sampling)
         )
         made = TrainedModel(
             phase=phase,
@@ -212,6 +266,17 @@ def export(
     made = distributed.from_main(made)
     assert made is not None
     return made
+
+
+def gathered_on_main(policy: Policy, context: Context, start: TrainedModel) -> Policy | None:
+    """Put the trained weights together on rank 0's CPU; None on the others."""
+    copy = context.load_policy(path=start.checkpoint) if distributed.rank() == 0 else None
+    places = trained_weights(copy) if copy is not None else {}
+    for name, weight in trained_weights(policy).items():
+        gathered = whole(weight)  # one at a time
+        if copy is not None:
+            places[name].copy_(gathered)
+    return copy
 
 
 def finished(

@@ -22,12 +22,14 @@ class Engine(ABC):
     Attributes:
         meter: what the work took.
         scheme: what is computed once, for arithmetic about it.
+        takes_slices: its sampler can draw from a policy whose weights ranks share out.
         lag: 1 if captions of the next iteration are drawn during an update; see ``begin``.
         correction: what makes up for a sampler that is not quite the policy; None for none.
     """
 
     scheme: Scheme
     lag: int = 0
+    takes_slices: bool = True
     correction: Correction | None = None
 
     def __init__(self) -> None:
@@ -84,7 +86,7 @@ class Engine(ABC):
         """Score completions under the policy, with gradients, and the entropy on request."""
         examples = [rollout.example for rollout in rollouts]
         ids = [rollout.completion_ids for rollout in rollouts]
-        return self.score(policy, examples, ids, entropy=entropy)
+        return policy.run(lambda: self.score(policy, examples, ids, entropy=entropy))
 
     def reference_logprobs(
         self, policy: Policy, rollouts: Sequence[Rollout]
@@ -98,7 +100,7 @@ class Engine(ABC):
     ) -> TokenLogprobs:
         """Score given answers, each with the token that ends it, for supervised training."""
         answers = policy.encoder.encode_answers(targets, examples)
-        return self.score(policy, examples, answers, entropy=False)
+        return policy.run(lambda: self.score(policy, examples, answers, entropy=False))
 
 
 def cut(costs: Sequence[int], budget: int) -> list[slice]:

@@ -80,7 +80,8 @@ class PackedEngine(PlainEngine):
         sampling: Sampling,
     ) -> Drawn:
         lengths = [len(prompt.input_ids) for prompt in prompts]
-        captures = self.cuda_graphs and policy.device.type == "cuda"
+        is_sharded = policy.sharding is not None  # whose layers do what cannot be recorded
+        captures = self.cuda_graphs and policy.device.type == "cuda" and not is_sharded
         capacity = sampling.max_new_tokens if captures else None
         cache = GroupCache(lengths, len(uniforms) // len(prompts), capacity=capacity)
         last = [

@@ -60,6 +60,8 @@ class VllmEngine(PackedEngine):
         feature_cache: see ``PackedEngine``.
     """
 
+    takes_slices = False  # a server hears of whole weights, by one process
+
     def __init__(
         self,
         *,
