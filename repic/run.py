@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -39,6 +39,9 @@ from repic.assembly import (
 )
 from repic.errors import explain, is_told, tell
 from repic.values import leaves, nearest, shown, with_given_keys
+
+if TYPE_CHECKING:
+    from repic.phases.pipeline import RunParts
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +221,7 @@ def run_phases(
         (folder / settings.SUMMARY).unlink(missing_ok=True)
         files.write_json(folder / settings.INPUTS, settings.inputs_of(resolved))
     parts = assemble(cfg, folder, resolved)
+    refuse_unknown_number(cfg.optimize, parts)
     context, is_finished = parts.context, False
     try:
         for logger in context.loggers:
@@ -298,6 +302,30 @@ def number_of(folder: Path, key: str) -> float:
         hint = f"; did you mean {close[0]}?" if close else "; see the run's metrics.jsonl"
         raise ValueError(f"optimize: {folder} has no number {key}{hint}")
     return found[key]
+
+
+def refuse_unknown_number(key: str | None, parts: "RunParts") -> None:
+    """Complain at the start of a number that there will not be at the end; see ``number_of``.
+
+    Scores are known by then. What else ``metrics.jsonl`` will hold is not.
+    """
+    found = re.fullmatch(r"([^/]+)/(\d+|all)/([^/]+)", key or "")
+    if found is None:
+        return
+    metrics = parts.evaluation.metrics
+    places = ["test", *parts.evaluated]
+    if any(getattr(phase, "val_every", 0) for phase in parts.phases.values()):
+        places.append("val")
+    known = (
+        places,
+        [*map(str, metrics.counts), "all"],
+        [column.name for column in metrics.columns],
+    )
+    for part, options in zip(found.groups(), known, strict=True):
+        if part not in options:
+            wrong = f"{part!r} is not one of {', '.join(options)}{nearest(part, options)}"
+            mend = "; phase.<name>.val_every asks for validations" if part == "val" else ""
+            raise ValueError(f"optimize: {key}: {wrong}{mend}")
 
 
 def show_tables(folder: Path) -> None:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from repic import assembly, run, settings
 from repic.phases.pipeline import RunParts
 from tests import photos
-from tests.integration.small import FEW, compose_run
+from tests.integration.small import FEW, compose_run, start
 from tests.unit.tables.saved import predictions, save_run
 
 CONF = Path(__file__).parents[2] / "repic/conf"
@@ -231,6 +231,26 @@ def test_a_job_returns_what_a_sweeper_optimizes(
     else:
         assert run.job(cfg) == (str(saved.folder) if returned is None else pytest.approx(returned))
     assert cfg.folder == str(saved.folder)
+
+
+def test_what_is_optimized_is_checked_before_anything_is_trained(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"^optimize: sft/1/acuracy: .*; did you mean accuracy\?"):
+        start(model, tmp_path / "run", "optimize=sft/1/acuracy")
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+    cfg, _ = compose_run("debug=fast", "metrics.counts=[1,2]", FEW, f"model.path={model}")
+    parts = assemble(cfg, tmp_path)
+    for key, told in {
+        "sft/3/accuracy": "'3' is not one of 1, 2, all",
+        "stf/1/accuracy": r"'stf' is not one of test, .*; did you mean sft\?",
+        "val/1/accuracy": "'val' is not one of .*; phase.<name>.val_every asks for validations",
+    }.items():
+        with pytest.raises(ValueError, match=f"^optimize: {key}: {told}"):
+            run.refuse_unknown_number(key, parts)
+    # What is known, and what only the end can tell.
+    for key in (None, "test/all/cider", "grpo/1/accuracy", "grpo/reward/letters", "time/step_s"):
+        run.refuse_unknown_number(key, parts)
 
 
 def test_a_typo_on_the_command_line_is_refused() -> None:
