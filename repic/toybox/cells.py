@@ -7,7 +7,7 @@ picture; this says of every square which toy stands there and what it is like.
 from collections.abc import Mapping
 
 from repic.toybox.grammar import PLACES
-from repic.toybox.scene import SCENE_SIZE, ToyboxImage, position_word
+from repic.toybox.scene import SCENE_SIZE, ToyboxImage, pose_box, position_word
 from repic.toybox.world import BACKGROUNDS, VALUES
 
 # In scenes a toy's place counts as well: the third of the picture, and how many stand left of it.
@@ -18,6 +18,10 @@ SLOT_VALUES: Mapping[str, tuple[str, ...]] = {
     "position": tuple(PLACES),
     "order": ORDER,
 }
+# Where a toy's box begins and ends, in tens of pixels; a toy that stands at the edge may reach out.
+EDGES = ("x0", "y0", "x1", "y1")
+TENS = tuple(str(ten) for ten in range(max(SCENE_SIZE) // 10 + 1))
+CELL_VALUES: Mapping[str, tuple[str, ...]] = {**SLOT_VALUES, **dict.fromkeys(EDGES, TENS)}
 
 BODY = 0.8  # share of a toy's square, from its centre, that is drawn on in every pose
 COVERED, FREE = 0.35, 0.05  # share of a cell from which it shows a toy, up to which it shows none
@@ -62,4 +66,6 @@ def _describe(image: ToyboxImage, which: int) -> Mapping[str, str]:
         return toy.attributes
     x = pose.centre[0]
     before = sum(other.centre[0] < x for _, other in image.beings)
-    return {**toy.attributes, "position": position_word(x), "order": ORDER[before]}
+    box = pose_box(pose, 1.0)
+    edges = {edge: TENS[min(max(getattr(box, edge) // 10, 0), len(TENS) - 1)] for edge in EDGES}
+    return {**toy.attributes, "position": position_word(x), "order": ORDER[before], **edges}

@@ -61,12 +61,12 @@ def look_up(key: str, split: str, rng: random.Random, scale: float) -> Example:
 
 
 def look_up_pictures(key: str, split: str, rng: random.Random, scale: float) -> Example:
-    """The same where most references have a picture, and few say what it shows.
+    """The same where every reference has a picture, and few say what it shows.
 
     Which toy comes next cannot be known, so what the loss says of the descriptions is noise; it
     should not reach a vision tower that still learns.
     """
-    return _who_is_who(key, split, rng, scale, pictures=0.85)
+    return _who_is_who(key, split, rng, scale, pictures=1.0)
 
 
 def look_up_mixed(key: str, split: str, rng: random.Random, scale: float) -> Example:
@@ -164,7 +164,7 @@ def describe_scene(key: str, split: str, rng: random.Random, scale: float) -> Ex
 
 def locate(key: str, split: str, rng: random.Random, scale: float) -> Example:
     """Give the box of the reference in a scene, in whole pixels."""
-    cast = distinct_toys(split, rng.randint(1, 3), rng)
+    cast = distinct_toys(split, rng.randint(1, 5), rng)
     picture, poses = stage.arrange(cast, f"{key}/scene", scale=scale)
     place = rng.randrange(len(cast))
     name = draw_names(split, 1, rng)[0]
