@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -88,11 +89,10 @@ def stand_in_for_annotations() -> None:
 def run_part(part: str, device: str, sizes: dict[str, Any], out: Path) -> None:
     """Do one part in this process."""
     import torch
-    import transformers
 
     torch.manual_seed(0)
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    note(out, part, device=name, torch=torch.__version__, transformers=transformers.__version__)
+    note(out, part, device=name, torch=torch.__version__, transformers=version("transformers"))
     for found in {"correctness": correctness, "step": step, "toybox": toybox}[part](device, sizes):
         note(out, part, **found)
 
