@@ -199,7 +199,7 @@ def step(device: str, sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {"round": round_, "engine": name, "failed": str(error)[:300]}
                 continue
             if name.startswith("packed") and peak:
-                found["mfu_update"] = utilization(flops.update, found["update_s"], peak)
+                found["mfu_update"] = utilization(flops.update, found["update_s"], peak) or 0.0
             yield {"round": round_, "engine": name, **found}
 
 
