@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import torch
 
-from repic.rewards.rubric import Logprobs, RewardBatch, Rubric
+from repic.rewards.rubric import Listen, Logprobs, RewardBatch, Rubric
 from repic.types import Example, Rollout
 
 
@@ -83,9 +83,14 @@ class MarkingRubric(Rubric):
         super().__init__({"vowels": Vowels()}, {"vowels": 1.0})
         self.turns = turns
 
-    def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None = None) -> RewardBatch:
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        logprobs: Logprobs | None = None,
+        listen: Listen | None = None,
+    ) -> RewardBatch:
         self.turns.mark_sampled()
-        return super().score(rollouts, logprobs)
+        return super().score(rollouts, logprobs, listen)
 
 
 def peak_mib(*, on_gpu: bool) -> float:

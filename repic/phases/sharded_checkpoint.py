@@ -26,7 +26,8 @@ def write(path: Path, state: dict[str, Any], *, earlier: Path) -> None:
         state: nested mappings and lists, with slices or without.
         earlier: where the last one is kept, if there is any.
     """
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     slices: dict[str, Tensor] = {}
 
@@ -40,7 +41,7 @@ def write(path: Path, state: dict[str, Any], *, earlier: Path) -> None:
 
     def fill(part: Path | None) -> None:
         folder = distributed.from_main(part)
-        dcp.save(slices, storage_writer=dcp.FileSystemWriter(str(folder)))
+        save(slices, storage_writer=FileSystemWriter(str(folder)))
         if part is not None:
             torch.save(kept, part / _STATE)
 
@@ -55,7 +56,8 @@ def read(path: Path, sharding: Sharding | None) -> dict[str, Any]:
 
     A file of whole tensors is read as well. All ranks come here together.
     """
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     file = path / _STATE if path.is_dir() else path
     state = torch.load(file, map_location="cpu", weights_only=True)
@@ -68,8 +70,8 @@ def read(path: Path, sharding: Sharding | None) -> dict[str, Any]:
 
     state = _mapped(state, place)
     if slices:
-        reader = dcp.FileSystemReader(str(path))
-        dcp.load(slices, storage_reader=reader, no_dist=not dist.is_initialized())
+        reader = FileSystemReader(str(path))
+        load(slices, storage_reader=reader, no_dist=not dist.is_initialized())
     return state
 
 
