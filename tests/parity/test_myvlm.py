@@ -270,7 +270,8 @@ def test_who_is_noticed_is_told_behind_the_picture_and_by_name(qwen: Path) -> No
     assert isinstance(told.query, Followed)
     assert picture_content(told.query) == picture_content(scene)
     assert (untold.query, untold.question) == (scene, "What is it?")
-    assert [a.text for a in system.answer([bo, ti])] == ["yes", "no"]
+    asked = [replace(example, task="recognize") for example in (bo, ti)]
+    assert [a.text for a in system.answer(asked)] == ["yes", "no"]
     assert len(system.write([bo, ti])) == 2
     stranger = replace(bo, references=(Reference("<mo>", "a toy", None),))
     with pytest.raises(ValueError, match="MyVLM has never learnt <mo>; enrolled are <bo>, <ti>"):
