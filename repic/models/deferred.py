@@ -103,14 +103,21 @@ class Deferring:
                     slots[key] = _Slot(file, key, opened.get_slice(key).get_shape())
         with torch.device("meta"):
             wanted = {name for name, _ in kind(config).named_parameters()}
+        options = {k: v for k, v in options.items() if k != "trust_remote_code"}
         later = {k: v for k, v in options.items() if k not in ("use_safetensors", "dtype")}
-        loaded = kind.from_pretrained(None, config=config, state_dict=slots, dtype=dtype, **later)
+        loaded = kind.from_pretrained(
+            None, config=config, state_dict=slots, dtype=dtype, trust_remote_code=False, **later
+        )
         named = dict(loaded[0].named_parameters())
         is_plain = named.keys() == wanted and all(map(is_deferred, named.values()))
         if not is_plain:
-            return AutoModelForImageTextToText.from_pretrained(path, **options)
+            return AutoModelForImageTextToText.from_pretrained(
+                path, trust_remote_code=False, **options
+            )
         if (Path(path) / "generation_config.json").exists():
-            loaded[0].generation_config = GenerationConfig.from_pretrained(path)
+            loaded[0].generation_config = GenerationConfig.from_pretrained(
+                path, trust_remote_code=False
+            )
         assert loaded[0].config._attn_implementation == attention
         return loaded
 

@@ -18,13 +18,14 @@ SAID = {
 # They take no such word, and run nothing of what they read.
 EXEMPT = ("LoraConfig.from_pretrained", "PeftModel.from_pretrained")
 RUNS = ("eval", "exec", "input")
+COUNTS_CORES = "from joblib import cpu_count"  # and reads no file
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
 def faults(source: str) -> Iterator[str]:
     """Calls that may run what a file says, and modules that exist to."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.Import | ast.ImportFrom) and ast.unparse(node) != COUNTS_CORES:
             names = [alias.name for alias in node.names]
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             yield from (f"imports {name}" for name in names if name.partition(".")[0] in PICKLES)
