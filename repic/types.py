@@ -165,13 +165,13 @@ class Example:
 
     id: str
     task: str  # "caption", "same", "locate", "describe", "lookup" and others
-    references: tuple[Reference, ...]
-    query: ImageSource | None
-    question: str
-    target: str
-    answers: tuple[str, ...]
-    present: tuple[str, ...]
-    num_concepts: int
+    references: tuple[Reference, ...] = ()
+    query: ImageSource | None = None
+    question: str = ""
+    target: str = ""
+    answers: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    num_concepts: int = 0
     scene: Scene | None = None  # None: unknown, as for real photos
     rejected: str = ""  # an answer that is worse than the target, where somebody has said so
 

@@ -32,6 +32,8 @@ Weight = Annotated[int | float, Ge(-1e6), Le(1e6)]  # of something in a sum: mor
 Coefficient = Annotated[float, Ge(0), Le(1e6)]
 Share = Annotated[float, Ge(0), Le(1)]
 PositiveShare = Annotated[float, Gt(0), Le(1)]
+Probability = Annotated[float, Gt(0), Lt(1)]  # of what is neither certain nor impossible
+ShareBelow1 = Annotated[float, Ge(0), Lt(1)]
 Temperature = Annotated[float, Ge(0), Le(0)] | Annotated[float, Ge(1e-3), Le(1e3)]
 Scale = Annotated[float, Ge(0.125), Le(16)]  # of drawn pictures: 8 pixels of a portrait, to 1,024
 

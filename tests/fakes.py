@@ -42,8 +42,6 @@ def example(
         query=query,
         question=question,
         target="a red bear, <bo>",
-        answers=(),
-        present=(),
         num_concepts=1,
     )
 

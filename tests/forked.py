@@ -1,12 +1,15 @@
-"""Commands in processes that are forked, not started: what a run imports is there already.
+"""Processes that are forked, not started: what a run imports is there already.
 
 Most of what a small command computes is imports. A server that has done them, one for each process
 of tests, forks a process for each command; in all else this is as a shell would have started it.
-That the commands can be started so is what ``test_run`` and ``test_ranks`` show with some.
+That the commands can be started so is what ``test_run`` and ``test_ranks`` show with some. Ranks
+that share out what is no command are forked from the tests themselves: see ``fork_ranks``.
 """
 
 import atexit
 import contextlib
+import ctypes
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -15,13 +18,15 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
+END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+LONGEST = 90  # seconds, after which ranks wait for one another in vain
 # In the server; none of repic's modules that are commands, which run as __main__.
 IMPORTED = (
     "pytorch_lightning", "peft", "transformers.models.auto.modeling_auto", "repic.assembly",
@@ -129,12 +134,9 @@ class Ranks:
     def __init__(
         self, arguments: Sequence[str], said: Path, *, count: int, path: Path | None = None
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         tasks = {"SLURM_STEP_NUM_TASKS": str(count), "SLURM_STEP_TASKS_PER_NODE": str(count)}
         tasks |= {} if path is None else {"PYTHONPATH": str(path)}
-        tasks |= {"SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0", "MASTER_PORT": str(port)}
+        tasks |= {"SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0", "MASTER_PORT": str(free_port())}
         self.ranks = [
             Command(
                 arguments,
@@ -158,15 +160,74 @@ class Ranks:
             rank.kill()
 
 
+def fork_ranks(number: int, work: Callable[[int], object], said: Path) -> list[int]:
+    """Let ranks do some work, as torchrun's do; return how each ended: a status, or minus a signal.
+
+    Args:
+        number: of ranks.
+        work: is given the rank.
+        said: the folder that gets a file of what each rank prints.
+    """
+    said.mkdir(parents=True, exist_ok=True)
+    port, processes = free_port(), []
+    for rank in range(number):
+        if (process := os.fork()) == 0:
+            _be_rank(rank, number, port, work, said / f"rank_{rank}.txt")
+        processes.append(process)
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+
+
+def free_port() -> int:
+    """A port of this machine's that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _be_rank(
+    rank: int, number: int, port: int, work: Callable[[int], object], said: Path
+) -> NoReturn:
+    code = 1
+    try:
+        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+        _speak_into(said, said)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        given = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+        given |= {"GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1, "MASTER_PORT": port}
+        given |= {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": 0}
+        given |= {"TORCHELASTIC_MAX_RESTARTS": 0, "ROLE_RANK": rank, "ROLE_WORLD_SIZE": number}
+        os.environ.update({key: str(value) for key, value in given.items()})
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        faulthandler.dump_traceback_later(LONGEST, exit=True, file=sys.stderr)
+        work(rank)
+        code = 0
+    except BaseException:  # all that ends a process
+        traceback.print_exc()
+    finally:
+        _end(code)
+
+
+def _speak_into(*files: str | Path) -> None:
+    """Let the standard streams go into files, from their ends on."""
+    for number, path in enumerate(files, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+
+
+def _end(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, OSError):
+            stream.flush()
+    os._exit(code)
+
+
 def _run(
     arguments: list[str], cwd: str, environment: dict[str, str], streams: tuple[str, str]
 ) -> NoReturn:
     """Be the command; in the forked process."""
     os.setsid()
-    for number, path in enumerate(streams, start=1):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.dup2(file, number)
-        os.close(file)
+    _speak_into(*streams)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -192,7 +253,4 @@ def _run(
         traceback.print_exc()
         code = 1
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(ValueError, OSError):
-            stream.flush()
-    os._exit(code or 0)
+    _end(code or 0)

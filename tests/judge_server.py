@@ -102,10 +102,17 @@ def judge_server(play: Play | Sequence[Act]) -> Iterator[Server]:
 
     http = Quiet(("127.0.0.1", 0), Handler)
     server = Server(f"http://127.0.0.1:{http.server_port}/v1")
+    with served(http):
+        yield server
+
+
+@contextmanager
+def served(http: ThreadingHTTPServer) -> Iterator[str]:
+    """Answer from a thread until the block ends; the address."""
     thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield server
+        yield f"http://127.0.0.1:{http.server_port}"
     finally:
         http.shutdown()
         http.server_close()

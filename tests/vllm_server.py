@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from peft import PeftModel
@@ -19,6 +18,7 @@ from repic.models.loading import load_network
 from repic.models.policy import Policy
 from repic.types import Example, Rollout
 from tests import tiny
+from tests.judge_server import served
 
 MAX_RANK = 16
 
@@ -115,12 +115,5 @@ class FakeVllm(ChatModel):
 def vllm_server(folder: Path) -> Iterator[tuple[str, FakeVllm]]:
     """Serve until the block ends; the address, and what is there."""
     fake = FakeVllm(folder)
-    http = chat_server(fake, "127.0.0.1", 0)
-    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}", fake
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    with served(chat_server(fake, "127.0.0.1", 0)) as url:
+        yield url, fake

@@ -101,7 +101,7 @@ def full_size(settings: Mapping[str, Any], model: str) -> tuple[Policy, StepPlan
     return policy, StepPlan(
         prompts=settings["prompts"],
         group_size=settings["group_size"],
-        prompt_tokens=len(policy.encoder.prompts([sized_example(0)])[0].input_ids),
+        prompt_tokens=len(policy.encoder.prompts([Example("", "caption")])[0].input_ids),
         caption_tokens=settings["caption_tokens"],
         micro_batch_tokens=settings["phase"]["grpo"]["micro_batch_tokens"],
         training=training_of(policy, has_reference=bool(settings["kl"]["coef"])),
@@ -230,7 +230,7 @@ class Passes:
         self.policy, self.plan = policy, plan
         if plan.training.has_reference:
             policy.freeze_reference()
-        examples = [sized_example(number) for number in range(plan.prompts)]
+        examples = [Example(str(number), "caption") for number in range(plan.prompts)]
         ids = torch.ones(plan.caption_tokens, dtype=torch.long)
         self.captions = [
             Rollout(example, "", ids, torch.zeros(len(ids)), False)
@@ -373,18 +373,3 @@ class _Picture:
 
     def load(self) -> Image.Image:
         raise NotImplementedError
-
-
-def sized_example(number: int) -> Example:
-    """Return what a ``SizedEncoder`` makes a prompt of: nothing but a name."""
-    return Example(
-        id=str(number),
-        task="caption",
-        references=(),
-        query=None,
-        question="",
-        target="",
-        answers=(),
-        present=(),
-        num_concepts=0,
-    )

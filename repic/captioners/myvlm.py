@@ -213,11 +213,9 @@ class MyVlm(System):
                 Example(
                     id=f"{friend.name}/{step}/{i}",
                     task="caption",
-                    references=(),
                     query=settings.augmentation(shot.image, rng),
                     question=question,
                     target=rng.choice(shot.captions),
-                    answers=(),
                     present=(friend.name,),
                     num_concepts=1,
                 )

@@ -298,9 +298,6 @@ class PhotoCaptioner:
             references=tuple(references),
             query=image,
             question=self.clip_question if isinstance(image, Clip) else self.question,
-            target="",
-            answers=(),
-            present=(),
             num_concepts=UNKNOWN_COUNT,
         )
 

@@ -99,12 +99,9 @@ class Lessons:
             Example(
                 id=f"{friend.name}/{number}",
                 task="lesson",
-                references=(),
                 query=picture,
                 question=_said(question, friend, called),
                 target=answer,
-                answers=(),
-                present=(),
                 num_concepts=1,
             )
             for number, (picture, question, answer) in enumerate(chosen)

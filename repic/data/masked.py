@@ -145,8 +145,6 @@ class MaskedPhotos:
             references=tuple(Reference(name, None, self._cuts[name]) for name in names),
             query=photo,
             question=self._questions[index % len(self._questions)],
-            target="",
-            answers=(),
             present=names,
             num_concepts=len(names),
             scene=Scene(tuple(map(Mention, [{}] * len(names), names, boxes))),

@@ -182,8 +182,6 @@ class MontageDataset:
             references=tuple(self._reference(self._subjects[key]) for key in montage.introduced),
             query=picture,
             question=self._questions[(number - 1) % len(self._questions)],
-            target="",
-            answers=(),
             present=present,
             num_concepts=len(present),
             scene=Scene(

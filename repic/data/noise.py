@@ -70,8 +70,6 @@ class NoiseExamples:
             references=tuple(Reference(n, None, p) for n, p in zip(names, pictures, strict=False)),
             query=pictures[-1],
             question="Who is in this picture?",
-            target="",
-            answers=(),
             present=tuple(names),
             num_concepts=count,
         )

@@ -139,8 +139,6 @@ class PhotoDataset:
             references=tuple(concept.reference for concept in shown),
             query=query.image,
             question=self._questions[(query.number - 1) % len(self._questions)],
-            target="",
-            answers=(),
             present=query.names,
             num_concepts=len(query.names),
         )

@@ -150,7 +150,6 @@ class RepicTrainDataset:
             query=query,
             question=f"{sample.problem} {suffix}".strip(),
             target=sample.target,
-            answers=(),
             present=sample.names,
             num_concepts=sample.num_concepts,
         )

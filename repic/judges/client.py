@@ -98,9 +98,6 @@ class Judge:
             "attempts_unparsable": attempts_unparsable,
             "give_up_after": give_up_after,
         }
-        for name, count in self._limits.items():
-            if count < 1:
-                raise ValueError(f"judge.{name}: {count} is below 1")
         self.endpoint, self.pictures, self.prompts = endpoint, pictures, prompts
         self.cache = None if cache is None else AnswerCache(cache)
         self.seed, self.prices = seed, Prices(**prices)

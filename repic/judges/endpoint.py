@@ -4,7 +4,6 @@ The requests are sent by ``batch``.
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt, Le, Predicate
+from annotated_types import Ge, Le, Predicate
 
-from repic.values import Text, is_json
+from repic.values import Seconds, Text, is_json
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _RESERVED = {"model", "messages", "response_format", "seed", "n", "stream"}
@@ -96,7 +95,7 @@ class Endpoint:
         model: Text | None,
         key_variable: Text | None,
         request: Annotated[Mapping[str, Any], Predicate(is_json)],
-        timeout: Annotated[float, Gt(0), Le(86400)],
+        timeout: Seconds,
         attempts: Annotated[int, Ge(1), Le(100)],
         schemas: bool,
     ) -> None:
@@ -105,10 +104,6 @@ class Endpoint:
             raise ValueError(
                 "judge.endpoint.model: need the name under which the endpoint offers the model"
             )
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"judge.endpoint.timeout: {timeout} is not a number of seconds")
-        if attempts < 1:
-            raise ValueError(f"judge.endpoint.attempts: {attempts} is below 1")
         if reserved := sorted(_RESERVED & set(request)):
             raise ValueError(f"judge.endpoint.request.{reserved[0]}: is not for you to set here")
         if key_variable is not None:

@@ -33,10 +33,6 @@ class Prices:
     prompt: float
     completion: float
 
-    def __post_init__(self) -> None:
-        if not (self.prompt >= 0 and self.completion >= 0):
-            raise ValueError(f"judge.prices: {self.prompt} or {self.completion} is no price")
-
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return dollars."""
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Gt, Lt, MinLen
+from annotated_types import MinLen
 from jaxtyping import Float
 
 from repic.metrics.captions.cider_r import Cider
@@ -15,7 +15,7 @@ from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import ALL, CaptionScores, Measured, score
 from repic.metrics.naming import PaperNames, Recognition
 from repic.types import ImageSource, Prediction
-from repic.values import AmountOrNone, Concepts, Seed, Text
+from repic.values import AmountOrNone, Concepts, Probability, Seed, Text
 
 RECOGNITION, PAPER_NAMES = "recognition", "paper_names"
 EVERY = "all"
@@ -49,16 +49,10 @@ class MetricSuite:
         tokenizer: Literal["words", "ptb"],
         scorers: Mapping[str, CaptionMetric],
         bootstrap_samples: AmountOrNone,
-        confidence: Annotated[float, Gt(0), Lt(1)],
+        confidence: Probability,
         seed: Seed,
         also: Sequence[Text] = (),
     ) -> None:
-        if not counts or any(not isinstance(c, int) or not 1 <= c <= 5 for c in counts):
-            raise ValueError(f"metrics.counts: need whole numbers from 1 to 5, not {list(counts)}")
-        if bootstrap_samples < 0:
-            raise ValueError(f"metrics.bootstrap_samples: {bootstrap_samples} is below 0")
-        if not 0 < confidence < 1:
-            raise ValueError(f"metrics.confidence: {confidence} is not between 0 and 1")
         self.counts = tuple(counts)
         self.resampling: Any = {
             "num_samples": bootstrap_samples,

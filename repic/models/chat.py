@@ -169,7 +169,7 @@ class ChatModel:
             for turn in messages
         ]
         name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-        example = _example(name)
+        example = Example(name, "caption")
         self.talks.held = {name: messages}
         rollouts = self.draw(example, request)
         (prompt,) = self.policy.encoder.prompts([example])
@@ -301,17 +301,3 @@ def _read_item(item: Item) -> dict[str, Any]:
         raise ValueError(f"image_url.url: this is no base64 ({error})") from None
     picture.load()
     return {"type": "image", "image": picture}
-
-
-def _example(name: str) -> Example:
-    return Example(
-        id=name,
-        task="caption",
-        references=(),
-        query=None,
-        question="",
-        target="",
-        answers=(),
-        present=(),
-        num_concepts=0,
-    )

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
-from annotated_types import Ge, Lt, Predicate
+from annotated_types import Predicate
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
@@ -33,15 +33,13 @@ from repic.models.directory import (
 from repic.models.encoder import Prompt, PromptEncoder
 from repic.models.families import Family
 from repic.models.policy import Policy
-from repic.values import Area, Count, Positive, Text
+from repic.values import Area, Count, Positive, ShareBelow1, Text
 from repic.weights import few, load_whole, naming, refuse_not_finite
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 _LARGE = 2**30  # bytes that take a while to be read
-_EXPORTS = ("adapter", "merged", "merged_float32")
 
 
 class Adapters(TypedDict):
@@ -49,17 +47,17 @@ class Adapters(TypedDict):
 
     r: Count
     alpha: Positive
-    dropout: Annotated[float, Ge(0), Lt(1)]
+    dropout: ShareBelow1
 
 
 def load_policy(
     path: Text,
     *,
     dtype: Annotated[str, Predicate(_DTYPES.__contains__)],
-    attention: Annotated[str, Predicate(_ATTENTION.__contains__)],
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"],
     lora: Adapters | None,
     train_vision: bool,
-    export: Annotated[str, Predicate(_EXPORTS.__contains__)],
+    export: Literal["adapter", "merged", "merged_float32"],
     gradient_checkpointing: bool,
     min_pixels: Area | None,
     max_pixels: Area | None,
@@ -84,10 +82,6 @@ def load_policy(
         max_pixels: larger pictures are shrunk to this area; None: as the directory says.
         prompt: words examples as chat messages.
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"model.dtype: {dtype!r} is not one of {', '.join(_DTYPES)}")
-    if export not in _EXPORTS:
-        raise ValueError(f"model.export: {export!r} is not one of {', '.join(_EXPORTS)}")
     if export == "adapter" and (lora is None or train_vision):
         raise ValueError(
             "model.export=adapter leaves out weights that are trained themselves: it needs"
@@ -213,8 +207,6 @@ def disable_progress_bars() -> None:
 
 def choose_attention(attention: str, dtype: torch.dtype) -> str:
     """Return the library's name of the attention to use; see ``load_policy``."""
-    if attention not in _ATTENTION:
-        raise ValueError(f"model.attention: {attention!r} is not one of {', '.join(_ATTENTION)}")
     # The library does not fall back by itself.
     has_flash = torch.cuda.is_available() and is_flash_attn_2_available()
     is_half = dtype in (torch.float16, torch.bfloat16)
@@ -244,8 +236,6 @@ def make_trainable(
 
 
 def _add_adapters(model: Any, family: Family, lora: Adapters) -> nn.Module:
-    if set(lora) != {"r", "alpha", "dropout"}:
-        raise ValueError(f"model.lora takes r, alpha and dropout, not {', '.join(lora)}")
     config = LoraConfig(
         r=int(lora["r"]),
         lora_alpha=int(lora["alpha"]),

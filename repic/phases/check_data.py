@@ -45,8 +45,6 @@ class CheckData:
             open_split: from a split's name to its dataset; a ``ValueError`` says what is wrong.
             splits: their names.
         """
-        if not 0 <= self.near <= 64:
-            raise ValueError(f"phase.check_data.near: {self.near} is not from 0 to 64 bits")
         checks = []
         for split in splits:
             try:

@@ -14,10 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import ClassVar
 
-from repic import distributed, files
 from repic.captioners.captioner import Answering, Caption, Captioner, Enrolling
-from repic.captioners.kept import kept_captions
-from repic.data.contents import prompt_content
 from repic.parsing import find_choice
 from repic.phases.context import Context
 from repic.tables.table import Column, Row, Table
@@ -63,33 +60,23 @@ class ChoiceQuestions:
             controlled(self._all(), control)
 
     def evaluate(
-        self, name: str, captioner: Captioner, context: Context, known: str = ""
-    ) -> dict[str, Cell] | None:
-        """Ask a captioner, as it is and under each control; None where it answers no questions.
-
-        Args:
-            name: what it is called.
-            captioner: who answers.
-            context: the run.
-            known: hash of what it knows of friends, if it was told of any.
-        """
-        if not isinstance(captioner, Answering):
-            log.info("%s answers no questions", name)
-            return None
+        self, name: str, captioner: Answering, context: Context, known: str
+    ) -> dict[str, Cell]:
+        """Ask a captioner, as it is and under each control."""
         cells: dict[str, Cell] = {}
         for control, said in CONTROLS.items():
             choices = controlled(self._all(), control)
             if not choices:
                 continue
-            examples = [choice.example for choice in choices]
-            prompts = [prompt_content(example, context.prompt.messages) for example in examples]
-            key = files.key_of(["choices", captioner.key, prompts, known, control])
             with knowing(captioner, control):
-                answers = kept_captions(
-                    context.cache / "captions" / f"{key}.jsonl",
-                    examples,
+                answers = context.kept_captions(
+                    [choice.example for choice in choices],
                     captioner.answer,
-                    portion=self.batch_size * distributed.world_size(),
+                    captioner.key,
+                    "answers",
+                    known,
+                    control,
+                    batch_size=self.batch_size,
                     label=f"answers of {name}{said}",
                 )
             cells[control] = cell = right_choices(choices, answers)

@@ -9,6 +9,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from repic import distributed, files
+from repic.captioners.captioner import Caption
+from repic.captioners.kept import kept_captions
+from repic.data.contents import prompt_content
 from repic.data.module import Examples
 from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
@@ -126,3 +130,35 @@ class Context:
     check_validation: Callable[[], object] = dict
     friends: Callable[[], Sequence[Friend]] = tuple
     strategy: str = "auto"
+
+    def kept_captions(
+        self,
+        examples: Sequence[Example],
+        write: Callable[[Sequence[Example]], Sequence[Caption]],
+        key: str,
+        *beside: str,
+        batch_size: int,
+        label: str,
+    ) -> list[Caption]:
+        """One caption, or answer, an example; kept in the cache by what decides them.
+
+        That is the prompts, pictures included, ``key`` and ``beside``. So runs which share a model
+        caption with it once, an interrupted evaluation goes on where it was, and a photo that has
+        changed is captioned anew.
+
+        Args:
+            examples: in an order that stays.
+            write: a captioner's ``write`` or ``answer``.
+            key: the captioner's.
+            beside: what else decides its words.
+            batch_size: examples that a rank captions at a time.
+            label: what the progress line calls it.
+        """
+        prompts = [prompt_content(example, self.prompt.messages) for example in examples]
+        return kept_captions(
+            self.cache / "captions" / f"{files.key_of([key, prompts, *beside])}.jsonl",
+            examples,
+            write,
+            portion=batch_size * distributed.world_size(),
+            label=label,
+        )

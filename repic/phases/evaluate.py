@@ -10,7 +10,6 @@ from annotated_types import Predicate
 
 from repic import distributed, files
 from repic.captioners.captioner import Caption, Captioner
-from repic.captioners.kept import kept_captions
 from repic.captioners.model import sample_captions
 from repic.data.clips import CONTROLS, controlled
 from repic.data.contents import prompt_content
@@ -108,11 +107,6 @@ class Evaluation:
     def check(self, context: Context) -> None:
         """Refuse what cannot be evaluated before anything is computed; say what is not there."""
         self.metrics.scorer.check()
-        if self.demonstrations not in DEMONSTRATIONS:
-            options = ", ".join(DEMONSTRATIONS)
-            raise ValueError(
-                f"phase.evaluate.demonstrations: {self.demonstrations!r} is not one of {options}"
-            )
         if self.retrieval is not None and self.demonstrations != RIGHT:
             raise ValueError(
                 f"phase.evaluate.demonstrations: {self.demonstrations} needs the data's own"
@@ -219,10 +213,6 @@ class Evaluation:
     ) -> Evaluated:
         """Let somebody caption every number of concepts, and score the captions.
 
-        Captions are kept in the cache by what decides them: the captioner and the prompts, pictures
-        included. So runs which share a model caption with it once, an interrupted evaluation goes
-        on where it was, and a photo that has changed is captioned anew.
-
         Args:
             name: what the captions are filed under.
             captioner: who writes them.
@@ -237,13 +227,12 @@ class Evaluation:
             examples = self.scenes(context, count)
             if control is not None:
                 examples = [controlled(example, control) for example in examples]
-            prompts = [prompt_content(example, context.prompt.messages) for example in examples]
-            key = files.key_of([captioner.key, prompts, *([known] if known else [])])
-            captions = kept_captions(
-                context.cache / "captions" / f"{key}.jsonl",
+            captions = context.kept_captions(
                 examples,
                 captioner.write,
-                portion=self.batch_size * distributed.world_size(),
+                captioner.key,
+                *filter(None, [known]),
+                batch_size=self.batch_size,
                 label=f"captions of {name}, {counted(count, 'concept')}",
             )
             predictions += self.predictions(name, examples, captions, context)

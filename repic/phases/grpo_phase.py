@@ -66,8 +66,6 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
                 " grpo/advantage_share"
             )
         read_conditions(self.rubric.conditions, names)
-        if self.resample_attempts < 0:
-            raise ValueError(f"phase.grpo.resample_attempts: {self.resample_attempts}; 0 is never")
         self.kl_control.check(self.kl_coef)
         self.guards.check(self.kl_coef)
         if self.kl_control.in_reward and KL in names:

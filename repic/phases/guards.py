@@ -132,14 +132,6 @@ class Guards:
     cool_lr: PositiveShare
     cool_kl: Annotated[float, Ge(1), Le(1e6)]
 
-    def __post_init__(self) -> None:
-        for name in GUARD_SPECS:
-            _check(name, getattr(self, name))
-        if not 0 < self.cool_lr <= 1:
-            raise ValueError(f"{KEY}.cool_lr: {self.cool_lr!r} is not above 0 and at most 1")
-        if not 1 <= self.cool_kl < math.inf:
-            raise ValueError(f"{KEY}.cool_kl: {self.cool_kl!r} is not a factor of 1 or more")
-
     def active(self) -> Iterator[tuple[str, Limit]]:
         """Names and settings of the guards that have a limit."""
         for field in fields(self):
@@ -158,17 +150,6 @@ class Guards:
                 f"{KEY}: a guard's action is cool, and with cool_lr=1, cool_kl={self.cool_kl} and"
                 f" kl.coef={kl_coef} that changes nothing; lower cool_lr"
             )
-
-
-def _check(name: str, guard: Limit) -> None:
-    limit, patience, action = guard["limit"], guard["patience"], guard["action"]
-    is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
-    if limit is not None and not (is_number and math.isfinite(limit)):
-        raise ValueError(f"{KEY}.{name}.limit: {limit!r} is not a number; null is off")
-    if not isinstance(patience, int) or patience < 1:
-        raise ValueError(f"{KEY}.{name}.patience: {patience!r} is not a number of iterations")
-    if action not in (STOP, COOL):
-        raise ValueError(f"{KEY}.{name}.action: {action!r} is neither {STOP} nor {COOL}")
 
 
 class GuardState:

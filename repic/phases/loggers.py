@@ -109,8 +109,6 @@ def wandb_logger(
             a sweep apart: "reward-quality/seed_0".
         mode: "online", "offline", or "auto": online where there is an account.
     """
-    if mode not in ("auto", "online", "offline"):
-        raise ValueError(f"logger.mode: {mode!r} is not auto, online or offline")
     offline = mode == "offline" or (mode == "auto" and not has_wandb_account())
     if offline and mode == "auto":
         _say_offline()

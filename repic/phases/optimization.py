@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le
 from torch import nn
 
 from repic.models.sharding import whole
-from repic.values import LEAST, Positive, Share
+from repic.values import LEAST, Positive, Share, ShareBelow1
 
-Decay = Annotated[float, Ge(0), Lt(1)]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[int, int], float]  # (iteration, how many there are) to the rate's factor
 
@@ -20,7 +19,7 @@ def adamw(
     params: Iterable[nn.Parameter],
     *,
     lr: Annotated[float, Ge(LEAST), Le(1)],
-    betas: tuple[Decay, Decay],
+    betas: tuple[ShareBelow1, ShareBelow1],
     weight_decay: Share,
     eps: Positive = 1e-8,
     fused: bool | None = None,

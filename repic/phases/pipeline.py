@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from repic import distributed, files
-from repic.captioners.captioner import Captioner, Enrolling, Labels, cost_table, describe
+from repic.captioners.captioner import (
+    Answering,
+    Captioner,
+    Enrolling,
+    Labels,
+    cost_table,
+    describe,
+)
 from repic.captioners.friends import check_friends, enroll_all
 from repic.captioners.model import ModelCaptioner
 from repic.captioners.system import System
@@ -58,12 +65,19 @@ class Questions(Protocol):
         """Refuse what cannot be asked before anything is computed."""
         ...
 
-    def evaluate(self, name: str, captioner: Captioner, context: Context, known: str = "") -> Any:
-        """Ask a captioner, and say how well it answered; None where it answers no questions."""
+    def evaluate(self, name: str, captioner: Answering, context: Context, known: str) -> Any:
+        """Ask a captioner, and say how well it answered.
+
+        Args:
+            name: what it is called.
+            captioner: who answers.
+            context: the run.
+            known: hash of what it knows of friends; empty where it was told of none.
+        """
         ...
 
     def table(self, found: Any, labels: Mapping[str, str]) -> Table:
-        """Show what captioners gave, by name."""
+        """Show what captioners gave, by name; of who answers no questions that is None."""
         ...
 
 
@@ -186,7 +200,11 @@ def evaluate_all(
             known = enroll_all(name, captioner, context.friends, context.cache / "friends")
         found[name] = parts.evaluation.evaluate(name, captioner, context, known)
         if parts.questions is not None:
-            answered[name] = parts.questions.evaluate(name, captioner, context, known)
+            answered[name] = None
+            if isinstance(captioner, Answering):
+                answered[name] = parts.questions.evaluate(name, captioner, context, known)
+            else:
+                log.info("%s answers no questions", name)
         if isinstance(captioner, ModelCaptioner):
             for control in parts.evaluation.controls:
                 less = copy(captioner)  # the weights that it has loaded are not loaded again

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import ClassVar
 
-from repic import distributed, files
-from repic.captioners.captioner import Answering, Caption, Captioner
-from repic.captioners.kept import kept_captions
-from repic.data.contents import prompt_content
+from repic.captioners.captioner import Answering, Caption
 from repic.data.module import Examples
 from repic.parsing import parse_yes_no
 from repic.phases.context import Context
@@ -44,27 +41,17 @@ class Recognition:
         """Nothing can be wrong with them."""
 
     def evaluate(
-        self, name: str, captioner: Captioner, context: Context, known: str = ""
-    ) -> dict[str, float] | None:
-        """Ask a captioner; None where it answers no questions. Answers are kept as captions are.
-
-        Args:
-            name: what it is called.
-            captioner: who answers.
-            context: the run.
-            known: hash of what it knows of friends, if it was told of any.
-        """
-        if not isinstance(captioner, Answering):
-            log.info("%s answers no questions", name)
-            return None
+        self, name: str, captioner: Answering, context: Context, known: str
+    ) -> dict[str, float]:
+        """Ask a captioner."""
         examples = [self.questions[i] for i in range(len(self.questions))]
-        prompts = [prompt_content(example, context.prompt.messages) for example in examples]
-        key = files.key_of(["answers", captioner.key, prompts, known])
-        answers = kept_captions(
-            context.cache / "captions" / f"{key}.jsonl",
+        answers = context.kept_captions(
             examples,
             captioner.answer,
-            portion=self.batch_size * distributed.world_size(),
+            captioner.key,
+            "answers",
+            known,
+            batch_size=self.batch_size,
             label=f"answers of {name}",
         )
         cell = accuracies(examples, answers, drop_others=self.drop_others)
@@ -80,7 +67,12 @@ class Recognition:
             found: by captioner, what ``evaluate`` gave.
             labels: what captioners are called.
         """
-        return recognition_table(found, labels)
+        answered = {name: cell for name, cell in found.items() if cell is not None}
+        keys = dict.fromkeys(key for cell in answered.values() for key in cell)
+        columns = [Column(key, kind="number", direction=direction_of(key)) for key in keys]
+        rows = [Row(labels[name], tuple(map(cell.get, keys))) for name, cell in answered.items()]
+        who = Column("captions of", kind="text")
+        return Table("Recognition", columns, rows, RECOGNITION_NOTE, who)
 
 
 def accuracies(
@@ -113,21 +105,3 @@ def accuracies(
 
 def _mean(values: Sequence[float]) -> float:
     return fmean(values) if values else math.nan
-
-
-def recognition_table(
-    found: Mapping[str, Mapping[str, float] | None], labels: Mapping[str, str]
-) -> Table:
-    """A row for each who answered.
-
-    Args:
-        found: by captioner, what ``Recognition.evaluate`` gave.
-        labels: what captioners are called.
-    """
-    answered = {name: cell for name, cell in found.items() if cell is not None}
-    keys = dict.fromkeys(key for cell in answered.values() for key in cell)
-    columns = [Column(key, kind="number", direction=direction_of(key)) for key in keys]
-    rows = [
-        Row(labels[name], tuple(cell.get(key) for key in keys)) for name, cell in answered.items()
-    ]
-    return Table("Recognition", columns, rows, RECOGNITION_NOTE, Column("captions of", kind="text"))

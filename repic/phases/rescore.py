@@ -82,11 +82,6 @@ class Rescore:
         """Refuse settings that are none, before any file is read."""
         if not self.captions:
             raise ValueError("captions: say which file or folder to score: captions=<path>")
-        if self.protocol not in (*PROTOCOLS, BOTH):
-            raise ValueError(f"protocol: {self.protocol!r} is not paper, robust or both")
-        if self.variant is not None and self.variant not in VARIANTS:
-            options = ", ".join(VARIANTS)
-            raise ValueError(f"phase.rescore.variant: {self.variant!r} is not one of {options}")
         self.metrics.scorer.check()
 
     def score(self, found: CaptionSet, known: KnownNames) -> list[Rescored]:

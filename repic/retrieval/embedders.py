@@ -8,10 +8,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import torch
-from annotated_types import Predicate
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -31,8 +30,6 @@ from repic.values import Amount, Device, Side, Text
 from repic.weights import load_whole
 
 KEY = "retrieval.embedder.path"
-_POOLING = ("mean", "max")
-_LAYERS = ("tower", "projector")
 
 
 class VisionTowerEmbedder(NetworkEmbedder):
@@ -53,20 +50,13 @@ class VisionTowerEmbedder(NetworkEmbedder):
         self,
         *,
         path: Text,
-        layer: Annotated[str, Predicate(_LAYERS.__contains__)],
-        pooling: Annotated[str, Predicate(_POOLING.__contains__)],
+        layer: Literal["tower", "projector"],
+        pooling: Literal["mean", "max"],
         side: Side,
         batch_size: Amount,
         device: Device,
     ) -> None:
         super().__init__(batch_size)
-        for key, value, options in (("layer", layer, _LAYERS), ("pooling", pooling, _POOLING)):
-            if value not in options:
-                raise ValueError(
-                    f"retrieval.embedder.{key}: {value!r} is not one of {', '.join(options)}"
-                )
-        if side < 1:
-            raise ValueError(f"retrieval.embedder.side: {side} must be 1 pixel or more")
         if not is_on_hub(path):
             find_model(path, key=KEY)
         self.path, self.layer, self.pooling, self.side = path, layer, pooling, side

@@ -37,13 +37,6 @@ class ForegroundRegions:
     smallest: PositiveShare
     frame: PositiveShare
 
-    def __post_init__(self) -> None:
-        for name in ("largest", "smallest", "frame"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"retrieval.proposer.{name}: {getattr(self, name)} is no share between 0 and 1"
-                )
-
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return squares around the regions, from the top; words are of no use here."""
         pixels = np.asarray(picture.convert("RGB"))

@@ -12,7 +12,7 @@ from PIL import Image
 from repic.detectors.open_vocabulary import ZeroShotModel, as_query, find_detector
 from repic.models.directory import is_on_hub
 from repic.types import Box
-from repic.values import Count, Device, Share, Text
+from repic.values import Count, Device, Probability, Text
 
 KEY = "retrieval.proposer.path"
 
@@ -32,17 +32,11 @@ class OpenVocabularyRegions:
         self,
         *,
         path: Text,
-        threshold: Share,
+        threshold: Probability,
         kinds: Sequence[Text] | None,
         most: Count,
         device: Device,
     ) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(
-                f"retrieval.proposer.threshold: {threshold!r} is no probability between 0 and 1"
-            )
-        if most < 1:
-            raise ValueError(f"retrieval.proposer.most: {most} leaves no box; use 1 or more")
         if not is_on_hub(path):
             find_detector(path, key=KEY)
         self.path, self.threshold, self.most, self.device = path, threshold, most, device

@@ -72,16 +72,6 @@ class Retriever:
         min_similarity: Annotated[float, Ge(-1), Le(1)] | None,
         scenes_per_album: Count,
     ) -> None:
-        if not top_k or min(top_k) < 1:
-            raise ValueError(f"retrieval.top_k: {list(top_k)} must be whole numbers, 1 or more")
-        if per_crop is not None and per_crop < 1:
-            raise ValueError(f"retrieval.per_crop: {per_crop} finds nobody; use 1 or more, or null")
-        if min_similarity is not None and not -1 <= min_similarity <= 1:
-            raise ValueError(
-                f"retrieval.min_similarity: {min_similarity} is no cosine between -1 and 1"
-            )
-        if scenes_per_album < 1:
-            raise ValueError(f"retrieval.scenes_per_album: {scenes_per_album} must be 1 or more")
         self.proposer, self.embedder = proposer, embedder
         self.top_k, self.per_crop, self.min_similarity = tuple(top_k), per_crop, min_similarity
         self.scenes_per_album = scenes_per_album

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import MinLen
 from PIL import Image
 
 from repic.types import Box
-from repic.values import PositiveShare
+from repic.values import PositiveShare, ShareBelow1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +22,7 @@ class SlidingWindows:
     """
 
     shares: Annotated[Sequence[PositiveShare], MinLen(1)]
-    overlap: Annotated[float, Ge(0), Lt(1)]
-
-    def __post_init__(self) -> None:
-        if not self.shares or not all(0 < share <= 1 for share in self.shares):
-            raise ValueError(
-                f"retrieval.proposer.shares: {list(self.shares)} must be shares above 0, up to 1"
-            )
-        if not 0 <= self.overlap < 1:
-            raise ValueError(
-                f"retrieval.proposer.overlap: {self.overlap} must be 0 or more, and less than 1"
-            )
+    overlap: ShareBelow1
 
     def __call__(self, picture: Image.Image, looked_for: Sequence[str]) -> list[Box]:
         """Return the windows; what is looked for does not matter.

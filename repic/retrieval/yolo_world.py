@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from repic.types import Box
-from repic.values import Share, Text
+from repic.values import ShareBelow1, Text
 
 KEY = "retrieval.proposer.weights"
 _CLIP = "git+https://github.com/ultralytics/CLIP.git"
@@ -31,11 +31,9 @@ class YoloWorldRegions:
         kinds: what to look for; None: the album's kinds, as RePIC does.
     """
 
-    def __init__(self, *, weights: Text, confidence: Share, kinds: Sequence[Text] | None) -> None:
-        if not 0 <= confidence < 1:
-            raise ValueError(
-                f"retrieval.proposer.confidence: {confidence} must be 0 or more, and less than 1"
-            )
+    def __init__(
+        self, *, weights: Text, confidence: ShareBelow1, kinds: Sequence[Text] | None
+    ) -> None:
         try:
             self._library = importlib.import_module("ultralytics")
         except ImportError:

@@ -79,9 +79,6 @@ class LengthExcess:
     components = ("length_excess",)
 
     def __init__(self, *, knee: Positive, slope: Positive, tasks: Tasks) -> None:
-        for key, value in (("knee", knee), ("slope", slope)):
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ValueError(f"length.{key}: {value!r} is not a number above 0")
         self.knee, self.slope, self.tasks = knee, slope, frozenset(tasks)
 
     def __call__(self, caption: str, example: Example) -> dict[str, float]:
@@ -106,10 +103,6 @@ class Overlong:
     components = ("overlong",)
 
     def __init__(self, *, max_tokens: Amount, cache_share: PositiveShare) -> None:
-        if max_tokens < 1:
-            raise ValueError(f"length.max_tokens: {max_tokens} is not a number of tokens")
-        if not 0 < cache_share <= 1:
-            raise ValueError(f"length.cache_share: {cache_share} is not above 0 and at most 1")
         self.max_tokens, self.num_cached = max_tokens, cache_share * max_tokens
 
     def score(self, rollouts: Sequence[Rollout]) -> RewardBatch:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from repic.parsing import parse_box
 from repic.types import Box, Example
-from repic.values import Share, Tasks
+from repic.values import PositiveShare, Tasks
 
 
 def released_iou(a: Box, b: Box) -> float:
@@ -51,13 +51,9 @@ class LocalizationReward:
         *,
         parser: Callable[[str], Box | None],
         iou: Callable[[Box, Box], float],
-        threshold: Share,
+        threshold: PositiveShare,
         tasks: Tasks,
     ) -> None:
-        if not 0 < threshold <= 1:
-            raise ValueError(
-                f"reward.rubric.rewards.localization.threshold: {threshold} is not in (0, 1]"
-            )
         self.parser, self.iou, self.threshold = parser, iou, threshold
         self.tasks = frozenset(tasks)
 

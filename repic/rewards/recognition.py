@@ -51,8 +51,6 @@ class RecognitionReward:
         absent_cost: Coefficient,
         tasks: Tasks,
     ) -> None:
-        if not isinstance(absent_cost, int | float) or not 0 <= absent_cost < float("inf"):
-            raise ValueError(f"reward: absent_cost {absent_cost!r} is not a cost of 0 or more")
         self.detector, self.absent_cost = detector, absent_cost
         self.tasks = frozenset(tasks)
 

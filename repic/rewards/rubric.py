@@ -170,8 +170,6 @@ class Rubric:
         conditions: Mapping[str, ConditionSettings] | None = None,
         seconds: Seconds | None = None,
     ) -> None:
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise ValueError(f"reward.seconds: {seconds} is no time; null is no limit")
         self.rewards, self.seconds = dict(rewards), seconds
         self.conditions = dict(conditions or {})
         self.names = tuple(name for r in self.rewards.values() for name in r.components)
@@ -182,10 +180,14 @@ class Rubric:
             raise ValueError(
                 f"reward.rewards: component {min(twice)!r} is yielded twice, or is called 'total'"
             )
-        checked = {
-            name: _check_weight(name, weight, self.names) for name, weight in weights.items()
-        }
-        self.weights: Float[Tensor, " K"] = torch.tensor([checked.get(n, 0.0) for n in self.names])
+        for name in weights:
+            if name not in self.names:
+                raise ValueError(
+                    f"reward.weights.{name}: no reward yields this component; there are"
+                    f" {', '.join(self.names)}"
+                )
+        numbers = [float(weights.get(name, 0.0)) for name in self.names]
+        self.weights: Float[Tensor, " K"] = torch.tensor(numbers)
 
     @property
     def needs_reference(self) -> bool:
@@ -320,14 +322,3 @@ def _is_own(reward: object) -> bool:
 
 def _nowhere(batch: RewardBatch) -> Bool[Tensor, "N K"]:
     return torch.zeros_like(batch.values, dtype=torch.bool)
-
-
-def _check_weight(name: str, weight: float, names: tuple[str, ...]) -> float:
-    """A weight as a number, or the reason why it cannot be one."""
-    if name not in names:
-        raise ValueError(
-            f"reward.weights.{name}: no reward yields this component; there are {', '.join(names)}"
-        )
-    if not math.isfinite(weight):
-        raise ValueError(f"reward.weights.{name}: {weight!r} is not a finite number")
-    return float(weight)

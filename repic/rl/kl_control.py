@@ -29,13 +29,6 @@ class KlControl:
 
     def check(self, coef: float) -> None:
         """Refuse what would have no effect, or not the one that its name promises."""
-        if self.target is not None and (self.target <= 0 or self.gain <= 0):
-            raise ValueError(
-                f"kl: a target ({self.target}) and its gain ({self.gain}) must be above 0;"
-                " target=null keeps the coefficient as it is"
-            )
-        if self.refresh_every < 0:
-            raise ValueError(f"kl.refresh_every: {self.refresh_every}; use 0 for never")
         if coef == 0 and (self.in_reward or self.target is not None or self.refresh_every):
             raise ValueError(
                 "kl.coef: 0 has no KL, so in_reward, target and refresh_every would do nothing;"

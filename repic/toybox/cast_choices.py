@@ -118,11 +118,6 @@ class CastChoices:
             references=tuple(
                 Reference(m.name, describe(m.toy.attributes), None) for m in introduced
             ),
-            query=None,
-            question="",
-            target="",
-            answers=(),
-            present=(),
             num_concepts=1,
         )
         others = [m.toy.attributes for m in introduced if m is not who]

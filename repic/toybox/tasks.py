@@ -213,7 +213,6 @@ def _example(
         question=question,
         target=answer,
         answers=(answer,),
-        present=(),
         num_concepts=len(references),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from repic.phases.check_data import CheckData, impossible_names
+from repic.phases.check_data import impossible_names
 from tests.photos import draw_group, draw_montage_photos, draw_training
 
 
@@ -148,12 +148,6 @@ def test_generated_data_says_so(command, data: str, said: str) -> None:
     assert code == 0, err
     assert said in out
     assert all(said in split["note"] for split in check["splits"])
-
-
-@pytest.mark.parametrize("near", [-1, 65])
-def test_an_impossible_distance_is_refused(near: int) -> None:
-    with pytest.raises(ValueError, match=rf"phase\.check_data\.near: {near} is not from 0 to 64"):
-        CheckData(near=near)(lambda split: [], [])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Weights in slices over two processes: they learn what one process learns, and go on alike.
 
-All that the two of them do is done by one pair, which ``ranks`` starts; see ``tests.ranks``.
+All that the two of them do is done by one pair, which ``ranks`` starts; see ``fork_ranks``.
 """
 
 import json
@@ -24,11 +24,11 @@ from repic.models.sharding import is_slice, own_slice, whole
 from repic.phases.dpo import DpoModule
 from repic.phases.monitor import Monitor, load_checkpoint, trained_weights
 from repic.phases.train import state_like
+from tests.forked import fork_ranks
 from tests.integration.small import FEW, rows_of, start
 from tests.integration.test_dpo import pairs
 from tests.integration.test_ranks import distance, trained
 from tests.modules import SGD, Recorder, constant, fit
-from tests.ranks import fork_ranks
 from tests.tiny import load
 
 pytestmark = pytest.mark.slow

@@ -25,7 +25,6 @@ REFUSED = {
     "loss.aggregation=sum": "'sum' is not one of",
     "kl.refresh_every=5 model.lora={r:4,alpha:8,dropout:0.0}": "with adapters the reference is",
     "+reward.rubric.conditions.c={component:cider,given:beauty,at_least:1}": "yields 'beauty'",
-    "phase.grpo.resample_attempts=-1": "resample_attempts",
 }
 
 

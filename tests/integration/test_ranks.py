@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,11 +34,8 @@ def given(outputs: Path, model: Path) -> list[str]:
 
 def torchrun(arguments: list[str]) -> list[str]:
     """Two ranks, as torchrun starts them; as Slurm does, they are forked here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    return [*program, f"--master-port={port}", *arguments, *RANKS]
+    return [*program, f"--master-port={forked.free_port()}", *arguments, *RANKS]
 
 
 def finish(outputs: Path, model: Path, *, ranks: int) -> tuple[Path, str]:

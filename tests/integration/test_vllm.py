@@ -6,7 +6,6 @@ python>, or the address of a server of the shipped model.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from repic.rl.correction import Correction
 from repic.types import Example, Rollout
 from tests import tiny
 from tests.fakes import Noise, example
+from tests.forked import free_port
 from tests.modules import Recorder, grpo, guard, guards
 from tests.vllm_server import vllm_server
 
@@ -75,9 +75,7 @@ def vllm() -> Iterator[str]:
     if PYTHON.startswith("http"):
         yield PYTHON
         return
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
+    port = free_port()
     settings = [f"python={PYTHON}", f"port={port}", "rollouts=true", "context=2048", "rank=16"]
     process = subprocess.Popen(
         [sys.executable, "-m", "repic.serve", "package://repic/models/tiny", *settings],

@@ -18,6 +18,7 @@ from repic.values import Count, Door, Number, Positive, Share, Text, Whole
 from tests.campaigns.values import SAMPLES as malformed_samples
 from tests.campaigns.values import is_allowed, malformed, plain_leaves, well_formed
 
+NAN = math.nan
 WITH_ALL = ("judge=openai", "length=mask", "retrieval=toybox", "method=repic")
 
 
@@ -97,6 +98,85 @@ def test_a_value_that_would_spoil_a_run_is_refused_with_its_key(
         key, value, may_be = "model.lora.dropout", 1.0, "a number of 0 or more and below 1"
     assert said.startswith(f"{key}: {values.shown(value)} is not {may_be}"), said
     assert "\n" not in said
+
+
+OFF = {"limit": None, "patience": 1, "action": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "values"),
+    [
+        ("phases.guards.Guards", "max_kl.limit", [{**OFF, "limit": v} for v in (NAN, "2", True)]),
+        ("phases.guards.Guards", "min_entropy.patience", [{**OFF, "patience": 0}]),
+        ("phases.guards.Guards", "max_length.action", [{**OFF, "action": "halt"}]),
+        ("phases.guards.Guards", "cool_lr", [0.0, 2.0]),
+        ("phases.guards.Guards", "cool_kl", [0.5]),
+        ("phases.loggers.wandb_logger", "mode", ["of"]),
+        ("phases.evaluate.Evaluation", "demonstrations", ["wrong"]),
+        ("phases.rescore.Rescore", "protocol", ["exact"]),
+        ("phases.rescore.Rescore", "variant", ["one"]),
+        ("phases.check_data.CheckData", "near", [-1, 65]),
+        ("phases.grpo_phase.GrpoPhase", "resample_attempts", [-1]),
+        ("rl.kl_control.KlControl", "target", [0.0]),
+        ("rl.kl_control.KlControl", "gain", [0.0]),
+        ("rl.kl_control.KlControl", "refresh_every", [-1]),
+        ("rewards.rubric.Rubric", "weights.length", [{"length": NAN}, {"length": math.inf}]),
+        ("rewards.rubric.Rubric", "seconds", [0.0]),
+        ("rewards.length.LengthExcess", "knee", [-1.0]),
+        ("rewards.length.LengthExcess", "slope", [math.inf]),
+        ("rewards.length.Overlong", "max_tokens", [0]),
+        ("rewards.length.Overlong", "cache_share", [0.0, 1.5]),
+        ("rewards.recognition.RecognitionReward", "absent_cost", [-0.1, NAN, math.inf]),
+        ("rewards.localization.LocalizationReward", "threshold", [0.0]),
+        ("retrieval.foreground.ForegroundRegions", "largest", [0.0]),
+        ("retrieval.foreground.ForegroundRegions", "smallest", [0.0]),
+        ("retrieval.foreground.ForegroundRegions", "frame", [0.0]),
+        ("retrieval.windows.SlidingWindows", "shares", [[]]),
+        ("retrieval.windows.SlidingWindows", "shares[1]", [[0.5, 1.5]]),
+        ("retrieval.windows.SlidingWindows", "overlap", [1.0]),
+        ("retrieval.retriever.Retriever", "top_k", [[]]),
+        ("retrieval.retriever.Retriever", "top_k[0]", [[0]]),
+        ("retrieval.retriever.Retriever", "per_crop", [0]),
+        ("retrieval.retriever.Retriever", "min_similarity", [1.5]),
+        ("retrieval.retriever.Retriever", "scenes_per_album", [0]),
+        ("retrieval.open_vocabulary.OpenVocabularyRegions", "threshold", [0.0]),
+        ("retrieval.open_vocabulary.OpenVocabularyRegions", "most", [0]),
+        ("retrieval.yolo_world.YoloWorldRegions", "confidence", [1.0]),
+        ("retrieval.embedders.VisionTowerEmbedder", "layer", ["head"]),
+        ("retrieval.embedders.VisionTowerEmbedder", "pooling", ["sum"]),
+        ("retrieval.embedders.VisionTowerEmbedder", "side", [0]),
+        ("models.loading.load_policy", "dtype", ["float8"]),
+        ("models.loading.load_policy", "attention", ["fast"]),
+        ("models.loading.load_policy", "export", ["lora"]),
+        ("models.loading.load_policy", "lora.rank", [{"rank": 4, "alpha": 8, "dropout": 0.0}]),
+        ("metrics.suite.MetricSuite", "counts", [[]]),
+        ("metrics.suite.MetricSuite", "counts[0]", [[6]]),
+        ("metrics.suite.MetricSuite", "confidence", [95.0]),
+        ("metrics.suite.MetricSuite", "bootstrap_samples", [-1]),
+        ("metrics.suite.MetricSuite", "tokenizer", ["spacy"]),
+        ("metrics.captions.judged_facts.JudgedFacts", "trials.match", [{"match": 0}]),
+        ("metrics.captions.judged_facts.JudgedFacts", "trials.veirfy", [{"veirfy": 1}]),
+        ("metrics.captions.caption_qa.CaptionQA", "most", [0]),
+        ("metrics.captions.arena.Arena", "baselines", ["reference"]),
+        ("judges.client.Judge", "concurrency", [0]),
+        ("judges.client.Judge", "attempts_unparsable", [0]),
+        ("judges.client.Judge", "give_up_after", [-1]),
+        ("judges.client.Judge", "prices.prompt", [{"prompt": -1.0, "completion": 0.0}]),
+        ("judges.pictures.PictureEncoder", "max_side", [0]),
+        ("judges.pictures.PictureEncoder", "format", ["gif"]),
+        ("judges.endpoint.Endpoint", "timeout", [0.0]),
+        ("judges.endpoint.Endpoint", "attempts", [0]),
+    ],
+)
+def test_a_part_states_what_it_takes_and_need_not_check_it(
+    part: str, key: str, values: Sequence[Any]
+) -> None:
+    for value in values:
+        given = {"_target_": f"repic.{part}", re.split(r"[.\[]", key)[0]: value}
+        tree = {"part": given}
+        wrong = "there is no such key|.* is not "
+        with pytest.raises(ValueError, match=rf"^part\.{re.escape(key)}: ({wrong})"):
+            Door(tree, tree).check({})
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,6 @@ class Arena(JudgedMetric[PairJudge]):
             source=source,
             sources=sources,
         )
-        if isinstance(baselines, str):
-            raise ValueError(f"{KEY}.baselines: {baselines!r} is no list: [{baselines}]")
         self.baselines = tuple(baselines)
 
     def missing(self) -> str | None:

@@ -76,8 +76,6 @@ class CaptionQA(JudgedMetric[Reader]):
         notes = ("QA: CaptionQA, what can be answered from the caption, in %.", WHO_JUDGES)
         column = ScoreColumn("caption_qa", "QA", "up", JUDGES, notes)
         super().__init__(column, key=key, source=source, sources=sources)
-        if most is not None and most < 1:
-            raise ValueError(f"{key}.most: {most} is not a number of questions")
         self.questions, self.quizzes, self.most = questions, quizzes, most
 
     def missing(self) -> str | None:

@@ -1,7 +1,8 @@
 """DCScore's facts as a model judges them: extract, match with the references' facts, check."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import TypedDict
 
 from repic.judges.answers import TaggedFact
 from repic.judges.client import Judge
@@ -13,7 +14,14 @@ from repic.parsing import find_names
 from repic.types import ImageSource
 from repic.values import Count
 
-STEPS = ("extract", "match", "verify")
+
+class Trials(TypedDict):
+    """How often each step of a trial is done."""
+
+    extract: Count
+    match: Count
+    verify: Count
+
 
 Texts = tuple[str, ...]
 
@@ -23,20 +31,15 @@ class JudgedFacts(ModelSource):
 
     Args:
         judge: of ``conf/judge/``; None leaves the metric out.
-        trials: how often to "extract", "match" and "verify"; every combination is a trial. They
-            differ only if the judge's temperature is above 0.
+        trials: every combination of them is a trial. They differ only if the judge's temperature
+            is above 0.
     """
 
     needs = "a reference caption with a fact in it"
 
-    def __init__(self, *, judge: Judge | None, trials: Mapping[str, Count]) -> None:
-        if set(trials) != set(STEPS) or any(number < 1 for number in trials.values()):
-            raise ValueError(
-                f"metrics.scorers.dcscore.sources.judge.trials: {dict(trials)} is not a number of"
-                f" 1 or more for each of {', '.join(STEPS)}"
-            )
+    def __init__(self, *, judge: Judge | None, trials: Trials) -> None:
         super().__init__(judge=judge)
-        self.num_trials = dict(trials)
+        self.num_trials = trials
 
     def trials(self, captions: Captions) -> list[list[Trial | None] | None]:
         oracles = self._oracles(captions.references)

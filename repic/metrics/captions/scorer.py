@@ -41,9 +41,6 @@ class CaptionScorer:
                 raise ValueError(
                     f"metrics.captions, metrics.also: {name!r} is not one of {options}"
                 )
-        if tokenizer not in TOKENIZERS:
-            options = " or ".join(TOKENIZERS)
-            raise ValueError(f"metrics.tokenizer: {tokenizer!r} is not {options}")
         asked = {name: scorers[name] for name in dict.fromkeys(chosen) if name != CIDER}
         self.metrics = {**(always or {}), **asked}
         self.tokenizer = tokenizer

@@ -39,8 +39,6 @@ EXAMPLE = Example(
     references=(BO, MI),
     query=Named("scene"),
     question="Who is there?",
-    target="",
-    answers=(),
     present=("<bo>",),
     num_concepts=1,
 )

@@ -25,7 +25,6 @@ def example(number: int, names: str, withheld: str = "") -> Example:
         ),
         query=Noise(number),
         question="Who?",
-        target="",
         answers=("a",),
         present=(f"<{names[0]}>",),
         num_concepts=1,

@@ -182,12 +182,6 @@ def test_what_was_measured_of_each_caption_adds_up_to_the_cells() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"prediction scene/x: .*<zaza>"):
         suite()([Prediction("scene/x", "sft", "caption", 1, "", (), "", (), ("<zaza>",), POOL)])
-    good = {"counts": [1], "bootstrap_samples": 1, "confidence": 0.9, "seed": 0, **NO_OTHERS}
-    for key, value in [("counts", [6]), ("counts", []), ("confidence", 95.0)]:
-        with pytest.raises(ValueError, match=f"metrics.{key}"):
-            MetricSuite(**(good | {key: value}))
-    with pytest.raises(ValueError, match="bootstrap_samples"):
-        MetricSuite(**(good | {"bootstrap_samples": -1}))
 
 
 def test_every_value_of_the_configuration_is_an_argument() -> None:

@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from repic.models.engine.packed import PackedEngine
 from repic.types import Example
 from tests import tiny
 from tests.fakes import Noise, example
+from tests.judge_server import served
 
 EXAMPLE = example("e", [Noise(1)], Noise(2, 56, 28))
 
@@ -26,13 +26,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     policy = tiny.load(folder(tmp_path_factory), prompt=Talks())
     talks: Any = policy.encoder.prompt
     given: Any = {"engine": tiny.packed_engine(), "sampling": tiny.sampling(temperature=0.0)}
-    http = chat_server(ChatModel(policy, talks, name="toy", pictures=3, **given), "127.0.0.1", 0)
-    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    chat = ChatModel(policy, talks, name="toy", pictures=3, **given)
+    with served(chat_server(chat, "127.0.0.1", 0)) as address:
+        yield address
 
 
 def folder(factory: pytest.TempPathFactory) -> Path:

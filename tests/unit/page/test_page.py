@@ -262,7 +262,6 @@ def make_example(number: int, count: int) -> Example:
         references=(Reference("<momi>", f"bear {number} of {count}", Plain((64, 64))),),
         query=Plain(),
         question="Who?",
-        target="",
         answers=("<momi> sits.",),
         present=("<momi>",),
         num_concepts=count,

@@ -62,11 +62,6 @@ def test_a_netrc_entry_is_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert has_wandb_account()
 
 
-def test_an_unknown_mode_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"logger\.mode: 'of' is not"):
-        wandb_logger(tmp_path, project="p", group="g", name="n", mode="of")
-
-
 def test_closing_ends_a_wandb_run_that_was_begun_and_begins_none(tmp_path: Path) -> None:
     class Run:
         codes: ClassVar[list[int]] = []

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from repic.captioners.captioner import Caption
-from repic.phases.recognition import accuracies, recognition_table
+from repic.phases.recognition import Recognition, accuracies
 from repic.types import Example
 
 
@@ -36,6 +36,7 @@ def test_accuracy_by_kind_and_weighted(drop_others: bool, expected: dict[str, fl
 
 def test_the_table_has_a_row_for_whoever_answers() -> None:
     found = {"a": {"positive": 50.0, "neither": 0.0}, "b": None}
-    table = recognition_table(found, {"a": "first", "b": "second"})
+    asked = Recognition(questions=[], batch_size=1, drop_others=False)
+    table = asked.table(found, {"a": "first", "b": "second"})
     assert [row.label for row in table.rows] == ["first"]
     assert table.rows[0].cells == (50.0, 0.0)

@@ -59,9 +59,5 @@ def test_bad_settings_are_refused(folder: Path, tmp_path: Path) -> None:
     key = r"retrieval\.proposer\."
     with pytest.raises(ValueError, match=f"{key}path: there is no directory"):
         regions(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=f"{key}threshold: 0.0"):
-        regions(folder, threshold=0.0)
-    with pytest.raises(ValueError, match=f"{key}most: 0"):
-        regions(folder, most=0)
     with pytest.raises(ValueError, match=f"{key}kinds: the album does not say"):
         regions(folder)(PICTURE, [])

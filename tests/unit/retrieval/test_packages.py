@@ -149,8 +149,6 @@ def test_yolo_world_looks_for_the_album_s_kinds() -> None:
     assert World.last.classes == [["vase"]]
     with pytest.raises(ValueError, match=r"retrieval\.proposer\.kinds"):
         propose(PICTURES[0], [])
-    with pytest.raises(ValueError, match=r"retrieval\.proposer\.confidence: 1\.0"):
-        YoloWorldRegions(weights="w", confidence=1.0, kinds=None)
 
 
 @pytest.mark.usefixtures("world")

@@ -78,12 +78,6 @@ def test_what_cannot_be_taken_apart_is_one_region() -> None:
     assert REGIONS(drawn((10, 10, 90, 90)), []) == [Box(10.0, 10.0, 90.0, 90.0)]
 
 
-@pytest.mark.parametrize("name", ["largest", "smallest", "frame"])
-def test_shares_are_checked(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"retrieval\.proposer\.{name}: 0\.0 is no share"):
-        ForegroundRegions(**{"largest": 0.4, "smallest": 0.1, "frame": 0.1, name: 0.0})
-
-
 @given(
     st.lists(st.floats(0.15, 1.0), min_size=1, max_size=3),
     st.floats(0.0, 0.8),
@@ -109,12 +103,3 @@ def test_neighbours_share_as_much_as_was_asked_for() -> None:
     windows = SlidingWindows(shares=[0.5], overlap=0.5)(Image.new("RGB", (8, 4)), [])
     assert [w.x0 for w in windows[:3]] == [0.0, 2.0, 4.0]
     assert len(windows) == 9
-
-
-def test_windows_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"shares: \[0\.5, 1\.5\]"):
-        SlidingWindows(shares=[0.5, 1.5], overlap=0.5)
-    with pytest.raises(ValueError, match=r"shares: \[\]"):
-        SlidingWindows(shares=[], overlap=0.5)
-    with pytest.raises(ValueError, match=r"overlap: 1\.0"):
-        SlidingWindows(shares=[1.0], overlap=1.0)

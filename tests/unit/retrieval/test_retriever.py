@@ -91,8 +91,6 @@ class Shop:
             references=(Reference("<given>", "by the data", Noise(1)),),
             query=query,
             question="?",
-            target="",
-            answers=(),
             present=("<red>",),
             num_concepts=self.num_concepts,
         )
@@ -206,21 +204,6 @@ class Blind(Shop):
 def test_a_query_without_a_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="blind: has no query picture"):
         retriever().choose(Blind([RED]), folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"top_k": [0]}, r"top_k: \[0\]"),
-        ({"top_k": []}, r"top_k: \[\]"),
-        ({"per_crop": 0}, "per_crop: 0"),
-        ({"min_similarity": 1.5}, "min_similarity: 1.5"),
-        ({"scenes_per_album": 0}, "scenes_per_album: 0"),
-    ],
-)
-def test_settings_are_checked(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=f"retrieval.{said}"):
-        retriever(**change)
 
 
 @pytest.mark.parametrize(

@@ -87,18 +87,3 @@ def test_soft_overlong_punishment_by_hand(tokens: int) -> None:
 def test_the_end_token_does_not_count() -> None:
     assert num_tokens(rollout("", ids=3, finished=True)) == 2
     assert num_tokens(rollout("", ids=3, finished=False)) == 3
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: LengthExcess(knee=-1.0, slope=1.0, tasks=[]), r"length\.knee"),
-        (lambda: LengthExcess(knee=1.0, slope=math.inf, tasks=[]), r"length\.slope"),
-        (lambda: Overlong(max_tokens=0, cache_share=0.5), r"length\.max_tokens"),
-        (lambda: Overlong(max_tokens=9, cache_share=0.0), r"length\.cache_share"),
-        (lambda: Overlong(max_tokens=9, cache_share=1.5), r"length\.cache_share"),
-    ],
-)
-def test_bad_numbers_are_named(make, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()

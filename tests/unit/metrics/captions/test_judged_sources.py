@@ -217,9 +217,3 @@ def test_a_judge_that_is_down_leaves_the_metric_out(make: Callable[..., JudgedMe
         make(judge, "judge").statistics(captions())
     assert make(None, "judge").missing() == "no model is asked: choose judge=openai or judge=local"
     assert make(judge, "judge").missing() is None
-
-
-def test_trials_need_numbers() -> None:
-    for trials in ({"match": 0}, {"veirfy": 1}):
-        with pytest.raises(ValueError, match=r"trials: .* for each of extract, match, verify"):
-            dcscore(None, "judge", **trials)
