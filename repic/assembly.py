@@ -384,6 +384,9 @@ def _read_saved(folder: Path, trusted: Collection[str]) -> _Saved:
                 f"{path}: {place} holds {files.shown(node)}, which would be looked up on this"
                 " machine; a run writes down values"
             )
+    tree = {"data": {found.phase.evaluate.split: found.data.get(found.phase.evaluate.split)}}
+    with files.at(str(path)):
+        Door(tree, tree).check({})
     return found
 
 

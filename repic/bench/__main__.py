@@ -147,8 +147,6 @@ def contenders(cfg: DictConfig) -> list[str]:
         if name not in (*engines, PEER):
             known = ", ".join((*engines, PEER))
             raise ValueError(f"contenders: there is no {name!r}, only {known}")
-    if cfg.pairs < 1:
-        raise ValueError(f"pairs: {cfg.pairs}; measure at least 1 step of each contender")
     if PEER in names and not all(find_spec(package) for package in (PEER, "datasets")):
         log.warning("without trl, which is not installed here: pip install 'repic[peer]'")
         names.remove(PEER)

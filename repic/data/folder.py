@@ -26,7 +26,7 @@ from pathlib import Path
 from repic.data.album import Album, Friend, in_brackets, pictures_in, read_album
 from repic.data.corrections import CORRECTIONS, read_corrections
 from repic.data.images import FileImage
-from repic.data.inventory import DATABASE, LEAVE, QUERY, REFUSE, Inventory, data_root
+from repic.data.inventory import DATABASE, LEAVE, QUERY, Inventory, data_root
 from repic.data.personal import spread
 from repic.data.prompts import PromptTemplate
 from repic.files import below, read_text
@@ -90,7 +90,7 @@ class FolderDataset:
         counts: Collection[int],
         size: Count | None,
         seed: Seed,
-        missing: Missing = REFUSE,
+        missing: Missing = "refuse",
         leave_root: bool = False,
         captioned: bool = False,
         paired: bool = False,

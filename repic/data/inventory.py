@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from repic.values import Missing
+
 log = logging.getLogger(__name__)
 
 LEAVE = "data.leave_root=true"
-REFUSE, SKIP = "refuse", "skip"
 DATABASE, REFERENCE, QUERY = "database pictures", "reference pictures", "query photos"
 Row = TypeVar("Row")
 SHOWN = 3  # missing files that an error names; check_data lists more
@@ -45,7 +46,7 @@ class Inventory:
         name: str,
         rows: Sequence[Row],
         files_of: Callable[[Row], Iterable[Path]],
-        missing: str,
+        missing: Missing,
     ) -> tuple[list[Row], frozenset[Path]]:
         """Return the rows whose files are all there, and the files that are not.
 
@@ -56,13 +57,11 @@ class Inventory:
             missing: ``refuse`` or ``skip``.
 
         Raises:
-            ValueError: a file is missing and ``missing`` is ``refuse``; or it is neither.
+            ValueError: a file is missing and ``missing`` is ``refuse``.
         """
-        if missing not in (REFUSE, SKIP):
-            raise ValueError(f"data.missing: {missing!r} is not {REFUSE} or {SKIP}")
         by_role = self.missing()
         gone = [path for paths in by_role.values() for path in paths]
-        if gone and missing == REFUSE:
+        if gone and missing == "refuse":
             counts = ", ".join(
                 f"{len(by_role[role])} of {len(paths)} {role}" for role, paths in self.files.items()
             )

@@ -48,11 +48,6 @@ class NoiseExamples:
         seed: Seed,
         image_px: Side,
     ) -> None:
-        if not counts or min(counts) < 0 or image_px < 1:
-            raise ValueError(
-                f"data.train: counts {list(counts)} and image_px {image_px}; a prompt has 0 or"
-                " more references, and a picture at least one pixel"
-            )
         self.counts, self.size, self.seed, self.image_px = counts, size, seed, image_px
 
     def __len__(self) -> int:

@@ -81,8 +81,6 @@ class PhotoDataset:
         leave_root: bool = False,
     ) -> None:
         folder = data_root(root, how_to_get)
-        if not questions:
-            raise ValueError("questions: needs a question or more")
         places = Folders(folder, folders, leave_root)
         with telling(how_to_get):
             concepts = read_concepts(places.root / database, places)
@@ -151,7 +149,7 @@ class PhotoDataset:
                 f"{place}: names {len(query.names)} concepts; there may be 1 to {MAX_CONCEPTS}"
             )
         others = len(self._concepts) - len(query.names)
-        if not 0 <= self._num_absent <= others:
+        if self._num_absent > others:
             raise ValueError(
                 f"num_absent: {self._num_absent} is not possible: the database has {others}"
                 f" concepts besides those of row {query.label}"
@@ -204,8 +202,6 @@ def spread(rows: Sequence[Row], size: int | None) -> list[Row]:
     """Choose ``size`` rows at even distances, since files are sorted by concept."""
     if size is None or size > len(rows):
         return list(rows)
-    if size < 1:
-        raise ValueError(f"size: {size} is not possible; use 1 or more, or null for all photos")
     return [rows[i * len(rows) // size] for i in range(size)]
 
 

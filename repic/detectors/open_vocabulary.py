@@ -26,7 +26,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from repic.files import read_json
 from repic.models.directory import find_model, is_on_hub
 from repic.types import Box, Example, Reference, picture_content
-from repic.values import Count, Device, Share, Text
+from repic.values import Count, Device, Probability, Text
 from repic.weights import load_whole
 
 KEY = "detector.path"
@@ -66,16 +66,12 @@ class OpenVocabularyDetector:
         self,
         path: Text,
         *,
-        threshold: Share,
+        threshold: Probability,
         queries: Mapping[str, Text],
         names_as_queries: bool,
         device: Device,
         cache_size: Count,
     ) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(f"detector.threshold: {threshold!r} is no probability between 0 and 1")
-        if cache_size < 1:
-            raise ValueError(f"detector.cache_size: {cache_size} keeps nothing; use 1 or more")
         if not is_on_hub(path):
             find_detector(path)
         self.path, self.threshold, self.device = path, threshold, device

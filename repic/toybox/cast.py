@@ -11,14 +11,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
 from repic.toybox import scene as stage
-from repic.toybox.dataset import SceneRules, check_counts, scene_example
+from repic.toybox.dataset import SceneRules, being, check_counts, scene_example
 from repic.toybox.grammar import describe
-from repic.toybox.world import SLOTS, Toy, draw_names, lookalikes, toys
+from repic.toybox.world import Toy, draw_names, lookalikes, toys
 from repic.types import Example, Friend, Reference, SceneIdentities, Shot
 from repic.values import ConceptCounts, Count, Questions, Scale, Seed, Text, Whole
 
@@ -93,10 +93,11 @@ def _friend(member: Member, cast: int, pictures: int, negatives: int, scale: flo
     )
 
 
+@dataclass(eq=False, kw_only=True)
 class CastScenes:
     """Captions of scenes with friends of a cast: ``dataset[i]`` is the i-th example, for ever.
 
-    Args:
+    Attributes:
         cast: which one.
         counts: numbers of friends in a scene, a list or weights by count.
         size: number of examples.
@@ -110,25 +111,20 @@ class CastScenes:
         scale: resolution of the pictures.
     """
 
-    follows_from_settings = True  # see repic.data.contents
+    follows_from_settings: ClassVar = True  # see repic.data.contents
 
-    def __init__(
-        self,
-        *,
-        cast: Seed,
-        counts: ConceptCounts,
-        size: Count,
-        seed: Seed,
-        split: Literal["test"],
-        rules: SceneRules,
-        has_info: bool,
-        questions: Questions,
-        scale: Scale,
-    ) -> None:
-        self.cast, self.size, self.seed, self.scale = cast, size, seed, scale
-        self.counts = check_counts(counts)
-        self.split, self.rules = split, rules
-        self.has_info, self.questions = has_info, tuple(questions)
+    cast: Seed
+    counts: ConceptCounts
+    size: Count
+    seed: Seed
+    split: Literal["test"]
+    rules: SceneRules
+    has_info: bool
+    questions: Questions
+    scale: Scale
+
+    def __post_init__(self) -> None:
+        self.weights = check_counts(self.counts)
 
     def __len__(self) -> int:
         return self.size
@@ -136,9 +132,9 @@ class CastScenes:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
-        key = f"cast/{self.cast}/{self.seed}/{'+'.join(map(str, self.counts))}/{index}"
+        key = f"cast/{self.cast}/{self.seed}/{'+'.join(map(str, self.weights))}/{index}"
         rng = random.Random(f"toybox/{key}")
-        count = rng.choices(list(self.counts), list(self.counts.values()))[0]
+        count = rng.choices(list(self.weights), list(self.weights.values()))[0]
         present = rng.sample(members(self.cast), count)
         absent = self._absent(present, rng)
         strangers = self._strangers(present, rng)
@@ -162,8 +158,8 @@ class CastScenes:
         toys_of = {member.name: member.toy for member in members(self.cast)}
         return SceneIdentities(
             references=example.references,
-            introduced=frozenset(_being(toys_of[name].attributes) for name in example.pool),
-            shown=frozenset(_being(dict(m.attributes)) for m in example.scene.mentions),
+            introduced=frozenset(being(toys_of[name].attributes) for name in example.pool),
+            shown=frozenset(being(m.attributes) for m in example.scene.mentions),
         )
 
     def _absent(self, present: Sequence[Member], rng: random.Random) -> list[Member]:
@@ -198,10 +194,7 @@ def introduce(member: Member, cast: int, has_info: bool, scale: float) -> Refere
     return Reference(member.name, info, member.portrait(cast, 0, scale))
 
 
-def _being(attributes: dict[str, str]) -> str:
-    return " ".join(attributes[slot] for slot in SLOTS)
-
-
+@dataclass(frozen=True, kw_only=True)
 class CastQuestions:
     """Whether a portrait shows a friend; the task of an example is ``recognize/<kind>``.
 
@@ -209,7 +202,7 @@ class CastQuestions:
     "lookalike", a toy that differs from the friend in one attribute; "random", a portrait of
     another of the cast; "absent", a toy that is not of the cast. The last two differ in more.
 
-    Args:
+    Attributes:
         cast: which one.
         per_kind: questions of each kind; the friends are asked about in turn.
         seed: another seed gives other questions.
@@ -218,22 +211,18 @@ class CastQuestions:
         scale: resolution of the pictures.
     """
 
-    follows_from_settings = True
+    follows_from_settings: ClassVar = True
 
-    def __init__(
-        self,
-        *,
-        cast: Seed,
-        per_kind: Count,
-        seed: Seed,
-        question: Text,
-        has_info: bool,
-        scale: Scale,
-    ) -> None:
-        if "{name}" not in question:
-            raise ValueError(f"data.recognize.questions.question: {question!r} lacks {{name}}")
-        self.cast, self.per_kind, self.seed, self.question = cast, per_kind, seed, question
-        self.has_info, self.scale = has_info, scale
+    cast: Seed
+    per_kind: Count
+    seed: Seed
+    question: Text
+    has_info: bool
+    scale: Scale
+
+    def __post_init__(self) -> None:
+        if "{name}" not in self.question:
+            raise ValueError(f"data.recognize.questions.question: {self.question!r} lacks {{name}}")
 
     def __len__(self) -> int:
         return len(KINDS) * self.per_kind

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
@@ -19,7 +19,6 @@ from repic.toybox import scene as stage
 from repic.toybox.dataset import (
     CaptionDataset,
     SceneRules,
-    Split,
     imperfect_target,
     make_references,
     sample_identities,
@@ -28,7 +27,6 @@ from repic.toybox.draw import Pose
 from repic.toybox.grammar import clip_time, write_clip_captions
 from repic.toybox.world import BACKGROUNDS, Toy, draw_names
 from repic.types import Clip, Example, Frame, Mention, Scene
-from repic.values import ConceptCounts, Count, Questions, Scale, Seed
 
 SIZE = (192, 64)  # of a frame, in pixels at scale 1
 MOST_AT_ONCE = 3
@@ -179,39 +177,18 @@ def _spans(count: int, num_frames: int, longest: int, rng: random.Random) -> lis
     return spans
 
 
+@dataclass(eq=False, kw_only=True)
 class ClipDataset(CaptionDataset):
     """Personalized captions of clips, which say who is there and when.
 
-    Args:
+    Attributes:
         frames: of a clip.
-        split, counts, size, seed, rules, questions, scale: see ``CaptionDataset``; the counts are
-            of named toys in a clip.
+        others: see ``CaptionDataset``; the counts are of named toys in a clip.
     """
 
-    kind = "clip"
+    kind: ClassVar = "clip"
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        frames: FrameCount,
-        counts: ConceptCounts,
-        size: Count,
-        seed: Seed,
-        rules: SceneRules,
-        questions: Questions,
-        scale: Scale,
-    ) -> None:
-        super().__init__(
-            split,
-            counts=counts,
-            size=size,
-            seed=seed,
-            rules=rules,
-            questions=questions,
-            scale=scale,
-        )
-        self.frames = frames
+    frames: FrameCount
 
     def make(self, key: str, count: int, rng: random.Random, rules: SceneRules) -> Example:
         named, strangers, absent = sample_identities(self.split, count, rng, rules)

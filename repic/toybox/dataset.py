@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le, Predicate
 
@@ -60,10 +60,11 @@ def check_counts(counts: Mapping[Any, Any] | Sequence[Any]) -> dict[int, float]:
     return weights
 
 
+@dataclass(eq=False, kw_only=True)
 class CaptionDataset:
     """Personalized captions of scenes: ``dataset[i]`` is the i-th example, for ever the same.
 
-    Args:
+    Attributes:
         split: "train", "val" or "test"; decides which toys and names may occur.
         counts: numbers of named toys in a scene, a list or weights by count.
         size: number of examples.
@@ -73,25 +74,19 @@ class CaptionDataset:
         scale: resolution of the pictures; 1 is what the tiny model reads.
     """
 
-    follows_from_settings = True  # see repic.data.contents
-    kind = "caption"  # of examples; in their keys
+    follows_from_settings: ClassVar = True  # see repic.data.contents
+    kind: ClassVar = "caption"  # of examples; in their keys
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        counts: ConceptCounts,
-        size: Count,
-        seed: Seed,
-        rules: SceneRules,
-        questions: Questions,
-        scale: Scale,
-    ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"data: split {split!r} is not one of {', '.join(SPLITS)}")
-        self.split, self.size, self.seed, self.scale = split, size, seed, scale
-        self.counts = check_counts(counts)
-        self.rules, self.questions = rules, tuple(questions)
+    split: Split = field(kw_only=False)
+    counts: ConceptCounts
+    size: Count
+    seed: Seed
+    rules: SceneRules
+    questions: Questions
+    scale: Scale
+
+    def __post_init__(self) -> None:
+        self.weights = check_counts(self.counts)
 
     def __len__(self) -> int:
         return self.size
@@ -105,10 +100,10 @@ class CaptionDataset:
     def _example(self, index: int, rules: SceneRules) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
-        counts = "+".join(map(str, self.counts))
+        counts = "+".join(map(str, self.weights))
         key = f"{self.seed}/{self.split}/{self.kind}/{counts}/{index}"
         rng = random.Random(f"toybox/{key}")
-        count = rng.choices(list(self.counts), list(self.counts.values()))[0]
+        count = rng.choices(list(self.weights), list(self.weights.values()))[0]
         return self.make(key, count, rng, rules)
 
     def make(self, key: str, count: int, rng: random.Random, rules: SceneRules) -> Example:
@@ -127,16 +122,16 @@ class CaptionDataset:
                 for own, other in zip(example.references, pictured.references, strict=True)
             ),
             introduced=frozenset(
-                _being(toy.attributes)
+                being(toy.attributes)
                 for reference in pictured.references
                 if isinstance(reference.image, stage.ToyboxImage)
                 for toy, _ in reference.image.beings
             ),
-            shown=frozenset(_being(mention.attributes) for mention in example.scene.mentions),
+            shown=frozenset(being(mention.attributes) for mention in example.scene.mentions),
         )
 
 
-def _being(attributes: Mapping[str, str]) -> str:
+def being(attributes: Mapping[str, str]) -> str:
     """A toy's identity is its attributes."""
     return " ".join(attributes[slot] for slot in SLOTS)
 

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from repic.data.noise import NoiseExamples
 
@@ -20,9 +19,3 @@ def test_every_picture_is_another_and_always_the_same() -> None:
 def test_names_are_introduced_once() -> None:
     (example,) = NoiseExamples(counts=[12], size=1, seed=0, image_px=1)
     assert len(set(example.pool)) == 12
-
-
-@pytest.mark.parametrize("wrong", [{"counts": []}, {"counts": [-1]}, {"image_px": 0}])
-def test_impossible_prompts_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"data\.train"):
-        NoiseExamples(**{"counts": [1], "size": 1, "seed": 0, "image_px": 28, **wrong})

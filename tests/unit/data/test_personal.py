@@ -146,11 +146,6 @@ def test_a_folder_is_no_photo(collection) -> None:
         PhotoDataset(**arguments)
 
 
-def test_another_word_for_missing_is_refused(collection) -> None:
-    with pytest.raises(ValueError, match=r"data\.missing: 'ignore' is not refuse or skip"):
-        PhotoDataset(**{**collection.write(), "missing": "ignore"})
-
-
 def test_the_database_has_every_concept_in_the_files_order(collection) -> None:
     collection.queries = {"./data/dreambooth/mi/01.jpg": ["<mi>"]}
     dataset = PhotoDataset(**collection.write())
@@ -181,9 +176,6 @@ def test_several_prompts_about_a_photo_have_ids_and_questions_of_their_own(colle
     ("change", "complaint"),
     [
         ({"num_absent": 5}, "num_absent: 5 is not possible: the database has 4 concepts besides"),
-        ({"num_absent": -1}, "num_absent: -1 is not possible"),
-        ({"size": 0}, "size: 0 is not possible"),
-        ({"questions": []}, "questions: needs a question or more"),
     ],
 )
 def test_an_impossible_setting_is_refused(collection, change, complaint) -> None:

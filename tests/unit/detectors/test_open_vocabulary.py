@@ -267,16 +267,6 @@ def test_a_model_that_is_no_detector_is_named(tmp_path: Path) -> None:
         make_detector(build_llava(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("threshold", 0.0), ("threshold", 1.0), ("cache_size", 0)]
-)
-def test_settings_that_cannot_be_are_named(
-    folders: dict[str, Path], key: str, value: float
-) -> None:
-    with pytest.raises(ValueError, match=rf"detector\.{key}: {value}"):
-        make_detector(folders["owlvit"], **{key: value})
-
-
 def test_boxes_are_of_the_packages_type(folders: dict[str, Path]) -> None:
     found = loaded_detector(folders["owlvit"]).detect(toys(1)[0])
     assert found is not None
