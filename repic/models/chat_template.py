@@ -91,7 +91,7 @@ def _ends(template: str, tokenizer: Any) -> bool:
         is_fine = True
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
             with open("/proc/self/statm") as file:
                 size = int(file.read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, resource.RLIM_INFINITY))

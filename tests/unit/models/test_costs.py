@@ -1,19 +1,12 @@
-"""A step's costs: against the engines under torch's counter, by hand, and by their properties.
+"""A step's costs by hand, and by their properties; ``tests/parity`` counts what is computed."""
 
-The counter knows no masks: eager attention computes, and it counts, every pair of a rectangle.
-"""
-
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import DynamicCache
 
 from repic.bench.paper import make_network
 from repic.models.costs import (
@@ -22,23 +15,14 @@ from repic.models.costs import (
     PLAIN,
     SCHEMES,
     ModelCosts,
-    Scheme,
-    Work,
     Workload,
     causal_pairs,
     decode_work,
     prefill_work,
     scoring_work,
 )
-from repic.models.engine.plain import PlainEngine
 from repic.models.families import family_of
-from repic.models.policy import Policy
-from tests import tiny, tiny_families
-from tests.counting import LORA, count, small
-from tests.fakes import Noise, example
-from tests.tiny import sampling
-
-GROUP, PROMPTS, LENGTH = 3, 2, 5
+from tests.counting import small
 
 
 @given(st.integers(0, 6), st.integers(1, 5), st.integers(1, 4))
@@ -57,93 +41,6 @@ def test_pairs_are_those_of_the_mask(prompt: int, caption: int, group: int) -> N
     )
     assert decode_work(w).pairs == mask[prompt:].sum()
     assert prefill_work(w, PLAIN).pairs == mask[:prompt].sum() == causal_pairs(prompt)
-
-
-def load(directory: Path, **changes: Any) -> tuple[Policy, ModelCosts]:
-    policy = tiny.load(directory, attention="eager", **changes)
-    return policy, ModelCosts(policy.network, policy.family)
-
-
-def workload_of(policy: Policy, pictures: Sequence[Noise]) -> Workload:
-    prompt = policy.encoder.encode([example("a", pictures[:1], pictures[1])])
-    return Workload(
-        prompts=PROMPTS,
-        group_size=GROUP,
-        prompt_tokens=prompt.input_ids.shape[1],
-        caption_tokens=LENGTH,
-        vision_flops=count(lambda: policy.picture_features(prompt.images)),
-    )
-
-
-@pytest.mark.parametrize("scheme", [PLAIN, PACKED])
-def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Scheme) -> None:
-    policy, model = load(directory, lora=LORA)
-    policy.stop_ids = (10**6,)  # nothing ends early
-    noises = [[Noise(i, 56, 28), Noise(i + 9, 28, 42)] for i in range(PROMPTS)]
-    w = workload_of(policy, noises[0])
-    flops, _ = model.step(w, scheme, has_reference=True, is_checkpointed=False)
-    engine = PlainEngine() if scheme is PLAIN else tiny.packed_engine()
-    if scheme is PACKED:  # its kernels are not known to the counter: what they do is missing
-        policy.network.config.get_text_config()._attn_implementation = "sdpa"
-    examples = [example(str(i), pictures[:1], pictures[1]) for i, pictures in enumerate(noises)]
-    rollouts: list = []
-    draw = sampling(max_new_tokens=LENGTH)
-    sampled = count(
-        lambda: rollouts.extend(
-            engine.sample(policy, examples, group_size=GROUP, sampling=draw, seed=0)
-        )
-    )
-    length, fed = w.prompt_tokens, LENGTH - 1
-
-    def masked(pairs: int, rectangle: int) -> int:
-        """What the counter sees of pairs that the mask hides, or misses of the others."""
-        seen = rectangle if scheme is PLAIN else 0
-        return PROMPTS * model.forward.pair * (seen - pairs)
-
-    vision = flops.vision // (3 if scheme is PLAIN else 1)
-    hidden = masked(causal_pairs(length), length**2)
-    assert sampled == vision + flops.prefill + flops.decode + hidden
-    hidden = masked(scoring_work(w, scheme).pairs, GROUP * (length + fed) ** 2)
-    vision = vision if scheme is PLAIN else 0  # the rollout's are kept
-    counted = count(lambda: engine.reference_logprobs(policy, rollouts))
-    assert counted == vision + flops.reference + hidden
-    work = scoring_work(w, scheme).times(PROMPTS)
-    assert flops.update == model.forward.of(work) + model.backward.of(work)
-    counted = count(lambda: engine.logprobs(policy, rollouts))
-    assert counted == vision + model.forward.of(work) + hidden
-
-
-def language_pass(policy: Policy, length: int) -> torch.Tensor:
-    axes = 3 if policy.family.uses_mrope else 1
-    hidden = policy.hidden_states(
-        policy.embed_tokens(torch.full((1, length), 9)),
-        attention_mask=torch.ones(1, length, dtype=torch.bool),
-        position_ids=torch.arange(length).expand(axes, 1, -1),
-    )
-    return policy.logits(hidden[:, -3:])
-
-
-@pytest.mark.parametrize("lora", [None, LORA])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_forward_and_backward_are_what_torch_counts(
-    directory: Path, lora: dict | None, checkpointing: bool
-) -> None:
-    policy, model = load(directory, lora=lora, gradient_checkpointing=checkpointing)
-    work, text = Work(17, 17 * 17, 3), policy.network.config.get_text_config()
-    assert count(lambda: language_pass(policy, 17)) == model.forward.of(work)
-    loss = language_pass(policy.train(), 17).sum()
-    expected = model.backward.of(work)
-    if checkpointing:
-        expected += model.forward._replace(predicted=0).of(work)
-        # Torch stops where all is there that the backward needs: before each layer's last matrix.
-        last = text.hidden_size * (4 if lora else text.intermediate_size)
-        expected -= 2 * 17 * text.num_hidden_layers * last
-    if lora and not checkpointing:
-        # Embeddings that are frozen take no gradient from the first layer's q, k and v.
-        first = policy.network.model.language_model.layers[0].self_attn
-        for matrix in (first.q_proj, first.k_proj, first.v_proj):
-            expected -= 2 * 17 * (matrix.base_layer.weight.numel() + 4 * text.hidden_size)
-    assert count(loss.backward) == expected
 
 
 def test_a_case_worked_by_hand() -> None:
@@ -226,33 +123,3 @@ def test_what_is_not_done_costs_nothing() -> None:
     assert (less.recomputed, less.reference) == (0, 0)
     assert less.vision == 2 * 2 * 7
     assert less.update == full.update
-
-
-@pytest.mark.parametrize("lora", [None, LORA])
-def test_numbers_of_weights_and_of_what_is_kept_while_decoding(
-    directory: Path, lora: dict | None
-) -> None:
-    policy, model = load(directory, lora=lora)
-    assert sum(w.numel() for w in policy.model.parameters()) == model.parameters + model.adapters
-    assert sum(w.numel() for w in policy.trainable_parameters()) == model.trained
-    cache = DynamicCache()
-    with torch.no_grad():
-        policy.hidden_states(
-            policy.embed_tokens(torch.full((12, 25), 9)),
-            attention_mask=torch.ones(12, 25, dtype=torch.bool),
-            position_ids=torch.arange(25).expand(3 if policy.family.uses_mrope else 1, 12, -1),
-            cache=cache,
-        )
-    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
-    assert held == 12 * 25 * model.cached
-
-
-@pytest.mark.parametrize("family", tiny_families.BUILDERS)
-def test_every_family_can_be_counted(family: str, tmp_path: Path) -> None:
-    policy = tiny.load(tiny_families.BUILDERS[family](tmp_path), attention="eager")
-    model = ModelCosts(policy.network, policy.family)
-    ids = torch.full((1, 9), 40)
-    row = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    counted = count(lambda: policy.network(**row, use_cache=False))
-    # Masked pairs are seen too, and the positions' rotation in some families.
-    assert counted == pytest.approx(model.forward.of(Work(9, 81, 9)), rel=0.01)
