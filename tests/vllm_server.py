@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 from peft import PeftModel
@@ -30,6 +31,7 @@ class FakeVllm(ChatModel):
         requests: paths and bodies that came.
         ignored: paths that say that all is well and do nothing.
         refused: paths that fail.
+        may_draw: captions wait for it; the prefix cache is not reset meanwhile.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,6 +45,8 @@ class FakeVllm(ChatModel):
         self.adapters: dict[str, Policy] = {}
         self.by_prefix: dict[str, Policy] = {}  # what a prompt's keys and values are of
         self.is_dead = self.is_reloaded = False
+        self.may_draw, self._drawing, self._counting = Event(), 0, Lock()
+        self.may_draw.set()
 
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         self.requests.append((path, body))
@@ -69,14 +73,25 @@ class FakeVllm(ChatModel):
                     return 400, refusal("The lora adapter has already been loaded.")
                 self.adapters[body["lora_name"]] = adapted
                 return 200, "Success: LoRA adapter added successfully."
+            case "/reset_prefix_cache" if self._drawing:
+                return 200, {"success": False}
             case "/reset_prefix_cache":
                 self.by_prefix.clear()
                 return 200, {"success": True}
             case "/reset_encoder_cache":
                 self.is_reloaded = False
             case _:
-                return super().answer(path, body)
+                self._count(1)
+                try:
+                    self.may_draw.wait(10)
+                    return super().answer(path, body)
+                finally:
+                    self._count(-1)
         return 200, ""
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._drawing += change
 
     def complete(self, request: ChatRequest) -> dict[str, Any]:
         base, self.name = self.name, request.model or ""

@@ -23,14 +23,16 @@ def sample_captions(
 ) -> list[Caption]:
     """Caption in batches, one caption an example; ranks share the examples out."""
     mine = list(examples[distributed.own()])
+    # A rank with none draws one in vain: an engine's ranks may have to meet before they draw.
+    drawn = mine or list(examples[:1])
     captions = []
-    for first in range(0, len(mine), batch_size):
-        batch = mine[first : first + batch_size]
+    for first in range(0, len(drawn), batch_size):
+        batch = drawn[first : first + batch_size]
         rollouts = engine.sample(policy, batch, group_size=1, sampling=sampling, seed=0)
         captions += [
             Caption(r.text, r.finished, tuple(r.completion_ids.tolist())) for r in rollouts
         ]
-    return distributed.gather(captions)
+    return distributed.gather(captions[: len(mine)])
 
 
 @dataclass

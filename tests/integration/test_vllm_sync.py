@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 import torch
 
+from repic import distributed
+from repic.captioners.model import sample_captions
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.vllm import VllmEngine
 from repic.models.policy import Policy
@@ -144,3 +147,28 @@ def test_what_is_drawn_ahead_is_by_the_policy_of_then(qwen: Path) -> None:
         engine.begin(policy, later, group_size=4, sampling=sampling)
         other = engine.sample(policy, some, group_size=2, sampling=sampling, seed=0)
         assert [r.example.id for r in other[::2]] == [e.id for e in some]  # not what was ahead
+
+
+def test_what_is_drawn_ahead_outlives_a_validation(qwen: Path) -> None:
+    policy, sampling, later = tiny.load(qwen), tiny.sampling(), [example("later", [], Noise(8))]
+    with served(qwen, lag=1) as (engine, fake):
+        draw(engine, policy)
+        fake.may_draw.clear()
+        engine.begin(policy, later, group_size=4, sampling=sampling)
+        Timer(0.3, fake.may_draw.set).start()
+        before = tiny.load(qwen)
+        move(policy)
+        assert gap(engine, policy, draw(engine, policy)) < 1e-4
+        asked = len(fake.requests)
+        rollouts = engine.sample(policy, later, group_size=4, sampling=sampling, seed=0)
+        assert len(fake.requests) == asked
+        assert gap(engine, before, rollouts) < 1e-4
+
+
+def test_a_rank_without_a_scene_meets_the_others(qwen: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(distributed, "own", lambda: slice(1, None, 2))
+    policy, alone = tiny.load(qwen), mixed_examples()[:1]
+    with served(qwen) as (engine, fake):
+        said = sample_captions(policy, engine, alone, batch_size=4, sampling=tiny.sampling())
+    assert not said
+    assert "/collective_rpc" in [path for path, _ in fake.requests]

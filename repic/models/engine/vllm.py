@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -43,6 +43,10 @@ _AT_A_TIME = 64  # requests
 _NOT_FINITE = -9000.0  # vLLM's log-probabilities end at -9999
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _START = "python -m repic.serve <checkpoint> starts one; the same command then goes on"
+
+
+# By whom captions are drawn, of which examples, how many, and how.
+_Asked = tuple[weakref.ref[Policy], tuple[str, ...], int, Sampling]
 
 
 class VllmEngine(PackedEngine):
@@ -82,7 +86,7 @@ class VllmEngine(PackedEngine):
         self._probe: Example | None = None
         self._held: tuple[weakref.ref[Policy], tuple[int, ...]] | None = None
         self._model = ""  # the server's name of what it draws from
-        self._ahead: tuple[list[str], list[Future[Drawn]]] | None = None
+        self._ahead: tuple[_Asked, list[Future[Drawn]]] | None = None
 
     def sample(
         self,
@@ -93,12 +97,12 @@ class VllmEngine(PackedEngine):
         sampling: Sampling,
         seed: int,
     ) -> list[Rollout]:
-        ids = [example.id for example in examples]
+        asked = _asked(policy, examples, group_size, sampling)
         with self.meter.time("decode", policy.device):
-            if self._ahead is None or self._ahead[0] != ids:
-                self.begin(policy, examples, group_size=group_size, sampling=sampling)
-            assert self._ahead is not None
-            answers, self._ahead = self._ahead[1], None
+            if self._ahead is not None and self._ahead[0] == asked:
+                answers, self._ahead = self._ahead[1], None
+            else:  # those of a validation, say; what is drawn ahead is kept
+                answers = self._ask(policy, examples, group_size, sampling)
             drawn = Drawn.joined([answer.result() for answer in answers])
         if len(wrong := (drawn.logprobs < _NOT_FINITE).nonzero()):
             first = examples[int(wrong[0, 0]) // group_size].id
@@ -112,15 +116,23 @@ class VllmEngine(PackedEngine):
     def begin(
         self, policy: Policy, examples: Sequence[Example], *, group_size: int, sampling: Sampling
     ) -> None:
+        answers = self._ask(policy, examples, group_size, sampling)
+        self._ahead = _asked(policy, examples, group_size, sampling), answers
+
+    def _ask(
+        self, policy: Policy, examples: Sequence[Example], group_size: int, sampling: Sampling
+    ) -> "list[Future[Drawn]]":
+        """Ask for captions by the policy as it is now."""
+
         def length(example: Example) -> int:
             return len(policy.encoder.prompts([example])[0].input_ids)
 
         longest = max(examples, key=length)
         self._sync(policy, longest)
         answers = self._send(policy, examples, group_size, sampling)
-        self._ahead = [example.id for example in examples], answers
         # The server keeps whole blocks of a hundred tokens or so: of short prompts nothing.
         self._probe = max(self._probe or longest, longest, key=length)
+        return answers
 
     def _send(
         self, policy: Policy, examples: Sequence[Example], group_size: int, sampling: Sampling
@@ -185,6 +197,10 @@ class VllmEngine(PackedEngine):
         if held is not None and is_known and held[1] == now:
             return
         by_adapters = policy.trains_adapters_alone
+        # What is being drawn, here or for another rank, is by the old weights to its end.
+        if self._ahead is not None:
+            wait(self._ahead[1])
+        distributed.barrier()
         problem: ValueError | None = None
         if distributed.rank() == 0:
             try:
@@ -297,6 +313,13 @@ class Server:
             return next(m["id"] for m in said["data"] if not m.get("parent"))
         except (LookupError, TypeError, StopIteration):
             raise ValueError(f"{self.url}/v1/models: lists no model") from None
+
+
+def _asked(
+    policy: Policy, examples: Sequence[Example], group_size: int, sampling: Sampling
+) -> _Asked:
+    ids = tuple(example.id for example in examples)
+    return weakref.ref(policy), ids, group_size, sampling
 
 
 def _read(answer: Any, place: str, times: int, prompt: list[int]) -> list[tuple[list, list, bool]]:
