@@ -5,7 +5,6 @@ Imports of torch and of everything that needs it wait until there is something t
 """
 
 import contextlib
-import difflib
 import io
 import itertools
 import logging
@@ -298,8 +297,7 @@ def number_of(folder: Path, key: str) -> float:
     found: dict[str, Any] = {k: v for row in read_metrics(folder) for k, v in row.values.items()}
     found |= scores_by_key(metrics)
     if not isinstance(found.get(key), float):
-        close = difflib.get_close_matches(key, found, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; see the run's metrics.jsonl"
+        hint = nearest(key, found) or "; see the run's metrics.jsonl"
         raise ValueError(f"optimize: {folder} has no number {key}{hint}")
     return found[key]
 

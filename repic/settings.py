@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import yaml
 
 from repic.files import as_shape, key_of, read_json, read_text
-from repic.values import leaves
+from repic.values import leaves, nearest
 
 FILE = "config.yaml"  # in a run's folder
 PAGE = "report.html"  # a run's last file
@@ -193,9 +193,8 @@ def refuse_unknown_keys(file: str, tree: Any, known: Any, added: Sequence[str]) 
         is_open = any(parent.endswith("counts") for parent in parents)
         is_added = any(key == a or key.startswith(f"{a}.") for a in added)
         if not (is_known or is_open or is_added or _is_inner(key, base)):
-            close = difflib.get_close_matches(key, base, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{file}: {key} is not a key of the configuration{hint}")
+            near = nearest(key, base)
+            raise ValueError(f"{file}: {key} is not a key of the configuration{near}")
 
 
 def refuse_stray_additions(added: Sequence[str], known: Collection[str]) -> None:

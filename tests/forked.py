@@ -17,12 +17,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -125,6 +126,40 @@ def run(
     return command
 
 
+class Talking:
+    """A command that is told line by line, and answers so; for ``subprocess.Popen`` with pipes.
+
+    Args:
+        arguments: a Python's command line.
+        stderr: a file for what it complains of.
+        env: all of its environment.
+        others: of ``Popen``'s, which are so here anyway.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], *, stderr: IO[str], env: Mapping[str, str], **others: Any
+    ) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        pipes = [os.path.join(self.folder.name, name) for name in ("stdin", "stdout")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        given = (list(arguments[1:]), str(ROOT), dict(env), (pipes[1], stderr.name), pipes[0])
+        self.process = server().Process(target=_run, args=given)
+        with without_main():
+            self.process.start()
+        # Each waits here until the other end is there, in the same order.
+        self.stdin, self.stdout = open(pipes[0], "w"), open(pipes[1])  # noqa: SIM115
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked command", timeout or 0)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
 class Ranks:
     """A command in several processes, as srun would start them: none minds the others.
 
@@ -223,10 +258,17 @@ def _end(code: int) -> NoReturn:
 
 
 def _run(
-    arguments: list[str], cwd: str, environment: dict[str, str], streams: tuple[str, str]
+    arguments: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    streams: tuple[str, str],
+    stdin: str | None = None,
 ) -> NoReturn:
     """Be the command; in the forked process."""
     os.setsid()
+    if stdin is not None:
+        os.dup2(os.open(stdin, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0, closefd=False)
     _speak_into(*streams)
     os.chdir(cwd)
     os.environ.clear()

@@ -323,7 +323,7 @@ def sampled(length: int, *, temperature: float = 1.0) -> Any:
     )
 
 
-def tiny(device: str, *, dtype: str, attention: str) -> Any:
+def tiny(device: str, *, dtype: str, attention: Any) -> Any:
     """The embedded model, all of whose language model is trained."""
     from repic.data.prompts import PromptTemplate
     from repic.models.loading import load_policy

@@ -8,7 +8,6 @@ names that it asks for (RePIC's file for four concepts).
 Source: https://github.com/Hoar012/RAP-MLLM and https://github.com/oyt9306/RePIC.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from repic.files import as_shape, at, below, read_json
 from repic.metrics.names import Lexicon, key_of
 from repic.metrics.naming import KnownNames
 from repic.types import Reference
+from repic.values import nearest
 
 from .images import FileImage
 from .inventory import LEAVE
@@ -151,8 +151,7 @@ def _prompts(place: str, value: Any) -> tuple[list[list[str]], bool]:
 def _check_names(place: str, names: Sequence[str], concepts: Mapping[str, Concept]) -> None:
     for name in names:
         if name not in concepts:
-            close = difflib.get_close_matches(name, concepts, n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; mend the name or add the concept"
+            hint = nearest(name, concepts) or "; mend the name or add the concept"
             raise ValueError(
                 f"{place}: {name!r} is not in the concept database ({len(concepts)} concepts){hint}"
             )

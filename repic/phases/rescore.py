@@ -1,6 +1,5 @@
 """Score captions that exist, each file by itself; no model is needed, and none is made."""
 
-import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from repic.metrics.paper_names import VARIANTS, variant_for
 from repic.metrics.rescoring import PROTOCOLS, CaptionRecord, score_captions
 from repic.metrics.suite import STANDARD, MetricSuite
 from repic.tables.rescoring_table import Rescored
-from repic.values import Text
+from repic.values import Text, nearest
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +163,5 @@ def refuse_unknown_names(found: CaptionSet, known: KnownNames, database: str) ->
     for record in found.records:
         for name in record.targets:
             if name not in known.aliases:
-                close = difflib.get_close_matches(name, known.aliases, n=1)
-                hint = f"; did you mean {close[0]}?" if close else "; mend the name or add it there"
+                hint = nearest(name, known.aliases) or "; mend the name or add it there"
                 raise ValueError(f"{record.place}: {name!r} is not in {database}{hint}")

@@ -1,6 +1,5 @@
 """From a dotted path to the function that it names."""
 
-import difflib
 import importlib
 import os
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from repic.signals import Stopped
+from repic.values import nearest
 
 
 def import_function(path: str, place: str) -> Callable[..., Any]:
@@ -73,7 +73,6 @@ def _holds(found: Any, name: str) -> str:
     kind = "module" if isinstance(found, ModuleType) else type(found).__name__
     file = getattr(found, "__file__", None)
     there = [key for key in getattr(found, "__dict__", {}) if not key.startswith("_")]
-    close = difflib.get_close_matches(name, there, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(there) or 'nothing'}"
+    hint = nearest(name, there) or f"; it has {', '.join(there) or 'nothing'}"
     place = f" ({file})" if file else ""
-    return f"{kind} {getattr(found, '__name__', found)}{place} has no {name}; {hint}"
+    return f"{kind} {getattr(found, '__name__', found)}{place} has no {name}{hint}"

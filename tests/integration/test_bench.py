@@ -4,8 +4,10 @@ import csv
 import logging
 import os
 import re
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from repic.assembly import check_values, dataset_maker, make
 from repic.bench import __main__ as main
-from repic.bench import measure
+from repic.bench import contenders, measure
 from repic.bench.figures import Step, median_ratio
 from repic.bench.paper import make_network, paper_table
 from repic.models.costs import ModelCosts
 from repic.models.engine.plain import PlainEngine
 from repic.models.families import family_of
 from repic.phases.grpo_phase import GrpoPhase
+from tests import forked
 from tests.counting import PAPER
 from tests.tiny import build_llava
 
@@ -184,7 +187,10 @@ def test_contenders_take_turns_and_one_that_dies_is_reported(
 
 
 @pytest.mark.slow
-def test_a_sweep_of_two_engines(tmp_path: Path) -> None:
+def test_a_sweep_of_two_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other tests start processes anew.
+    forking = SimpleNamespace(**{**vars(subprocess), "Popen": forked.Talking})
+    monkeypatch.setattr(contenders, "subprocess", forking)
     overrides = ["contenders=[plain,packed]", "sweep={key:group_size,values:[2,3]}", "kl=default"]
     steps = start(tmp_path, *overrides)
     turns = [(step.value, step.contender, step.round) for step in steps]

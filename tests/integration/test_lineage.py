@@ -1,13 +1,15 @@
 """Which model an RL run started from is on record, and is computed once for all that share it."""
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from repic.models.directory import fingerprint
 from repic.phases.monitor import Monitor
+from tests import forked
 from tests.integration.small import rows_of, start, summary_of
+
+TRAIN = "method.evaluated=[]"  # what is looked at are the models, and not what they write
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def test_a_run_says_which_weights_it_started_from(model: Path, finished: Path) -
 def test_jobs_that_differ_in_rl_share_the_supervised_stage(
     model: Path, tmp_path: Path, trained: list[str]
 ) -> None:
-    one = start(model, tmp_path, name="one")
-    two = start(model, tmp_path, "kl=none", name="two")
-    three = start(model, tmp_path, "reward=none", name="three")
+    one = start(model, tmp_path, TRAIN, name="one")
+    two = start(model, tmp_path, TRAIN, "kl=none", name="two")
+    three = start(model, tmp_path, TRAIN, "reward=none", name="three")
     assert trained.count("sft") == 2
     assert trained.count("grpo") == 4
     stages = [
@@ -59,7 +61,7 @@ def test_what_matters_to_the_supervised_stage_makes_another_one(
 ) -> None:
     changes = ("seed=0", "seed=1", "phase.sft.optimizer.lr=0.5", "phase.sft.counts=[2]")
     for number, change in enumerate(changes, start=1):
-        start(model, tmp_path, "method=sft", change, name=f"run_{number}")
+        start(model, tmp_path, "method=sft", TRAIN, change, name=f"run_{number}")
         assert trained.count("sft") == 2 * number, change
         assert len(list((tmp_path / "cache" / "sft").glob("*.lock"))) == number, change
 
@@ -67,7 +69,7 @@ def test_what_matters_to_the_supervised_stage_makes_another_one(
 def test_numbers_of_a_validation_are_kept_with_what_it_was(
     model: Path, tmp_path: Path, trained: list[str]
 ) -> None:
-    every = ("method=sft", "phase.sft.val_every=2")
+    every = ("method=sft", TRAIN, "phase.sft.val_every=2")
     numbers = []
     for name, change in (("one", ()), ("two", ()), ("three", ("phase.validate.per_count=1",))):
         folder = start(model, tmp_path, *every, *change, name=name)
@@ -78,15 +80,15 @@ def test_numbers_of_a_validation_are_kept_with_what_it_was(
 
 
 def _job(model: Path, outputs: Path, name: str) -> None:
-    start(model, outputs, "phase.sft.iterations=6", "method=sft", name=name)
+    start(model, outputs, TRAIN, "phase.sft.iterations=6", "method=sft", name=name)
 
 
 @pytest.mark.slow
 def test_concurrent_jobs_do_not_both_compute_it(model: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    jobs = [context.Process(target=_job, args=(model, tmp_path, name)) for name in "ab"]
-    for job in jobs:
-        job.start()
+    jobs = [forked.server().Process(target=_job, args=(model, tmp_path, name)) for name in "ab"]
+    with forked.without_main():
+        for job in jobs:
+            job.start()
     for job in jobs:
         job.join(timeout=120)
         assert job.exitcode == 0

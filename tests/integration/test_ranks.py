@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +31,8 @@ def given(outputs: Path, model: Path) -> list[str]:
 
 
 def torchrun(arguments: list[str]) -> list[str]:
-    """Two ranks, as torchrun starts them; as Slurm does, they are forked here."""
-    program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    """Two ranks, as torchrun starts them: anew, where those that Slurm would start are forked."""
+    program = ["-m", "torch.distributed.run", "--nproc-per-node=2"]
     return [*program, f"--master-port={forked.free_port()}", *arguments, *RANKS]
 
 
@@ -52,9 +50,7 @@ def finish(outputs: Path, model: Path, *, ranks: int) -> tuple[Path, str]:
 @pytest.fixture(scope="module")
 def two(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     outputs = tmp_path_factory.mktemp("two")
-    done = subprocess.run(
-        torchrun(given(outputs, model)), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = forked.run(torchrun(given(outputs, model)), outputs / "said")
     assert done.returncode == 0, done.stderr
     (summary,) = outputs.rglob("summary.json")
     return summary.parent, done.stdout
@@ -101,14 +97,7 @@ def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[bool], Any]]:
     def begin(by_torchrun: bool) -> Any:
         arguments = given(tmp_path, model)
         if by_torchrun:
-            process: Any = subprocess.Popen(
-                torchrun(arguments),
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+            process: Any = forked.Command(torchrun(arguments), tmp_path / "begun")
         else:
             process = forked.Ranks([*arguments, *RANKS], tmp_path / "begun", count=2)
         processes.append(process)
@@ -121,10 +110,9 @@ def begun(model: Path, tmp_path: Path) -> Iterator[Callable[[bool], Any]]:
 
     yield begin
     for process in processes:
-        if isinstance(process, forked.Ranks):
-            process.kill()
-        elif process.poll() is None:
+        if isinstance(process, forked.Command) and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
 
 
 def worker(process: Any, rank: int) -> int:
