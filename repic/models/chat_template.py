@@ -8,7 +8,6 @@ after that each time has a limit.
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from repic.time_limit import time_limit
 SECONDS, LONGEST = 10, 1 << 20  # for two lines of conversation; characters
 _MEMORY = 2 << 30  # bytes, beside what the process has
 _MEND = "mend its chat_template.jinja"
+_ENDS: dict[tuple[object, ...], bool] = {}  # what was found of tokenizers and templates
 _TALK: list[dict[str, Any]] = [
     {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who is it?"}]},
     {"role": "assistant", "content": [{"type": "text", "text": "It is <bo>."}]},
@@ -45,7 +45,10 @@ class ChatTemplate:
             raise ValueError(f"{directory} has no chat template: add chat_template.jinja")
         if not isinstance(self.text, str):
             raise ValueError(f"{directory}: has several chat templates, or none; {_MEND}")
-        if not _ends(self.text, tokenizer):
+        tried = (type(tokenizer), str(tokenizer.special_tokens_map), self.text)
+        if tried not in _ENDS:  # a run loads several models with one template
+            _ENDS[tried] = _ends(self.text, tokenizer)
+        if not _ENDS[tried]:
             raise ValueError(
                 f"{directory}: its chat template takes more than {SECONDS} seconds, or"
                 f" {LONGEST} characters, for two lines; {_MEND}"
@@ -79,7 +82,6 @@ def read_chat_template(directory: Path) -> str | None:
     return None
 
 
-@cache  # a run loads several models with one template
 def _ends(template: str, tokenizer: Any) -> bool:
     """Whether a template comes to an end, tried in a process that is ended where it does not."""
     if not hasattr(os, "fork"):
