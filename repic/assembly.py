@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from repic import files, settings
 from repic.errors import explain
 from repic.values import (
+    Concepts,
     Count,
     Door,
     FolderName,
@@ -346,7 +347,7 @@ class _Phases:
 
 @dataclass(frozen=True)
 class _Metrics:
-    counts: tuple[int, ...]
+    counts: tuple[Concepts, ...]
 
 
 @dataclass(frozen=True)

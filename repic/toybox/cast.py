@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Le
 
 from repic.toybox import scene as stage
-from repic.toybox.dataset import SceneRules, being, check_counts, scene_example
+from repic.toybox.dataset import SceneRules, being, scene_example, weights_of
 from repic.toybox.grammar import describe
 from repic.toybox.world import Toy, draw_names, lookalikes, toys
 from repic.types import Example, Friend, Reference, SceneIdentities, Shot
@@ -124,7 +124,7 @@ class CastScenes:
     scale: Scale
 
     def __post_init__(self) -> None:
-        self.weights = check_counts(self.counts)
+        self.weights = weights_of(self.counts)
 
     def __len__(self) -> int:
         return self.size

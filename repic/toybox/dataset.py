@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Predicate
 
@@ -13,7 +13,6 @@ from repic.toybox.world import SLOTS, SPLITS, Toy, draw_names, lookalikes, toys
 from repic.types import Example, ImageSource, Mention, Reference, Scene, SceneIdentities
 from repic.values import ConceptCounts, Count, Questions, Scale, Seed, Share, is_range
 
-MIN_CONCEPTS, MAX_CONCEPTS = 1, 5
 MOST_OTHERS = 8  # strangers in a scene, and references to those who are not there
 
 
@@ -44,17 +43,9 @@ class SceneRules:
     swap: Share
 
 
-def check_counts(counts: Mapping[Any, Any] | Sequence[Any]) -> dict[int, float]:
-    """Return concept counts with their weights, or say which one is not possible."""
+def weights_of(counts: ConceptCounts) -> dict[int, float]:
+    """Concept counts with their weights; ``ValueError`` if nothing can be drawn."""
     weights = dict(counts) if isinstance(counts, Mapping) else dict.fromkeys(counts, 1.0)
-    for count, weight in weights.items():
-        if not isinstance(count, int) or not MIN_CONCEPTS <= count <= MAX_CONCEPTS:
-            raise ValueError(
-                f"concepts.counts: {count!r} is not a number of concepts;"
-                f" use whole numbers from {MIN_CONCEPTS} to {MAX_CONCEPTS}"
-            )
-        if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-            raise ValueError(f"concepts.counts.{count}: {weight!r} is not a weight of 0 or more")
     if not sum(weights.values()):
         raise ValueError("concepts.counts: no count has a weight above 0")
     return weights
@@ -86,7 +77,7 @@ class CaptionDataset:
     scale: Scale
 
     def __post_init__(self) -> None:
-        self.weights = check_counts(self.counts)
+        self.weights = weights_of(self.counts)
 
     def __len__(self) -> int:
         return self.size

@@ -193,6 +193,7 @@ def test_examples_of_a_run_are_made_again(runs: Path) -> None:
         ({"questions": [{"_target_": "os.system", "command": "touch x"}]}, 'made by "os.system"'),
         ({"rules": {"_target_": ["os.system"]}}, "no data class of repic"),
         ({"questions": ["${oc.env:HOME}"]}, 'holds "${oc.env:HOME}", which would be looked up'),
+        ({"questions": []}, "questions: [] is not a list of one or more"),
     ],
 )
 def test_what_others_have_written_makes_data_of_this_package_alone(
