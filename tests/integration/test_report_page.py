@@ -193,7 +193,6 @@ def test_examples_of_a_run_are_made_again(runs: Path) -> None:
         ({"questions": [{"_target_": "os.system", "command": "touch x"}]}, 'made by "os.system"'),
         ({"rules": {"_target_": ["os.system"]}}, "no data class of repic"),
         ({"questions": ["${oc.env:HOME}"]}, 'holds "${oc.env:HOME}", which would be looked up'),
-        ({"questions": []}, "questions: [] is not a list of one or more"),
     ],
 )
 def test_what_others_have_written_makes_data_of_this_package_alone(
@@ -207,6 +206,12 @@ def test_what_others_have_written_makes_data_of_this_package_alone(
     assert said in complaint
     assert not out.exists()
     assert main([str(run), "--out", str(out), "--no-pictures"]) == 0
+
+
+def test_a_value_that_data_cannot_have_is_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {1: toys(1, 4)}, test={**TOYS, "questions": []})
+    with pytest.raises(ValueError, match=r"yaml: data\.test\.questions: \[\] is not a list of one"):
+        list(saved_examples(run, scale=1.0))
 
 
 def test_a_class_of_one_s_own_is_made_where_it_is_named(
