@@ -28,7 +28,7 @@ class SceneRules:
         absent: how many references show toys that are not in the scene (least, most).
         lookalike: share of absent references that differ in one attribute from a named toy that
             is in the scene (the rest are other toys).
-        strangers: how many unnamed toys stand in the scene (least, most).
+        strangers: how many unnamed toys stand in the scene (least, most), where it has room.
         drop_image, drop_info: share of references that lack the picture, or the info sentence.
         omit, swap: share of targets in which one name is left out, or replaced by another
             reference's. Answers are never touched.
@@ -202,7 +202,8 @@ def sample_identities(
         return one_of(alike if alike and rng.random() < rules.lookalike else toys(split))
 
     named = [one_of(toys(split)) for _ in range(count)]
-    strangers = [one_of(toys(split)) for _ in range(rng.randint(*rules.strangers))]
+    room = stage.MAX_BEINGS - count
+    strangers = [one_of(toys(split)) for _ in range(min(rng.randint(*rules.strangers), room))]
     absent = [absentee() for _ in range(rng.randint(*rules.absent))]
     return named, strangers, absent
 
