@@ -2,10 +2,11 @@
 
 Where each process keeps a slice of every matrix, none should hold a whole model, not even while it
 is loaded. So the library puts a model together from places that say which weight of which file goes
-there, and take no memory; ``fill`` reads them, a part of the model at a time.
+there, and take no memory; ``fill`` reads them, a part of the model at a time. Who only wants one
+pass of a model lets each layer read its weights in passing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -40,11 +41,13 @@ class DeferredWeight(nn.Parameter):
     """A parameter of the right shape and type that takes no memory, and knows its place in a file.
 
     It has one number in storage and is on the CPU, where adapters are made for it as for any other.
+    ``then`` is what becomes of the weight when it has been read.
     """
 
     file: Path
     key: str
     is_deferred = True
+    then: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
     def of(cls, file: Path, key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
@@ -64,7 +67,7 @@ class DeferredWeight(nn.Parameter):
         with safe_open(self.file, "pt") as opened:
             value = opened.get_tensor(self.key).to(self.dtype)
         refuse_not_finite(self.file.parent, [(self.key, value)])
-        return value
+        return value if self.then is None else self.then(value)
 
 
 class _Slot:
@@ -128,19 +131,56 @@ def is_deferred(weight: Tensor) -> bool:
 
 
 def fill(
-    module: nn.Module, make: Callable[[DeferredWeight], Tensor] = DeferredWeight.read
+    module: nn.Module,
+    make: Callable[[DeferredWeight], Tensor] = DeferredWeight.read,
+    *,
+    but: Collection[nn.Module] = (),
 ) -> nn.Module:
     """Put weights in the places of those that were deferred, everywhere in a module.
 
     Args:
         module: of which other parts may be filled already.
         make: the weight for a place; by default it is read.
+        but: modules whose own weights stay deferred.
     """
     made: dict[DeferredWeight, nn.Parameter] = {}  # tied weights have one place
     for owner in module.modules():
+        if owner in but:
+            continue
         for name, place in owner._parameters.items():
             if isinstance(place, DeferredWeight):
                 if place not in made:
                     made[place] = nn.Parameter(make(place), requires_grad=place.requires_grad)
                 owner._parameters[name] = made[place]
     return module
+
+
+def fill_in_passing(model: Any) -> None:
+    """Let each layer read its weights before it computes, and let go of them after.
+
+    So a pass without gradients takes the memory of one layer, beside embeddings and head, which
+    are read here. Layers are what the library says may be moved to a device as they compute.
+    """
+    layers = [m for m in model.modules() if type(m).__name__ in model._no_split_modules]
+    fill(model, but={inner for layer in layers for inner in layer.modules()})
+    for layer in layers:
+        _fill_in_passing(layer)
+
+
+def _fill_in_passing(layer: nn.Module) -> None:
+    places: list[tuple[nn.Module, str, DeferredWeight]] = []
+
+    def read(layer: nn.Module, _: object) -> None:
+        for owner in layer.modules():
+            for name, place in owner._parameters.items():
+                if isinstance(place, DeferredWeight):
+                    places.append((owner, name, place))
+        fill(layer)
+
+    def let_go(*_: object) -> None:
+        while places:
+            owner, name, place = places.pop()
+            owner._parameters[name] = place
+
+    layer.register_forward_pre_hook(read)
+    layer.register_forward_hook(let_go)

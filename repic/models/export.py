@@ -1,9 +1,11 @@
 """Write a policy as a directory that the library's Auto classes load.
 
 Adapters are merged in float32 and rounded once: in half precision, merging alone was seen to cost
-several points of recall. What was written is loaded again and compared with the policy.
+several points of recall. What was written is loaded again and compared with the policy. Neither
+needs memory for a second model: weights are made, written and read one after another.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +17,13 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.core_model_loading import WeightRenaming
 
+from repic.models.deferred import deferring, fill_in_passing
 from repic.models.directory import ADAPTER, find_base, is_adapter, weights_fingerprint
 from repic.models.encoder import PromptBatch
 from repic.models.engine.sampling import Sampling
-from repic.models.loading import adapted_layers, adapter_delta, load_network
+from repic.models.loading import adapted_layers, adapter_delta, adapter_of, load_network
 from repic.models.policy import Policy
 from repic.models.side_files import (
     copy_side_files,
@@ -31,6 +35,9 @@ from repic.models.side_files import (
 
 log = logging.getLogger(__name__)
 
+# Of numbers' types, in safetensors files.
+_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_NAMES |= {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 # Difference of logits, root mean square, relative to their spread.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.1}
 
@@ -58,7 +65,7 @@ def export_policy(policy: Policy, folder: Path, *, sampling: Sampling) -> None:
     else:
         if policy.has_adapters and policy.export == "merged_float32":
             dtype = torch.float32
-        policy.network.save_pretrained(folder, state_dict=merged_weights(policy, dtype))
+        save_weights(policy, folder, with_adapters=True, dtype=dtype)
         set_dtype(folder, str(dtype).removeprefix("torch."))
     write_generation_config(folder, sampling, policy.stop_ids)
     spell_for_transformers_4(folder)
@@ -66,10 +73,32 @@ def export_policy(policy: Policy, folder: Path, *, sampling: Sampling) -> None:
     _check_parity(policy, folder, dtype)
 
 
-def save_weights(policy: Policy, folder: Path, *, with_adapters: bool) -> None:
-    """Write the network's weights and configuration alone, for a server that knows the rest."""
-    weights = merged_weights(policy, policy.network.dtype, with_adapters=with_adapters)
-    policy.network.save_pretrained(folder, state_dict=weights)
+def save_weights(
+    policy: Policy, folder: Path, *, with_adapters: bool, dtype: torch.dtype | None = None
+) -> None:
+    """Write the network's weights and configuration alone, for a server that knows the rest.
+
+    Args:
+        policy: the model.
+        folder: where.
+        with_adapters: False leaves those out that are not merged.
+        dtype: of the weights that are floating-point numbers, where there are adapters; by default
+            the network's own.
+    """
+    network = policy.network
+    weights = _weights(policy, dtype or network.dtype, with_adapters=with_adapters)
+    conversions = getattr(network, "_weight_conversions", None) or ()
+    if not all(isinstance(conversion, WeightRenaming) for conversion in conversions):
+        whole = {name: weight.make() for name, weight in weights.items()}
+        network.save_pretrained(folder, state_dict=whole)
+        return
+    # To learn their names in files, the library is given numbers to write in the weights' places.
+    numbers = {name: torch.tensor(number) for number, name in enumerate(weights)}
+    network.save_pretrained(folder, state_dict=numbers)
+    file, listed = folder / "model.safetensors", list(weights.values())
+    named = {name: listed[int(number)] for name, number in load_file(file).items()}
+    file.unlink()
+    _write(file, named)
 
 
 def save_adapters(policy: Policy, folder: Path) -> None:
@@ -78,31 +107,63 @@ def save_adapters(policy: Policy, folder: Path) -> None:
     model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
-def merged_weights(
-    policy: Policy, dtype: torch.dtype, *, with_adapters: bool = True
-) -> dict[str, Tensor]:
-    """Return the network's weights under their own names, with adapters added, each once.
+@dataclass(frozen=True)
+class _Weight:
+    """A weight as it is to be written: how large it will be, and what it is made of.
 
-    Args:
-        policy: the model.
-        dtype: of the weights that are floating-point numbers, where there are adapters; sums are
-            made in float32.
-        with_adapters: False leaves those out that are not merged.
+    ``layer`` has the adapters that are added to it, if any.
     """
+
+    value: Tensor
+    dtype: torch.dtype
+    layer: Any = None
+
+    @property
+    def num_bytes(self) -> int:
+        return self.value.numel() * self.dtype.itemsize
+
+    def make(self) -> Tensor:
+        """Return it on the CPU; sums are made in float32 and rounded once."""
+        value = self.value.detach().cpu()
+        if self.layer is not None:
+            value = value.float() + adapter_delta(*adapter_of(self.layer))
+        return value.to(self.dtype)
+
+
+def _write(file: Path, weights: Mapping[str, _Weight]) -> None:
+    """Write weights one after another, of which one is in memory at a time.
+
+    https://github.com/huggingface/safetensors#format: the length of a header, the header, and the
+    numbers that it says the places of. Those of many bytes come first, so that all are aligned.
+    """
+    ordered = sorted(weights.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, weight in ordered:
+        start, end = end, end + weight.num_bytes
+        shape, dtype = list(weight.value.shape), _NAMES[weight.dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as opened:
+        opened.write(len(text).to_bytes(8, "little") + text)
+        for _, weight in ordered:
+            opened.write(weight.make().contiguous().flatten().view(torch.uint8).numpy())
+
+
+def _weights(policy: Policy, dtype: torch.dtype, *, with_adapters: bool) -> dict[str, _Weight]:
+    """List the network's weights under their own names, each once; see ``save_weights``."""
     network = policy.network
     layers = adapted_layers(network) if with_adapters else {}
-    merged = {}
+    weights = {}
     for name, value in network.state_dict().items():
         name = name.replace(".base_layer.", ".")
         if ".lora_" in name or name in network.all_tied_weights_keys:
             continue
-        value = value.detach().cpu()
-        if name in layers:
-            value = value.float() + adapter_delta(layers.pop(name))
         is_cast = policy.has_adapters and value.is_floating_point()
-        merged[name] = value.to(dtype) if is_cast else value
+        weights[name] = _Weight(value, dtype if is_cast else value.dtype, layers.pop(name, None))
     assert not layers, f"adapters without a weight: {sorted(layers)}"
-    return merged
+    return weights
 
 
 def _save_adapters(policy: Policy, folder: Path) -> None:
@@ -159,7 +220,9 @@ def _check_parity(policy: Policy, folder: Path, dtype: torch.dtype) -> None:
         if isinstance(policy.model, PeftModel):
             with policy.model.disable_adapter():
                 before = _logits(policy, prompts.to(policy.device)).float().cpu()
-    network = load_network(folder, dtype=dtype, attention="sdpa")
+    with deferring():
+        network = load_network(folder, dtype=dtype, attention="sdpa")
+    fill_in_passing(network)
     twin = Policy(
         network, policy.encoder, source=folder, stop_ids=policy.stop_ids, export=policy.export
     ).eval()

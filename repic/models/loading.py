@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -19,7 +19,7 @@ from transformers.utils import logging as library_logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from repic.files import shown
-from repic.models.deferred import Deferring, is_deferring
+from repic.models.deferred import DeferredWeight, Deferring, is_deferring
 from repic.models.directory import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -128,10 +128,8 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     if size > _LARGE:
         log.info("%s: reading %.1f GB of weights", folder, size / 1e9)
     # Pickled weights, which the library would take where there are no others, are not hashed.
-    # Adapters are merged into weights that are there.
-    is_deferred = is_deferring() and not is_adapter(folder)
     model = load_whole(
-        Deferring if is_deferred else AutoModelForImageTextToText,
+        Deferring if is_deferring() else AutoModelForImageTextToText,
         base,
         dtype=dtype,
         attn_implementation=attention,
@@ -157,19 +155,23 @@ def adapted_layers(network: nn.Module) -> dict[str, LoraLayer]:
     }
 
 
+def adapter_of(layer: Any) -> tuple[Tensor, Tensor, float]:
+    """Return the two matrices that a layer's active adapter multiplies, and their scale."""
+    (adapter,) = layer.active_adapters
+    return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter]
+
+
 @torch.no_grad()
-def adapter_delta(layer: Any) -> Tensor:
-    """Return what a layer's adapters add to its weight, in float32 and on the CPU.
+def adapter_delta(down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """Return what an adapter adds to a layer's weight, in float32 and on the CPU.
 
     One at a time: those of all layers would be a second model, of twice the size in half precision.
     """
-    (adapter,) = layer.active_adapters
-    down, up = (lora[adapter].weight.float().cpu() for lora in (layer.lora_A, layer.lora_B))
-    return up @ down * layer.scaling[adapter]
+    return up.float().cpu() @ down.float().cpu() * scale
 
 
 def merge_adapters(model: Any, folder: Path) -> None:
-    """Add a directory's adapters to the weights, rounding once."""
+    """Add a directory's adapters to the weights, rounding once; to deferred ones when read."""
     file = folder / ADAPTER
     tensors = read_header(file).tensors
     if others := sorted(t for t in tensors if not re.search(r"\.lora_[AB]\.weight$", t)):
@@ -184,12 +186,24 @@ def merge_adapters(model: Any, folder: Path) -> None:
         )
     refuse_not_finite(folder, listed.items())
     layers: dict[str, Any] = {**adapted_layers(model)}
-    with torch.no_grad():
-        for layer in layers.values():
-            weight = layer.base_layer.weight
-            weight.copy_(weight.float() + adapter_delta(layer))
+    for name, layer in layers.items():
+        weight, merge = layer.base_layer.weight, partial(_merged, folder, name, adapter_of(layer))
+        if isinstance(weight, DeferredWeight):
+            weight.then = merge
+        else:
+            with torch.no_grad():
+                weight.copy_(merge(weight))
     adapted.unload()  # pyright: ignore[reportCallIssue]  # of LoraModel
-    refuse_not_finite(folder, ((name, model.get_parameter(name)) for name in layers))
+
+
+@torch.no_grad()
+def _merged(
+    folder: Path, name: str, adapter: tuple[Tensor, Tensor, float], weight: Tensor
+) -> Tensor:
+    """Add a directory's adapter to a weight."""
+    value = (weight.float() + adapter_delta(*adapter)).to(weight.dtype)
+    refuse_not_finite(folder, [(name, value)])
+    return value
 
 
 @cache

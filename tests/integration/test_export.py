@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.core_model_loading import Transpose, WeightConverter
 
 from repic.bench.held import HeldMemory
 from repic.models import export
@@ -181,9 +182,11 @@ def test_merging_holds_no_second_model_in_float32(qwen: Path, tmp_path: Path) ->
     room = 4 * 4 * max(adapted) + 2**14
     assert room < 0.8 * 4 * sum(adapted)
     held = HeldMemory(device="cpu")
+    held.hold("policy", policy.state_dict().values())
     with held:
-        merged = export.merged_weights(policy, torch.bfloat16)
-    assert held.peak.total() - held.now.total() < room
+        export.save_weights(policy, tmp_path / "merged", with_adapters=True)
+    assert held.peak["others"] < room
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
     assert all(value.dtype == torch.bfloat16 for value in merged.values())
     base = load_network(qwen, dtype=torch.bfloat16, attention="sdpa")
     held = HeldMemory(device="cpu")
@@ -194,6 +197,37 @@ def test_merging_holds_no_second_model_in_float32(qwen: Path, tmp_path: Path) ->
     room += 3 * sum(tensor.nbytes for tensor in load_file(folder / ADAPTER).values())
     assert held.peak["others"] < room
     assert {weight.dtype for weight in base.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kind", ["adapter", "merged_float32"])
+def test_an_export_takes_no_more_memory_for_a_deeper_model(tmp_path: Path, kind: str) -> None:
+    peaks, sizes = [], []
+    for layers in (1, 4):
+        model = tiny.build_qwen(tmp_path / f"{kind}{layers}", layers=layers)
+        policy = trained(model, lora={**LORA, "r": 1}, dtype="bfloat16", export=kind)
+        held = HeldMemory(device="cpu")
+        held.hold("policy", policy.state_dict().values())
+        with held:
+            write(policy, tmp_path / f"out{layers}")
+        peaks.append(held.peak["others"])
+        sizes.append(sum(weight.nbytes for weight in policy.model.parameters()))
+    # The adapters of three layers come on top, as they are written and as they are read.
+    assert peaks[1] - peaks[0] < 0.3 * (sizes[1] - sizes[0])
+
+
+def test_weights_that_files_hold_in_another_form_are_written_in_it(
+    qwen: Path, tmp_path: Path
+) -> None:
+    policy, name = trained(qwen, lora=LORA), "layers.0.mlp.up_proj"
+    export.save_weights(policy, tmp_path / "out", with_adapters=True)
+    expected = load_file(tmp_path / "out" / "model.safetensors")
+    turned = WeightConverter(f"{name}.turned", f"{name}.weight", [Transpose(0, 1)])
+    policy.network._weight_conversions = [*policy.network._weight_conversions, turned]
+    export.save_weights(policy, tmp_path / "turned", with_adapters=True)
+    written = load_file(tmp_path / "turned" / "model.safetensors")
+    (key,) = written.keys() - expected.keys()
+    torch.testing.assert_close(written.pop(key).T, expected.pop(key.replace("turned", "weight")))
+    torch.testing.assert_close(written, expected)
 
 
 def test_adapters_alone_are_the_policy_to_us_and_to_peft(qwen: Path, tmp_path: Path) -> None:
@@ -236,7 +270,7 @@ def test_a_wrong_merge_is_not_let_through(
 ) -> None:
     policy = trained(qwen, lora=LORA)
     original = export.adapter_delta
-    monkeypatch.setattr(export, "adapter_delta", lambda layer: -original(layer))
+    monkeypatch.setattr(export, "adapter_delta", lambda *adapter: -original(*adapter))
     with pytest.raises(ValueError, match="the exported model is not the trained one"):
         write(policy, tmp_path / "out")
 

@@ -67,6 +67,7 @@ class Drawn:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
+@torch.inference_mode()
 def draw(
     decoder: Decoder,
     uniforms: Float[Tensor, "N T"],
@@ -75,6 +76,8 @@ def draw(
     sampling: Sampling,
 ) -> Drawn:
     """Decode until every rollout has ended or is as long as allowed.
+
+    A step is many small operations, each of which costs less without autograd's book-keeping.
 
     Args:
         uniforms: the random numbers of each rollout, one a token.

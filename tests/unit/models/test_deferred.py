@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from repic.models.deferred import DeferredWeight, deferring, fill, is_deferred
+from repic.models.deferred import (
+    DeferredWeight,
+    deferring,
+    fill,
+    fill_in_passing,
+    is_deferred,
+)
+from repic.models.export import export_policy
 from repic.models.loading import load_policy
 from tests import tiny
 from tests.tiny import SETTINGS, build_llava, build_qwen, rewrite_json
@@ -82,3 +89,34 @@ def test_what_is_wrong_with_a_file_is_told_as_if_it_were_read_at_once(tmp_path: 
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"weights are missing .*down_proj"):
         deferred(folder)
+
+
+def test_adapters_are_merged_into_weights_as_they_are_read(tmp_path: Path) -> None:
+    build_qwen(tmp_path / "base")
+    trained = tiny.load(tmp_path / "base", lora=LORA, export="adapter")
+    for name, parameter in trained.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "adapter").mkdir()
+    export_policy(trained, tmp_path / "adapter", sampling=tiny.sampling())
+    for changes in ({}, {"dtype": "bfloat16", "lora": LORA}):
+        model = deferred(tmp_path / "adapter", **changes)
+        whole = tiny.load(tmp_path / "adapter", **changes).model
+        assert sum(is_deferred(p) for p in model.parameters()) > 20
+        own = dict(fill(model).named_parameters())
+        for name, expected in whole.named_parameters():
+            assert torch.equal(own[name], expected), name
+
+
+@pytest.mark.parametrize("build", [build_qwen, build_llava])
+def test_a_layer_reads_its_weights_in_passing(build: Any, tmp_path: Path) -> None:
+    model: Any = deferred(build(tmp_path))
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        expected = tiny.load(tmp_path).model(ids).logits
+        fill_in_passing(model)
+        left = [name for name, p in model.named_parameters() if is_deferred(p)]
+        for _ in range(2):
+            assert torch.equal(model(ids).logits, expected)
+    assert left == [name for name, p in model.named_parameters() if is_deferred(p)]
+    assert {name.partition("layers.")[2][:2] for name in left if "language" in name} == {"0.", "1."}
