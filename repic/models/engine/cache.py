@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from repic.models.engine.kernels import attend_few
 from repic.models.engine.packing import PackedRow
 
 _FIRST_CAPACITY = 32  # tokens; doubled when they are used up
@@ -30,7 +31,7 @@ class GroupCache:
         self._place: Tensor | None = None  # the same on the device, where shapes are fixed
         self._prompts: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B, H_kv, P, D] each
         self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: [B * width, H_kv, room, D]
-        self._padding: Tensor | None = None  # [B, P], True where a shorter prompt has ended
+        self._padding: Tensor | None = None  # [B, 1, 1, P], added to scores
 
     def filling(self, row: PackedRow, first: int) -> "_Filling":
         """Return what attends inside packed prompts and keeps their keys and values.
@@ -59,33 +60,24 @@ class GroupCache:
     ) -> Float[Tensor, "rows 1 H D"]:
         """Attend from each rollout's newest token; see ``engine.attention.Packing``."""
         keys, values = self._append(layer, key, value)
-        prompt_keys, prompt_values = self._prompts[layer]
         rows, heads, _, size = query.shape
-        kv_heads, length = key.shape[1], prompt_keys.shape[2]
-        each, groups = heads // kv_heads, rows // self.width
-        # Heads that share keys, and rollouts that share a prompt, are rows of one product.
-        own_query = query.reshape(rows, kv_heads, each, size)
-        shared = own_query.reshape(groups, self.width, kv_heads, each, size).transpose(1, 2)
-        scores = shared.flatten(2, 3) @ prompt_keys.transpose(-1, -2)
-        if (padding := self._padding_mask(query.device)) is not None:
-            scores = scores.masked_fill(padding[:, None, None], -torch.inf)
-        own_scores = own_query @ keys.transpose(-1, -2)
-        if self._place is not None:
-            is_future = torch.arange(keys.shape[2], device=keys.device) > self._place
-            own_scores = own_scores.masked_fill(is_future, -torch.inf)
-        # Both kinds beside each other, written once: they are the largest tensors of a step.
-        width = length + own_scores.shape[-1]
-        shape = (rows, kv_heads, each, width)
-        both = torch.empty(shape, dtype=torch.float32, device=query.device)
-        by_group = both.view(groups, self.width, kv_heads, each, width).transpose(1, 2)
-        by_group[..., :length] = scores.reshape(groups, kv_heads, self.width, each, length)
-        both[..., length:] = own_scores
-        weights = both.mul_(scale).softmax(dim=-1).to(query.dtype)
-        on_prompt = weights.reshape(groups, self.width, kv_heads, each, width).transpose(1, 2)
-        from_prompt = on_prompt[..., :length].flatten(2, 3) @ prompt_values
-        from_prompt = from_prompt.reshape(groups, kv_heads, self.width, each, size).transpose(1, 2)
-        own = weights[..., length:] @ values
-        return (from_prompt.reshape(own.shape) + own).reshape(rows, 1, heads, size)
+        kv_heads, groups = key.shape[1], rows // self.width
+        # Heads that share keys, and rollouts that share a prompt, are queries of one call.
+        own_query = query.reshape(rows, kv_heads, -1, size)
+        shared = own_query.view(groups, self.width, kv_heads, -1, size).transpose(1, 2)
+        shared = shared.reshape(groups, kv_heads, -1, size)
+        prompt, prompt_lse = attend_few(
+            shared, *self._prompts[layer], mask=self._padding_mask(query), scale=scale
+        )
+        own, own_lse = attend_few(
+            own_query, keys, values, mask=self._future_mask(keys), scale=scale
+        )
+        prompt = prompt.view(groups, kv_heads, self.width, -1, size).transpose(1, 2)
+        prompt_lse = prompt_lse.view(groups, kv_heads, self.width, -1).transpose(1, 2)
+        # Put together by their normalizers: see repic.models.engine.attention.
+        share = (prompt_lse.reshape(own_lse.shape) - own_lse).sigmoid_()[..., None]
+        both = own.to(share.dtype).lerp(prompt.reshape(own.shape).to(share.dtype), share)
+        return both.to(query.dtype).reshape(rows, 1, heads, size)
 
     def keep(self, is_going: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"]:
         """Drop finished rollouts if that makes the batch much smaller, and say which rows stay.
@@ -133,8 +125,9 @@ class GroupCache:
                 torch.cat([values, torch.empty_like(values)], dim=2),
             )
         keys, values = self._own[layer]
-        keys[:, :, self.steps], values[:, :, self.steps] = key[:, :, 0], value[:, :, 0]
-        return keys[:, :, : self.steps + 1], values[:, :, : self.steps + 1]
+        for kept, new in zip((keys, values), (key, value), strict=True):
+            kept.narrow(2, self.steps, 1).copy_(new)
+        return keys.narrow(2, 0, self.steps + 1), values.narrow(2, 0, self.steps + 1)
 
     def _append_in_place(
         self, layer: int, key: Tensor, value: Tensor, capacity: int
@@ -150,14 +143,22 @@ class GroupCache:
             kept.index_copy_(2, self._place, new)
         return self._own[layer]
 
-    def _padding_mask(self, device: torch.device) -> Tensor | None:
-        """True where a prompt has ended; None if all are equally long."""
+    def _padding_mask(self, like: Tensor) -> Tensor | None:
+        """Minus infinity where a prompt has ended; None if all are equally long."""
         if len(set(self.lengths)) == 1:
             return None
         if self._padding is None:
-            lengths = torch.tensor(self.lengths, device=device)
-            self._padding = torch.arange(max(self.lengths), device=device) >= lengths[:, None]
+            lengths = torch.tensor(self.lengths, device=like.device)[:, None, None, None]
+            ended = torch.arange(max(self.lengths), device=like.device) >= lengths
+            self._padding = like.new_zeros(ended.shape).masked_fill_(ended, -torch.inf)
         return self._padding
+
+    def _future_mask(self, keys: Tensor) -> Tensor | None:
+        """Minus infinity where shapes are fixed and nothing is fed yet."""
+        if self._place is None:
+            return None
+        is_future = torch.arange(keys.shape[2], device=keys.device) > self._place
+        return keys.new_zeros(1, 1, 1, len(is_future)).masked_fill_(is_future, -torch.inf)
 
 
 class _Filling:

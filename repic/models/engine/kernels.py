@@ -33,6 +33,37 @@ def kernel_for(query: Tensor) -> Kernel | None:
     return None
 
 
+def attend_few(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attend from the few queries of a decoding step; without gradients.
+
+    Args:
+        q, k, v: [rows, H, L, D] each, of as many heads.
+        mask: is added to the scores, [rows or 1, 1, 1, keys].
+        scale: of the scores.
+
+    Returns:
+        The output, and the logarithm of each query's normalizer, [rows, H, L], in single precision
+        at least.
+    """
+    if q.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, False, attn_mask=mask, scale=scale
+        )
+    return attend_by_products(q, k, v, mask=mask, scale=scale)
+
+
+def attend_by_products(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The same where the kernels take no mask, as those for GPUs: a recorded step needs one."""
+    scores = (q @ k.transpose(-1, -2)).float().mul_(scale)
+    scores = scores if mask is None else scores + mask
+    lse = scores.logsumexp(dim=-1)
+    return (scores - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
 def _cpu_forward(
     q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from repic.models.engine import cache as cache_module
 from repic.models.engine import packed
 from repic.models.engine.cache import GroupCache
+from repic.models.engine.kernels import attend_by_products
 from repic.models.engine.packed import PackedEngine
 from repic.models.engine.packed_decoder import CapturedStep
 from tests import tiny
@@ -31,8 +33,18 @@ def alone(query, keys, values):
     width=st.integers(1, 5),
     ends=st.lists(st.integers(0, 40), min_size=20, max_size=20),
     is_fixed=st.booleans(),
+    has_kernel=st.booleans(),
 )
-def test_every_rollout_sees_its_prompt_and_itself(lengths, width, ends, is_fixed):
+def test_every_rollout_sees_its_prompt_and_itself(lengths, width, ends, is_fixed, has_kernel):
+    with pytest.MonkeyPatch.context() as patch:
+        if not has_kernel:
+            patch.setattr(cache_module, "attend_few", attend_by_products)
+        check_what_rollouts_see(lengths, width, ends, is_fixed)
+
+
+def check_what_rollouts_see(
+    lengths: list[int], width: int, ends: list[int], is_fixed: bool
+) -> None:
     draw = torch.Generator().manual_seed(len(lengths))
 
     def random(*shape: int) -> torch.Tensor:
