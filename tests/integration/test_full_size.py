@@ -68,8 +68,8 @@ def draw(place: Tensor) -> Tensor:
 
 
 def word(number: int) -> str:
-    """A word of its own for every number, of four letters."""
-    return "".join(chr(ord("a") + number // 26**place % 26) for place in range(4))
+    """A word of its own for every number, with four letters."""
+    return "=" + "".join(chr(ord("a") + number // 26**place % 26) for place in range(4))
 
 
 def build(folder: Path) -> None:
