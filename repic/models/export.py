@@ -148,7 +148,7 @@ def _write(file: Path, weights: Mapping[str, _Weight]) -> None:
     with file.open("wb") as opened:
         opened.write(len(text).to_bytes(8, "little") + text)
         for _, weight in ordered:
-            opened.write(weight.make().contiguous().flatten().view(torch.uint8).numpy())
+            opened.write(weight.make().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _weights(policy: Policy, dtype: torch.dtype, *, with_adapters: bool) -> dict[str, _Weight]:

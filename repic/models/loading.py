@@ -1,5 +1,6 @@
 """Load a policy from a directory in Hugging Face's layout, or from the hub."""
 
+import gc
 import logging
 import re
 import time
@@ -126,6 +127,7 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
     base = find_base(folder) if is_adapter(folder) else folder
     size, begun = sum(file.stat().st_size for file in base.glob("*.safetensors")), time.monotonic()
     if size > _LARGE:
+        gc.collect()  # an earlier phase's model may lie in a cycle of references
         log.info("%s: reading %.1f GB of weights", folder, size / 1e9)
     # Pickled weights, which the library would take where there are no others, are not hashed.
     model = load_whole(

@@ -1,6 +1,8 @@
+import gc
 import logging
 import re
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +242,21 @@ def test_automatic_attention(
             choose_attention("flash_attention_2", dtype)
     else:
         assert choose_attention("flash_attention_2", dtype) == "flash_attention_2"
+
+
+def test_a_large_model_is_not_read_beside_one_that_nobody_needs(
+    qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_LARGE", 0)
+    old = [tiny.load(qwen)]
+    old.append(old)  # a cycle, as a trainer makes one
+    seen, is_automatic = weakref.ref(old[0]), gc.isenabled()
+    gc.disable()
+    try:
+        del old
+        assert seen() is not None
+        loading.load_network(qwen, dtype=torch.float32, attention="sdpa")
+        assert seen() is None
+    finally:
+        if is_automatic:
+            gc.enable()
