@@ -247,6 +247,7 @@ def export(
 ) -> TrainedModel:
     """Write the trained model as a Hugging Face directory and declare the phase done."""
     made = None
+    policy.zero_grad()  # gradients are of no more use, and take memory
     complete = policy if policy.sharding is None else gathered_on_main(policy, context, start)
     if distributed.rank() == 0:
         assert complete is not None
