@@ -1,7 +1,7 @@
 r"""Draw the README's picture: a prompt's references, its scene, and captions before and after RL.
 
 python examples/picture.py outputs/quickstart/default/seed_0 \
-    toybox/0/test/caption/3/25 docs/example.png
+    toybox/0/test/caption/3/22 docs/example.png
 """
 
 import json
