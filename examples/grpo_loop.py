@@ -27,7 +27,7 @@ from repic.toybox.dataset import CaptionDataset, SceneRules
 SEED, ITERATIONS, PROMPTS, GROUP_SIZE = 0, 3, 4, 4  # 16 captions an iteration
 LR, KL_COEF, CLIP_EPS, GRAD_CLIP = 3e-4, 0.04, 0.2, 1.0
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=48, stop=[])
-RULES = SceneRules(absent=[1, 2], lookalike=0.6, strangers=[0, 2], drop_image=0.15, drop_info=0.5,
+RULES = SceneRules(absent=[1, 2], lookalike=0.6, strangers=[0, 5], drop_image=0.15, drop_info=0.5,
                    omit=0.4, swap=0.1)  # fmt: skip
 ASKED = ("Describe this picture.", "Who is in this picture?", "What do you see in this picture?")
 PROMPT = PromptTemplate(system=None, reference="{index}.[{image}][ Info: {info}.] Name: {name}\n",
