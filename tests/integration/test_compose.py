@@ -145,7 +145,7 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
     code, said, complaint = main("+study=table_multi", "seed=0", *small)
     assert code == 0, complaint
     assert (tmp_path / "studies/table_multi/table.md").is_file()
-    runs = sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json"))
+    runs = sorted(tmp_path.glob("multi_concept_5/*/seed_0/summary.json"))
     assert len(runs) == 2
     assert said.count("finished: ") == 2
     assert "already done" not in said  # what the command line says is not tried as well
@@ -154,13 +154,13 @@ def test_a_study_is_a_multirun_whose_runs_others_share(
     code, said, complaint = main("+study=table_single", "seed=0", *small)
     assert code == 0, complaint
     assert said.count("already done") == 2
-    assert sorted(tmp_path.glob("multi_concept_3/*/seed_0/summary.json")) == runs
+    assert sorted(tmp_path.glob("multi_concept_5/*/seed_0/summary.json")) == runs
     # The default in words comes to the same, and leaves no folder of its own.
-    folders = sorted((tmp_path / "multi_concept_3").iterdir())
+    folders = sorted((tmp_path / "multi_concept_5").iterdir())
     code, said, complaint = main("+study=table_single", "seed=0", "kl=default", *small)
     assert code == 0, complaint
     assert said.count("comes to the same") == 2
-    assert sorted((tmp_path / "multi_concept_3").iterdir()) == folders
+    assert sorted((tmp_path / "multi_concept_5").iterdir()) == folders
 
 
 @pytest.mark.parametrize("nth", range(max(map(len, GROUPS.values()))))

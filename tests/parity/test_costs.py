@@ -76,7 +76,9 @@ def test_a_step_is_what_the_engines_compute(directory: Path, scheme: Scheme) -> 
         return PROMPTS * model.forward.pair * (seen - pairs)
 
     vision = flops.vision // (3 if scheme is PLAIN else 1)
-    hidden = masked(causal_pairs(length), length**2)
+    steps = range(length + 1, length + LENGTH)  # what each newest token attends to
+    drawn = 0 if scheme is PLAIN else GROUP * sum(steps)
+    hidden = masked(causal_pairs(length) + drawn, length**2)
     assert sampled == vision + flops.prefill + flops.decode + hidden
     hidden = masked(scoring_work(w, scheme).pairs, GROUP * (length + fed) ** 2)
     vision = vision if scheme is PLAIN else 0  # the rollout's are kept
