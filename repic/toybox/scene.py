@@ -14,7 +14,7 @@ from repic.types import Box, Mention, Scene
 PORTRAIT_SIZE = (64, 64)
 SCENE_SIZE = (256, 160)
 TOY_HEIGHT = (54.0, 64.0)
-MAX_BEINGS = 8
+MAX_BEINGS = 7  # more hide each other, and the base model has practised no more
 
 
 @dataclass(frozen=True)

@@ -87,5 +87,5 @@ def test_a_box_is_where_its_toy_was_drawn():
 
 
 def test_too_many_toys_are_refused():
-    with pytest.raises(ValueError, match="1 to 8 toys"):
-        arrange(list(toys("val")[:9]), "crowd", scale=1.0)
+    with pytest.raises(ValueError, match="1 to 7 toys"):
+        arrange(list(toys("val")[:8]), "crowd", scale=1.0)
