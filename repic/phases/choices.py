@@ -17,26 +17,20 @@ from typing import ClassVar
 from repic.captioners.captioner import Answering, Caption, Captioner, Enrolling
 from repic.parsing import find_choice
 from repic.phases.context import Context
+from repic.tables.layouts import (
+    CONTROLS,
+    NO_CHOICE,
+    QUESTIONS,
+    QUESTIONS_NOTE,
+    direction_of,
+)
 from repic.tables.table import Column, Row, Table
 from repic.types import Choice, Example, Reference, picture_content
 from repic.values import Amount
 
 log = logging.getLogger(__name__)
 
-AS_IT_IS, NO_PICTURE, NO_REFERENCES, ANOTHERS = "whole", "no_picture", "no_references", "anothers"
-CONTROLS = {
-    AS_IT_IS: "",
-    NO_PICTURE: ", without the picture",
-    NO_REFERENCES: ", without references",
-    ANOTHERS: ", with another's reference",
-}
-NO_CHOICE = "no choice"
-NOTE = (
-    "Right answers in %, by what has to be looked at; mean: of these. no choice: answers that"
-    " choose none of the options, or several, which count as wrong. Controls: without the picture;"
-    " without references, or with another's under the friend's name (who learns friends has learnt"
-    " nobody, or another)."
-)
+_, NO_PICTURE, NO_REFERENCES, ANOTHERS = CONTROLS
 
 Cell = dict[str, float]
 
@@ -52,7 +46,7 @@ class ChoiceQuestions:
 
     questions: Sequence[Choice]
     batch_size: Amount
-    name: ClassVar = "choices"
+    name: ClassVar = "questions"
 
     def check(self) -> None:
         """Refuse questions for which there is a control too few."""
@@ -77,11 +71,11 @@ class ChoiceQuestions:
                     known,
                     control,
                     batch_size=self.batch_size,
-                    label=f"answers of {name}{said}",
+                    label=f"answers of {', '.join(filter(None, [name, said]))}",
                 )
             cells[control] = cell = right_choices(choices, answers)
             told = "  ".join(f"{kind} {value:.1f}" for kind, value in cell.items())
-            log.info("%s%s: %s", name, said, told)
+            log.info("%s: %s", ", ".join(filter(None, [name, said])), told)
         return cells
 
     def table(
@@ -94,19 +88,17 @@ class ChoiceQuestions:
             labels: what captioners are called.
         """
         guessed = guessing(self._all())
-        columns = [
-            Column(key, kind="number", direction="none" if key == NO_CHOICE else "up")
-            for key in guessed
-        ]
+        columns = [Column(key, kind="number", direction=direction_of(key)) for key in guessed]
         rows = [Row("guessing", tuple(guessed.values()))]
         for name, cells in found.items():
             rows += [
-                Row(f"{labels[name]}{CONTROLS[control]}", tuple(cell.get(key) for key in guessed))
+                Row(
+                    ", ".join(filter(None, [labels[name], CONTROLS[control]])),
+                    tuple(cell.get(key) for key in guessed),
+                )
                 for control, cell in (cells or {}).items()
             ]
-        return Table(
-            "Questions about friends", columns, rows, NOTE, Column("answers of", kind="text")
-        )
+        return Table(QUESTIONS, columns, rows, QUESTIONS_NOTE, Column("answers of", kind="text"))
 
     def _all(self) -> list[Choice]:
         return [self.questions[i] for i in range(len(self.questions))]

@@ -11,7 +11,7 @@ from repic.captioners.captioner import Answering, Caption
 from repic.data.module import Examples
 from repic.parsing import parse_yes_no
 from repic.phases.context import Context
-from repic.tables.layouts import RECOGNITION_NOTE, direction_of
+from repic.tables.layouts import RECOGNITION, RECOGNITION_NOTE, direction_of
 from repic.tables.table import Column, Row, Table
 from repic.types import Example
 from repic.values import Amount
@@ -71,8 +71,8 @@ class Recognition:
         keys = dict.fromkeys(key for cell in answered.values() for key in cell)
         columns = [Column(key, kind="number", direction=direction_of(key)) for key in keys]
         rows = [Row(labels[name], tuple(map(cell.get, keys))) for name, cell in answered.items()]
-        who = Column("captions of", kind="text")
-        return Table("Recognition", columns, rows, RECOGNITION_NOTE, who)
+        who = Column("answers of", kind="text")
+        return Table(RECOGNITION, columns, rows, RECOGNITION_NOTE, who)
 
 
 def accuracies(

@@ -34,11 +34,31 @@ NAMES_NOTE = (
     " of nobody, is an error. A caption that names everybody is perfect by the first alone."
 )
 
+RECOGNITION = "Is this the friend? Answers of yes or no (%)"
 RECOGNITION_NOTE = (
-    "Accuracy in % by what the picture shows; positive: the friend. weighted: the mean of that of"
-    " yes and that of no, which are all others, as Yo'LLaVA reports it. neither: answers without"
-    " yes or no, which count as wrong unless data.recognize.drop_others is true."
+    "Right answers in % by what the picture shows: positive, the friend, so that yes is right; and,"
+    " where no is right, lookalike, somebody who looks like the friend (of photos: of the same"
+    " category); random, another friend; absent, somebody who is no friend. weighted: the mean of"
+    " what is right where it is yes and where it is no, as Yo'LLaVA reports it: one word for all"
+    " gives 50. neither: answers without yes or no, which count as wrong unless"
+    " data.recognize.drop_others is true."
 )
+QUESTIONS = "Questions about friends, with answers to choose from (%)"
+QUESTIONS_NOTE = (
+    "Right answers in %: visual, to what has to be seen in a picture; text, to what is said of the"
+    " friends; mean, of these. no choice: answers that choose no option, or several, and count as"
+    " wrong. Below each who answers the same questions without the picture, without"
+    " references, or with another's reference under the friend's name (who learns friends has then"
+    " learnt nobody, or another): what is right there as well needs no knowledge of the friend."
+)
+# By the names that a summary has: what questions with options are asked without.
+CONTROLS = {
+    "whole": "",
+    "no_picture": "without the picture",
+    "no_references": "without references",
+    "anothers": "with another's reference",
+}
+NO_CHOICE = "no choice"
 COSTS = (
     Column("pictures", kind="number", digits=0),
     Column("seconds", kind="number", digits=None),
@@ -47,9 +67,9 @@ COSTS = (
     Column("prompt tokens", key="prompt_tokens", kind="number"),
 )
 COSTS_NOTE = (
-    "Of one friend, on average: pictures that are learnt from or shown, seconds to learn,"
-    " parameters that are trained, bytes that are kept, tokens in a prompt (none: not counted,"
-    " as all captions had been kept)."
+    "Of one friend, on average: pictures that are learnt from or shown, seconds to learn (once, on"
+    " this machine), parameters that are trained, bytes that are kept, and tokens by which each"
+    " friend of a prompt makes it longer (–: not counted, as all captions had been kept)."
 )
 
 _NAMES = [c for c in (*PaperNames().columns, *Recognition().columns) if "accuracy" not in c.name]
@@ -126,12 +146,21 @@ def recognition(runs: Sequence[Run]) -> list[Ablation]:
     )
     columns = [MetricColumn(kind, metric=kind, direction=direction_of(kind)) for kind in kinds]
     found = [_with_cells(run, run.recognition) for run in runs]
-    return [ablation(found, columns, title="Recognition", note=RECOGNITION_NOTE)] if kinds else []
+    return [ablation(found, columns, title=RECOGNITION, note=RECOGNITION_NOTE)] if kinds else []
 
 
 def direction_of(kind: str) -> Direction:
     """Which share of a kind of question is the best one."""
-    return "none" if kind == "neither" else "up"
+    return "none" if kind in ("neither", NO_CHOICE) else "up"
+
+
+def questions(runs: Sequence[Run]) -> list[Ablation]:
+    """Questions with options, of whoever answered any, with what controls get right."""
+    answered = [controls for run in runs for controls in run.questions.values()]
+    kinds = dict.fromkeys(k for controls in answered for cell in controls.values() for k in cell)
+    columns = [MetricColumn(kind, metric=kind, direction=direction_of(kind)) for kind in kinds]
+    found = [_with_controls(run) for run in runs]
+    return [ablation(found, columns, title=QUESTIONS, note=QUESTIONS_NOTE)] if kinds else []
 
 
 def costs(runs: Sequence[Run]) -> list[Ablation]:
@@ -149,6 +178,17 @@ def costs(runs: Sequence[Run]) -> list[Ablation]:
 def _with_cells(run: Run, cells: Mapping[str, Cell]) -> Run:
     """A run as if these were what it has measured."""
     return replace(run, metrics={name: {ALL: cell} for name, cell in cells.items()})
+
+
+def _with_controls(run: Run) -> Run:
+    """A run as if each control were somebody who has measured something."""
+    cells, authors = {}, {}
+    for name, controls in run.questions.items():
+        for control, said in CONTROLS.items():
+            if control in controls:
+                key, labels = f"{name}/{control}", run.authors[name]
+                cells[key], authors[key] = controls[control], labels.of(said) if said else labels
+    return replace(_with_cells(run, cells), authors=authors)
 
 
 def names_tables(runs: Sequence[Run]) -> list[Ablation]:
@@ -223,6 +263,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {
     "names": names_tables,
     "clips": clips,
     "recognition": recognition,
+    "questions": questions,
     "costs": costs,
 }
 EVERY = "all"
@@ -240,6 +281,8 @@ def summary_tables(runs: Sequence[Run]) -> dict[str, Ablation]:
     tables = {"table": accuracy(runs)[0], "cider": cider(runs)[0]}
     tables["names"] = names_table(runs, ALL)
     tables |= {f"captions_{i}": table for i, table in enumerate(caption_tables(runs), start=1)}
+    others = {"recognition": recognition, "questions": questions, "costs": costs}
+    tables |= {name: table for name, make in others.items() for table in make(runs)}
     return {name: table for name, table in tables.items() if table.has_values}
 
 

@@ -98,8 +98,10 @@ class Run:
         phases: the models there are, in the order in which they were made.
         authors: by the names that ``metrics`` has.
         test_set: which scenes were captioned; None where none were.
-        costs: author -> what a friend costs, by the keys of ``layouts.COSTS``.
+        costs: author -> what a friend costs, by the keys of ``layouts.COSTS``, as far as counted.
         recognition: author -> accuracy in % by kind of yes-or-no question.
+        questions: author -> control (see ``layouts.CONTROLS``) -> accuracy in % by kind of question
+            with options.
     """
 
     folder: Path
@@ -117,6 +119,7 @@ class Run:
     test_set: EvaluatedOn | None = None
     costs: Mapping[str, Cell] = field(default_factory=dict)
     recognition: Mapping[str, Cell] = field(default_factory=dict)
+    questions: Mapping[str, Mapping[str, Cell]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ class _Summary:
     left_out: dict[str, Any] = field(default_factory=dict)
     test_set: EvaluatedOn | None = None
     recognition: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    questions: dict[str, dict[str, dict[str, Any]] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,13 +194,24 @@ def read_run(folder: Path) -> Run:
         left_out={metric: str(why) for metric, why in found.left_out.items()},
         test_set=found.test_set,
         costs={
-            name: _cell(f"{path}: captioners.{name}.cost", author.cost)
+            name: _cell(
+                f"{path}: captioners.{name}.cost",
+                {key: value for key, value in author.cost.items() if value is not None},
+            )
             for name, author in found.captioners.items()
         },
         recognition={
             name: _cell(f"{path}: recognition.{name}", cell)
             for name, cell in found.recognition.items()
             if cell is not None
+        },
+        questions={
+            name: {
+                control: _cell(f"{path}: questions.{name}.{control}", cell)
+                for control, cell in controls.items()
+            }
+            for name, controls in found.questions.items()
+            if controls is not None
         },
     )
 

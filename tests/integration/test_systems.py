@@ -62,14 +62,18 @@ def test_questions_with_options_stand_beside_three_controls(
     with caplog.at_level(logging.INFO):
         folder = start(model, tmp_path, *CAST, *given, *questions)
     assert "name_everybody answers no questions" in caplog.text
-    found = summary_of(folder)["choices"]
+    summary = summary_of(folder)
+    assert summary["choices"]["data"] == "toybox_cast"
+    found = summary["questions"]
     assert found["name_everybody"] is None
     assert set(found["base"]) == {"whole", "no_picture", "no_references", "anothers"}
     assert set(found["base"]["whole"]) == {"visual", "text", "mean", "no choice"}
     assert set(found["base"]["no_picture"]) == {"visual", "mean", "no choice"}
-    table = (folder / "choices.md").read_text()
+    table = (folder / "questions.md").read_text()
     assert "| base model, with another's reference |" in table
     assert "| guessing |" in table
+    page = (folder / "report.html").read_text()
+    assert page.count("base model, without references") == 1
     with pytest.raises(ValueError, match="task: this data has no questions to choose an answer to"):
         start(model, tmp_path, "method=zero_shot", "task=ask", name="elsewhere")
 

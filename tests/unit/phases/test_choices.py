@@ -10,7 +10,6 @@ from PIL import Image
 from repic.captioners.captioner import Caption, Cost, Enrolled
 from repic.parsing import LETTERS, find_choice, with_options
 from repic.phases.choices import (
-    CONTROLS,
     ChoiceQuestions,
     controlled,
     guessing,
@@ -18,6 +17,7 @@ from repic.phases.choices import (
     right_choices,
     with_anothers,
 )
+from repic.tables.layouts import CONTROLS
 from repic.types import Choice, Example, Friend, Reference
 from tests.unit.captioners.test_friends import Learner
 
@@ -159,6 +159,7 @@ def test_the_table_shows_what_guessing_gives_and_every_control() -> None:
     table = asked.table({"a": cells, "b": None}, {"a": "first", "b": "second"})
     assert [row.label for row in table.rows] == [
         "guessing",
-        *(f"first{said}" for said in CONTROLS.values()),
+        "first",
+        *(f"first, {said}" for said in CONTROLS.values() if said),
     ]
     assert table.rows[2].cells == (30.0, None, 30.0, 0.0)

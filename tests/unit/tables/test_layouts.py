@@ -66,7 +66,7 @@ def test_names_have_a_table_for_each_number_of_concepts(run: Run) -> None:
 
 def test_all_is_every_form_and_each_once(run: Run) -> None:
     names = list(tables_of("all", [run]))
-    others = ("names", "clips", "recognition", "costs")  # of stills, and nothing was learnt
+    others = ("names", "clips", "recognition", "questions", "costs")  # of stills; nothing was asked
     forms = [form for form in LAYOUTS if form not in others]
     assert names == [*forms, "names_1", "names_2", "names_3", "cider"]
 
@@ -126,6 +126,45 @@ def test_systems_of_several_experiments_have_one_table_of_answers_and_one_of_cos
     (runs[-1].folder / "summary.json").write_text(json.dumps(said))
     with pytest.raises(ValueError, match=r'cost.seconds: "long" is not a number'):
         read_run(runs[-1].folder)
+
+
+def with_summary(folder: Path, **changes: object) -> Run:
+    said = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**said, **changes}))
+    return read_run(folder)
+
+
+def test_what_was_not_counted_again_is_no_other_result(tmp_path: Path) -> None:
+    """Tokens are counted where captions are written; a run that finds them kept has none."""
+    runs = []
+    for name, tokens in (("first", 7.0), ("again", None)):
+        run = save_run(tmp_path / name, predictions("base", RIGHT), seed=len(runs))
+        cost = {"pictures": 2, "seconds": 0.5, "prompt_tokens": tokens}
+        author = {**vars(run.authors["base"]), "cost": cost}
+        runs.append(with_summary(run.folder, captioners={"base": author}))
+    for some in (runs, [replace(run, seed=0) for run in runs]):
+        (row,) = tables_of("costs", some)["costs"].rows
+        assert row.num_seeds == 1
+        assert row.cells[-1].mean == 7.0
+
+
+def test_answers_of_runs_stand_with_their_controls_and_on_the_page(tmp_path: Path) -> None:
+    runs = []
+    for seed in (0, 1):
+        folder = save_run(tmp_path / str(seed), BOTH, seed=seed).folder
+        whole = {"visual": 60.0 + 10 * seed, "text": 90.0, "mean": 75.0 + 5 * seed}
+        cells = {"whole": whole, "no_picture": {"visual": 30.0, "mean": 30.0}}
+        runs.append(with_summary(folder, questions={"sft": None, "grpo": cells}))
+    (table,) = tables_of("questions", runs).values()
+    assert [row.label for row in table.rows] == ["+ RL", "+ RL, without the picture"]
+    assert [column.label for column in table.columns] == ["visual", "text", "mean"]
+    assert [cell and cell.mean for row in table.rows for cell in row.cells] == [
+        *(65.0, 90.0, 77.5),
+        *(30.0, None, 30.0),
+    ]
+    assert table.title in [shown.title for shown in run_tables(runs[0])]
+    with pytest.raises(ValueError, match=r'questions.grpo.whole.text: "all" is not a number'):
+        with_summary(runs[0].folder, questions={"grpo": {"whole": {"text": "all"}}})
 
 
 def test_everybody_of_a_retriever_is_the_retriever(tmp_path: Path) -> None:
