@@ -87,7 +87,7 @@ TRAINER = {
 }
 # Of what a run asks beside captions: what it is, and which data has it.
 ASKING = {
-    "recognize": ("yes-or-no questions", "data=toybox_cast"),
+    "recognize": ("yes-or-no questions", "data=toybox_cast, dreambooth, myvlm or yollava"),
     "ask": ("questions to choose an answer to", "data=toybox_cast or data=yollava"),
 }
 # What the code here and in run.py reads itself; all else is the argument of a part, whose signature
@@ -155,6 +155,7 @@ def check_values(
     Raises:
         ValueError: a value is none that its key may have, or nothing reads it; names the key.
     """
+    quieten_loggers()  # classes are imported here
     raw: Any = OmegaConf.to_container(cfg)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     removed = [settings.split_override(o)[0] for o in overrides if o[0] == "~"]
@@ -453,12 +454,17 @@ def saved_examples(
         raise ValueError(explain(error)) from error
 
 
+def quieten_loggers() -> None:
+    """Have libraries log no more than warnings."""
+    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
 def quieten() -> None:
     """Keep libraries' bars, and their advice about their own defaults, out of the log."""
     from repic.models.loading import disable_progress_bars
 
     disable_progress_bars()  # a run has a bar of its own
-    for library in ("pytorch_lightning", "faiss"):  # faiss tells what it tries while it loads
-        logging.getLogger(library).setLevel(logging.WARNING)
+    quieten_loggers()
     for module in ("pytorch_lightning", "lightning_fabric"):  # which advises srun where it is
         warnings.filterwarnings("ignore", module=module)

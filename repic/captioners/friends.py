@@ -12,19 +12,21 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from repic import distributed, files
 from repic.captioners.captioner import Cost, Enrolled, Enrolling, Together
 from repic.metrics.names import key_of
 from repic.progress import ProgressLine
 from repic.types import Friend, picture_content
+from repic.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def check_friends(name: str, needs: int, friends: Sequence[Friend]) -> None:
     if needs and not friends:
         raise ValueError(
             f"captioner.{name} learns friends, and this data has none; use data=toybox_cast, or"
-            f" take {name} out of method.evaluated"
+            " dreambooth, myvlm or yollava with data.friends.pictures=2, or take"
+            f" {name} out of method.evaluated"
         )
     for twice, number in Counter(friend.name for friend in friends).items():
         if number > 1:
@@ -57,7 +60,7 @@ def check_friends(name: str, needs: int, friends: Sequence[Friend]) -> None:
             )
     for friend in friends:
         if len(friend.shots) < needs:
-            has = f"{len(friend.shots)} pictures" if friend.shots else "no picture"
+            has = counted(len(friend.shots), "picture") if friend.shots else "no picture"
             raise ValueError(
                 f"data.friends: {friend.name} has {has} to learn from, and captioner.{name} needs"
                 f" {needs}; raise data.friends.pictures or add some, or lower"
@@ -153,10 +156,26 @@ def _enroll_group(captioner: Enrolling, group: Sequence[Friend], paths: Sequence
 
 
 def write_state(path: Path, captioner: Enrolling, friend: Friend, made: Enrolled) -> None:
-    """Keep what was learnt of a friend, and by whom."""
+    """Keep what was learnt of a friend, and by whom.
+
+    Raises:
+        ValueError: it holds no numbers to compute with; nothing is kept.
+    """
+    if (wrong := _not_finite(made.state)) is not None:
+        raise ValueError(
+            f"{captioner.labels.label}: what was learnt of {friend.name} is not finite ({wrong}),"
+            " and is not kept; lower its learning rate"
+        )
     said = {"key": captioner.enroll_key, "name": friend.name, "cost": json.dumps(asdict(made.cost))}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in made.state.items()}
-    files.write_file(path, lambda part: save_file(tensors, part, metadata=said))
+
+    def write(part: Path) -> None:
+        part.touch()
+        mode = part.stat().st_mode  # a new file's; the library writes for its owner alone
+        save_file(tensors, part, metadata=said)
+        part.chmod(mode)
+
+    files.write_file(path, write)
 
 
 def read_state(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled:
@@ -166,7 +185,6 @@ def read_state(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled:
         ValueError: the file is damaged; another model, tokenizer or setting made it; or it is
             another friend's.
     """
-    mend = "remove it, and the friend is learnt again"
     try:
         with safe_open(path, "pt") as file:
             said = file.metadata() or {}
@@ -174,15 +192,22 @@ def read_state(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled:
             state = {name: file.get_tensor(name) for name in names}
         cost = files.as_shape(Cost, json.loads(said.get("cost", "{}")), f"{path}, cost")
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: is damaged ({error}); {mend}") from None
+        raise ValueError(f"{path}: what is kept of {friend.name} is damaged ({error})") from None
     if said.get("name") != friend.name:
-        raise ValueError(f"{path}: was learnt of {said.get('name')}, not of {friend.name}; {mend}")
+        raise ValueError(f"{path}: was learnt of {said.get('name')}, not of {friend.name}")
     if said.get("key") != captioner.enroll_key:
         raise ValueError(
             f"{path}: what is kept of {friend.name} was learnt by another model or tokenizer, or"
-            f" with other settings; {mend}"
+            " with other settings"
         )
+    if (wrong := _not_finite(state)) is not None:
+        raise ValueError(f"{path}: what is kept of {friend.name} is not finite ({wrong})")
     return Enrolled(state, Cost(**{**asdict(cost), "bytes": path.stat().st_size}))
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The first of a state's tensors that holds NaN or infinity."""
+    return next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
 
 
 def _kept(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled | None:
@@ -192,7 +217,8 @@ def _kept(path: Path, captioner: Enrolling, friend: Friend) -> Enrolled | None:
     try:
         return read_state(path, captioner, friend)
     except ValueError as error:
-        log.warning("%s (it is now %s)", error, files.set_aside(path))
+        aside = files.set_aside(path)
+        log.warning("%s; it is set aside as %s, and learnt again", error, aside.name)
         return None
 
 

@@ -75,6 +75,7 @@ class MyVlm(System):
         seed: decides all that is random.
     """
 
+    needs_others = True
     asks: Text
     embedder: Embedder
     proposer: Proposer | None
@@ -86,19 +87,18 @@ class MyVlm(System):
     def __post_init__(self) -> None:
         self.check_words("asks", self.asks, names="")
 
-    def enroll(self, friend: Friend) -> Enrolled:
-        begun = time.perf_counter()
+    def check(self, friend: Friend) -> None:
         for shot in friend.shots:
             if not shot.captions:
                 raise ValueError(
                     f"{self.label} learns from captions that name the friend, and"
                     f" {shot.image.key}, of {friend.name}, has none; add some"
                 )
-        if not friend.lookalikes + friend.others:
-            raise ValueError(
-                f"{self.label} learns who is not {friend.name}, and there are no pictures of"
-                " others; raise data.friends.negatives"
-            )
+        super().check(friend)
+
+    def enroll(self, friend: Friend) -> Enrolled:
+        begun = time.perf_counter()
+        self.check(friend)
         shown = [shot.image for shot in friend.shots]
         others = [*friend.lookalikes, *friend.others]
         seed = f"{self.seed}/{friend.name}"

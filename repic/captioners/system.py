@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from repic import files
 from repic.captioners.captioner import Caption, Cost, Enrolled, Labels
@@ -22,10 +22,12 @@ class System(ABC):
         label: what tables call it.
         on: the model: "base", or the name of a phase; None: the one that the run starts from.
         needs: pictures of a friend that it needs, at least; 0: it learns nothing.
+        needs_others: whether it needs pictures of others, too.
         friends: by name, once it has met them; empty where the data has none to enrol.
         learnt: what ``enroll`` has given, by name.
     """
 
+    needs_others: ClassVar = False
     label: Text
     on: Text | None
     needs: Whole
@@ -62,6 +64,14 @@ class System(ABC):
         """All that was configured, what it is called and where it stands aside."""
         own = (f.name for f in fields(self) if f.init and f.name not in ("label", "on"))
         return [type(self).__qualname__, [(name, _told(getattr(self, name))) for name in own]]
+
+    def check(self, friend: Friend) -> None:
+        """Refuse a friend who cannot be learnt on any model."""
+        if self.needs_others and not friend.lookalikes + friend.others:
+            raise ValueError(
+                f"{self.label} learns who is not {friend.name}, and there are no pictures of"
+                " others; raise data.friends.negatives"
+            )
 
     def enroll(self, friend: Friend) -> Enrolled:
         """Nothing is learnt, unless a system says otherwise."""

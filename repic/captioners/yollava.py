@@ -128,6 +128,7 @@ class YoLlava(System):
         seed: decides all that is random.
     """
 
+    needs_others = True
     asks: Text
     num_tokens: Count
     lessons: Lessons
@@ -155,11 +156,7 @@ class YoLlava(System):
         begun, policy = time.perf_counter(), self._ready(len(friends))
         refuse_known(policy, [friend.name for friend in friends])
         for friend in friends:
-            if not friend.lookalikes + friend.others:
-                raise ValueError(
-                    f"{self.label} learns who is not {friend.name}, and there are no pictures of"
-                    " others; raise data.friends.negatives"
-                )
+            self.check(friend)
         states = self._learn(policy, friends)
         seconds = (time.perf_counter() - begun) / len(friends)
         return [

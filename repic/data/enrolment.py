@@ -71,6 +71,10 @@ def photo_friends(
     if learn_from is None:
         chosen = {n: [q.image for q in some] for n, some in learnt_of(rows, pictures, draw).items()}
     else:
+        if not (place / learn_from).is_dir():
+            raise ValueError(
+                f"data.friends.learn_from: there is no folder {place / learn_from}.\n{how_to_get}"
+            )
         homes = {name: place / learn_from / home.name for name, home in homes.items()}
         found = {name: _pictures(home) for name, home in homes.items()}
         chosen = {name: pick(some, pictures, name, draw) for name, some in found.items()}

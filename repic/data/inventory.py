@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 LEAVE = "data.leave_root=true"
 DATABASE, REFERENCE, QUERY = "database pictures", "reference pictures", "query photos"
+LEARNT = "photos to learn from"
 Row = TypeVar("Row")
 SHOWN = 3  # missing files that an error names; check_data lists more
 
@@ -23,7 +24,8 @@ class Inventory:
     """What a dataset needs, whether it is at hand or not.
 
     Attributes:
-        files: role (``DATABASE``, ``REFERENCE``, ``QUERY``) -> the files of that role, each once.
+        files: role (``DATABASE``, ``REFERENCE``, ``QUERY``, ``LEARNT``) -> the files of that role,
+            each once.
         infos: name -> what is said about the concept; None: nothing.
         targets: for every prompt the names that a caption should use.
         how_to_get: what to download and where to put it.

@@ -28,7 +28,7 @@ from repic.types import Example, Reference
 from repic.values import Count, Missing, Questions, Seed, Text, Whole
 
 from .concepts import Concept, Folders, Query, read_concepts, read_queries
-from .inventory import DATABASE, QUERY, Inventory, data_root, once, telling
+from .inventory import DATABASE, LEARNT, QUERY, Inventory, data_root, once, telling
 
 MAX_CONCEPTS = 5
 Row = TypeVar("Row")
@@ -87,7 +87,7 @@ class PhotoDataset:
             rows = read_queries(places.root / queries, places, concepts)
         taken = [q for some in learnt_of(rows, learnt, draw).values() for q in some]
         rows = left_to_ask(rows, taken)
-        self.inventory = _inventory(concepts, rows, how_to_get)
+        self.inventory = _inventory(concepts, rows, taken, how_to_get)
 
         def files_of(query: Query) -> list[Path]:
             return [query.image.path, *(concepts[n].image.path for n in query.names)]
@@ -206,13 +206,18 @@ def spread(rows: Sequence[Row], size: int | None) -> list[Row]:
 
 
 def _inventory(
-    concepts: Mapping[str, Concept], rows: Sequence[Query], how_to_get: str
+    concepts: Mapping[str, Concept],
+    rows: Sequence[Query],
+    learnt: Sequence[Query],
+    how_to_get: str,
 ) -> Inventory:
+    files = {
+        DATABASE: once(concept.image.path for concept in concepts.values()),
+        QUERY: once(row.image.path for row in rows),
+        LEARNT: once(row.image.path for row in learnt),
+    }
     return Inventory(
-        files={
-            DATABASE: once(concept.image.path for concept in concepts.values()),
-            QUERY: once(row.image.path for row in rows),
-        },
+        files={role: paths for role, paths in files.items() if paths or role != LEARNT},
         infos={name: concept.info for name, concept in concepts.items()},
         targets=[row.names for row in rows],
         how_to_get=how_to_get,

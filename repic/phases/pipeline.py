@@ -175,6 +175,9 @@ def check(parts: RunParts) -> None:
             )
         if (needs := getattr(captioner, "needs", None)) is not None:
             check_friends(name, needs, parts.context.friends())
+        if isinstance(captioner, System) and captioner.needs:
+            for friend in parts.context.friends():
+                captioner.check(friend)
 
 
 def evaluate_all(

@@ -71,11 +71,13 @@ def read_conditions(
 def conditioned_rewards(
     rewards: Float[Tensor, "B G K"], names: Sequence[str], conditions: Sequence[Condition]
 ) -> Float[Tensor, "B G K"]:
-    """Set a component to 0 where a condition of it does not hold.
+    """Set a component to 0 where a condition of it does not hold, if it is not below 0 already.
+
+    What is below 0 stays: 0 would be a prize for breaking the condition.
 
     Args:
         rewards: raw components, NaN where one does not apply; those stay NaN.
-        names: of the components. A conditioned one should not be negative: 0 would be a prize.
+        names: of the components.
         conditions: of ``read_conditions``.
 
     Example:
@@ -89,7 +91,7 @@ def conditioned_rewards(
     for condition in conditions:
         component = result[..., names.index(condition.component)]
         is_unmet = _is_unmet(condition, rewards, names)
-        component.masked_fill_(is_unmet & ~component.isnan(), 0.0)
+        component.copy_(torch.where(is_unmet, component.clamp(max=0.0), component))
     return result
 
 

@@ -50,7 +50,11 @@ def test_who_answers_no_questions_is_left_out_with_a_word(
     other = ("captioner=systems", "method.evaluated=[montage]", "captioner.montage.on=sft")
     with pytest.raises(ValueError, match=r"captioner.montage.on: 'sft' is no model of .*: base"):
         start(model, tmp_path, *CAST, *other, name="other")
-    with pytest.raises(ValueError, match="has no yes-or-no questions; use data=toybox_cast"):
+    alone = ("method=sft", "data=toybox_cast", "captioner=yollava", "data.friends.negatives=0")
+    with pytest.raises(ValueError, match=r"Yo'LLaVA learns who is not <.*; raise data.friends.neg"):
+        start(model, tmp_path, *alone, "method.evaluated=[sft,yollava]", name="alone")
+    assert not list(tmp_path.rglob("*.safetensors"))  # before anything is trained
+    with pytest.raises(ValueError, match="has no yes-or-no questions; use data=toybox_cast, dream"):
         start(model, tmp_path, "method=zero_shot", "task=recognize", name="elsewhere")
 
 

@@ -1,5 +1,6 @@
 """Values of the configuration are held to the signatures of those who take them."""
 
+import logging
 import math
 import pickle
 import re
@@ -392,3 +393,12 @@ def test_no_malformed_value_of_any_leaf_passes() -> None:
         for value in well_formed(hint):
             assert passes(value, hint), (key, value)
     assert tried > 5000
+
+
+def test_libraries_are_quiet_before_classes_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS, which captioner=systems imports, tells of versions that it does not find."""
+    monkeypatch.setattr(logging.getLogger("faiss"), "level", logging.NOTSET)
+    told = []
+    monkeypatch.setattr(Door, "check", lambda *_: told.append(logging.getLogger("faiss").level))
+    check_values(OmegaConf.create({}), [])
+    assert told == [logging.WARNING]

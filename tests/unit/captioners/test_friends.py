@@ -1,5 +1,6 @@
 """Each friend is learnt once, and what is wrong with friends or files is said."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from repic.captioners.captioner import Caption, Cost, Enrolled, Enrolling, Labels, Together
 from repic.captioners.friends import check_friends, enroll_all, mean_cost, read_state, write_state
@@ -167,24 +169,54 @@ def test_what_decides_a_state_is_in_its_key(tmp_path: Path) -> None:
 def test_a_state_of_another_model_or_friend_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path, learner, bo = tmp_path / "a.safetensors", Learner(), FRIENDS[0]
     write_state(path, learner, bo, learner.enroll(bo))
-    with pytest.raises(ValueError, match=r"learnt of <bo>, not of <ti>; remove it"):
+    with pytest.raises(ValueError, match=r"learnt of <bo>, not of <ti>"):
         read_state(path, learner, FRIENDS[2])
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it, too
     learner.enroll_key = "model b"
     with pytest.raises(ValueError, match=r"by another model or tokenizer, or with other settings"):
         read_state(path, learner, bo)
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"a.safetensors: is damaged"):
+    with pytest.raises(ValueError, match=r"a.safetensors: what is kept of <bo> is damaged"):
         read_state(path, learner, bo)
 
 
-def test_a_damaged_state_is_set_aside_and_learnt_again(tmp_path: Path) -> None:
+def test_what_has_diverged_is_not_kept_and_the_others_are(tmp_path: Path) -> None:
+    class Diverging(Learner):
+        def enroll(self, friend: Friend) -> Enrolled:
+            made = super().enroll(friend)
+            made.state["vector"][1] = math.nan if friend.name == "<ti>" else 0.0
+            return made
+
+    with pytest.raises(
+        ValueError, match=r"learner: what was learnt of <ti> is not finite \(vector"
+    ):
+        enroll_all("learner", Diverging(), lambda: FRIENDS, tmp_path)
+    learner = Learner()
+    for one in FRIENDS:
+        enroll(learner, tmp_path, [one])
+    assert "<ti>" in learner.enrolled
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    path = max(tmp_path.glob("*.safetensors"), key=lambda file: file.stat().st_mtime_ns)
+    key = {"key": learner.enroll_key, "name": "<ti>"}
+    save_file({"vector": torch.tensor([math.inf])}, path, metadata=key)
+    with pytest.raises(ValueError, match=r"safetensors: what is kept of <ti> is not finite"):
+        read_state(path, learner, FRIENDS[2])
+
+
+def test_a_damaged_state_is_set_aside_and_learnt_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     enroll(Learner(), tmp_path)
     broken = sorted(tmp_path.glob("*.safetensors"))[0]
     broken.write_bytes(b"nothing")
     learner = Learner()
     enroll(learner, tmp_path)
     assert len(learner.enrolled) == 1
-    assert broken.with_name(f"{broken.name}.set_aside").read_bytes() == b"nothing"
+    aside = broken.with_name(f"{broken.name}.set_aside")
+    assert aside.read_bytes() == b"nothing"
+    assert f"; it is set aside as {aside.name}, and learnt again" in caplog.text
+    assert "remove" not in caplog.text  # there is nothing to do
 
 
 def test_friends_whom_nobody_can_learn_are_named_before_anything_is_computed(
@@ -197,7 +229,7 @@ def test_friends_whom_nobody_can_learn_are_named_before_anything_is_computed(
             bo,
             friend("<ti>", pictures=0),
         ],
-        "<ti> has 1 pictures to learn from": [friend("<ti>", pictures=1)],
+        "<ti> has 1 picture to learn from": [friend("<ti>", pictures=1)],
         "<Bo> and <bo> are two spellings of one name; rename one": [friend("<Bo>"), bo],
         "2 friends are called <bo>; rename": [bo, friend("<bo>")],
         "is a picture of <bo>, and among those that do not show <bo>": [own],

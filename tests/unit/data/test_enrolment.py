@@ -103,6 +103,18 @@ def test_photos_that_are_missing_are_not_learnt_from(collection: Collection) -> 
     assert learn(collection)["<bo>"].shots == ()
 
 
+def test_what_is_to_be_learnt_from_is_missed_before_anybody_learns_less(
+    collection: Collection,
+) -> None:
+    (collection.root / "photos/bo/00.jpg").unlink()
+    given = {**collection.write(), "learnt": 1}
+    with pytest.raises(ValueError, match=r"\(.*, 1 of 5 photos to learn from\): .*/bo/00.jpg"):
+        PhotoDataset(**given)
+    assert len(PhotoDataset(**{**given, "missing": "skip"})) == 5
+    with pytest.raises(ValueError, match=r"learn_from: there is no folder .*/train\.\nDownload"):
+        learn(collection, learn_from="train")
+
+
 def questions(collection: Collection, **changes: Any) -> list[Any]:
     given = collection.write()
     keys = ("root", "name", "database", "queries", "folders", "missing", "how_to_get")

@@ -54,6 +54,14 @@ def test_bounds_on_both_sides() -> None:
     assert numbers["grpo/condition_met_frac/language"] == pytest.approx(0.6)
 
 
+def test_breaking_a_condition_is_no_way_out_of_what_a_component_takes_away() -> None:
+    """CoViP's reward goes down to -1, recognition for names of who is absent, too."""
+    rewards = torch.tensor([[[3.0, -1.0], [3.0, 0.5], [1.0, -1.0], [3.0, NAN]]])
+    mask = [Condition("covip", "ratio", at_most=2.0)]
+    got = conditioned_rewards(rewards, ["ratio", "covip"], mask)[0, :, 1]
+    torch.testing.assert_close(got, torch.tensor([-1.0, 0.0, -1.0, NAN]), equal_nan=True)
+
+
 def test_all_conditions_of_a_component_must_hold() -> None:
     rewards = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]])
     both = [Condition("c", "a", 0.5), Condition("c", "b", 0.5)]
