@@ -16,11 +16,11 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Le
 
 from repic.toybox import scene as stage
-from repic.toybox.dataset import SceneRules, being, scene_example, weights_of
+from repic.toybox.dataset import CaptionDataset, SceneRules, being, scene_example
 from repic.toybox.grammar import describe
 from repic.toybox.world import Toy, draw_names, lookalikes, toys
 from repic.types import Example, Friend, Reference, SceneIdentities, Shot
-from repic.values import ConceptCounts, Count, Questions, Scale, Seed, Text, Whole
+from repic.values import Count, Scale, Seed, Text, Whole
 
 SIZE, SPLIT, LEARNT_SPLIT = 40, "test", "train"
 LEARNT, ASKED = 10, 5  # portraits to learn from, and to be asked about
@@ -94,47 +94,28 @@ def _friend(member: Member, cast: int, pictures: int, negatives: int, scale: flo
 
 
 @dataclass(eq=False, kw_only=True)
-class CastScenes:
+class CastScenes(CaptionDataset):
     """Captions of scenes with friends of a cast: ``dataset[i]`` is the i-th example, for ever.
 
     Attributes:
         cast: which one.
-        counts: numbers of friends in a scene, a list or weights by count.
-        size: number of examples.
-        seed: another seed gives other scenes of the same cast.
         split: "test"; there is no cast elsewhere.
         rules: ``absent``, of the cast, are introduced and not in the scene; ``strangers`` are not
             of the cast; ``lookalike`` is the share of both that look like somebody in the scene,
             where there is such a toy. The other rules are for training.
         has_info: references say what they show, too.
-        questions: ways to ask; one is chosen for each example.
-        scale: resolution of the pictures.
+        others: see ``CaptionDataset``; the counts are of friends in a scene.
     """
 
-    follows_from_settings: ClassVar = True  # see repic.data.contents
-
     cast: Seed
-    counts: ConceptCounts
-    size: Count
-    seed: Seed
-    split: Literal["test"]
-    rules: SceneRules
+    split: Literal["test"]  # pyright: ignore[reportIncompatibleVariableOverride]
     has_info: bool
-    questions: Questions
-    scale: Scale
 
-    def __post_init__(self) -> None:
-        self.weights = weights_of(self.counts)
+    @property
+    def series(self) -> str:
+        return f"cast/{self.cast}/{self.seed}"
 
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.size:
-            raise IndexError(index)
-        key = f"cast/{self.cast}/{self.seed}/{'+'.join(map(str, self.weights))}/{index}"
-        rng = random.Random(f"toybox/{key}")
-        count = rng.choices(list(self.weights), list(self.weights.values()))[0]
+    def make(self, key: str, count: int, rng: random.Random, rules: SceneRules) -> Example:
         present = rng.sample(members(self.cast), count)
         absent = self._absent(present, rng)
         strangers = self._strangers(present, rng)
@@ -145,7 +126,7 @@ class CastScenes:
             count,
             strangers,
             rng,
-            self.rules,
+            rules,
             self.questions,
             self.scale,
             tuple(introduce(m, self.cast, self.has_info, self.scale) for m in pool),

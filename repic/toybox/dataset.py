@@ -79,6 +79,11 @@ class CaptionDataset:
     def __post_init__(self) -> None:
         self.weights = weights_of(self.counts)
 
+    @property
+    def series(self) -> str:
+        """What the keys of its examples begin with."""
+        return f"{self.seed}/{self.split}/{self.kind}"
+
     def __len__(self) -> int:
         return self.size
 
@@ -91,8 +96,7 @@ class CaptionDataset:
     def _example(self, index: int, rules: SceneRules) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
-        counts = "+".join(map(str, self.weights))
-        key = f"{self.seed}/{self.split}/{self.kind}/{counts}/{index}"
+        key = f"{self.series}/{'+'.join(map(str, self.weights))}/{index}"
         rng = random.Random(f"toybox/{key}")
         count = rng.choices(list(self.weights), list(self.weights.values()))[0]
         return self.make(key, count, rng, rules)
