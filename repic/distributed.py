@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from repic import files
 from repic.errors import explain
 from repic.ranks import are_named, local_rank, rank
 from repic.signals import Stopped
@@ -112,17 +112,12 @@ def _leave() -> None:
 
 def _processes() -> dict[int, int]:
     """The process of each other rank that can be watched, which are those of this machine."""
-    try:
-        machine = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink(
-            "/proc/self/ns/pid"
-        )
-    except OSError:
-        machine = ""
-    everyone: list[tuple[str, int]] = gather([(machine, os.getpid())])
+    here = files.machine()
+    everyone: list[tuple[str, int]] = gather([(here, os.getpid())])
     return {
         number: process
         for number, (where, process) in enumerate(everyone)
-        if number != rank() and where == machine != ""
+        if number != rank() and where == here != ""
     }
 
 

@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -156,8 +157,23 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+@cache
+def machine() -> str:
+    """Tell apart those who number their processes for themselves: machines, and containers.
+
+    Empty where the system does not say.
+    """
+    try:
+        booted = Path("/proc/sys/kernel/random/boot_id").read_text()
+        return booted + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes of one number may share a disk.
+    where = key_of(machine() or platform.node())[:8]
+    return path.with_name(f".{path.name}.{where}.{os.getpid()}.part")
 
 
 def _remove_parts(lock: Path) -> None:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from repic import ranks, settings, signals
+from repic import ranks, settings, signals, sweep
 from repic.assembly import (
     SPLITS,
     assemble,
@@ -519,7 +519,8 @@ def main() -> None:
 
     def begin() -> None:
         ranks.take_from_slurm()
-        job()
+        with sweep.ended_with_tables():
+            job()
 
     guarded(begin, "repic", config="config", kept="what was finished is saved", after=again)
 

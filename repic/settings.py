@@ -27,15 +27,17 @@ INPUTS = "inputs.json"  # what its settings named was like this when its results
 SEED = "seed"
 LONGEST_SLUG = 100
 
-# Settings, and branches of them, that change where a run is kept, watched or begun, and what is
-# read off it, but no result. Seeds are repetitions of one configuration. Guards belong here so
-# that a run which one of them has stopped can go on with another limit.
+# Settings, and branches of them, that change where a run is kept, watched, begun or computed, and
+# what is read off it, but no result: on other processes or devices it is the same up to rounding,
+# and goes on where it was. Seeds are repetitions of one configuration. Guards belong here so that a
+# run which one of them has stopped can go on with another limit.
 BESIDE = (
     SEED,
     "name",
     "outputs",
     "fresh",
     "logger",
+    "trainer",
     "hydra",
     "study",
     "table",

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
@@ -26,9 +27,12 @@ class AblationTable(Callback):
     or whose last job fails, or whose submitting process is gone, has a table of what it got to.
     """
 
+    begun: "ClassVar[AblationTable | None]" = None  # of the multirun that this process is at
+
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.form = ""
+        self.form = ""  # of the table
+        self.given: list[str] = []  # what the multirun was told
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         from repic.tables.layouts import refuse_unknown
@@ -40,28 +44,39 @@ class AblationTable(Callback):
             label = settings.slug(list(config.hydra.overrides.task), str(config.name))
             group = Path(str(config.name)) / "sweeps" / label
         self.folder = Path(config.outputs) / group
-        self.form = config.table.form
+        self.form, self.given = config.table.form, list(config.hydra.overrides.task)
         refuse_unknown(self.form, "table.form")
         # Jobs run in this process or in its children: a group in conf/logger/wandb.yaml.
         os.environ["REPIC_SWEEP"] = str(group).replace("/sweeps/", "/")
+        AblationTable.begun = self
         if rank() == 0:
-            self._jobs.unlink(missing_ok=True)
+            for file in (self._jobs, self._failures):
+                file.unlink(missing_ok=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if self.folder is None or job_return.status != JobStatus.COMPLETED or rank() > 0:
+        cfg, has_failed = job_return.cfg, job_return.status == JobStatus.FAILED
+        if self.folder is None or cfg is None or rank() > 0:
             return
-        cfg = job_return.cfg
-        if cfg is None or settings.phase_without_model(config.method.phases) is not None:
+        if settings.phase_without_model(config.method.phases) is not None:
             return  # its table was printed, and there is no run to compare
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A file, because launchers may run jobs in processes with copies of this object. Whoever is
+        # Files, because launchers may run jobs in processes with copies of this object. Whoever is
         # the last to hold the lock writes the table of all; a job that is queued again is one.
         with FileLock(self.folder / ".lock"):
-            if cfg.folder not in self._done():
+            if has_failed:
+                told = [o for o in job_return.overrides or () if o not in self.given]
+                append_line(self._failures, " ".join(told), durable=True)
+                return
+            if cfg.folder not in _texts(self._jobs):
                 append_line(self._jobs, cfg.folder, durable=True)
             self._write()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        AblationTable.begun = None
+        self.show()
+
+    def show(self) -> None:
+        """Print the tables of the runs that have ended, and name those that have failed."""
         if self.folder is not None and self._jobs.exists() and rank() == 0:
             from repic.tables.write import print_tables
 
@@ -69,16 +84,19 @@ class AblationTable(Callback):
             print_tables(*tables)
             if tables:
                 print(f"written to {self.folder}, as .md, .csv and .tex")
+            for told in _texts(self._failures):
+                print(f"not in it, as it has failed: {told}")
 
     @property
     def _jobs(self) -> Path:
+        """Lists the folders of the runs so far."""
         assert self.folder is not None
         return self.folder / "runs.jsonl"
 
-    def _done(self) -> list[str]:
-        """The folders of the runs so far."""
-        rows = read_rows(self._jobs, may_be_cut=True)
-        return [as_shape(str, row, place) for place, row in rows]
+    @property
+    def _failures(self) -> Path:
+        """Lists what failed jobs were told beside what all are."""
+        return self._jobs.with_name("failed.jsonl")
 
     def _write(self) -> list[Any]:
         """Write the tables of the runs so far; return those of the form that was asked for.
@@ -92,7 +110,7 @@ class AblationTable(Callback):
         from repic.tables.write import write_tables
 
         assert self.folder is not None
-        runs = [run for folder in self._done() if (run := read_run(Path(folder))).metrics]
+        runs = [run for folder in _texts(self._jobs) if (run := read_run(Path(folder))).metrics]
         groups = apart(runs)
         if len(groups) > 1:
             log.warning("the runs were evaluated on %d test sets: a table for each", len(groups))
@@ -125,3 +143,19 @@ class AblationTable(Callback):
         except ValueError as error:
             log.warning("no table: %s", error)
             return {}
+
+
+@contextmanager
+def ended_with_tables() -> Iterator[None]:
+    """Let a multirun whose jobs have failed show its tables, too: Hydra tells no callback of it."""
+    AblationTable.begun = None
+    try:
+        yield
+    except Exception:
+        if AblationTable.begun is not None:
+            AblationTable.begun.show()
+        raise
+
+
+def _texts(path: Path) -> list[str]:
+    return [as_shape(str, row, place) for place, row in read_rows(path, may_be_cut=True)]

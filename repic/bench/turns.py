@@ -4,14 +4,13 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from repic.rewards.rubric import Listen, Logprobs, RewardBatch, Rubric
-from repic.types import Example, Rollout
+from repic.rewards.rubric import RewardBatch, Rubric
+from repic.types import Example
 
 
 class Turns:
@@ -83,14 +82,9 @@ class MarkingRubric(Rubric):
         super().__init__({"vowels": Vowels()}, {"vowels": 1.0})
         self.turns = turns
 
-    def score(
-        self,
-        rollouts: Sequence[Rollout],
-        logprobs: Logprobs | None = None,
-        listen: Listen | None = None,
-    ) -> RewardBatch:
+    def score(self, *given: Any, **named: Any) -> RewardBatch:
         self.turns.mark_sampled()
-        return super().score(rollouts, logprobs, listen)
+        return super().score(*given, **named)
 
 
 def peak_mib(*, on_gpu: bool) -> float:

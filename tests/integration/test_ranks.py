@@ -196,5 +196,6 @@ def test_ranks_that_are_told_to_end_save_together(
     lines = [line for line in said.splitlines() if line.startswith("repic: ")]
     assert len(lines) == 1
     assert "ended by SIGTERM; grpo is saved up to iteration" in lines[0]
-    folder, _ = finish(tmp_path, model, ranks=1)  # another number of them goes on as well
+    folder, said = finish(tmp_path, model, ranks=1)  # another number of them goes on as well
+    assert "grpo: goes on after iteration" in said
     assert distance(trained(folder, "grpo"), trained(two[0], "grpo")) < 1e-6

@@ -240,6 +240,18 @@ def test_a_multirun_ends_with_its_table(model: Path, tmp_path: Path) -> None:
     assert len({json.loads(job) for job in jobs}) == 4
 
 
+def test_a_multirun_with_a_failing_job_ends_with_the_table_of_the_others(
+    tmp_path: Path, main: Any
+) -> None:
+    few = ("debug=fast", "metrics.counts=[1]", "phase.evaluate.per_count=1", FEW)
+    command = ("method=zero_shot,name_everybody", "model.path=/nowhere", f"outputs={tmp_path}")
+    status, said, complaint = main("-m", *few, *command)
+    assert status == 1
+    assert "names everybody " in said
+    assert said.splitlines()[-1] == "not in it, as it has failed: method=zero_shot"
+    assert complaint.splitlines()[-1] == "repic: model.path: there is no directory /nowhere"
+
+
 @pytest.mark.slow
 def test_a_command_that_is_given_twice_at_once_is_done_once(model: Path, tmp_path: Path) -> None:
     command = ["-m", "repic.run", "debug=fast", "metrics.counts=[1]", FEW]

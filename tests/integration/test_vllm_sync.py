@@ -165,6 +165,32 @@ def test_what_is_drawn_ahead_outlives_a_validation(qwen: Path) -> None:
         assert gap(engine, before, rollouts) < 1e-4
 
 
+def test_what_another_rank_is_drawing_is_by_the_old_weights_to_its_end(
+    qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, before = (tiny.load(qwen) for _ in range(2))
+    later, drawn = [example("later", [], Noise(8))], []
+    with served(qwen, lag=1) as (engine, fake):
+        settings: Any = {"folder": None, "timeout": 60.0, "lag": 1, "correction": TOKEN}
+        other = VllmEngine(url=engine.server.url, feature_cache=8, **settings)
+        asked: Any = {"group_size": 4, "sampling": tiny.sampling()}
+        draw(other, before)
+        fake.may_draw.clear()
+        other.begin(before, later, **asked)
+
+        def meet() -> None:
+            """As the other rank does: it comes when it has its captions."""
+            fake.may_draw.set()
+            drawn.extend(other.sample(before, later, **asked, seed=0))
+
+        monkeypatch.setattr(distributed, "barrier", meet)
+        move(policy)
+        assert gap(engine, policy, draw(engine, policy)) < 1e-4
+        monkeypatch.undo()
+    assert len(drawn) == 4
+    assert gap(tiny.packed_engine(), before, drawn) < 1e-4
+
+
 def test_a_rank_without_a_scene_meets_the_others(qwen: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(distributed, "own", lambda: slice(1, None, 2))
     policy, alone = tiny.load(qwen), mixed_examples()[:1]

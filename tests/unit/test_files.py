@@ -87,6 +87,19 @@ def test_what_a_killed_process_left_half_written_goes_with_the_next_lock(tmp_pat
     assert left == {".lock", "key.lock", "done.json", "key.resume.pt"}
 
 
+def test_processes_of_one_number_on_two_machines_do_not_write_into_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(part: Path) -> None:
+        part.write_text("ours")
+        monkeypatch.setattr(files, "machine", lambda: "another")
+        files.write_text(tmp_path / "done.json", "theirs")
+        assert part.read_text() == "ours"
+
+    files.write_file(tmp_path / "done.json", write)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("done.json", "ours")]
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_folder_that_is_replaced_is_never_half_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int

@@ -1,6 +1,6 @@
 """Imports point down only, and heavy libraries stay where they belong.
 
-__main__ -> {bench, {ask, app, serve} -> caption} -> {run, sweep, table, report} -> assembly
+__main__ -> {bench, {ask, app, serve} -> caption} -> {run, table, report} -> {assembly, sweep}
 -> phases -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
 -> {types, values, files, local, words, errors, time_limit, weights, signals, ranks}.
@@ -25,8 +25,8 @@ LAYERS = (
     ("retrieval", "page"),
     ("captioners",),
     ("phases",),
-    ("assembly",),
-    ("run", "sweep", "table", "report"),
+    ("assembly", "sweep"),
+    ("run", "table", "report"),
     ("bench", "caption"),
     ("ask", "app", "serve"),
     ("__main__",),

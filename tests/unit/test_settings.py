@@ -15,6 +15,8 @@ from repic.errors import explain
 def test_a_folder_s_name_follows_from_the_command_whatever_its_order() -> None:
     one = settings.slug(["reward=quality", "+experiment=toys", "seed=3", "kl=low"], "toys")
     two = settings.slug(["kl=low", "reward=quality", "+experiment=toys", "fresh=true"], "toys")
+    for where in ("trainer=ddp", "trainer.threads=4", "logger=wandb"):
+        assert settings.slug(["kl=low", "reward=quality", where], "toys") == two
     assert one == two == "kl-low+reward-quality"
 
 
@@ -98,6 +100,7 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
     settings.refuse_other_settings(tmp_path, before)  # no run there yet
     path.write_text(yaml.safe_dump(before))
     settings.refuse_other_settings(tmp_path, {**before, "fresh": True, "logger": {"name": "csv"}})
+    settings.refuse_other_settings(tmp_path, {**before, "trainer": {"threads": 4}})
     with pytest.raises(ValueError, match=r"phase\.lr=0\.001, not 0\.002.*fresh=true"):
         settings.refuse_other_settings(
             tmp_path, {**before, "phase": {"lr": 2e-3, "counts": {1: 2}}}

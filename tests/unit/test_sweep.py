@@ -1,13 +1,15 @@
 """The callback that writes a multirun's tables, without a multirun."""
 
+import contextlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from repic.sweep import AblationTable
+from repic.sweep import AblationTable, ended_with_tables
 from repic.tables.runs import Run
 from tests.unit.tables.saved import predictions, save_run
 
@@ -15,27 +17,40 @@ TEST = predictions("sft", [True, False, True])
 
 
 def end_jobs(
-    tmp_path: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    runs: list[Run],
+    capsys: pytest.CaptureFixture[str],
+    failed: Sequence[str] = (),
 ) -> tuple[Path, str]:
-    """Let a sweep of finished jobs end; return its folder, and what it printed."""
+    """Let a sweep of finished jobs end, or of some with a failed reward; return its folder, and
+    what it printed.
+    """
     config = OmegaConf.create(
         {
             "name": "toys", "outputs": str(tmp_path / "outputs"), "method": {"phases": ["sft"]},
             "table": {"form": "accuracy"},
             "hydra": {
-                "overrides": {"task": ["reward=none,combined"]}, "runtime": {"choices": {}},
+                "overrides": {"task": ["debug=fast", "reward=none,combined"]},
+                "runtime": {"choices": {}},
             },
         }
     )  # fmt: skip
     table = AblationTable()
-    table.on_multirun_start(config)
-    for run in runs:
-        job = JobReturn()
-        # What a job returns is for a sweeper that searches.
-        job.status, job.return_value = JobStatus.COMPLETED, 0.5
-        job.cfg = OmegaConf.create({"folder": str(run.folder)})
-        table.on_job_end(config, job)
-    table.on_multirun_end(config)
+    with contextlib.suppress(ZeroDivisionError), ended_with_tables():
+        table.on_multirun_start(config)
+        for run in runs:
+            job = JobReturn()
+            # What a job returns is for a sweeper that searches.
+            job.status, job.return_value = JobStatus.COMPLETED, 0.5
+            job.cfg = OmegaConf.create({"folder": str(run.folder)})
+            table.on_job_end(config, job)
+        for reward in failed:
+            job = JobReturn(overrides=["debug=fast", f"reward={reward}"], cfg=OmegaConf.create({}))
+            job.status = JobStatus.FAILED
+            table.on_job_end(config, job)
+        if failed:
+            raise ZeroDivisionError  # as Hydra does, which tells no callback
+        table.on_multirun_end(config)
     assert table.folder is not None
     return table.folder, capsys.readouterr().out
 
@@ -49,6 +64,21 @@ def test_a_sweep_ends_with_its_tables(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {p.name for p in folder.glob("*.md")} == {"table.md", "cider.md", "names.md"}
     assert "Recognition accuracy" in text
     assert "precision, recall and F1" in text
+
+
+def test_runs_that_have_ended_have_their_table_beside_some_that_have_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, text = end_jobs(tmp_path, [save_run(tmp_path / "a", TEST)], capsys, ["b", "c"])
+    assert "| 66.7" in (folder / "table.md").read_text().replace("**", "")
+    assert "66.7" in text
+    assert text.endswith(
+        "not in it, as it has failed: reward=b\nnot in it, as it has failed: reward=c\n"
+    )
+    _, again = end_jobs(tmp_path, [save_run(tmp_path / "b", TEST)], capsys)
+    assert "66.7" in again
+    assert "failed" not in again
+    assert end_jobs(tmp_path, [], capsys, ["b"])[1] == ""  # there is nothing to show
 
 
 def test_other_test_sets_get_a_table_each_and_the_log_says_so(

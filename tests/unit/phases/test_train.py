@@ -1,10 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from repic import files
+from repic.phases import train
 from repic.phases.context import TrainedModel
 from repic.phases.train import finished
 
@@ -60,3 +63,27 @@ def test_a_mark_that_speaks_of_something_else_is_not_believed(
     assert said in caplog.text
     assert not folder.exists()
     assert (folder.with_name("grpo.set_aside") / files.DONE).exists()
+
+
+@pytest.mark.parametrize("sharding", [None, "slices"])
+def test_no_gradients_are_kept_while_a_model_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharding: str | None
+) -> None:
+    policy: Any = torch.nn.Linear(2, 2)
+    policy.sharding = sharding
+    policy(torch.ones(2)).sum().backward()
+    held = []
+
+    def look(exported: torch.nn.Module, *rest: Any, **settings: Any) -> Any:
+        held.append([parameter.grad for parameter in exported.parameters()])
+        return exported
+
+    monkeypatch.setattr(train, "export_policy", look)
+    monkeypatch.setattr(train, "gathered_on_main", look)  # where ranks have slices
+    given: Any = SimpleNamespace(
+        sampling=None, fingerprint=lambda folder: "", time_s=0.0, forget=lambda: None
+    )
+    start = TrainedModel("base", "", "", None, 0.0)
+    train.export("sft", given, start, tmp_path / "sft", policy, given, lambda: "")
+    assert held == [[None, None]] * len(held)
+    assert len(held) == 1 + (sharding is not None)

@@ -121,6 +121,16 @@ def test_overrides_that_are_no_choice_make_rows_and_immaterial_ones_do_not() -> 
     ]
 
 
+def test_seeds_that_were_computed_elsewhere_are_of_the_same_row() -> None:
+    runs = [make_run(0, sft=40, grpo=60)]
+    for seed, trainer in ((1, "ddp"), (2, "fsdp")):
+        choices = {"trainer": trainer}
+        told = (f"trainer={trainer}", "trainer.options.accelerator=cpu")
+        runs.append(make_run(seed, overrides=told, choices=choices, sft=40, grpo=60 + seed))
+    rows = table_of(runs).rows
+    assert [(row.label, row.num_seeds) for row in rows] == [("SFT only", 1), ("+ RL", 3)]
+
+
 def test_what_one_command_says_and_another_leaves_as_it_is_makes_one_row(tmp_path: Path) -> None:
     """A weight of 1 is the default: the run without the override has it as well."""
     runs = []
