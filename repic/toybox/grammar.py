@@ -31,14 +31,15 @@ SETTINGS = {
 
 
 def describe(attributes: dict[str, str]) -> str:
-    """All attributes of a toy as a noun phrase with its article.
+    """A toy as a noun phrase with its article: all attributes; what it wears may be missing.
 
     >>> from repic.toybox.world import Toy
     >>> describe(Toy("striped", "red", "bear", "blue", "hat").attributes)
     'a striped red bear with a blue hat'
     """
     a = attributes
-    return f"a {a['pattern']} {a['colour']} {a['species']} with {worn(a)}"
+    clad = f" with {worn(a)}" if "accessory" in a else ""
+    return f"a {a['pattern']} {a['colour']} {a['species']}{clad}"
 
 
 def worn(attributes: Mapping[str, str]) -> str:
