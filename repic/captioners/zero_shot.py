@@ -11,6 +11,7 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
+from repic.captioners.captioner import Cost
 from repic.captioners.system import System
 from repic.types import Example, ImageSource, Reference, picture_content
 from repic.values import Text
@@ -31,6 +32,10 @@ class ZeroShot(System):
 
     def __post_init__(self) -> None:
         self.check_words("asks", self.asks, "question", names="")
+
+    def cost(self) -> Cost:
+        """A montage shows a picture of each."""
+        return replace(super().cost(), pictures=int(self.form == "montage"))
 
     def reword(self, examples: Sequence[Example]) -> list[Example]:
         return [getattr(self, f"_{self.form}")(example) for example in examples]

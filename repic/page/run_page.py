@@ -52,8 +52,14 @@ def write_run_report(
 
 
 def last_models(run: Run) -> list[str]:
-    """The model after the last phase behind the one before it, or alone if there is no other."""
-    return [name for name in run.metrics if run.authors[name].has_model][-2:]
+    """The model after the last phase behind the one before it, or alone if there is no other.
+
+    Of systems that stand beside each other none is what another has become; where there is no
+    phase's model, the last one stands alone.
+    """
+    phases = {phase.phase for phase in run.phases}
+    seeing = [name for name in run.metrics if run.authors[name].has_model]
+    return [name for name in seeing if name in phases][-2:] or seeing[-1:]
 
 
 def opening(run: Run, scenes: Sequence[SceneCard]) -> Opening | None:

@@ -30,7 +30,7 @@ from repic.values import Amount
 
 log = logging.getLogger(__name__)
 
-_, NO_PICTURE, NO_REFERENCES, ANOTHERS = CONTROLS
+AS_IT_IS, NO_PICTURE, NO_REFERENCES, ANOTHERS = CONTROLS
 
 Cell = dict[str, float]
 
@@ -74,6 +74,8 @@ class ChoiceQuestions:
                     label=f"answers of {', '.join(filter(None, [name, said]))}",
                 )
             cells[control] = cell = right_choices(choices, answers)
+            if cell.keys() != cells[AS_IT_IS].keys():  # of fewer kinds: no mean to compare
+                del cell["mean"]
             told = "  ".join(f"{kind} {value:.1f}" for kind, value in cell.items())
             log.info("%s: %s", ", ".join(filter(None, [name, said])), told)
         return cells

@@ -46,7 +46,7 @@ RECOGNITION_NOTE = (
 QUESTIONS = "Questions about friends, with answers to choose from (%)"
 QUESTIONS_NOTE = (
     "Right answers in %: visual, to what has to be seen in a picture; text, to what is said of the"
-    " friends; mean, of these. no choice: answers that choose no option, or several, and count as"
+    " friends; mean, of both. no choice: answers that choose no option, or several, and count as"
     " wrong. Below each who answers the same questions without the picture, without"
     " references, or with another's reference under the friend's name (who learns friends has then"
     " learnt nobody, or another): what is right there as well needs no knowledge of the friend."
@@ -89,7 +89,9 @@ def founding(runs: Sequence[Run]) -> list[Ablation]:
 
 def single(runs: Sequence[Run]) -> list[Ablation]:
     """Accuracy, CIDEr and their mean at one concept."""
-    title = "Single concept: accuracy (%), CIDEr × 100, and overall, the mean of the two"
+    title = (
+        "Single concept: recognition accuracy (%), CIDEr × 100, and overall, the mean of the two"
+    )
     return [ablation(runs, SINGLE, title=title)]
 
 
