@@ -67,6 +67,41 @@ def composed(*overrides: str) -> tuple[DictConfig, dict[str, Any]]:
     return compose_run(*overrides)
 
 
+def test_systems_have_the_numbers_of_their_released_code() -> None:
+    """MyVLM's for LLaVA, Yo'LLaVA's, MC-LLaVA's and RAP's, as far as we know them."""
+    cfg, _ = composed("+experiment=systems_llava_7b")
+    published = {
+        "myvlm": {
+            "head": {
+                "steps": 500, "batch_size": 16, "lr": 1e-3, "last_lr": 5e-6, "weight_decay": 0.01,
+                "grad_clip": 0.1, "threshold": 0.5, "augmentation": {"flip": 0.5, "rotation": 30},
+            },
+            "vector": {
+                "steps": 100, "batch_size": 4, "lr": 1.0, "weight_decay": 1e-4, "grad_clip": 0.05,
+                "coef": 0.0075, "watched": "own_row",
+                "augmentation": {"flip": 0.5, "rotation": 45, "brightness": 0.6},
+            },
+            "proposer": None, "asks": "Please caption this image of {names}.",
+        },
+        "yollava": {
+            "num_tokens": 16, "epochs": 15, "batch_size": 1, "lr": 1e-3, "weight_decay": 1e-2,
+            "choose_after": 4, "asks": "{name} is {tokens}.",
+            "lessons": {
+                "positives": 67, "lookalikes": 115, "others": 99, "texts": 40, "captions": 0,
+                "augmentation": {"flip": 0.5, "rotation": 0},
+            },
+        },
+        "mcllava": {
+            "num_tokens": 16, "epochs": 15, "batch_size": 1, "lr": 1e-3, "weight_decay": 1e-6,
+            "start": "kmeans",
+        },
+        "rap": {"retriever": {"top_k": [2], "per_crop": 2, "min_similarity": None}},
+    }  # fmt: skip
+    assert OmegaConf.merge(cfg.captioner, published) == cfg.captioner
+    assert 2 * cfg.data.friends.negatives == 150
+    assert cfg.data.friends.pictures == 4
+
+
 @pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {*settings.WITHOUT_MODEL}))
 def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_path: Path) -> None:
     real = []
