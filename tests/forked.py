@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -27,7 +28,8 @@ from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-LONGEST = 90  # seconds, after which ranks wait for one another in vain
+ASKED_WHERE = signal.SIGQUIT  # it says where it is, and ends
+TICKS = os.sysconf("SC_CLK_TCK")  # of a second of processor time
 # In the server; none of repic's modules that are commands, which run as __main__.
 IMPORTED = (
     "pytorch_lightning", "peft", "transformers.models.auto.modeling_auto", "repic.assembly",
@@ -195,13 +197,17 @@ class Ranks:
             rank.kill()
 
 
-def fork_ranks(number: int, work: Callable[[int], object], said: Path) -> list[int]:
+def fork_ranks(
+    number: int, work: Callable[[int], object], said: Path, *, still: float = 30.0
+) -> list[int]:
     """Let ranks do some work, as torchrun's do; return how each ended: a status, or minus a signal.
 
     Args:
         number: of ranks.
         work: is given the rank.
         said: the folder that gets a file of what each rank prints.
+        still: seconds without half a second's work of all, after which they wait for one another
+            in vain: they say where, and are ended. A slow machine is no reason.
     """
     said.mkdir(parents=True, exist_ok=True)
     port, processes = free_port(), []
@@ -209,7 +215,29 @@ def fork_ranks(number: int, work: Callable[[int], object], said: Path) -> list[i
         if (process := os.fork()) == 0:
             _be_rank(rank, number, port, work, said / f"rank_{rank}.txt")
         processes.append(process)
-    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    ended: dict[int, int] = {}
+    seen, since = (number, 0), time.monotonic()
+    while len(ended) < number:
+        # All are asked in turn: one that is dead and not waited for is alive to the others.
+        for process in (each for each in processes if each not in ended):
+            found, status = os.waitpid(process, os.WNOHANG)
+            if found:
+                ended[process] = status
+        left = [process for process in processes if process not in ended]
+        now = len(left), int(2 * sum(map(_processor_s, left)))
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > still:
+            for process in left:
+                os.kill(process, ASKED_WHERE)
+        time.sleep(0.05)
+    return [os.waitstatus_to_exitcode(ended[process]) for process in processes]
+
+
+def _processor_s(process: int) -> float:
+    """Seconds that a child process has computed so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def free_port() -> int:
@@ -233,8 +261,10 @@ def _be_rank(
         given |= {"TORCHELASTIC_MAX_RESTARTS": 0, "ROLE_RANK": rank, "ROLE_WORLD_SIZE": number}
         os.environ.update({key: str(value) for key, value in given.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
-        faulthandler.dump_traceback_later(LONGEST, exit=True, file=sys.stderr)
+        faulthandler.register(ASKED_WHERE, sys.stderr, chain=True)
+        atexit._clear()  # what the tests' own process has to do
         work(rank)
+        atexit._run_exitfuncs()
         code = 0
     except BaseException:  # all that ends a process
         traceback.print_exc()

@@ -4,7 +4,10 @@ All that the two of them do is done by one pair, which ``ranks`` starts; see ``f
 """
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +24,11 @@ from repic.models.deferred import is_deferred
 from repic.models.engine.plain import PlainEngine
 from repic.models.policy import Policy
 from repic.models.sharding import is_slice, own_slice, whole
+from repic.phases import sharded_checkpoint
 from repic.phases.dpo import DpoModule
 from repic.phases.monitor import Monitor, load_checkpoint, trained_weights
 from repic.phases.train import state_like
-from tests.forked import fork_ranks
+from tests.forked import ASKED_WHERE, fork_ranks
 from tests.integration.small import FEW, rows_of, start
 from tests.integration.test_dpo import pairs
 from tests.integration.test_ranks import distance, trained
@@ -39,7 +43,7 @@ SHARDED += ("trainer.threads=1",)
 # replaced, and a validation lies between.
 ALL = (FEW, "phase.grpo.iterations=4", "phase.grpo.checkpoint_every=2", "phase.grpo.val_every=2")
 ALL += ("phase.grpo.prompts=6", "phase.grpo.micro_batch_tokens=300", "kl.refresh_every=3")
-ALL += ("phase.grpo.resample_attempts=1", "phase.grpo.optimizer.lr=0.003")
+ALL += ("phase.grpo.resample_attempts=1", "phase.grpo.optimizer.lr=0.001")
 ALL += ("phase.sft.batch_size=6", "phase.sft.micro_batch=1", "method.evaluated=[]", *SHARDED)
 ADAPTERS = (
     "method=rl",
@@ -178,10 +182,6 @@ def two(model: Path, one: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         with cut_off(root / "whole", root / "cut"), watched(notes):
             start(model, root / "whole", *ALL)
         (root / f"notes_{rank}.json").write_text(json.dumps(notes))
-        if rank == 0:
-            shutil.copytree(root / "cut", root / "again")
-        distributed.barrier()
-        start(model, root / "again", *ALL)
         start(model, root / "adapters", *ADAPTERS)
         module = dpo(model, (rank, 2))
         weights = {name: whole(p) for name, p in module.policy.named_parameters()}
@@ -234,15 +234,52 @@ def test_no_rank_reads_or_keeps_the_whole_and_ranks_with_less_to_do_keep_step(tw
     assert any(own < most for note in notes for own, most in note["portions"])
 
 
-def test_what_was_cut_off_goes_on_to_the_same_bits(two: Path) -> None:
-    whole, again = run_of(two / "whole"), run_of(two / "again")
-    assert checkpoint_in(two / "cut").is_dir()
+@contextmanager
+def killed_as_it_saves(iteration: int) -> Iterator[None]:
+    """Let rank 1 be killed while rank 0 writes a checkpoint of RL's, and waits for it."""
+    write = sharded_checkpoint.write
+
+    def killed(path: Path, state: dict[str, Any], *, earlier: Path) -> None:
+        is_then = path.stem == "grpo.resume" and state["iteration"] == iteration
+        if is_then and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, state, earlier=earlier)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded_checkpoint, "write", killed)
+        yield
+
+
+def test_a_killed_rank_ends_the_other_in_a_line_and_the_run_goes_on_to_the_same_bits(
+    model: Path, two: Path
+) -> None:
+    shutil.copytree(two / "cut", two / "killed")
+    assert checkpoint_in(two / "killed").is_dir()
+
+    def work(rank: int) -> None:
+        with killed_as_it_saves(4):
+            start(model, two / "killed", *ALL)
+
+    assert fork_ranks(2, work, two / "said_by_killed") == [1, -signal.SIGKILL]
+    told = (two / "said_by_killed" / "rank_0.txt").read_text()
+    assert told.count("repic: ") == 1
+    assert "repic: rank 1 of 2 is gone without a word: killed, or out of memory; the same" in told
+    assert "Traceback" not in told
+    ended = fork_ranks(2, lambda _: start(model, two / "killed", *ALL), two / "said_by_again")
+    assert ended == [0, 0], (two / "said_by_again" / "rank_0.txt").read_text()
+    whole, again = run_of(two / "whole"), run_of(two / "killed")
     assert rows_of(again) == rows_of(whole)
     for phase in ("sft", "grpo"):
         weights = trained(whole, phase)
         assert all(torch.equal(value, weights[k]) for k, value in trained(again, phase).items())
-    left = [*two.glob("again/**/*.part"), *two.glob("again/**/*.resume.pt*")]
+    left = [*two.glob("killed/**/*.part"), *two.glob("killed/**/*.resume.pt*")]
     assert not left
+
+
+def test_ranks_that_wait_for_one_another_in_vain_say_where(tmp_path: Path) -> None:
+    ended = fork_ranks(2, lambda _: threading.Event().wait(60), tmp_path, still=2)
+    assert ended == [-ASKED_WHERE] * 2
+    assert "in wait" in (tmp_path / "rank_1.txt").read_text()
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(model: Path, one: Path, two: Path) -> None:
