@@ -254,7 +254,6 @@ def test_a_killed_rank_ends_the_other_in_a_line_and_the_run_goes_on_to_the_same_
     model: Path, two: Path
 ) -> None:
     shutil.copytree(two / "cut", two / "killed")
-    assert checkpoint_in(two / "killed").is_dir()
 
     def work(rank: int) -> None:
         with killed_as_it_saves(4):
@@ -265,6 +264,7 @@ def test_a_killed_rank_ends_the_other_in_a_line_and_the_run_goes_on_to_the_same_
     assert told.count("repic: ") == 1
     assert "repic: rank 1 of 2 is gone without a word: killed, or out of memory; the same" in told
     assert "Traceback" not in told
+    assert checkpoint_in(two / "killed").is_dir()
     ended = fork_ranks(2, lambda _: start(model, two / "killed", *ALL), two / "said_by_again")
     assert ended == [0, 0], (two / "said_by_again" / "rank_0.txt").read_text()
     whole, again = run_of(two / "whole"), run_of(two / "killed")
@@ -272,8 +272,8 @@ def test_a_killed_rank_ends_the_other_in_a_line_and_the_run_goes_on_to_the_same_
     for phase in ("sft", "grpo"):
         weights = trained(whole, phase)
         assert all(torch.equal(value, weights[k]) for k, value in trained(again, phase).items())
-    left = [*two.glob("killed/**/*.part"), *two.glob("killed/**/*.resume.pt*")]
-    assert not left
+    left = ("*.part", "*.resume.pt*", "*.set_aside*")
+    assert not [path for pattern in left for path in (two / "killed").rglob(pattern)]
 
 
 def test_ranks_that_wait_for_one_another_in_vain_say_where(tmp_path: Path) -> None:
