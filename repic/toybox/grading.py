@@ -11,23 +11,23 @@ LEAST_IOU = 0.5  # of a box that counts as right
 
 
 def grade(example: Example, answer: str) -> dict[str, float]:
-    """Compare an answer with the right one, the i-th toy of one with the i-th of the other.
+    """Compare an answer with the target, the i-th toy of one with the i-th of the other.
 
     Returns:
-        Shares in [0, 1]: "exact" (the whole answer), and once more as "yes" or "no" if that is
-        right; where a box is, "box": the answer is one that overlaps it by an IoU of 0.5; where
-        the right answer speaks of toys, each of their attributes, over its toys; and where names
-        were introduced, "name": of the toys that are described rightly, in whatever order, the
-        share with the right name, or with none if that is right.
+        Shares in [0, 1]: "exact" (the whole answer), and once more as "yes" or "no" if that is the
+        target; where the target is a box, "box": the answer
+        is one that overlaps it by an IoU of 0.5; where the target speaks of toys, each of their
+        attributes, over the target's toys; and where names were introduced, "name": of the
+        toys that are described rightly, in whatever order, the share with the right name, or
+        with none if that is right.
     """
-    scores = {"exact": float(answer.strip() in example.answers)}
-    best = example.answers[0]  # the target may say less
-    if best in ("yes", "no"):
-        scores[best] = scores["exact"]
-    if box := parse_box(best):
+    scores = {"exact": float(answer.strip() in (example.target, *example.answers))}
+    if example.target in ("yes", "no"):
+        scores[example.target] = scores["exact"]
+    if box := parse_box(example.target):
         answered = parse_box(answer)
         scores["box"] = float(answered is not None and answered.iou(box) >= LEAST_IOU)
-    truth, said = (parse_caption(text).mentions for text in (best, answer))
+    truth, said = (parse_caption(text).mentions for text in (example.target, answer))
     pairs = list(zip_longest(truth, said[: len(truth)]))
     for slot in truth[0].attributes if truth else ():
         right = [s is not None and s.attributes.get(slot) == t.attributes[slot] for t, s in pairs]

@@ -31,15 +31,14 @@ SETTINGS = {
 
 
 def describe(attributes: dict[str, str]) -> str:
-    """A toy as a noun phrase with its article: all attributes; what it wears may be missing.
+    """All attributes of a toy as a noun phrase with its article.
 
     >>> from repic.toybox.world import Toy
     >>> describe(Toy("striped", "red", "bear", "blue", "hat").attributes)
     'a striped red bear with a blue hat'
     """
     a = attributes
-    clad = f" with {worn(a)}" if "accessory" in a else ""
-    return f"a {a['pattern']} {a['colour']} {a['species']}{clad}"
+    return f"a {a['pattern']} {a['colour']} {a['species']} with {worn(a)}"
 
 
 def worn(attributes: Mapping[str, str]) -> str:

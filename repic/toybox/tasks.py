@@ -11,13 +11,12 @@ from dataclasses import replace
 from repic.toybox import scene as stage
 from repic.toybox.grammar import describe, write_captions
 from repic.toybox.world import COLOURS, SPECIES, Toy, draw_names, lookalikes, toys
-from repic.types import Example, Mention, Reference
+from repic.types import Example, Reference
 
 Task = Callable[[str, str, random.Random, float], Example]
 
 ALIKE = 0.3  # share of toys that are drawn as look-alikes of another in the same prompt
 LOOKALIKES = 0.6  # share of the answers "no" where the toy differs in one attribute, if it can
-BRIEF = 0.5  # share of descriptions of scenes in which half the toys are told in fewer words
 KNOWN = 0.7  # share of portraits that show one of the references
 
 
@@ -154,27 +153,13 @@ def describe_toy(key: str, split: str, rng: random.Random, scale: float) -> Exam
 
 
 def describe_scene(key: str, split: str, rng: random.Random, scale: float) -> Example:
-    """Caption a scene of one to seven toys; nobody has a name.
-
-    Some targets leave out what some toys wear. Were all toys told in equally many words, a model
-    would count words to know who is next, and leave somebody out where names stand between.
-    """
+    """Caption a scene of one to seven toys; nobody has a name."""
     cast = distinct_toys(split, rng.randint(1, 7), rng)
     picture, poses = stage.arrange(cast, f"{key}/scene", scale=scale)
     truth = stage.ground_truth(cast, [None] * len(cast), poses, picture)
     captions = write_captions(truth)
-    wording = rng.randrange(len(captions))
-    is_brief = rng.random() < BRIEF
-    told = [_unclad(m) if is_brief and rng.random() < 0.5 else m for m in truth.mentions]
-    target = write_captions(replace(truth, mentions=tuple(told)))[wording]
-    example = _example(key, "scene", [], picture, "Describe this picture.", target)
+    example = _example(key, "scene", [], picture, "Describe this picture.", rng.choice(captions))
     return replace(example, answers=captions, scene=truth)
-
-
-def _unclad(mention: Mention) -> Mention:
-    """A mention that does not say what its toy wears."""
-    said = {k: v for k, v in mention.attributes.items() if not k.startswith("accessory")}
-    return replace(mention, attributes=said)
 
 
 def locate(key: str, split: str, rng: random.Random, scale: float) -> Example:
