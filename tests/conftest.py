@@ -4,12 +4,15 @@ import gc
 import inspect
 import logging
 import os
+import pickle
 import random
 import shutil
 import signal
 import typing
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Before any test imports a library that reads these on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,9 +27,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import jaxtyping
 import numpy as np
+import omegaconf.base
 import pytest
 import torch
 from hypothesis import settings
+from omegaconf import OmegaConf
 
 # Example-based search in a fixed order: a red run is red again, and a slow core is not a failure.
 settings.register_profile("fast", derandomize=True, deadline=None, max_examples=10)
@@ -64,6 +69,24 @@ jaxtyping.jaxtyped = jaxtyped_if_shaped
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
 torch.set_num_threads(1)
+
+# A composition reads some sixty files of YAML, and parses what they refer to: the same each time.
+_READ: dict[str, bytes] = {}
+
+
+def load_once(file: Any, *, load: Callable[[Any], Any] = OmegaConf.load) -> Any:
+    """Load an open file's text for the first time; later take what it came to."""
+    if not hasattr(file, "read"):
+        return load(file)
+    text = file.read()
+    if text not in _READ:
+        file.seek(0)
+        _READ[text] = pickle.dumps(load(file))
+    return pickle.loads(_READ[text])
+
+
+OmegaConf.load = load_once
+omegaconf.base.parse = cache(omegaconf.base.parse)
 
 
 @pytest.fixture(autouse=True)

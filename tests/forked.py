@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -324,5 +325,6 @@ def _run(
     except BaseException:
         traceback.print_exc()
         code = 1
+    threading._shutdown()  # pools of workers are told that it ends
     atexit._run_exitfuncs()
     _end(code or 0)

@@ -17,6 +17,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
@@ -29,6 +30,9 @@ from repic.models.engine.sampling import Sampling
 from repic.models.loading import load_policy
 from repic.models.policy import Policy
 from repic.types import Example
+
+# Each configuration that is read is spelled out for a log that is off: as long as its reading.
+PreTrainedConfig.__repr__ = object.__repr__
 
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
 QWEN_SPECIAL += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]

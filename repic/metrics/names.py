@@ -91,6 +91,7 @@ def english_words() -> frozenset[str]:
     return frozenset(word for line in lines if line[:1] != "#" for word in line.split())
 
 
+@lru_cache(maxsize=4096)  # the same names are looked for in caption after caption
 def key_of(name: str) -> str:
     """Return what all spellings of a name have in common: letters and digits, or else signs.
 

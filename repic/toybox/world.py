@@ -98,10 +98,16 @@ def names(split: str) -> tuple[str, ...]:
     return tuple(f"<{w}>" for w in words if w not in NOT_NAMES and split_of_name(f"<{w}>") == split)
 
 
+@cache
+def first_syllables(split: str) -> frozenset[str]:
+    """What the names of a split begin with."""
+    return frozenset(name[1:3] for name in names(split))
+
+
 def draw_names(split: str, count: int, rng: random.Random) -> list[str]:
     """Sample ``count`` names of a split, as far as possible with different first syllables."""
     chosen: dict[str, str] = {}
-    if count > len({name[1:3] for name in names(split)}):
+    if count > len(first_syllables(split)):
         return rng.sample(names(split), count)
     while len(chosen) < count:
         name = rng.choice(names(split))

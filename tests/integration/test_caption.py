@@ -161,18 +161,27 @@ def test_watching_takes_what_is_dropped_and_what_was_not_whole(
 
 @pytest.mark.slow
 def test_where_nothing_is_new_the_model_s_code_is_not_even_imported(
-    toys: Path, model: Path, tmp_path: Path
+    toys: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which takes most of the seconds of a command that has nothing to do."""
     asked = [str(toys / "album"), str(toys / "photos"), f"model.path={model}", *SHORT]
-    code = "import sys; from repic.caption import main; main(); print('peft' in sys.modules)"
-    ends = []
-    for _ in range(2):
-        command = [sys.executable, "-c", code, *asked, f"outputs={tmp_path}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        ends.append(done.stdout.splitlines()[-1])
-    assert ends == ["True", "False"]
-    done = subprocess.run([*command, "batch_size=0"], capture_output=True, text=True, check=False)
+    asked.append(f"outputs={tmp_path}")
+    monkeypatch.setattr(sys, "argv", ["repic.caption", *asked])
+    GlobalHydra.instance().clear()
+    main()
+    program = (
+        f"asked = {asked}\nimport sys\nfrom hydra.core.global_hydra import GlobalHydra\n"
+        "from repic.caption import main\n"
+        "for more in ([], ['question=Who'], ['batch_size=0']):\n"
+        "    sys.argv = ['repic.caption', *asked, *more]\n"
+        "    GlobalHydra.instance().clear()\n"
+        "    main()\n"
+        "    print('peft' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    ends = [line for line in done.stdout.splitlines() if line in ("True", "False")]
+    assert ends == ["False", "True"], done.stderr
     assert "batch_size: 0 is not a whole number of 1 or more" in done.stderr
 
 
