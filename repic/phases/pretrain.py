@@ -120,6 +120,9 @@ class PracticePhase(Pretraining):
         grade: gives the parts of an answer to an example that are right, as shares by part.
         sampling: how validation answers; greedily, as a rule.
         length_exponent: how much an answer counts by its length; see ``SftModule``.
+        position_jumps: the largest share of an answer's tokens before which positions jump. Where
+            toys are always told in equally many words, a model counts on that to know who is
+            next, and leaves somebody out as soon as names stand between.
     """
 
     name = "pretrain"
@@ -130,6 +133,7 @@ class PracticePhase(Pretraining):
     grade: Callable[[Example, str], Mapping[str, float]]
     sampling: Sampling
     length_exponent: Share
+    position_jumps: Share
 
     def run(self, context: Context, start: TrainedModel) -> TrainedModel:
         return self.fit(
@@ -137,7 +141,11 @@ class PracticePhase(Pretraining):
             start,
             self.train_examples(context),
             validate=partial(self.validate, context=context),
-            module=partial(SftModule, length_exponent=self.length_exponent),
+            module=partial(
+                SftModule,
+                length_exponent=self.length_exponent,
+                position_jumps=self.position_jumps,
+            ),
         )
 
     def validate(self, policy: Policy, context: Context) -> dict[str, float]:

@@ -52,6 +52,7 @@ class SftModule(pl.LightningModule):
         seed: decides all randomness (dropout).
         monitor: is told about every iteration.
         length_exponent: see above, from 0 to 1.
+        position_jumps: positions of answers jump; see ``repic.models.engine.logprobs.draw_jumps``.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class SftModule(pl.LightningModule):
         seed: int,
         monitor: IterationListener,
         length_exponent: float = 1.0,
+        position_jumps: float = 0.0,
     ) -> None:
         super().__init__()
         self.policy, self.engine, self.monitor = policy, engine, monitor
         self.make_optimizer, self.schedule = optimizer, schedule
         self.iterations, self.micro_batches = iterations, micro_batches
         self.grad_clip, self.seed = grad_clip, seed
-        self.length_exponent = length_exponent
+        self.length_exponent, self.position_jumps = length_exponent, position_jumps
         self.iteration = 0
         self.num_skipped, self.skipped_in_row = 0, 0
         self.nll, self.weight, self.num_tokens, self.metrics = 0.0, 0.0, 0, {}
@@ -94,7 +96,9 @@ class SftModule(pl.LightningModule):
     def training_step(self, examples: list[Example], batch_idx: int) -> torch.Tensor:
         """Return the negative log-probabilities of the answers' tokens, weighed and summed."""
         targets = [example.target for example in examples]
-        tokens = self.engine.target_logprobs(self.policy, examples, targets)
+        tokens = self.engine.target_logprobs(
+            self.policy, examples, targets, jumps=self.position_jumps
+        )
         lengths = tokens.mask.sum(-1, keepdim=True).clamp(min=1).float()
         weights = lengths ** (self.length_exponent - 1)
         loss = -(tokens.logprobs.masked_fill(~tokens.mask, 0.0) * weights).sum()

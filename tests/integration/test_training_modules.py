@@ -106,8 +106,10 @@ class Poisoned(PlainEngine):
 
     calls = 0
 
-    def target_logprobs(self, policy: Policy, examples: Any, targets: Any) -> Any:
-        tokens = super().target_logprobs(policy, examples, targets)
+    def target_logprobs(
+        self, policy: Policy, examples: Any, targets: Any, *, jumps: float = 0.0
+    ) -> Any:
+        tokens = super().target_logprobs(policy, examples, targets, jumps=jumps)
         self.calls += 1
         factor = float("inf") if self.calls % 2 else 1.0
         return tokens._replace(logprobs=tokens.logprobs * factor)
@@ -123,9 +125,9 @@ def test_sft_stops_where_nothing_is_learnt(folder: Path) -> None:
     """Or the model that it began with would be exported as its own."""
 
     class Always(Poisoned):
-        def target_logprobs(self, *arguments: Any) -> Any:
+        def target_logprobs(self, *arguments: Any, jumps: float = 0.0) -> Any:
             self.calls = 0
-            return super().target_logprobs(*arguments)
+            return super().target_logprobs(*arguments, jumps=jumps)
 
     said = r"stopped in iteration 2 of 2: in 2 in a row loss or gradient was NaN or infinite"
     with pytest.raises(ValueError, match=said):

@@ -77,8 +77,9 @@ class Engine(ABC):
         completions: Sequence[Int[Tensor, " _"]],
         *,
         entropy: bool,
+        jumps: float = 0.0,
     ) -> TokenLogprobs:
-        """Score one completion of each example, with gradients."""
+        """Score one completion of each example, with gradients; for jumps see ``draw_jumps``."""
 
     def logprobs(
         self, policy: Policy, rollouts: Sequence[Rollout], *, entropy: bool = False
@@ -96,11 +97,16 @@ class Engine(ABC):
             return self.logprobs(policy, rollouts).logprobs
 
     def target_logprobs(
-        self, policy: Policy, examples: Sequence[Example], targets: Sequence[str]
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        targets: Sequence[str],
+        *,
+        jumps: float = 0.0,
     ) -> TokenLogprobs:
         """Score given answers, each with the token that ends it, for supervised training."""
         answers = policy.encoder.encode_answers(targets, examples)
-        return policy.run(lambda: self.score(policy, examples, answers, entropy=False))
+        return policy.run(lambda: self.score(policy, examples, answers, entropy=False, jumps=jumps))
 
 
 def cut(costs: Sequence[int], budget: int) -> list[slice]:

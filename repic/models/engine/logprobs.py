@@ -38,6 +38,22 @@ def pad_completions(
     return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
 
+def draw_jumps(length: int, share: float) -> Int[Tensor, " length"]:
+    """How far the positions of an answer's tokens are moved on, so that none counts on their pace.
+
+    In half of the answers nothing is moved. In the others positions jump by 1 to 8 before some
+    tokens, of which the share is drawn, too. Randomized positions: https://arxiv.org/abs/2305.16843,
+    which draws them for all tokens.
+
+    Args:
+        share: the largest share of tokens with a jump; 0 draws nothing.
+    """
+    if not (share and length) or torch.rand(()) < 0.5:
+        return torch.zeros(length, dtype=torch.long)
+    share = share * torch.rand(()).item()
+    return ((torch.rand(length) < share) * torch.randint(1, 9, (length,))).cumsum(0)
+
+
 def token_logprobs(
     logits: Float[Tensor, "tokens V"], ids: Int[Tensor, " tokens"]
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:

@@ -123,16 +123,22 @@ class PackedEngine(PlainEngine):
         completions: Sequence[Int[Tensor, " _"]],
         *,
         entropy: bool,
+        jumps: float = 0.0,
     ) -> TokenLogprobs:
         if policy.family.unpackable is not None:
-            return super().score(policy, examples, completions, entropy=entropy)
+            return super().score(policy, examples, completions, entropy=entropy, jumps=jumps)
         self.prepare(policy)
         prompts = policy.encoder.prompts(examples)
         groups = [
             Group(prompts[run.start], tuple(ids[:-1].cpu() for ids in completions[run]))
             for run in runs(prompts)
         ]
-        row = pack(groups, image_token_id=policy.encoder.image_token_id, device=policy.device)
+        row = pack(
+            groups,
+            image_token_id=policy.encoder.image_token_id,
+            device=policy.device,
+            jumps=jumps,
+        )
         embeddings, injection = self._embed(policy, groups, row)
         hidden = policy.hidden_states(
             embeddings, position_ids=row.position_ids, packing=row, injection=injection

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from repic.models.encoder import EncodedPrompt
 from repic.models.engine.attention import Span, group_attention
+from repic.models.engine.logprobs import draw_jumps
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class PackedRow:
         return group_attention(query, key, value, self.spans, scale=scale)
 
 
-def pack(groups: Sequence[Group], *, image_token_id: int, device: torch.device) -> PackedRow:
-    """Lay groups in one row."""
+def pack(
+    groups: Sequence[Group], *, image_token_id: int, device: torch.device, jumps: float = 0.0
+) -> PackedRow:
+    """Lay groups in one row; see ``draw_jumps`` for completions whose positions jump."""
     ids, positions, is_image, spans, sources = [], [], [], [], []
     start = 0
     for group in groups:
@@ -62,7 +65,7 @@ def pack(groups: Sequence[Group], *, image_token_id: int, device: torch.device) 
         lengths = tuple(len(completion) for completion in completions)
         middle = start + len(prompt.input_ids)
         first = prompt.next_position
-        steps = [torch.arange(first, first + n) for n in lengths if n]
+        steps = [first + torch.arange(n) + draw_jumps(n, jumps) for n in lengths if n]
         axes = len(prompt.position_ids)
         ids += [prompt.input_ids, *completions]
         positions += [prompt.position_ids, *(step.expand(axes, -1) for step in steps)]

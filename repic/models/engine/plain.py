@@ -18,7 +18,7 @@ from repic.models.encoder import EncodedPrompt, PromptBatch
 from repic.models.engine.base import Engine, cut
 from repic.models.engine.decoding import Drawn, as_rollouts, draw
 from repic.models.engine.library import draw_rows, score_rows
-from repic.models.engine.logprobs import TokenLogprobs, pad_completions
+from repic.models.engine.logprobs import TokenLogprobs, draw_jumps, pad_completions
 from repic.models.engine.sampling import (
     NotFiniteError,
     Sampling,
@@ -110,8 +110,14 @@ class PlainEngine(Engine):
         completions: Sequence[Int[Tensor, " _"]],
         *,
         entropy: bool,
+        jumps: float = 0.0,
     ) -> TokenLogprobs:
         if policy.family.unpackable is not None:
+            if jumps:
+                raise ValueError(
+                    "phase.pretrain.position_jumps: this model's family gives its own positions;"
+                    " set it to 0"
+                )
             scored = score_rows(policy, examples, completions, entropy=entropy)
             lengths = (len(prompt.input_ids) for prompt in policy.encoder.prompts(examples))
             self.meter.count(prompt=sum(lengths), completion=int(scored.mask[:, 1:].sum()))
@@ -124,8 +130,11 @@ class PlainEngine(Engine):
         ids, mask = ids.to(policy.device), mask.to(policy.device)
         # The last token predicts nothing that is asked for.
         fed, length = ids[:, :-1], ids.shape[1]
-        steps = torch.arange(length - 1, device=policy.device)
-        positions = (prompts.next_position[:, None] + steps).expand(
+        steps = torch.arange(length - 1).repeat(len(ids), 1)
+        for row, answer in zip(steps, completions, strict=True):
+            fed_here = len(answer) - 1
+            row[:fed_here] += draw_jumps(fed_here, jumps)
+        positions = (prompts.next_position[:, None] + steps.to(policy.device)).expand(
             len(prompts.position_ids), -1, -1
         )
         embeddings, injection = policy.embed(prompts)

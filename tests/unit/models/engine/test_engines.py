@@ -217,6 +217,21 @@ def test_targets_are_scored_with_their_end(engine: Engine, directory: Path) -> N
     )
 
 
+def test_positions_jump_alike_in_both_engines(directory: Path) -> None:
+    policy, examples = tiny.load(directory), mixed_examples()
+    targets = ["a bear", "a green cat, <bo>, sits", "a red bear sits"]
+
+    def scores(engine: Engine, jumps: float) -> Tensor:
+        torch.manual_seed(1)
+        return engine.target_logprobs(policy, examples, targets, jumps=jumps).logprobs
+
+    jumping, still = scores(PlainEngine(), 0.9), scores(PlainEngine(), 0.0)
+    torch.testing.assert_close(scores(tiny.packed_engine(), 0.9), jumping, atol=1e-5, rtol=0)
+    moved = (jumping - still).abs().amax(1) > 1e-4
+    assert moved.any()
+    assert not moved.all()  # half of the answers stay as they are
+
+
 def test_pictures_matter(engine: Engine, directory: Path) -> None:
     policy = tiny.load(directory)
     scores = [
