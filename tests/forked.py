@@ -262,6 +262,7 @@ def _be_rank(
         given |= {"TORCHELASTIC_MAX_RESTARTS": 0, "ROLE_RANK": rank, "ROLE_WORLD_SIZE": number}
         os.environ.update({key: str(value) for key, value in given.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
+        signal.signal(ASKED_WHERE, signal.SIG_DFL)  # a shell's background jobs ignore it
         faulthandler.register(ASKED_WHERE, sys.stderr, chain=True)
         atexit._clear()  # what the tests' own process has to do
         work(rank)
