@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart demo gpu-check test test-fast lint types format lock clean
+.PHONY: help setup quickstart demo gpu-check test test-fast lint types format lock clean docs/demo.png
 
 help: ## show this list
 	@printf 'repic: personalized captions, from SFT to RL.\n\n'
