@@ -49,7 +49,7 @@ class SftModule(pl.LightningModule):
         iterations: optimizer steps in all.
         micro_batches: portions that make up an iteration on this rank.
         grad_clip: largest norm of the gradient; a longer one is scaled down.
-        seed: decides all randomness (dropout).
+        seed: decides all randomness (dropout, and which positions jump).
         monitor: is told about every iteration.
         length_exponent: see above, from 0 to 1.
         position_jumps: positions of answers jump; see ``repic.models.engine.logprobs.draw_jumps``.

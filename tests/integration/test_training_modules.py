@@ -31,6 +31,7 @@ def sft(
     *,
     grad_clip: float = 1e9,
     length_exponent: float = 1.0,
+    position_jumps: float = 0.0,
     **kept: Any,
 ) -> SftModule:
     micro_batches = 4 // micro_batch
@@ -45,6 +46,7 @@ def sft(
         seed=0,
         monitor=Recorder(),
         length_exponent=length_exponent,
+        position_jumps=position_jumps,
     )
     fit(module, micro_batch=micro_batch, iterations=2, accumulate=micro_batches)
     return module
@@ -99,6 +101,14 @@ def test_sft_clips_the_mean_s_gradient(folder: Path) -> None:
     )
     assert moved.norm() < 2 * 0.5 * 1e-3 * 1.001  # two steps at lr 0.5
     assert module.monitor.rows[0]["grad_norm"] > 1e-3  # the one before clipping
+
+
+def test_positions_jump_where_they_are_told_to_and_alike_every_time(folder: Path) -> None:
+    still, jumping, again = (
+        [row["loss"] for row in sft(folder, 4, position_jumps=share).monitor.rows]
+        for share in (0.0, 0.9, 0.9)
+    )
+    assert jumping == again != still
 
 
 class Poisoned(PlainEngine):
