@@ -11,7 +11,16 @@ import hydra
 from omegaconf import DictConfig
 
 from repic import files
-from repic.caption import arguments, captions_folder, checked, photo_captioner, quoted, tell
+from repic.caption import (
+    arguments,
+    captions_folder,
+    checked,
+    kinds_of,
+    photo_captioner,
+    photos_of,
+    quoted,
+    tell,
+)
 from repic.run import guarded
 
 USAGE = 'name an album, photos and a question: python -m repic.ask album photo.jpg "Is Bo here?"'
@@ -20,16 +29,13 @@ USAGE = 'name an album, photos and a question: python -m repic.ask album photo.j
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="caption")
 def job(cfg: DictConfig) -> None:
     """Ask about photos."""
-    from repic.data.album import pictures_in, read_album
-    from repic.data.clips import FILMS
-    from repic.data.images import PICTURES
+    from repic.data.album import read_album
 
     with checked(cfg, USAGE):
         if cfg.question is None:
             raise ValueError(USAGE)
         album = read_album(Path(cfg.album), largest=cfg.data.largest)
-        folder = captions_folder(cfg)
-        photos = list(pictures_in(map(Path, cfg.photos), kinds=PICTURES | FILMS))
+        folder, photos = captions_folder(cfg), photos_of(cfg)
         with files.only_one(folder / ".lock", wanted=True):
             answers = [tell(a) for a in photo_captioner(cfg, album, folder).caption(photos)]
         if not any(answers):
@@ -38,10 +44,11 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run from the command line."""
-    places = [i for i, word in enumerate(sys.argv) if i and word[:1] != "-" and "=" not in word]
+    words = sys.argv[1:]
+    places = [place for place, kind in enumerate(kinds_of(words)) if kind == "place"]
     if len(places) > 2:
-        sys.argv[places[-1]] = f"question={quoted(sys.argv[places[-1]])}"
-    sys.argv[1:] = arguments(sys.argv[1:])
+        words[places[-1]] = f"question={quoted(words[places[-1]])}"
+    sys.argv[1:] = arguments(words)
     again = "the same command goes on"
     guarded(job, "repic.ask", config="caption", kept="what was answered is kept", after=again)
 

@@ -39,6 +39,7 @@ from repic.values import (
 )
 
 if TYPE_CHECKING:
+    from repic.models.policy import Policy
     from repic.phases.context import DatasetMaker, SettingsKey
     from repic.phases.phase import Phase
     from repic.phases.pipeline import Questions, RunParts
@@ -85,6 +86,8 @@ TRAINER = {
     "trainer.num_workers": Annotated[int, Ge(0), Le(1024)],
     "trainer.options": TrainerOptions,
 }
+# What every command that loads a model reads of it.
+MODEL_KEYS = {"model": Part, "model.path": Text, "engine": Part, **TRAINER}
 # Of what a run asks beside captions: what it is, and which data has it.
 ASKING = {
     "recognize": ("yes-or-no questions", "data=toybox_cast, dreambooth, myvlm or yollava"),
@@ -107,10 +110,7 @@ READ = {
     "method.evaluated": Names,
     "phase": Mapping[str, Part | HoldsPart],
     "captioner": Mapping[str, Part],
-    **TRAINER,
-    "model": Part,
-    "model.path": Text,
-    "engine": Part,
+    **MODEL_KEYS,
     "metrics": Part,
     "retrieval": MaybePart,
     "judge": MaybePart,
@@ -307,6 +307,19 @@ def settings_key_of(resolved: dict[Any, Any]) -> "SettingsKey":
 def make(node: DictConfig | None, **arguments: Any) -> Any:
     """Instantiate a part from plain values; none for null."""
     return instantiate(node, _convert_="all", **arguments)
+
+
+def load_model(cfg: DictConfig, path: str, prompt: Any) -> "Policy":
+    """Load a model for a command that is no run, onto the device that the command names.
+
+    Args:
+        cfg: the configuration.
+        path: the model's directory.
+        prompt: words its prompts.
+    """
+    load = instantiate(cfg.model, _partial_=True, _convert_="all")
+    device = "cpu" if cfg.trainer.options.accelerator == "cpu" else "cuda"
+    return load(path=path, prompt=prompt).to(device)
 
 
 def dataset_maker(data: DictConfig) -> "DatasetMaker":

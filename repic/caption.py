@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +27,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from repic import files
-from repic.assembly import TRAINER, MaybePart, MaybeText, Part, check_values, make, quieten
+from repic.assembly import (
+    MODEL_KEYS,
+    MaybePart,
+    MaybeText,
+    Part,
+    check_values,
+    load_model,
+    make,
+    quieten,
+)
 from repic.progress import ProgressLine
 from repic.run import guarded
 from repic.values import Count, FolderName, Questions, Side, Text
@@ -35,6 +46,10 @@ log = logging.getLogger(__name__)
 COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "boxes", "introduced", "similarity")
 COLUMNS += ("left_out", "seconds", "finished", "when")
 CHECKED = "checked.txt"  # which settings were found to be sound, for whom they are as they were
+KINDS = ("place", "setting", "option")  # of a command line's words
+# Hydra's options that have a word behind them.
+WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd")
+WITH_VALUE += ("--config-path", "-cp", "--config-name", "-cn")
 
 MaybeFolderName = FolderName | None
 MaybeSide = Side | None
@@ -52,11 +67,8 @@ READ = {
     "watch": Annotated[int | float, Ge(0), Le(86_400)],
     "page": bool,
     "sampling": Part,
-    "model": Part,
-    "model.path": Text,
-    "engine": Part,
     "retrieval": MaybePart,
-    **TRAINER,
+    **MODEL_KEYS,
     "data.prompt": Part,
     "data.questions": Questions,
     "data.largest": MaybeSide,
@@ -103,16 +115,10 @@ def caption(cfg: DictConfig) -> Path:
         ValueError: there is no such album or photo, or no photo could be captioned.
     """
     from repic.captioners.photos import LIST, PAGE, TABLE, Captioned, PassedOver
-    from repic.data.album import pictures_in, read_album
-    from repic.data.clips import FILMS
-    from repic.data.images import PICTURES
+    from repic.data.album import read_album
 
     album = read_album(Path(cfg.album), largest=cfg.data.largest)
-    folder = captions_folder(cfg)
-    places = [Path(place) for place in cfg.photos]
-    found = list(pictures_in(places, kinds=PICTURES | FILMS))
-    if not found and not cfg.watch:
-        raise ValueError(f"{', '.join(map(str, places))}: holds no photos; put some there")
+    folder, found = captions_folder(cfg), photos_of(cfg)
     ends: dict[Path, Captioned | PassedOver] = {}
     seen: dict[Path, object] = {}
     with files.only_one(folder / ".lock", wanted=True):
@@ -120,13 +126,13 @@ def caption(cfg: DictConfig) -> Path:
         log.info("%d friends, %d photos", len(album.friends), len(found))
         while True:
             if found:
-                seen |= {path: state_of(path) for path in found}
+                seen |= {path: files.stamp(path) for path in found}
                 caption_all(captioner, found, ends, cfg)
             if not cfg.watch:
                 break
             time.sleep(cfg.watch)
-            there = pictures_in(places, kinds=PICTURES | FILMS)
-            found = [path for path in there if seen.get(path) != state_of(path)]
+            # A file may not have been whole when it was looked at.
+            found = [path for path in photos_of(cfg) if seen.get(path) != files.stamp(path)]
     results = [end for end in ends.values() if isinstance(end, Captioned)]
     passed = [end for end in ends.values() if isinstance(end, PassedOver)]
     for problem in passed:
@@ -165,12 +171,20 @@ def caption_all(
             write(captioner.folder, captioner.album, results, cfg)
 
 
-def state_of(path: Path) -> object:
-    """Differs where a file may have changed: it may not have been whole when it was looked at."""
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return status.st_mtime_ns, status.st_size
-    return None
+def photos_of(cfg: DictConfig) -> list[Path]:
+    """List the photos and films that a command names, or that are in folders that it names.
+
+    Raises:
+        ValueError: there are none, and none are waited for.
+    """
+    from repic.data.album import pictures_in
+    from repic.data.clips import FILMS
+    from repic.data.images import PICTURES
+
+    found = list(pictures_in(map(Path, cfg.photos), kinds=PICTURES | FILMS))
+    if not found and not cfg.watch:
+        raise ValueError(f"{', '.join(cfg.photos)}: holds no photos; put some there")
+    return found
 
 
 def captions_folder(cfg: DictConfig) -> Path:
@@ -240,14 +254,12 @@ def model_captioner(cfg: DictConfig, path: str, prompt: Any) -> Any:
     check_values(cfg, (), read=READ)  # see ``checked``
     torch.set_num_threads(cfg.trainer.threads)
     sampling = make(cfg.sampling)
-    device = "cpu" if cfg.trainer.options.accelerator == "cpu" else "cuda"
-    load = hydra.utils.instantiate(cfg.model, _partial_=True, _convert_="all")
     log.info("%s captions: %s", path, describe(sampling, left_out(path, sampling)))
     return ModelCaptioner(
         Labels("model", "model", is_shared=False, has_model=True),
         key="",  # PhotoCaptioner's
         decoding=None,
-        load=lambda: load(path=path, prompt=prompt).to(device),
+        load=partial(load_model, cfg, path, prompt),
         engine=make(cfg.engine),
         sampling=sampling,
         batch_size=cfg.batch_size,
@@ -291,22 +303,38 @@ def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> 
 def arguments(words: Sequence[str]) -> list[str]:
     """The command line as Hydra reads it: the first word is the album, the others are photos.
 
+    Options come last: Hydra takes no setting behind one where there was another before it.
+
     Example:
         >>> arguments(["album", "a b.jpg", "x", "--watch", "--cfg", "job"])
-        ['watch=5', '--cfg', 'job', "album='album'", "photos=['a b.jpg','x']"]
+        ["album='album'", "photos=['a b.jpg','x']", 'watch=5', '--cfg', 'job']
     """
-    taken, kept, previous = [], [], ""
-    for word in ("watch=5" if word == "--watch" else word for word in words):
-        is_value = previous in ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p")
-        is_place = not word.startswith("-") and not is_value
-        is_place = is_place and ("=" not in word or Path(word).exists())
-        (taken if is_place else kept).append(word)
-        previous = word
-    if taken:
-        kept.append(f"album={quoted(taken[0])}")
+    words = ["watch=5" if word == "--watch" else word for word in words]
+    kinds = list(zip(words, kinds_of(words), strict=True))
+    taken, settings, options = ([w for w, k in kinds if k == kind] for kind in KINDS)
     if taken[1:]:
-        kept.append(f"photos=[{','.join(map(quoted, taken[1:]))}]")
-    return kept
+        settings.insert(0, f"photos=[{','.join(map(quoted, taken[1:]))}]")
+    if taken:
+        settings.insert(0, f"album={quoted(taken[0])}")
+    return settings + options
+
+
+def kinds_of(words: Sequence[str]) -> list[str]:
+    """What each word of a command line is: a place, a setting, or an option or its value.
+
+    Example:
+        >>> kinds_of(["--cfg", "job", "album", "seed=1"])
+        ['option', 'option', 'place', 'setting']
+    """
+    # What exists is a place, whatever it is called. (os.path: a setting may be too long a name.)
+    return [
+        "option"
+        if word.startswith("-") or previous in WITH_VALUE
+        else "setting"
+        if "=" in word and not os.path.exists(word)
+        else "place"
+        for previous, word in pairwise(["", *words])
+    ]
 
 
 def quoted(word: str) -> str:

@@ -262,6 +262,15 @@ def hash_file(path: Path) -> str:
         return "unreadable"
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """Another one where a file, or a folder, may have changed; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def adopt_lines(source: Path, target: Path, *, phase: str) -> None:
     """Take a phase's rows over from a shared stage's file; doing it twice changes nothing."""
     others = [row for row in read_lines(target, phase=str) if row["phase"] != phase]

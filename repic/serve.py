@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from repic.assembly import TRAINER, MaybeText, Part, check_values, make, quieten
+from repic.assembly import MODEL_KEYS, MaybeText, Part, check_values, load_model, make, quieten
 from repic.run import guarded
 from repic.values import Amount, Count, Text
 
@@ -41,10 +41,7 @@ READ = {
     "arguments": list[Text],
     "check": bool,
     "sampling": Part,
-    "model": Part,
-    "model.path": Text,
-    "engine": Part,
-    **TRAINER,
+    **MODEL_KEYS,
 }
 
 
@@ -146,30 +143,33 @@ def serve_by_repic(cfg: DictConfig, folder: Path) -> None:
 
     torch.set_num_threads(cfg.trainer.threads)
     talks = Talks()
-    device = "cpu" if cfg.trainer.options.accelerator == "cpu" else "cuda"
-    load = hydra.utils.instantiate(cfg.model, _partial_=True, _convert_="all")
-    policy = load(path=str(folder), prompt=talks).to(device)
+    policy = load_model(cfg, str(folder), talks)
     settings: Any = {"engine": make(cfg.engine), "sampling": make(cfg.sampling), "name": cfg.name}
     chat = ChatModel(policy, talks, pictures=cfg.pictures, **settings)
     try:
         http = chat_server(chat, cfg.host, cfg.port)
     except OSError as error:
-        raise ValueError(
-            f"host={cfg.host} port={cfg.port}: cannot be served on ({error.strerror}); take"
-            " another port, or port=0 for any"
-        ) from None
+        raise not_served(cfg.host, cfg.port, error) from None
     with http:
         log.info("http://%s:%d/v1 offers %s", cfg.host, http.server_port, cfg.name)
         http.serve_forever()
 
 
+def not_served(host: str, port: int, error: OSError) -> ValueError:
+    """What is said of a port that cannot be had."""
+    return ValueError(
+        f"host={host} port={port}: cannot be served on ({error.strerror}); take another port, or"
+        " port=0 for any"
+    )
+
+
 def main() -> None:
     """Run from the command line: the first word that is no setting is the checkpoint."""
-    from repic.caption import quoted
+    from repic.caption import kinds_of, quoted
 
-    places = [i for i, word in enumerate(sys.argv) if i and word[:1] != "-" and "=" not in word]
-    if places and "--cfg" not in sys.argv[: places[0]]:
-        sys.argv[places[0]] = f"model.path={quoted(sys.argv[places[0]])}"
+    if "place" in (kinds := kinds_of(sys.argv[1:])):
+        place = 1 + kinds.index("place")
+        sys.argv[place] = f"model.path={quoted(sys.argv[place])}"
     guarded(job, "repic.serve", config="serve", kept="nothing is lost", after="start it again")
 
 

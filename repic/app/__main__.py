@@ -22,6 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
+from repic.app import LOOPBACK
 from repic.assembly import MaybeText, check_values, make, quieten
 from repic.caption import READ as READ_CAPTION
 from repic.caption import (
@@ -33,6 +34,7 @@ from repic.caption import (
     question_of,
 )
 from repic.run import guarded
+from repic.serve import not_served
 from repic.values import Text
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,6 @@ log = logging.getLogger(__name__)
 UNREAD = ("photos", "watch", "page")  # of repic.caption's keys
 READ = {k: v for k, v in READ_CAPTION.items() if k not in UNREAD}
 OWN = {"host": Text, "port": Annotated[int, Ge(0), Le(65535)], "other": MaybeText}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://repic.conf", config_name="app")
@@ -100,10 +101,7 @@ def bind(host: str, port: int) -> socket.socket:
         door.listen()
     except OSError as error:
         door.close()
-        raise ValueError(
-            f"host={host} port={port}: cannot be served on ({error.strerror}); take another port,"
-            " or port=0 for any"
-        ) from None
+        raise not_served(host, port, error) from None
     return door
 
 

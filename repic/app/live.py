@@ -70,7 +70,7 @@ class LiveAlbum:
         """Changes when a friend, a photo or what is said of them does."""
         folders = [path for path in self.root.iterdir() if path.is_dir() and path.name[0] != "."]
         known = [self.root / SETTINGS, *folders, *(folder / ABOUT for folder in folders)]
-        return [(str(path), *_stamp(path)) for path in sorted(known)]
+        return [(str(path), *files.stamp(path)) for path in sorted(known)]
 
     def caption(self, model: str, photo: Path) -> Iterator[str | Captioned | PassedOver]:
         """Yield the caption as far as it is written, again and again, and at last the result.
@@ -96,7 +96,7 @@ class LiveAlbum:
             with self._lock, files.only_one(self.folder / ".lock", wanted=True), heard(said.put):
                 for result in self._captioner(model).caption([photo]):
                     said.put(result)
-                self._kept = _stamp(self.folder / KEPT)
+                self._kept = files.stamp(self.folder / KEPT)
         except Exception as error:  # is raised where the caption is waited for
             said.put(error)
 
@@ -109,9 +109,9 @@ class LiveAlbum:
         album = self.album()
         if not album.friends:
             raise ValueError("nobody is in the album yet; add a friend first")
-        first = [_stamp(friend.photos[0].path) for friend in album.friends if friend.photos]
+        first = [files.stamp(friend.photos[0].path) for friend in album.friends if friend.photos]
         is_same = self._read is album and self._first == first
-        if not is_same or self._kept != _stamp(self.folder / KEPT):
+        if not is_same or self._kept != files.stamp(self.folder / KEPT):
             self._made.clear()
         self._read, self._first = album, first
         if model not in self._made:
@@ -164,11 +164,3 @@ class LiveAlbum:
             words=words,
             largest=self.largest,
         )
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

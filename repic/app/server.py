@@ -1,7 +1,6 @@
 """The page behind a door: who may ask, what a browser may load, friends' small pictures."""
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +9,8 @@ import gradio as gr
 from gradio.themes import Base, Default
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from repic import files
+from repic.app import LOOPBACK
 from repic.app.live import LiveAlbum
 from repic.app.parts import CSS, thumbnail
 from repic.data.album import Friend
@@ -27,7 +28,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 RED = "#b91c1c"
-OWN = ("127.0.0.1", "localhost", "::1")
 
 
 class Door:
@@ -65,7 +65,7 @@ class Door:
     def refusal(self, sent: dict[str, str]) -> str | None:
         """Why a request with such headers is not let in."""
         host = sent.get("host", "")
-        if not self.is_public and urlsplit(f"//{host}").hostname not in OWN:
+        if not self.is_public and urlsplit(f"//{host}").hostname not in LOOPBACK:
             return f"this page is for this machine alone, and not served as {host}"
         if "origin" in sent and urlsplit(sent["origin"]).netloc != host:
             return f"this page answers no other, such as {sent['origin']}"
@@ -161,8 +161,4 @@ def _thumbnail(friend: Friend, stamp: tuple[int, ...]) -> bytes:
 
 
 def _stamp(friend: Friend) -> tuple[int, ...]:
-    try:
-        stat = Path(friend.photos[0].path).stat()
-    except (IndexError, OSError):
-        return ()
-    return stat.st_mtime_ns, stat.st_size
+    return files.stamp(friend.photos[0].path) if friend.photos else ()

@@ -94,6 +94,36 @@ def test_no_question_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
     assert said == "repic.ask: question: '' is not text that is not empty, or null\n"
 
 
+def test_what_stands_behind_an_option_is_no_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    words = ["album", "photo.jpg", "Is Bo here?", "--cfg", "job", "batch_size=3"]
+    monkeypatch.setattr(sys, "argv", ["repic.ask", *words])
+    GlobalHydra.instance().clear()
+    ask.main()
+    said = capsys.readouterr().out
+    assert "question: Is Bo here?\n" in said
+    assert "batch_size: 3\n" in said
+
+
+def test_who_asks_about_an_empty_folder_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    photo(tmp_path / "album" / "Bo" / "1.png")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["repic.ask", "album", "empty", "Is Bo here?"])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        ask.main()
+    assert capsys.readouterr().err == "repic.ask: empty: holds no photos; put some there\n"
+
+
+def test_a_setting_may_be_longer_than_a_file_s_name() -> None:
+    question = f"question={'Is Bo here? ' * 30}"
+    assert arguments(["album", question]) == ["album='album'", question]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

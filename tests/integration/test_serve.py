@@ -45,6 +45,14 @@ def test_it_says_who_can_read_a_checkpoint(monkeypatch, capfd) -> None:
     assert "name a model's directory" in capfd.readouterr().err
 
 
+def test_what_stands_behind_an_option_is_no_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--cfg", "job", "there"], ["--config-dir", str(tmp_path), "there", "--cfg=job"]):
+        start(monkeypatch, *words)
+        assert "path: there\n" in capsys.readouterr().out
+
+
 def test_vllm_is_told_what_a_trainer_needs() -> None:
     words = serve.vllm_command(composed("rollouts=true", "context=2048"), TINY, "/venv/python")
     assert words[:5] == [
