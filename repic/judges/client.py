@@ -52,14 +52,6 @@ class Question(Generic[T]):
     trial: int = 0
 
 
-@dataclass(frozen=True)
-class Answer(Generic[T]):
-    """What the judge said (without its thinking), and what was read from it."""
-
-    text: str
-    value: T
-
-
 class Judge:
     """A language model that answers questions about captions.
 
@@ -115,8 +107,8 @@ class Judge:
         """Put a question in the words of a prompt, about these values and pictures."""
         return Question(self.prompts.render(prompt, **values), parse, pictures, trial)
 
-    def ask_all(self, questions: Sequence[Question[T]]) -> list[Answer[T] | None]:
-        """Ask, and wait for all answers; None where there is none, in the questions' order.
+    def ask_all(self, questions: Sequence[Question[T]]) -> list[T | None]:
+        """Ask, and return what is read from each answer; None where there is none.
 
         May be called anywhere, also where an event loop is running (a notebook). The same
         question twice is asked once. A picture that cannot be loaded is a ``ValueError``.
@@ -127,16 +119,22 @@ class Judge:
             known = _cached(tasks, cache)
             todo = {task.key: task for task in tasks if task.key not in known}
             asked = self._ask(list(todo.values()), cache) if todo else {}
-        answers, tally = [], Tally(questions=len(questions))
+        values, tally = [], Tally(questions=len(questions))
         for question, task in zip(questions, tasks, strict=True):
-            outcome = known[task.key] if task.key in known else asked[task.key]
-            answer = _read(question, outcome)
-            answers.append(answer)
-            tally[_name(answer, outcome, is_known=task.key in known)] += 1
-            known |= {} if answer is None else {task.key: answer.text}
+            is_known = task.key in known
+            outcome = known[task.key] if is_known else asked[task.key]
+            value = None if isinstance(outcome, Failure) else question.parse(outcome)
+            values.append(value)
+            if isinstance(outcome, Failure):
+                tally[f"failed_{outcome.kind}"] += 1
+            elif value is None:
+                tally["failed_unparsable"] += 1
+            else:
+                tally["cached" if is_known else "answered"] += 1
+                known[task.key] = outcome
         self._add(tally)
         self._tell(tally, [o for o in asked.values() if isinstance(o, Failure)])
-        return answers
+        return values
 
     def count(self, name: str, number: int) -> None:
         """Add to a count of the caller's, to be logged with the others."""
@@ -214,20 +212,6 @@ def _cached(tasks: Sequence[Task], cache: OpenCache | None) -> dict[str, str]:
         for task in tasks
         if task.key in found and task.parse(found[task.key]) is not None
     }
-
-
-def _read(question: Question[T], outcome: str | Failure) -> Answer[T] | None:
-    if isinstance(outcome, Failure):
-        return None
-    value = question.parse(outcome)
-    return None if value is None else Answer(outcome, value)
-
-
-def _name(answer: Answer[Any] | None, outcome: str | Failure, *, is_known: bool) -> str:
-    """What a question counts as."""
-    if answer is not None:
-        return "cached" if is_known else "answered"
-    return f"failed_{outcome.kind}" if isinstance(outcome, Failure) else "failed_unparsable"
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

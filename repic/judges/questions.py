@@ -170,9 +170,7 @@ def prefer(
     """
     asked = [i for i, pair in enumerate(pairs) if pair.first != pair.second]
     questions = [question for i in asked for question in _both_orders(judge, pairs[i], prompt)]
-    choices: list[Choice | None] = [
-        None if a is None else a.value for a in judge.ask_all(questions)
-    ]
+    choices = judge.ask_all(questions)
     preferences: list[Preference | None] = [Preference(0.5, True)] * len(pairs)
     for i, as_given, swapped in zip(asked, choices[::2], choices[1::2], strict=True):
         preferences[i] = agree(as_given, swapped)
@@ -280,13 +278,5 @@ def choose_options(judge: Judge, asked: Sequence[tuple[str, str, Sequence[str]]]
 
 def ask_some(judge: Judge, items: Sequence[Question[T] | T]) -> Answers[T]:
     """Ask the questions among the items; the others are answers that need no judge."""
-    questions = [item for item in items if isinstance(item, Question)]
-    answers = iter(judge.ask_all(questions))
-    found: Answers[T] = []
-    for item in items:
-        if isinstance(item, Question):
-            answer = next(answers)
-            found.append(None if answer is None else answer.value)
-        else:
-            found.append(item)
-    return found
+    answers = iter(judge.ask_all([item for item in items if isinstance(item, Question)]))
+    return [next(answers) if isinstance(item, Question) else item for item in items]

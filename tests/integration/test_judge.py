@@ -99,7 +99,7 @@ def test_the_model_sees_the_picture_and_its_tokens_are_counted(judge: Judge) -> 
     asked = [Question(text, words, (red,)), Question(text, words, (blue,)), Question(text, words)]
     answers = judge.ask_all(asked)
     assert all(answer is not None for answer in answers)
-    assert len({answer.text for answer in answers if answer}) > 1  # it looks
+    assert len(set(answers)) > 1  # it looks
     with_pictures = judge.take_counts()
     assert (with_pictures["answered"], with_pictures["requests"]) == (3, 3)
     assert with_pictures["unmetered"] == 0

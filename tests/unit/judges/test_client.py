@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repic.judges.answers import TEXTS, parse_verdict
-from repic.judges.client import Answer, Question
+from repic.judges.client import Question
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge, text_of
 from tests.properties import at_most
@@ -22,10 +22,6 @@ from tests.properties import at_most
 
 def ask(text: str, *pictures: Any) -> Question[bool]:
     return Question(text, parse_verdict, pictures)
-
-
-def values(answers: list[Answer[bool] | None]) -> list[bool | None]:
-    return [None if answer is None else answer.value for answer in answers]
 
 
 def nonzero(counts: dict[str, float]) -> dict[str, float]:
@@ -40,8 +36,7 @@ def test_answers_come_in_the_questions_order_and_are_counted() -> None:
     with judge_server(play) as server:
         judge = make_judge(server.base_url)
         answers = judge.ask_all([ask(str(n)) for n in range(5)])
-        assert values(answers) == [False, True, False, True, False]
-        assert answers[1] == Answer("yes", True)
+        assert answers == [False, True, False, True, False]
         assert judge.ask_all([]) == []
     assert nonzero(judge.take_counts()) == {
         "questions": 5,
@@ -94,7 +89,7 @@ def test_no_more_requests_at_a_time_than_allowed() -> None:
 def test_what_passes_is_tried_again(passing: Act) -> None:
     with judge_server([passing, passing, Act("yes")]) as server:
         judge = make_judge(server.base_url)
-        assert values(judge.ask_all([ask("?")])) == [True]
+        assert judge.ask_all([ask("?")]) == [True]
     counts = judge.take_counts()
     assert (counts["requests"], counts["answered"]) == (3, 1)
     first, second, third = server.times
@@ -132,7 +127,7 @@ def test_a_failure_is_no_answer_and_counted_by_kind(act: Act, kind: str, request
 
 def test_the_servers_wish_to_wait_is_respected() -> None:
     with judge_server([Act(status=429, headers={"Retry-After": "0.3"}), Act("yes")]) as server:
-        assert values(make_judge(server.base_url).ask_all([ask("?")])) == [True]
+        assert make_judge(server.base_url).ask_all([ask("?")]) == [True]
     assert server.times[1] - server.times[0] >= 0.3
 
 
@@ -225,14 +220,14 @@ def test_any_response_is_a_sign_of_life() -> None:
 def test_nonsense_is_asked_again_with_another_seed() -> None:
     with judge_server([Act("perhaps"), Act("maybe"), Act("yes")]) as server:
         judge = make_judge(server.base_url, attempts_unparsable=3, seed=7)
-        assert values(judge.ask_all([ask("?")])) == [True]
+        assert judge.ask_all([ask("?")]) == [True]
     assert [body["seed"] for body in server.bodies] == [7, 8, 9]
     assert judge.take_counts()["answered"] == 1
 
 
 def test_no_seed_is_sent_where_there_is_none() -> None:
     with judge_server([Act("perhaps"), Act("yes")]) as server:
-        assert values(make_judge(server.base_url, seed=None).ask_all([ask("?")])) == [True]
+        assert make_judge(server.base_url, seed=None).ask_all([ask("?")]) == [True]
     assert not any("seed" in body for body in server.bodies)
 
 
@@ -241,12 +236,12 @@ def test_an_answer_is_paid_for_once(tmp_path: Path) -> None:
     red, also_red = (Image.new("RGB", (2, 2), "red") for _ in range(2))
     with judge_server([Act("yes")]) as server:
         first = make_judge(server.base_url, path)
-        assert values(first.ask_all([ask("?", red), ask("?", also_red)])) == [True, True]
+        assert first.ask_all([ask("?", red), ask("?", also_red)]) == [True, True]
         assert nonzero(first.take_counts())["cached"] == 1  # twice the same in a batch
         assert len(server.bodies) == 1
     # Another process, or a later run: even with the server gone, elsewhere, or asked by others.
     second = make_judge(unused_url(), path)
-    assert values(second.ask_all([ask("?", also_red)])) == [True]
+    assert second.ask_all([ask("?", also_red)]) == [True]
     assert nonzero(second.take_counts()) == {"questions": 1, "cached": 1}
 
 
@@ -279,7 +274,7 @@ def test_nonsense_and_failures_are_not_kept(tmp_path: Path) -> None:
         with judge_server([act]) as server:
             assert make_judge(server.base_url, path).ask_all([ask("?")]) == [None]
     with judge_server([Act("no")]) as server:
-        assert values(make_judge(server.base_url, path).ask_all([ask("?")])) == [False]
+        assert make_judge(server.base_url, path).ask_all([ask("?")]) == [False]
     assert len(server.bodies) == 1
 
 
@@ -290,8 +285,7 @@ def test_a_kept_text_that_can_no_longer_be_read_is_asked_for_again(tmp_path: Pat
         judge.ask_all([ask("?")])
         for _ in range(2):
             (answer,) = judge.ask_all([Question("?", TEXTS)])
-            assert answer is not None
-            assert answer.value == ("yes",)
+            assert answer == ("yes",)
     assert len(server.bodies) == 2
 
 
@@ -300,18 +294,18 @@ def test_a_file_that_breaks_costs_no_answer(tmp_path: Path) -> None:
         judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
         for path in tmp_path.iterdir():
             path.write_bytes(b"broken" * 1000)
-        assert values(judge.ask_all([ask("?")])) == [True]
+        assert judge.ask_all([ask("?")]) == [True]
 
 
 def test_inside_a_running_loop_and_in_threads(tmp_path: Path) -> None:
     with judge_server([Act("yes")]) as server:
         judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
 
-        async def notebook() -> list[Answer[bool] | None]:
+        async def notebook() -> list[bool | None]:
             return judge.ask_all([ask("in a loop")])
 
-        assert values(asyncio.run(notebook())) == [True]
-        assert values(asyncio.run(notebook())) == [True]
+        assert asyncio.run(notebook()) == [True]
+        assert asyncio.run(notebook()) == [True]
         counts = judge.take_counts()
         assert (counts["answered"], counts["cached"]) == (1, 1)
         threads = [
@@ -328,7 +322,7 @@ def test_usage_that_is_missing_or_strange_is_said_to_be_unknown() -> None:
     strange = [None, {}, {"prompt_tokens": "7", "completion_tokens": True}, [3]]
     with judge_server([Act(usage=usage) for usage in strange]) as server:
         judge = make_judge(server.base_url, concurrency=1)
-        assert values(judge.ask_all([ask(str(n)) for n in range(4)])) == [True] * 4
+        assert judge.ask_all([ask(str(n)) for n in range(4)]) == [True] * 4
     counts = judge.take_counts()
     assert (counts["unmetered"], counts["cost"]) == (4, 0)
 
@@ -337,7 +331,7 @@ def test_half_a_surrogate_pair_goes_there_and_back(tmp_path: Path) -> None:
     with judge_server([Act("yes \udc80")]) as server:
         judge = make_judge(server.base_url, tmp_path / "judge.sqlite")
         for _ in range(2):
-            assert values(judge.ask_all([ask("\ud800?")])) == [True]
+            assert judge.ask_all([ask("\ud800?")]) == [True]
     assert text_of(server.bodies[0]) == "\ud800?"
     assert len(server.bodies) == 1
 
@@ -358,8 +352,7 @@ def test_an_answer_in_json_is_asked_for_by_its_schema() -> None:
     with judge_server([Act('{"answer": ["A cat."]}'), Act("yes")]) as server:
         judge = make_judge(server.base_url)
         (answer,) = judge.ask_all([Question("?", TEXTS)])
-        assert answer is not None
-        assert answer.value == ("A cat.",)
+        assert answer == ("A cat.",)
         judge.ask_all([ask("?")])
         make_judge(server.base_url, schemas=False).ask_all([Question("?", TEXTS)])
     first, *others = server.bodies
@@ -414,7 +407,7 @@ def test_the_environment_s_account_is_told_to_nobody(monkeypatch: pytest.MonkeyP
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
         monkeypatch.setenv(name, "mine")
     with judge_server([Act("yes")]) as server:
-        assert values(make_judge(server.base_url).ask_all([ask("?")])) == [True]
+        assert make_judge(server.base_url).ask_all([ask("?")]) == [True]
     assert "mine" not in str(server.headers)
 
 

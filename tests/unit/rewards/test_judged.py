@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repic.judges.client import Answer, Judge
+from repic.judges.client import Judge
 from repic.judges.questions import LanguageScores
 from repic.rewards.claims import ClaimsReward, Findings, Share
 from repic.rewards.judged import JudgedClaims, JudgedLanguage
@@ -30,14 +30,13 @@ def judge_that(
     judge, asked = make_judge("http://127.0.0.1:1/v1"), []
     kinds = {"Take a": "claims", "Check": "verify", "Compare": "coverage", "Judge": "language"}
 
-    def ask_all(questions: Sequence[Any]) -> list[Answer[Any] | None]:
+    def ask_all(questions: Sequence[Any]) -> list[Any]:
         answers = []
         for question in questions:
             kind = next(kind for start, kind in kinds.items() if question.text.startswith(start))
             asked.append((kind, question.text))
             said = answer(kind, question.text)
-            value = None if said is None else question.parse(said)
-            answers.append(None if said is None or value is None else Answer(said, value))
+            answers.append(None if said is None else question.parse(said))
         return answers
 
     monkeypatch.setattr(judge, "ask_all", ask_all)
