@@ -3,9 +3,9 @@
 What counts as a claim:
 
 - every attribute that is stated of a being, its place and its name, and the setting. A mention is
-  about at most one being, and a being has at most one mention (``matching.count_facts``, with the
-  name as an attribute like others): so a being that is described again is claimed again and right
-  once, and repetition cannot pay. A name is right at the being that bears it;
+  about at most one being, and a being has at most one mention (``assignment.count_facts``, with
+  the name as an attribute like others): so a being that is described again is claimed again and
+  right once, and repetition cannot pay. A name is right at the being that bears it;
 - a name that stands at no description, or is no name ("</bo>"): it points at no one, so it is
   never right;
 - every clause that the grammar cannot read ("this adds depth to the scene"), as one claim that is

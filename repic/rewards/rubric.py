@@ -22,16 +22,21 @@ TOTAL = "total"  # what diagnostics call the weighted sum; no component may be c
 
 
 @runtime_checkable
-class Reward(Protocol):
-    """Scores a caption: a number for every component, NaN where it does not apply.
-
-    Whether a component applies must follow from the example alone, not from the caption.
-    """
+class HasComponents(Protocol):
+    """Whatever scores captions, in whichever of the ways below."""
 
     @property
     def components(self) -> tuple[str, ...]:
         """Names of the components, in a fixed order."""
         ...
+
+
+@runtime_checkable
+class Reward(HasComponents, Protocol):
+    """Scores a caption: a number for every component, NaN where it does not apply.
+
+    Whether a component applies must follow from the example alone, not from the caption.
+    """
 
     def __call__(self, caption: str, example: Example) -> Mapping[str, float]: ...
 
@@ -77,27 +82,17 @@ Logprobs = Sequence[Float[Tensor, " _"]]  # of each completion's tokens
 
 
 @runtime_checkable
-class BatchReward(Protocol):
+class BatchReward(HasComponents, Protocol):
     """Scores rollouts together: what a model judges, or what needs more than a caption's text."""
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        """Names of the components, in a fixed order."""
-        ...
 
     def score(self, rollouts: Sequence[Rollout]) -> RewardBatch: ...
 
 
 @runtime_checkable
-class ReferenceReward(Protocol):
+class ReferenceReward(HasComponents, Protocol):
     """Scores rollouts by what the frozen reference makes of them."""
 
     needs_reference: bool
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        """Names of the components, in a fixed order."""
-        ...
 
     def score(self, rollouts: Sequence[Rollout], logprobs: Logprobs | None) -> RewardBatch:
         """Score with the log-probabilities of each completion's tokens; None: there are none."""
@@ -108,16 +103,11 @@ Listen = Callable[[Sequence[Rollout]], Logprobs]
 
 
 @runtime_checkable
-class ListeningReward(Protocol):
+class ListeningReward(HasComponents, Protocol):
     """Scores rollouts by what the frozen reference makes of them beside other pictures, too."""
 
     needs_reference: bool
     listens: bool
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        """Names of the components, in a fixed order."""
-        ...
 
     def score(
         self, rollouts: Sequence[Rollout], logprobs: Logprobs | None, listen: Listen | None
@@ -178,12 +168,13 @@ class Rubric:
         twice = {name for name in self.names if self.names.count(name) > 1 or name == TOTAL}
         if twice:
             raise ValueError(
-                f"reward.rewards: component {min(twice)!r} is yielded twice, or is called 'total'"
+                f"reward.rubric.rewards: component {min(twice)!r} is yielded twice, or is called"
+                " 'total'"
             )
         for name in weights:
             if name not in self.names:
                 raise ValueError(
-                    f"reward.weights.{name}: no reward yields this component; there are"
+                    f"reward.rubric.weights.{name}: no reward yields this component; there are"
                     f" {', '.join(self.names)}"
                 )
         numbers = [float(weights.get(name, 0.0)) for name in self.names]

@@ -134,7 +134,7 @@ def test_a_typo_in_a_weight_is_named() -> None:
     config = compose_reward("combined")
     OmegaConf.set_struct(config, False)
     config.reward.rubric.weights.recal = 1.0
-    with pytest.raises(Exception, match=r"reward\.weights\.recal: no reward yields"):
+    with pytest.raises(Exception, match=r"reward\.rubric\.weights\.recal: no reward yields"):
         instantiate(config.reward)
 
 

@@ -69,7 +69,9 @@ def test_no_rollouts() -> None:
 
 
 def test_a_weight_for_what_nobody_yields_is_named() -> None:
-    with pytest.raises(ValueError, match=r"reward\.weights\.lenght: no reward .* length, is_empty"):
+    with pytest.raises(
+        ValueError, match=r"reward\.rubric\.weights\.lenght: no reward .* length, is_empty"
+    ):
         Rubric({"a": Length()}, {"lenght": 1.0})
 
 
