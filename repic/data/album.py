@@ -19,6 +19,7 @@ from repic.metrics.names import Lexicon, key_of
 from repic.settings import read_yaml
 from repic.types import Reference
 
+from .concepts import Naming
 from .images import PICTURES, FileImage
 from .prompts import PLACEHOLDER, PromptTemplate
 
@@ -26,16 +27,6 @@ ABOUT, SETTINGS = "about.yaml", "album.yaml"
 LONGEST_NAME = 100  # characters; a prompt says it, and every caption should
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the order of letters
 LAYOUT = "an album is a folder with a folder of photos for each friend, named as the friend is"
-
-
-@dataclass(frozen=True)
-class _About:
-    """What ``about.yaml`` may say."""
-
-    name: str = ""
-    info: str = ""
-    category: str = ""
-    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,9 +155,9 @@ def _is_picture(path: Path, kinds: Collection[str] = PICTURES) -> bool:
 
 def _read_friend(folder: Path, largest: int | None) -> Friend:
     about = folder / ABOUT
-    said = _About()
+    said = Naming()
     if about.exists():
-        said = as_shape(_About, read_yaml(about) or {}, str(about), is_closed=True)
+        said = as_shape(Naming, read_yaml(about) or {}, str(about), is_closed=True)
     place = f"{about}, key 'name'" if said.name else f"{folder}: the folder's name"
     photos = sorted(p for p in folder.iterdir() if _is_picture(p) and p.name[0] != ".")
     if not photos and not said.info.strip():

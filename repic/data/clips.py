@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from repic.data.images import FileImage
+from repic.data.images import FileImage, UnreadableError
 from repic.types import Clip, Example, Frame
 
 FILMS = frozenset(".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .mts".split())
@@ -122,12 +122,12 @@ def read_clip(path: Path, count: int, *, largest: int | None) -> Clip:
     try:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
         if path.is_file() and not path.stat().st_size:
-            raise _UnreadableError("is empty; copy it again")
+            raise UnreadableError("is empty; copy it again")
         with path.open("rb") as file, av.open(file, options=options) as film:
             shown = _pictures(film, count, largest)
     except FileNotFoundError:
         problem = "there is no such film; put it there or mend the path"
-    except _UnreadableError as error:
+    except UnreadableError as error:
         problem = str(error)
     except Exception as error:  # a decoder that a broken file leads astray may raise anything
         said = getattr(error, "strerror", None) or str(error)
@@ -144,10 +144,6 @@ def read_clip(path: Path, count: int, *, largest: int | None) -> Clip:
     raise ValueError(f"{path}: {problem}")
 
 
-class _UnreadableError(Exception):
-    """What is wrong, and the mend."""
-
-
 def _pictures(film: Any, count: int, largest: int | None) -> list[tuple[float, Image.Image]]:
     """Choose frames by when the file says they are shown, then decode those alone."""
     from av.stream import Disposition
@@ -156,16 +152,16 @@ def _pictures(film: Any, count: int, largest: int | None) -> list[tuple[float, I
     streams = [s for s in film.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         what = "sound alone; name a film" if film.streams.audio else "no picture; copy it again"
-        raise _UnreadableError(f"holds {what}")
+        raise UnreadableError(f"holds {what}")
     stream = streams[0]
     if stream.width * stream.height > _MOST_PIXELS:
         size = f"{stream.width} × {stream.height}"
-        raise _UnreadableError(f"is too large ({size} pixels); scale it down")
+        raise UnreadableError(f"is too large ({size} pixels); scale it down")
     packets = (packet for packet in film.demux(stream) if packet.size)
     shown = (packet.dts if packet.pts is None else packet.pts for packet in packets)
     times = sorted({time for time in shown if time is not None})
     if not times:
-        raise _UnreadableError("holds no frame; record it, or copy it, again")
+        raise UnreadableError("holds no frame; record it, or copy it, again")
     unit = float(stream.time_base)
     digits = 1 if (times[-1] - times[0]) * unit > count / 2 else 3
     found = []
@@ -194,7 +190,7 @@ def _decode(film: Any, stream: Any, time: int) -> Any:
     for frame in film.decode(stream):
         if frame.pts is not None and frame.pts >= time:
             return frame
-    raise _UnreadableError("breaks off before its end; copy it again")
+    raise UnreadableError("breaks off before its end; copy it again")
 
 
 def _upright(frame: Any, stream: Any, largest: int | None) -> Image.Image:

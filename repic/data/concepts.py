@@ -65,8 +65,8 @@ class _Introduction:
 
 
 @dataclass(frozen=True)
-class _Naming:
-    """What the database may say about a concept's names."""
+class Naming:
+    """What may be said of somebody's names, by a database or an album's ``about.yaml``."""
 
     name: str = ""
     info: str = ""
@@ -170,7 +170,7 @@ def read_known_names(file: Path) -> KnownNames:
     infos: dict[str, str] = {}
     for row, (name, record) in enumerate(_concept_dict(file).items(), start=1):
         place = f"{file}: row {row} ({name})"
-        said = as_shape(_Naming, record, place)
+        said = as_shape(Naming, record, place)
         called = (said.name, *said.aliases)
         aliases[name] = tuple(alias for alias in called if alias.strip())
         infos[name] = said.info

@@ -75,7 +75,7 @@ class FileImage:
                 problem = "is HEIC, which needs a package: pip install 'repic[heic]'"
         except Image.DecompressionBombError as error:
             problem = f"is too large ({error}); scale it down"
-        except _UnreadableError as error:
+        except UnreadableError as error:
             problem = str(error)
         # A decoder that a broken file leads astray may raise anything: OSError where it ends too
         # soon, SyntaxError for a chunk of PNG, struct.error for a field of EXIF.
@@ -113,7 +113,7 @@ class FileImage:
 
     def _decode(self) -> Image.Image:
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
-            raise _UnreadableError("is no file; mend the path")  # a pipe would be waited for
+            raise UnreadableError("is no file; mend the path")  # a pipe would be waited for
         with Image.open(self.path, formats=self._formats) as file:
             if self.largest is not None:
                 file.draft(None, (self.largest, self.largest))  # JPEG decodes fewer pixels
@@ -138,8 +138,8 @@ def _add_heif() -> bool:
     return True
 
 
-class _UnreadableError(Exception):
-    """What is wrong, and the mend."""
+class UnreadableError(Exception):
+    """What is wrong with a picture or a film, and the mend."""
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -158,10 +158,10 @@ def _narrow(picture: Image.Image) -> Image.Image:
     if picture.mode[0] not in "IF":
         return picture
     if picture.mode == "F":
-        raise _UnreadableError(f"its levels are no whole numbers; {_EIGHT}")
+        raise UnreadableError(f"its levels are no whole numbers; {_EIGHT}")
     levels = np.asarray(picture.convert("I"))
     if levels.min() < 0 or levels.max() > _WIDE:
-        raise _UnreadableError(f"its levels have more than 16 bits; {_EIGHT}")
+        raise UnreadableError(f"its levels have more than 16 bits; {_EIGHT}")
     return Image.fromarray((levels * (255 / _WIDE)).round().astype(np.uint8))
 
 

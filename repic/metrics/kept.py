@@ -97,10 +97,11 @@ class CaptionScores:
         accuracy, cider = self.owner("accuracy"), self.owner("cider")
         if accuracy is None or cider is None:
             return None
+        both = {"accuracy": accuracy, "cider": cider}
         return Measured(
             (ScoreColumn(OVERALL, OVERALL, "up", ""),),
             np.hstack([accuracy.rows, cider.rows]),
-            lambda sums: _overall(accuracy, cider, sums),
+            lambda sums: all_scores(both, sums)[OVERALL][:, None],
         )
 
 
@@ -266,15 +267,6 @@ def _of_phase(every: CaptionScores, phases: Sequence[str], phase: str) -> Captio
     found = every.take([i for i, other in enumerate(phases) if other == phase])
     kept = {name: m for name, m in found.metrics.items() if not np.isnan(m.rows).any()}
     return replace(found, metrics=kept)
-
-
-def _overall(
-    accuracy: Measured, cider: Measured, sums: Float[np.ndarray, "S K"]
-) -> Float[np.ndarray, "S 1"]:
-    """The mean of accuracy and CIDEr, of their rows side by side."""
-    width = accuracy.rows.shape[1]
-    exact = accuracy.scores(sums[:, :width])["accuracy"]
-    return ((exact + cider.scores(sums[:, width:])["cider"]) / 2)[:, None]
 
 
 def _name_of(values: ValuesOf | None) -> str:

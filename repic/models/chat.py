@@ -186,7 +186,7 @@ class ChatModel:
                 self._choice(i, rollout, with_ids=request.return_token_ids)
                 for i, rollout in enumerate(rollouts)
             ],
-            "usage": usage | {"total_tokens": length + drawn},
+            "usage": usage,
         }
         if request.return_token_ids:
             answer["prompt_token_ids"] = prompt.input_ids.tolist()
@@ -259,10 +259,9 @@ def chat_server(chat: ChatModel, host: str, port: int) -> ThreadingHTTPServer:
                 return 500, refusal(explain(error))
 
         def _tell(self, status: int, content: Any) -> None:
-            is_text = isinstance(content, str)
-            data = content.encode() if is_text else json.dumps(content).encode("ascii")
+            data = json.dumps(content).encode("ascii")
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if is_text else "application/json")
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

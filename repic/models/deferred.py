@@ -6,7 +6,7 @@ there, and take no memory; ``fill`` reads them, a part of the model at a time. W
 pass of a model lets each layer read its weights in passing.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -50,11 +50,15 @@ class DeferredWeight(nn.Parameter):
     then: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
+    def place(cls, shape: Sequence[int], dtype: torch.dtype, *, requires_grad: bool) -> Any:
+        """Stand for a weight of this shape that has ``dtype`` once it is there."""
+        number = torch.zeros((), dtype=dtype).expand(*shape)
+        return torch.Tensor._make_subclass(cls, number, requires_grad)
+
+    @classmethod
     def of(cls, file: Path, key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
-        """Stand for a weight that has ``dtype`` once it is read."""
-        made: Any = torch.Tensor._make_subclass(
-            cls, torch.zeros((), dtype=dtype).expand(shape), dtype.is_floating_point
-        )
+        """Stand for a weight of a file."""
+        made = cls.place(shape, dtype, requires_grad=dtype.is_floating_point)
         made.file, made.key = file, key
         return made
 

@@ -7,6 +7,7 @@ makes of it is kept, by the source's key, up to a bound on memory.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -85,7 +86,7 @@ class ImageEncoder:
         max_pixels: int | None,
     ) -> None:
         self._directory = directory
-        self.processor = _image_processor(directory)
+        self.processor = image_processor(directory)
         self.family = family
         self.parts = Parts(self.processor, config, tokenizer)
         bounds = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
@@ -139,7 +140,8 @@ class ImageEncoder:
             ) from error
 
 
-def _image_processor(directory: str) -> Any:
+def image_processor(directory: str | Path) -> Any:
+    """Load a directory's image processor; Pillow's, see ``ImageEncoder``."""
     try:
         return AutoImageProcessor.from_pretrained(directory, backend="pil", trust_remote_code=False)
     except (ImportError, ValueError) as error:

@@ -42,7 +42,9 @@ class Sharding:
         self.mesh = init_device_mesh(device.type, (get_world_size(),))
         # What the copier finds in its memo it takes as it is: nothing is copied.
         places: dict[int, Any] = {
-            id(p): p if self._is_whole(name, p) else _place_of(p)
+            id(p): p
+            if self._is_whole(name, p)
+            else DeferredWeight.place(p.shape, p.dtype, requires_grad=p.requires_grad)
             for name, p in model.named_parameters()
         }
         self._skeleton = copy.deepcopy(model, places)
@@ -145,12 +147,3 @@ def slice_like(value: Tensor, other: Tensor) -> Tensor:
         return value
     moved = value.to(kind.to_local().device)
     return distribute_tensor(moved, kind.device_mesh, kind.placements, src_data_rank=None)
-
-
-def _place_of(parameter: nn.Parameter) -> DeferredWeight:
-    place: Any = torch.Tensor._make_subclass(
-        DeferredWeight,
-        torch.zeros((), dtype=parameter.dtype).expand(parameter.shape),
-        parameter.requires_grad,
-    )
-    return place

@@ -14,20 +14,17 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    CLIPModel,
-)
+from transformers import AutoModelForImageTextToText, CLIPModel
 
 from repic.detectors.open_vocabulary import choose_device
-from repic.files import key_of
+from repic.files import at, key_of
 from repic.local import lacking
 from repic.models.directory import find_model, is_on_hub
 from repic.models.families import family_of
+from repic.models.images import image_processor
 from repic.retrieval.parts import NetworkEmbedder
 from repic.values import Amount, Device, Side, Text
-from repic.weights import load_whole
+from repic.weights import load_whole, naming
 
 KEY = "retrieval.embedder.path"
 
@@ -96,10 +93,7 @@ class VisionTowerEmbedder(NetworkEmbedder):
         model.lm_head = nn.Identity()
         if family.quicken is not None:
             family.quicken(model)
-        processor = AutoImageProcessor.from_pretrained(
-            folder, backend="pil", trust_remote_code=False
-        )
-        return model.eval().to(choose_device(self.device)), processor
+        return model.eval().to(choose_device(self.device)), image_processor(folder)
 
 
 class ClipEmbedder(NetworkEmbedder):
@@ -132,14 +126,8 @@ class ClipEmbedder(NetworkEmbedder):
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         folder = self.path if is_on_hub(self.path) else Path(self.path).expanduser()
-        try:
-            model = load_whole(CLIPModel, folder)
-            processor = AutoImageProcessor.from_pretrained(
-                folder, backend="pil", trust_remote_code=False
-            )
-        except (OSError, ValueError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise ValueError(f"{KEY}: {self.path} cannot be loaded ({first_line})") from error
+        with at(KEY), naming(folder):
+            model, processor = load_whole(CLIPModel, folder), image_processor(folder)
         return model.eval().to(choose_device(self.device)), processor
 
 

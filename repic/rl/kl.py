@@ -82,7 +82,7 @@ def kl_penalty(
     Args:
         logprobs: of the sampled tokens under the policy in training.
         ref_logprobs: of the same tokens under the frozen reference.
-        token_weights: of ``aggregation.token_weights``, the same as the policy loss is given; a
+        token_weights: of ``losses.token_weights``, the same as the policy loss is given; a
             token of weight 0 reaches neither the penalty nor the gradient.
         estimator: one of ``ESTIMATORS``.
 

@@ -100,7 +100,7 @@ def grpo_loss(
             the same policy (the first update after sampling): then every ratio is 1, nothing is
             clipped, and the gradient is that of REINFORCE with these advantages.
         advantages: one for a rollout, given to each of its tokens.
-        token_weights: of ``aggregation.token_weights``; a token of weight 0 reaches neither the
+        token_weights: of the function of that name; a token of weight 0 reaches neither the
             loss nor the gradient, whatever its log-probabilities are.
         clip_eps_low, clip_eps_high: ratios below 1 - low or above 1 + high gain nothing more.
 

@@ -1,6 +1,5 @@
 """Build a small Qwen2.5-VL from nothing: a Hugging Face directory like any other."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -11,6 +10,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from repic.models.scratch.initialization import initialize_for_lookup
 from repic.models.scratch.tokenizer import build_tokenizer
+from repic.models.side_files import write_json
 from repic.toybox.vocabulary import words
 from repic.toybox.world import SYLLABLES
 from repic.values import Area, Count, Positive, Seed, Whole, is_range
@@ -61,12 +61,8 @@ def build_directory(
     Args:
         folder: is made.
         seed: of the weights.
-        text: of the language model: hidden_size, intermediate_size, num_hidden_layers,
-            num_attention_heads, rope_theta, mrope_section, max_position_embeddings; and
-            num_key_value_heads where they are fewer.
-        vision: of the vision tower: depth, hidden_size, intermediate_size, num_heads, patch_size,
-            temporal_patch_size; and window_size with fullatt_block_indexes where not every layer
-            looks at a whole picture.
+        text: of the language model.
+        vision: of the vision tower.
         pixels: smallest and largest area of a picture; others are resized into that range.
         matching_layers: see ``initialize_for_lookup``; none leaves the language model's weights
             random.
@@ -166,5 +162,4 @@ def _write_processor(folder: Path, vision: Mapping[str, Any], pixels: Sequence[i
         "image_mean": IMAGE_MEAN,
         "image_std": IMAGE_STD,
     }
-    path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "preprocessor_config.json", settings)
