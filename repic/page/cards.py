@@ -1,6 +1,6 @@
 """What the page shows, as plain data: facts, scenes, captions. It knows no HTML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repic.metrics.names import NameCounts, NameSpan, count_names, lexicon_of
@@ -83,14 +83,9 @@ class SceneCard:
 
     def segments(self, caption: CaptionCard) -> list[tuple[str, str]]:
         """Cut a caption into (text, kind): kind is "right" or "wrong" for a name, else empty."""
-        segments, end = [], 0
-        for span in self._spans(caption):
-            segments.append((caption.text[end : span.start], ""))
-            kind = RIGHT if span.name in self.present else WRONG
-            segments.append((caption.text[span.start : span.end], kind))
-            end = span.end
-        segments.append((caption.text[end:], ""))
-        return [(text, kind) for text, kind in segments if text]
+        kinds = {None: "", **dict.fromkeys(self.present, RIGHT)}
+        pieces = cut_at(self._spans(caption), caption.text)
+        return [(text, kinds.get(name, WRONG)) for text, name in pieces]
 
     def missed(self, caption: CaptionCard) -> list[str]:
         """Names of those in the picture that a caption leaves out."""
@@ -134,6 +129,16 @@ class Opening:
     title: str
     scene: SceneCard
     note: str
+
+
+def cut_at(spans: Iterable[NameSpan], text: str) -> list[tuple[str, str | None]]:
+    """Cut a text into names, each with whose it is, and what stands between them, with None."""
+    pieces: list[tuple[str, str | None]] = []
+    end = 0
+    for span in spans:
+        pieces += [(text[end : span.start], None), (text[span.start : span.end], span.name)]
+        end = span.end
+    return [(piece, name) for piece, name in [*pieces, (text[end:], None)] if piece]
 
 
 def by_count(scenes: Sequence[SceneCard]) -> dict[int, list[SceneCard]]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -82,16 +83,16 @@ class Chart:
         y_ticks = nice_ticks(min(ys), max(ys))
         dodged = sum(bool(line.lows) for line in self.lines) > 1
         margin = 0.08 * (max(xs) - min(xs) or 1.0) if dodged else 0.0
-        x_range, y_range = (min(xs) - margin, max(xs) + margin), (y_ticks[0], y_ticks[-1])
+        axes = _Axes((min(xs) - margin, max(xs) + margin), (y_ticks[0], y_ticks[-1]))
         parts = [
-            *(_y_tick(y, y_range) for y in y_ticks),
-            *(_x_tick(x, x_range) for x in self.x_ticks or dict.fromkeys(x_range)),
+            *(_y_tick(y, axes) for y in y_ticks),
+            *(_x_tick(x, axes) for x in self.x_ticks or dict.fromkeys(axes.x_range)),
             *([] if self.x_ticks else [_text(WIDTH / 2, HEIGHT - 6, self.x_label, "middle")]),
         ]
         for i, line in enumerate(self.lines):
             shift = DODGE * (i - (len(self.lines) - 1) / 2) if dodged else 0.0
-            parts += _whiskers(line, self.style(i), x_range, y_range, shift)
-            parts += _polylines(line, self.style(i), x_range, y_range, shift)
+            parts += _whiskers(line, self.style(i), axes, shift)
+            parts += _polylines(line, self.style(i), axes, shift)
         return Markup("").join(parts)
 
     def style(self, index: int) -> str:
@@ -129,8 +130,8 @@ def smooth(line: Line, num_points: int = MAX_POINTS) -> Line:
     starts = range(0, len(line.xs), size)
     return replace(
         line,
-        xs=[_mean(line.xs[i : i + size]) for i in starts],
-        ys=[_mean(line.ys[i : i + size]) for i in starts],
+        xs=[mean(line.xs[i : i + size]) for i in starts],
+        ys=[mean(line.ys[i : i + size]) for i in starts],
     )
 
 
@@ -162,18 +163,28 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _polylines(
-    line: Line,
-    style: str,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    shift: float,
-) -> list[Markup]:
+class _Axes(NamedTuple):
+    """The least and the greatest value on each axis; ``x`` and ``y`` place others in the chart."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        share = (value - low) / (high - low) if high > low else 0.5
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _polylines(line: Line, style: str, axes: _Axes, shift: float) -> list[Markup]:
     """One polyline for each stretch without a gap; a single point becomes a dot."""
     stretches: list[list[str]] = [[]]
     for x, y in zip(line.xs, line.ys, strict=True):
         if math.isfinite(x) and math.isfinite(y):
-            stretches[-1].append(f"{_px(x, x_range) + shift:.1f},{_py(y, y_range):.1f}")
+            stretches[-1].append(f"{axes.x(x) + shift:.1f},{axes.y(y):.1f}")
         else:
             stretches.append([])
     dot = Markup('<circle class="line {}" cx="{}" cy="{}" r="2.5"/>')
@@ -187,31 +198,26 @@ def _polylines(
     return drawn
 
 
-def _whiskers(
-    line: Line,
-    style: str,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    shift: float,
-) -> list[Markup]:
+def _whiskers(line: Line, style: str, axes: _Axes, shift: float) -> list[Markup]:
     """An upright rule from the low to the high end of each interval."""
     rule = Markup('<line class="whisker {}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
     return [
-        rule.format(style, _py(low, y_range), _py(high, y_range), x=_px(x, x_range) + shift)
+        rule.format(style, axes.y(low), axes.y(high), x=axes.x(x) + shift)
         for x, low, high in zip(line.xs, line.lows, line.highs, strict=False)
         if all(map(math.isfinite, (x, low, high)))
     ]
 
 
-def _y_tick(y: float, y_range: tuple[float, float]) -> Markup:
-    py = _py(y, y_range)
+def _y_tick(value: float, axes: _Axes) -> Markup:
+    y = axes.y(value)
     rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
-    return rule.format(LEFT, WIDTH - RIGHT, py, py) + _text(LEFT - 6, py + 4, short(y), "end")
+    return rule.format(LEFT, WIDTH - RIGHT, y, y) + _text(LEFT - 6, y + 4, short(value), "end")
 
 
-def _x_tick(x: float, x_range: tuple[float, float]) -> Markup:
-    anchor = {x_range[0]: "start", x_range[1]: "end"}.get(x, "middle")
-    return _text(_px(x, x_range), HEIGHT - 6, f"{x:.0f}", anchor)
+def _x_tick(value: float, axes: _Axes) -> Markup:
+    low, high = axes.x_range
+    anchor = {low: "start", high: "end"}.get(value, "middle")
+    return _text(axes.x(value), HEIGHT - 6, f"{value:.0f}", anchor)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:
@@ -220,21 +226,11 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     )
 
 
-def _px(x: float, x_range: tuple[float, float]) -> float:
-    low, high = x_range
-    share = (x - low) / (high - low) if high > low else 0.5
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-
-def _py(y: float, y_range: tuple[float, float]) -> float:
-    low, high = y_range
-    return TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-
 def _finite(values: Sequence[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """The mean of what is finite; NaN where nothing is."""
     finite = _finite(values)
     return sum(finite) / len(finite) if finite else math.nan

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import regex
 
-from repic.page.charts import Chart, Line, smooth
+from repic.page.charts import Chart, Line, mean, smooth
 from repic.tables.ablation import Configuration, ablation, author_of, is_retrieving
 from repic.tables.columns import count_columns
 from repic.tables.runs import Curve, MetricRow, Run, read_metrics
@@ -38,8 +38,8 @@ def compared_curves(runs: Sequence[Run]) -> list[Chart]:
     phases: dict[str, dict[str, Series]] = {}
     for row in rows:
         found = [_series(logged[run.folder], row.phase) for run in row.runs.values()]
-        if mean := _mean_series(found):
-            phases.setdefault(row.phase, {})[row.label] = mean
+        if series := _mean_series(found):
+            phases.setdefault(row.phase, {})[row.label] = series
     return _charts(runs, phases, {row.label: style for style, row in enumerate(rows)})
 
 
@@ -100,14 +100,9 @@ def _mean_series(found: Sequence[Series]) -> Series:
             for iteration, value in points.items():
                 values.setdefault(key, {}).setdefault(iteration, []).append(value)
     return {
-        key: {iteration: _mean(points[iteration]) for iteration in sorted(points)}
+        key: {iteration: mean(points[iteration]) for iteration in sorted(points)}
         for key, points in values.items()
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _charts(

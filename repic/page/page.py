@@ -22,10 +22,12 @@ from repic.page.pictures import Album, fitting_encoding
 from repic.tables.table import Table
 from repic.tables.write import ABSENT, cell_text
 from repic.types import Box
+from repic.words import counted
 
 PAGE_BYTES = 9_500_000  # what pictures may fill a page up to; mail and forges refuse 10 MB
 
 _HERE = Path(__file__).parent
+CSS = Markup(STYLES + (_HERE / "page.css").read_text(encoding="utf-8"))
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE),
     autoescape=True,
@@ -105,7 +107,7 @@ def write_report(
         cell_text=cell_text,
         absent=ABSENT,
         box_style=box_style,
-        css=Markup(STYLES + (_HERE / "page.css").read_text(encoding="utf-8")),
+        css=CSS,
         script=Markup(script),
         script_hash=_hash(script),
     )
@@ -146,9 +148,8 @@ class PagePictures:
         complaints = [*self.scenes.complaints, *self.references.complaints]
         if not complaints:
             return ""
-        text = "{} cannot be shown. The first: {}."
-        number = f"{len(complaints)} picture{'s' * (len(complaints) > 1)}"
-        return f'<p class="note">{Markup(text).format(number, complaints[0])}</p>'
+        text = Markup('<p class="note">{} cannot be shown. The first: {}.</p>')
+        return text.format(counted(len(complaints), "picture"), complaints[0])
 
 
 def outcomes(scene: SceneCard, authors: Sequence[str]) -> str:

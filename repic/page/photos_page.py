@@ -5,16 +5,14 @@ from math import isqrt
 from pathlib import Path
 from typing import Any, Protocol
 
-from markupsafe import Markup
-
 from repic.data.album import Album, Friend
 from repic.data.clips import open_picture
 from repic.data.images import FileImage
 from repic.files import write_text
 from repic.metrics.names import Lexicon
 from repic.page import pictures
-from repic.page.charts import STYLES
-from repic.page.page import TEMPLATES, PagePictures, box_style
+from repic.page.cards import cut_at
+from repic.page.page import CSS, TEMPLATES, PagePictures, box_style
 
 _PHOTO, _FRIEND = 640, 128  # widths in pixels
 _MOST_PIXELS = 100 * _PHOTO**2  # of all photos, about: beyond 100 each is shown smaller
@@ -59,7 +57,7 @@ def write_photos_page(path: Path, album: Album, results: Sequence[PhotoWithCapti
         ],
         albums=albums,
         box_style=box_style,
-        css=Markup(STYLES + (Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
+        css=CSS,
     )
     write_text(path, albums.put_into(page))
 
@@ -75,9 +73,5 @@ def segments(caption: str, names: Collection[str], lexicon: Lexicon) -> list[tup
         >>> segments("Here sits Bo.", ["<Bo>"], Lexicon(["<Bo>"]))
         [('Here sits ', False), ('Bo', True), ('.', False)]
     """
-    parts, end = [], 0
-    for span in lexicon.spans(caption):
-        if span.name in names:
-            parts += [(caption[end : span.start], False), (caption[span.start : span.end], True)]
-            end = span.end
-    return [(text, is_name) for text, is_name in [*parts, (caption[end:], False)] if text]
+    spans = (span for span in lexicon.spans(caption) if span.name in names)
+    return [(text, name is not None) for text, name in cut_at(spans, caption)]

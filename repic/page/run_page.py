@@ -83,20 +83,16 @@ def opening(run: Run, scenes: Sequence[SceneCard]) -> Opening | None:
 
 def headline(run: Run) -> list[Fact]:
     """Before and after the last phase; or its model alone, if there is no other."""
-    models = last_models(run)
-    if not models:
-        return []
-    before, after = models[0], models[-1]
     facts = []
     for count in ("1", "3", "5", ALL):
         metric, label = ("cider", "CIDEr") if count == ALL else ("accuracy", "Recognition, %")
-        values = [run.metrics[p].get(count, {}).get(metric) for p in dict.fromkeys((before, after))]
-        numbers = [v for v in values if isinstance(v, float) and not math.isnan(v)]
+        cells = {name: run.metrics[name].get(count, {}).get(metric) for name in last_models(run)}
+        numbers = {n: v for n, v in cells.items() if isinstance(v, float) and not math.isnan(v)}
         if numbers:
             what = "all scenes" if count == ALL else counted(int(count), "concept")
-            who = " to ".join(run.authors[name].short for name in models[-len(numbers) :])
+            who = " to ".join(run.authors[name].short for name in numbers)
             who = f"from {who}" if len(numbers) > 1 else who
-            value = " → ".join(f"{number:.1f}" for number in numbers)
+            value = " → ".join(f"{number:.1f}" for number in numbers.values())
             facts.append(Fact(f"{label}, {what}", value, who))
     return facts
 

@@ -55,7 +55,7 @@ def write_runs_page(
         path,
         title=" and ".join(names[:2]).replace("_", " ").capitalize()
         + (f" and {len(names) - 2} more" if len(names) > 2 else ""),
-        subtitle=f"{len(runs)} run{'s' * (len(runs) > 1)}: {common_settings(runs)}",
+        subtitle=f"{counted(len(runs), 'run')}: {common_settings(runs)}",
         summary=headline(runs),
         tables=list(summary_tables(runs).values()),
         curves=compared_curves(runs),

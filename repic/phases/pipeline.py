@@ -33,7 +33,7 @@ from repic.phases.phase import Phase
 from repic.phases.summary import plain
 from repic.tables.table import Table
 from repic.tables.test_set import describe_test_set
-from repic.tables.write import print_tables, write_tables
+from repic.tables.write import show_table
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +152,11 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         }
         if parts.questions is not None:
             labels = {name: captioners[name].labels.label for name in found}
-            show_table(context, parts.questions.name, parts.questions.table(answered, labels))
+            table = parts.questions.table(answered, labels)
+            show_table(context.folder, parts.questions.name, table)
         if any(isinstance(captioners[name], System) for name in found):
-            show_table(context, "costs", cost_table({name: captioners[name] for name in found}))
+            table = cost_table({name: captioners[name] for name in found})
+            show_table(context.folder, "costs", table)
         files.write_json(context.folder / "summary.json", summary)
 
 
@@ -216,12 +218,6 @@ def evaluate_all(
                 captioners[key] = less
                 found[key] = parts.evaluation.evaluate(key, less, context, control=control)
     return found, answered
-
-
-def show_table(context: Context, name: str, table: Table) -> None:
-    """Write a table beside the run's other files, and print it."""
-    write_tables(context.folder, name, table, forms=(".md", ".csv", ".json"))
-    print_tables(table)
 
 
 def captioner_of(

@@ -13,7 +13,7 @@ from repic.models.engine.sampling import Sampling
 from repic.phases.context import Context, TrainedModel
 from repic.phases.phase import Phase
 from repic.tables.table import Column, Row, Table
-from repic.tables.write import print_tables, write_tables
+from repic.tables.write import show_table
 from repic.types import Example
 from repic.values import Amount, AmountOrNone
 
@@ -86,8 +86,7 @@ class SkillsPhase(Phase):
             log.info("%s: %d answers", task, len(examples))
         if distributed.rank() == 0:
             table = Table("Skills", COLUMNS, rows, NOTE, Column("skill", kind="text"))
-            write_tables(context.folder, "skills", table, forms=(".md", ".csv", ".json"))
-            print_tables(table)
+            show_table(context.folder, "skills", table)
         return start
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from repic.metrics.column import Direction
 from repic.tables.runs import Run
 from repic.tables.table import Column
+from repic.words import counted
 
 ALL = "all"
 
@@ -37,7 +38,7 @@ def accuracy_columns(runs: Sequence[Run]) -> tuple[MetricColumn, ...]:
 def count_columns(runs: Sequence[Run], metric: str, short: str) -> tuple[MetricColumn, ...]:
     """One metric for every number of concepts that was evaluated."""
     return tuple(
-        MetricColumn(f"{short}@{c}", f"{metric} at {c} concept{'' if c == '1' else 's'}", metric, c)
+        MetricColumn(f"{short}@{c}", f"{metric} at {counted(int(c), 'concept')}", metric, c)
         for c in counts_of(runs)
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from repic.data.inspection import Inspection, Pair
 from repic.data.inventory import Inventory
 from repic.tables.table import Column, Row, Table
+from repic.words import counted
 
 TITLE = "Data"
 COLUMNS = (
@@ -77,11 +78,7 @@ class DataCheck:
             "corrupt": sum(len(role.corrupt) for role in found),
         }
         kinds = {"cannot be read": "split", "missing": "file", "corrupt": "file"}
-        told = [
-            f"{count} {kinds[what]}{'s' * (count > 1)} {what}"
-            for what, count in counts.items()
-            if count
-        ]
+        told = [f"{counted(n, kinds[what])} {what}" for what, n in counts.items() if n]
         return ", ".join(told) or None
 
 

@@ -17,6 +17,7 @@ from repic.tables.columns import (
 )
 from repic.tables.runs import Cell, Run
 from repic.tables.table import Column
+from repic.words import counted
 
 SINGLE = (
     MetricColumn("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),
@@ -111,9 +112,7 @@ def cider(runs: Sequence[Run]) -> list[Ablation]:
 
 def names_table(runs: Sequence[Run], count: str, *, note: str = NAMES_NOTE) -> Ablation:
     """Names at one number of concepts, or over all scenes."""
-    where = (
-        "over all scenes" if count == ALL else f"at {count} concept{'' if count == '1' else 's'}"
-    )
+    where = "over all scenes" if count == ALL else f"at {counted(int(count), 'concept')}"
     return ablation(
         runs,
         columns=[MetricColumn(c.label, c.name, c.name, count) for c in _NAMES],
@@ -170,8 +169,7 @@ def costs(runs: Sequence[Run]) -> list[Ablation]:
     if not any(cell.get("seconds") for run in runs for cell in run.costs.values()):
         return []
     columns = [
-        MetricColumn(c.label, metric=c.key or c.label, direction="none", digits=c.digits)
-        for c in COSTS
+        MetricColumn(c.label, metric=c.name, direction="none", digits=c.digits) for c in COSTS
     ]
     found = [_with_cells(run, run.costs) for run in runs]
     return [ablation(found, columns, title="What a friend costs", note=COSTS_NOTE)]

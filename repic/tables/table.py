@@ -41,6 +41,11 @@ class Column:
     is_for_programs: bool = field(default=False, kw_only=True)
     unsaid: float | None = field(default=None, kw_only=True)
 
+    @property
+    def name(self) -> str:
+        """What CSV and JSON call it."""
+        return self.key or self.label
+
 
 CONFIGURATION = Column("configuration", kind="text")
 

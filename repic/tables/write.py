@@ -144,12 +144,12 @@ def csv_text(table: Table, *_others: Table) -> str:
     """For programs: value, low and high of every estimate, with six digits; empty where absent."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [column.key or column.label for column in (table.row_column, *table.asides)]
+    names = [column.name for column in (table.row_column, *table.asides)]
     cells = [cell for row in table.rows for cell in row.cells]
     has_p = any(isinstance(cell, Estimate) and cell.p_value is not None for cell in cells)
     ends = ("", "_low", "_high", "_p") if has_p else ("", "_low", "_high")
     for column in table.columns:
-        name = column.key or column.label
+        name = column.name
         names += [f"{name}{end}" for end in ends] if column.kind == "estimate" else [name]
     writer.writerow(names)
     for row in _data_rows(table):
@@ -166,10 +166,10 @@ def json_text(table: Table, *_others: Table) -> str:
     """Everything, in full; null where there is no number. An interval is a metric's ``_ci``."""
     rows = []
     for row in _data_rows(table):
-        names = [column.key or column.label for column in (table.row_column, *table.asides)]
+        names = [column.name for column in (table.row_column, *table.asides)]
         content: dict[str, Any] = dict(zip(names, (row.label, *row.asides), strict=True))
         for column, cell in zip(table.columns, row.cells, strict=True):
-            name = column.key or column.label
+            name = column.name
             if column.kind != "estimate":
                 content[name] = _known(cell)
                 continue
@@ -202,6 +202,12 @@ def write_tables(
     for path in paths:
         write_text(path, FORMS[path.suffix](*tables))
     return paths
+
+
+def show_table(folder: Path, name: str, table: Table) -> None:
+    """Write a table beside a run's other files, and print it."""
+    write_tables(folder, name, table, forms=(".md", ".csv", ".json"))
+    print_tables(table)
 
 
 def _terminal_row(table: Table, row: Row, *, is_wide: bool) -> list[Text]:
@@ -237,7 +243,8 @@ def _terminal_cell(cell: Cell, column: Column, *, is_best: bool, is_wide: bool) 
 def _interval(estimate: Estimate, digits: int | None) -> str:
     """As short as can be: one digit less than the value, and one end if both look the same."""
     if estimate.p_value is not None:
-        return f"[{estimate.low:+.{digits}f},\n{estimate.high:+.{digits}f}]"
+        low, high = (_number(estimate, end, digits) for end in (estimate.low, estimate.high))
+        return f"[{low},\n{high}]"
     if estimate.num_seeds > 1:
         return f"± {_digits(estimate.half_width, digits)}"
     fewer = None if digits is None else max(digits - 1, 0)

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -380,6 +381,17 @@ def test_headline_compares_the_last_two_models(folder: Path) -> None:
     alone = replace(read_run(folder), metrics={"base": read_run(folder).metrics["base"]})
     assert [(f.value, f.detail) for f in headline(alone)][:1] == [("40.0", "base model")]
     assert headline(replace(alone, metrics={})) == []
+
+
+def test_a_headline_s_number_is_that_of_the_model_that_has_it(folder: Path) -> None:
+    run = read_run(folder)
+    after = {"all": {"cider": math.nan}, "1": {"accuracy": 62.5}}
+    facts = headline(replace(run, metrics={**run.metrics, "grpo": after}))
+    assert [(f.value, f.detail) for f in facts] == [
+        ("40.0 → 62.5", "from SFT to RL"),
+        ("40.0", "SFT"),
+        ("80.0", "SFT"),
+    ]
 
 
 def test_a_page_says_what_it_holds_of_a_person(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_differences_have_signs_and_p_values() -> None:
     assert "+41.3 [+37.2, +45.9], p = 0.007" in shown(table)
     three = replace(table, columns=(*table.columns, Column("x")), rows=(Row("a", (*cells, None)),))
     assert "p=0.007" in shown(three)
+    rounded = replace(three, columns=(Column("acc", digits=None), *three.columns[1:]))
+    assert "[+37.2," in shown(rounded)
 
 
 def test_latex_escapes_and_marks() -> None:
