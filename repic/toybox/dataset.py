@@ -1,6 +1,7 @@
 """Examples of the toybox's tasks, each determined by (seed, split, task, index) alone."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
@@ -44,8 +45,12 @@ class SceneRules:
 
 
 def weights_of(counts: ConceptCounts) -> dict[int, float]:
-    """Concept counts with their weights; ``ValueError`` if nothing can be drawn."""
-    weights = dict(counts) if isinstance(counts, Mapping) else dict.fromkeys(counts, 1.0)
+    """Concept counts with their weights; ``ValueError`` if nothing can be drawn.
+
+    >>> weights_of([1, 1, 1, 2])
+    {1: 3, 2: 1}
+    """
+    weights: dict[int, float] = dict(counts if isinstance(counts, Mapping) else Counter(counts))
     if not sum(weights.values()):
         raise ValueError("concepts.counts: no count has a weight above 0")
     return weights
@@ -57,7 +62,8 @@ class CaptionDataset:
 
     Attributes:
         split: "train", "val" or "test"; decides which toys and names may occur.
-        counts: numbers of named toys in a scene, a list or weights by count.
+        counts: numbers of named toys in a scene: a list, in which a number may stand more than
+            once, or weights by count.
         size: number of examples.
         seed: another seed gives other examples of the same kind.
         rules: see ``SceneRules``.

@@ -104,6 +104,7 @@ def test_imperfect_targets_are_wrong_in_one_name_and_answers_never(omit, swap):
 
 def test_counts_are_drawn_by_weight():
     drawn = [e.num_concepts for e in make(counts={1: 3.0, 4: 1.0}, size=400)]
+    assert drawn == [e.num_concepts for e in make(counts=[1, 1, 1, 4], size=400)]
     assert set(drawn) == {1, 4}
     assert 0.68 < drawn.count(1) / 400 < 0.82
 
