@@ -96,7 +96,7 @@ class TrainingPhase(Phase):
     ) -> None:
         """Refuse data in which there is nothing to train on, or to validate with."""
         if not len(context.dataset(split="train", counts=counts, size=1, seed=0, **changes)):
-            wanted = " or ".join(map(str, counts))
+            wanted = " or ".join(map(str, sorted(set(counts))))
             raise ValueError(f"data.train: no example has {wanted} concepts")
         if self.val_every:
             try:
