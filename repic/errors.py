@@ -124,6 +124,24 @@ def plainly(error: BaseException) -> str:
     return str(error)
 
 
+def first_line(error: BaseException) -> str:
+    r"""What a library says in its first line, the rest being advice; its kind, if it says nothing.
+
+    Example:
+        >>> first_line(ImportError("\nneeds foo\npip install foo")), first_line(OSError())
+        ('needs foo', 'OSError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def not_served(host: str, port: int, error: OSError) -> ValueError:
+    """What is said of a port that cannot be had."""
+    return ValueError(
+        f"host={host} port={port}: cannot be served on ({error.strerror}); take another port, or"
+        " port=0 for any"
+    )
+
+
 def explain(error: BaseException) -> str:
     """One line: what is wrong, where, and how to mend it."""
     where = re.search(r"full_key: (\S+)", str(error))

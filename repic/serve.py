@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from repic.assembly import MODEL_KEYS, MaybeText, Part, check_values, load_model, make, quieten
+from repic.errors import not_served
 from repic.run import guarded
 from repic.values import Amount, Count, Text
 
@@ -153,14 +154,6 @@ def serve_by_repic(cfg: DictConfig, folder: Path) -> None:
     with http:
         log.info("http://%s:%d/v1 offers %s", cfg.host, http.server_port, cfg.name)
         http.serve_forever()
-
-
-def not_served(host: str, port: int, error: OSError) -> ValueError:
-    """What is said of a port that cannot be had."""
-    return ValueError(
-        f"host={host} port={port}: cannot be served on ({error.strerror}); take another port, or"
-        " port=0 for any"
-    )
 
 
 def main() -> None:

@@ -18,12 +18,14 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType, NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union
+from urllib.parse import SplitResult, urlsplit
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, Predicate
 
 MOST = 3.4028234663852886e38  # the largest float32; above it a number is infinite on a device
 LEAST = 1e-30  # what is less is 0 in float32, or its square is
 MOST_WHOLE = 2**31 - 1
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # names of this machine that no other has
 
 Number = Annotated[float, Ge(-MOST), Le(MOST)]
 NonNegative = Annotated[float, Ge(0), Le(MOST)]
@@ -67,6 +69,22 @@ def is_device(text: str) -> bool:
     return re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text) is not None
 
 
+def address(text: str) -> SplitResult | None:
+    """Split a server's address into its parts; None if it is none."""
+    try:
+        url = urlsplit(text)
+        is_one = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # of the port, or of a bracket
+        return None
+    return url if is_one else None
+
+
+def is_server(text: str) -> bool:
+    """A server's address and nothing behind it, like http://127.0.0.1:8000."""
+    url = address(text)
+    return url is not None and "@" not in url.netloc and not (url.path.strip("/") or url.query)
+
+
 def is_number_key(text: str) -> bool:
     """The key of a number, with a / in it: val/3/accuracy."""
     return "/" in text and all(part.strip(". ") for part in text.split("/"))
@@ -100,6 +118,7 @@ Text = Annotated[str, Predicate(is_said)]
 Names = Annotated[Sequence[Text], Predicate(are_different)]
 FolderName = Annotated[str, Predicate(is_folder_name)]
 Device = Annotated[str, Predicate(is_device)]
+ServerAddress = Annotated[str, Predicate(is_server)]
 Tasks = Annotated[Collection[Text], MinLen(1)]  # of examples: caption, same, locate, ...
 Questions = Annotated[Sequence[Text], MinLen(1)]
 Missing = Literal["refuse", "skip"]  # what is done about files that are not there

@@ -22,7 +22,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from repic import files
-from repic.app import LOOPBACK
 from repic.assembly import MaybeText, check_values, make, quieten
 from repic.caption import READ as READ_CAPTION
 from repic.caption import (
@@ -33,9 +32,9 @@ from repic.caption import (
     photo_captioner,
     question_of,
 )
+from repic.errors import not_served
 from repic.run import guarded
-from repic.serve import not_served
-from repic.values import Text
+from repic.values import LOOPBACK, Text
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from gradio.themes import Base, Default
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from repic import files
-from repic.app import LOOPBACK
 from repic.app.live import LiveAlbum
 from repic.app.parts import CSS, thumbnail
 from repic.data.album import Friend
 from repic.data.album_changes import LARGEST_UPLOAD
+from repic.values import LOOPBACK
 
 # Nothing is loaded from elsewhere, and no other page may show this one.
 POLICY = (

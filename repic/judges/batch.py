@@ -20,6 +20,7 @@ import openai
 from repic.judges.answers import without_reasoning
 from repic.judges.endpoint import NOT_ASKED, Endpoint, Failure, Reply, Task, read_key, read_reply
 from repic.judges.tally import Tally
+from repic.values import LOOPBACK
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 for _name in ("openai", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_BYTES = 1 << 23  # of an answer: ten times a long one's, with all its thinking
 _MOST_SHOWN = 200  # characters of a server's words in the log
 # What servers answer that know no schemas: bad request, unprocessable, or they stumble over it.
@@ -202,7 +202,7 @@ class _Client(openai.AsyncOpenAI):
                 verify=_tls_context(),
                 follow_redirects=False,  # the key is for this address alone
                 # A proxy of the environment does not reach this machine's own ports.
-                trust_env=urlsplit(url).hostname not in _LOOPBACK,
+                trust_env=urlsplit(url).hostname not in LOOPBACK,
             ),
         )
         self._batch = batch

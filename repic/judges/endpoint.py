@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le, Predicate
 
-from repic.values import Seconds, Text, is_json
+from repic.values import Seconds, Text, address, is_json
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _RESERVED = {"model", "messages", "response_format", "seed", "n", "stream"}
@@ -176,12 +175,8 @@ def read_key(variable: str) -> str:
 
 
 def _check_url(base_url: str) -> None:
-    try:
-        url = urlsplit(base_url)
-        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:  # of the port, or of a bracket
-        url, is_address = urlsplit(""), False
-    if not is_address:
+    url = address(base_url)
+    if url is None:
         raise ValueError(
             "judge.endpoint.base_url: need an address like http://127.0.0.1:8000/v1"
             + ("" if "@" in base_url else f", not {base_url!r}")  # it may hold a password

@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
+from repic.errors import first_line
 from repic.files import as_shape, hash_file, read_json, refuse_large, shown
 
 _PACKAGE = "package://"
@@ -154,7 +155,7 @@ def _download(name: str, key: str) -> Path:
     except LocalEntryNotFoundError:
         reason = "is no directory here, and the Hugging Face hub cannot be reached"
     except HfHubHTTPError as error:
-        reason = f"is no directory here, and the hub answers: {str(error).splitlines()[0]}"
+        reason = f"is no directory here, and the hub answers: {first_line(error)}"
     raise ValueError(
         f"{key}: {name} {reason}; download the model on a machine that can, and set {key} to its"
         " folder"

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
+from repic.errors import first_line
 from repic.models.chat_template import ChatTemplate
 from repic.models.families import EncodedImage, family_of
 from repic.models.images import ImageEncoder, OnlyImage
@@ -279,10 +280,9 @@ def _library_processor(directory: str) -> Any:
     try:
         return AutoProcessor.from_pretrained(directory, trust_remote_code=False)
     except (ImportError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{directory}: its family has no entry in repic/models/families.py, and the library's"
-            f" processor of it cannot be made here: {said}"
+            f" processor of it cannot be made here: {first_line(error)}"
         ) from None
 
 

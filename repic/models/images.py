@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from repic.errors import first_line
 from repic.models.families import EncodedImage, Family, Parts
 from repic.types import ImageSource, picture_content
 
@@ -145,8 +146,7 @@ def image_processor(directory: str | Path) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(directory, backend="pil", trust_remote_code=False)
     except (ImportError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{directory}: the library has no image processor for it that works on Pillow's"
-            f" pictures ({said}); another model of its family may have one"
+            f" pictures ({first_line(error)}); another model of its family may have one"
         ) from None

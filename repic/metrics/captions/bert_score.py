@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repic.errors import first_line
 from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
@@ -95,7 +96,7 @@ class BertScore(Metric):
                 AutoModel, self.path, may_lack=r"\bpooler\b", may_have=True, local_files_only=True
             )
         except (OSError, ValueError) as error:
-            raise MetricFailed(f"{self.path} cannot be loaded ({_first_line(error)})") from error
+            raise MetricFailed(f"{self.path} cannot be loaded ({first_line(error)})") from error
         layers = model.config.num_hidden_layers
         if not 0 <= self.layer <= layers:
             raise ValueError(
@@ -120,7 +121,3 @@ def f1(caption: Float[Tensor, "T D"], reference: Float[Tensor, "R D"]) -> float:
     recall = cosines.amax(dim=0)[_BOTH_ENDS].mean().item()
     total = precision + recall
     return 2 * precision * recall / total if total > 0 else 0.0
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repic.errors import first_line
 from repic.local import lacking
 from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.column import MEANING, ScoreColumn
@@ -97,8 +98,7 @@ class ClipScore(Metric):
             )
             model = load_whole(CLIPModel, self.path, local_files_only=True)
         except (OSError, ValueError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise MetricFailed(f"{self.path} cannot be loaded ({first_line})") from error
+            raise MetricFailed(f"{self.path} cannot be loaded ({first_line(error)})") from error
         return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 

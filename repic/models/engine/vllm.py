@@ -32,7 +32,7 @@ from repic.models.export import save_adapters, save_weights
 from repic.models.policy import Policy
 from repic.rl.correction import Correction
 from repic.types import Example, Rollout
-from repic.values import AmountOrNone, Seconds, Text
+from repic.values import LOOPBACK, AmountOrNone, Seconds, ServerAddress, Text
 
 ADAPTER = "repic-adapter"  # the name under which a server has the adapters
 # Mean difference of a probe's log-probabilities that rounding explains, by the weights' precision;
@@ -41,7 +41,6 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.01, torch.bfloat16: 0.05}
 _PROBE = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=16, stop=())
 _AT_A_TIME = 64  # requests
 _NOT_FINITE = -9000.0  # vLLM's log-probabilities end at -9999
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _START = "python -m repic.serve <checkpoint> starts one; the same command then goes on"
 
 
@@ -69,7 +68,7 @@ class VllmEngine(PackedEngine):
     def __init__(
         self,
         *,
-        url: Text,
+        url: ServerAddress,
         folder: Text | None,
         timeout: Seconds,
         lag: Annotated[int, Ge(0), Le(1)],
@@ -274,12 +273,9 @@ class Server:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-            raise ValueError(f"engine.url: need an address like http://127.0.0.1:8000, not {url!r}")
         self.url, self.timeout = url.rstrip("/"), timeout
         # A proxy of the environment does not reach this machine's own ports.
-        proxies = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
+        proxies = [urllib.request.ProxyHandler({})] if urlsplit(url).hostname in LOOPBACK else []
         self._opener = urllib.request.build_opener(*proxies)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from transformers import AutoTokenizer
 from repic.models import chat_template
 from repic.models.chat_template import ChatTemplate
 from repic.models.directory import find_model, read_header
+from repic.models.encoder import _library_processor
+from repic.models.images import image_processor
 from tests import tiny
 from tests.campaigns.files import of_weights
 from tests.fakes import mixed_examples
@@ -143,3 +146,16 @@ def test_a_template_that_ends_for_some_is_ended_for_others(
     assert found.render([{"role": "user", "content": "Where?"}]) == ""
     with pytest.raises(ValueError, match=f"{model}: its chat template takes more than 0.2 seconds"):
         found.render([{"role": "user", "content": "Who?"}])
+
+
+@pytest.mark.parametrize("load", [_library_processor, image_processor])
+def test_a_library_that_fails_without_a_word_is_told_by_its_error(
+    load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError
+
+    for name in ("encoder.AutoProcessor", "images.AutoImageProcessor"):
+        monkeypatch.setattr(f"repic.models.{name}.from_pretrained", fail)
+    with pytest.raises(ValueError, match=r"^folder: .*ImportError"):
+        load("folder")

@@ -21,8 +21,8 @@ from transformers import (
 from repic.metrics.captions.bert_score import BertScore
 from repic.metrics.captions.clip_score import ClipScore
 from repic.metrics.captions.metric import Captions, MetricFailed
-from repic.metrics.cider import words
 from tests.fakes import Noise
+from tests.scores import read_captions
 
 SMALL = {
     "hidden_size": 32,
@@ -81,8 +81,7 @@ REFERENCES = [["a b", "e"], ["c"], ["a"], ["d e f"], ["b"], [], ["a"]]
 
 
 def read(texts=TEXTS, references=REFERENCES, images=None) -> Captions:
-    infos = [[]] * len(texts)
-    return Captions.read(texts, references, infos, tokenize=words, images=images)
+    return read_captions(texts, references, images=images)
 
 
 def bert_by_hand(folder: Path, text: str, references: list[str], layer: int) -> float:
@@ -199,3 +198,19 @@ def test_a_layer_that_is_not_there_and_pictures_that_are_not(bert: Path, clip: P
         BertScore(path=str(bert), layer=3, batch_size=1).statistics(read())
     with pytest.raises(MetricFailed, match="pictures are not at hand"):
         ClipScore(path=str(clip), weight=1.0, prefix="", batch_size=1).statistics(read())
+
+
+def test_a_library_that_fails_without_a_word_is_told_by_its_error(
+    bert: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError
+
+    metrics = {
+        "bert_score": BertScore(path=str(bert), layer=1, batch_size=1),
+        "clip_score": ClipScore(path=str(clip), weight=1.0, prefix="", batch_size=1),
+    }
+    for name, metric in metrics.items():
+        monkeypatch.setattr(f"repic.metrics.captions.{name}.load_whole", fail)
+        with pytest.raises(MetricFailed, match=r"cannot be loaded \(OSError\)"):
+            metric.statistics(read(images=[Noise(0)] * len(TEXTS)))
