@@ -186,6 +186,15 @@ class Example:
         return (*shown, *([self.query] if self.query is not None else []))
 
 
+@runtime_checkable
+class Examples(Protocol):
+    """A dataset: ``examples[i]`` is the i-th one, for ever the same."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
 VISUAL, TEXT = "visual", "text"  # what a question is answered from
 
 

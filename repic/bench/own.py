@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import Callback
 
 from repic.assembly import make
 from repic.bench.turns import MarkingRubric, Turns
-from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.data.module import ExampleModule, IterationBatches
 from repic.phases.grpo import GrpoModule
 from repic.phases.grpo_phase import GrpoPhase
 from repic.phases.train import fit
+from repic.types import Examples
 
 
 def take_part(

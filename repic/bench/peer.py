@@ -21,11 +21,10 @@ from transformers import (
 
 from repic.assembly import make
 from repic.bench.turns import Turns, Vowels
-from repic.data.module import Examples
 from repic.models.encoder import PromptEncoder
 from repic.models.families import Family, family_of
 from repic.models.loading import choose_attention
-from repic.types import Example
+from repic.types import Example, Examples
 
 
 def take_part(

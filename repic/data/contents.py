@@ -2,12 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from repic.types import Example, picture_content
-
-if TYPE_CHECKING:  # brings lightning
-    from repic.data.module import Examples
+from repic.types import Example, Examples, picture_content
 
 Messages = Callable[[Example], Sequence[Mapping[str, Any]]]
 
@@ -26,7 +23,7 @@ def prompt_content(example: Example, messages: Messages) -> list[object]:
     return shown
 
 
-def dataset_content(examples: "Examples", messages: Messages) -> str | None:
+def dataset_content(examples: Examples, messages: Messages) -> str | None:
     """Hash what is trained on; None where the settings of the dataset say it all.
 
     Args:

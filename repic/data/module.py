@@ -3,13 +3,12 @@
 import random
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from repic.types import Example
+from repic.types import Example, Examples
 
 
 def example_index(position: int, size: int, seed: int) -> int:
@@ -27,15 +26,6 @@ def _epoch_order(epoch: int, size: int, seed: int) -> list[int]:
     order = list(range(size))
     random.Random(f"{seed}/epoch/{epoch}").shuffle(order)
     return order
-
-
-@runtime_checkable
-class Examples(Protocol):
-    """A dataset: ``examples[i]`` is the i-th one, for ever the same."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Example: ...
 
 
 class IterationBatches(Sampler[list[int]]):

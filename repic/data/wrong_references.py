@@ -9,8 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from repic.data.module import Examples
-from repic.types import Example, Reference
+from repic.types import Example, Examples, Reference
 
 RIGHT = "right"
 FIELDS = {"wrong_images": "image", "wrong_infos": "info"}

@@ -17,12 +17,12 @@ from repic.data.inspection import (
     inspect,
 )
 from repic.data.inventory import QUERY, HasInventory, Inventory
-from repic.data.module import Examples
 from repic.metrics.paper_names import count_paper_names, paper_pool, variant_for
 from repic.tables.data_table import DataCheck, Duplicates, SplitCheck
 from repic.toybox.dataset import CaptionDataset
 from repic.toybox.mixture import TaskMixture
 from repic.toybox.world import SPLITS, names, toys
+from repic.types import Examples
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,10 @@ from repic import distributed, files
 from repic.captioners.captioner import Caption
 from repic.captioners.kept import kept_captions
 from repic.data.contents import prompt_content
-from repic.data.module import Examples
 from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
-from repic.types import Example, Friend
+from repic.types import Example, Examples, Friend
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from repic.captioners.captioner import Caption, Captioner
 from repic.captioners.model import sample_captions
 from repic.data.clips import CONTROLS, controlled
 from repic.data.contents import prompt_content
-from repic.data.module import Examples
 from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
 from repic.metrics.kept import CaptionScores
 from repic.metrics.suite import Cell, MetricSuite
@@ -21,7 +20,7 @@ from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.phases.context import Context
 from repic.rewards.rubric import Rubric
-from repic.types import Example, Prediction, Rollout
+from repic.types import Example, Examples, Prediction, Rollout
 from repic.values import Amount, Seed
 from repic.words import counted
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from repic import distributed, files
 from repic.captioners.model import sample_captions
-from repic.data.module import Examples
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.phases.context import Context, TrainedModel
@@ -16,7 +15,7 @@ from repic.phases.phase import Curve
 from repic.phases.randomness import stream_seed
 from repic.phases.sft import SftModule, SupervisedPhase
 from repic.phases.vision import Labels, VisionModule
-from repic.types import Example
+from repic.types import Example, Examples
 from repic.values import Amount, Share, Text
 
 

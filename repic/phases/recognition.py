@@ -8,12 +8,11 @@ from statistics import fmean
 from typing import ClassVar
 
 from repic.captioners.captioner import Answering, Caption
-from repic.data.module import Examples
 from repic.parsing import parse_yes_no
 from repic.phases.context import Context
 from repic.tables.layouts import RECOGNITION, RECOGNITION_NOTE, direction_of
 from repic.tables.table import Column, Row, Table
-from repic.types import Example
+from repic.types import Example, Examples
 from repic.values import Amount
 
 log = logging.getLogger(__name__)

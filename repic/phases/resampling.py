@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repic import distributed
-from repic.data.module import Examples, example_index
-from repic.types import Example, Rollout
+from repic.data.module import example_index
+from repic.types import Example, Examples, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

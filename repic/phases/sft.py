@@ -14,7 +14,6 @@ import torch
 
 from repic import distributed, files
 from repic.data.contents import dataset_content
-from repic.data.module import Examples
 from repic.models.engine.base import Engine
 from repic.models.generation import decoding
 from repic.models.policy import Policy
@@ -24,7 +23,7 @@ from repic.phases.optimization import MakeOptimizer, Schedule, clip_or_drop, set
 from repic.phases.phase import VALIDATION_CURVES, Curve, TrainingPhase
 from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.train import train
-from repic.types import Example
+from repic.types import Example, Examples
 from repic.values import Amount, ConceptCounts, Positive
 
 LOST = 10  # iterations in a row without a finite gradient, after which training stops

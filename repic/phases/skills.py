@@ -8,13 +8,12 @@ from statistics import fmean
 
 from repic import distributed
 from repic.captioners.model import sample_captions
-from repic.data.module import Examples
 from repic.models.engine.sampling import Sampling
 from repic.phases.context import Context, TrainedModel
 from repic.phases.phase import Phase
 from repic.tables.table import Column, Row, Table
 from repic.tables.write import show_table
-from repic.types import Example
+from repic.types import Example, Examples
 from repic.values import Amount, AmountOrNone
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from repic import distributed, files, ranks, signals
-from repic.data.module import ExampleModule, Examples, IterationBatches
+from repic.data.module import ExampleModule, IterationBatches
 from repic.models.deferred import deferring
 from repic.models.export import export_policy
 from repic.models.policy import Policy
@@ -27,6 +27,7 @@ from repic.phases.monitor import Monitor, load_checkpoint, trained_weights
 from repic.phases.phase import TrainingPhase
 from repic.phases.randomness import seed_torch, stream_seed
 from repic.phases.work import enough_memory
+from repic.types import Examples
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repic.data.as_album import write_as_album
-from repic.data.module import Examples
 from repic.retrieval.albums import HasDatabase
+from repic.types import Examples
 from repic.values import Text
 
 

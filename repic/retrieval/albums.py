@@ -16,18 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from repic.types import Example, Reference, SceneIdentities
+from repic.types import Example, Examples, Reference, SceneIdentities
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Scenes(Protocol):
-    """A dataset: ``scenes[i]`` is the i-th example."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Example: ...
 
 
 @runtime_checkable
@@ -88,7 +79,7 @@ class Album:
         self._shown |= identities.shown
 
 
-def make_albums(scenes: Scenes, *, size: int) -> list[Album]:
+def make_albums(scenes: Examples, *, size: int) -> list[Album]:
     """Deal a dataset's examples out to albums; see the module's docstring.
 
     Args:

@@ -27,10 +27,10 @@ import numpy as np
 from annotated_types import Ge, Le, MinLen
 from PIL import Image
 
-from repic.retrieval.albums import Album, Scenes, make_albums
+from repic.retrieval.albums import Album, make_albums
 from repic.retrieval.index import ReferenceIndex, open_index
 from repic.retrieval.parts import Embedder, Proposer
-from repic.types import Box, Example, picture_content
+from repic.types import Box, Example, Examples, picture_content
 from repic.values import Count
 
 Chosen = tuple[tuple[str, ...], ...]  # whom each example of a dataset introduces, in order
@@ -78,7 +78,7 @@ class Retriever:
         self._found: dict[tuple[tuple[str, ...], ...], list[list[Found]]] = {}
         self._indices: dict[tuple[tuple[str, str], ...], ReferenceIndex] = {}
 
-    def choose(self, scenes: Scenes, *, folder: Path) -> Chosen:
+    def choose(self, scenes: Examples, *, folder: Path) -> Chosen:
         """Retrieve for every example of a dataset; the second time for the same ones is free.
 
         Args:
@@ -88,7 +88,7 @@ class Retriever:
         found = self.find(scenes, folder=folder)
         return tuple(tuple(one.name for one in some if one.fits) for some in found)
 
-    def find(self, scenes: Scenes, *, folder: Path) -> list[list[Found]]:
+    def find(self, scenes: Examples, *, folder: Path) -> list[list[Found]]:
         """The same, with where each was seen and how like it is, and who has no room."""
         examples = [scenes[i] for i in range(len(scenes))]
         key = tuple((e.id, *map(picture_content, e.images)) for e in examples)
@@ -96,7 +96,7 @@ class Retriever:
             self._found[key] = self._find(scenes, examples, folder)
         return self._found[key]
 
-    def introduce(self, scenes: Scenes, chosen: Chosen) -> list[Example]:
+    def introduce(self, scenes: Examples, chosen: Chosen) -> list[Example]:
         """Return a dataset's examples with the chosen references in place of their own.
 
         The dataset may be drawn at another resolution than the one that was chosen from.
@@ -107,7 +107,9 @@ class Retriever:
         """How many references a query is given at most."""
         return self.top_k[min(max(example.num_concepts, 1), len(self.top_k)) - 1]
 
-    def _find(self, scenes: Scenes, examples: Sequence[Example], folder: Path) -> list[list[Found]]:
+    def _find(
+        self, scenes: Examples, examples: Sequence[Example], folder: Path
+    ) -> list[list[Found]]:
         everybody: list[list[Found]] = [[] for _ in examples]
         for album in make_albums(scenes, size=self.scenes_per_album):
             index = self._open(album, folder)
@@ -161,7 +163,7 @@ class Retriever:
 
 
 def introduce(
-    scenes: Scenes, names: Sequence[Sequence[str]], *, scenes_per_album: int
+    scenes: Examples, names: Sequence[Sequence[str]], *, scenes_per_album: int
 ) -> list[Example]:
     """Return a dataset's examples with the named references of their albums.
 
