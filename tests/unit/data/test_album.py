@@ -15,6 +15,13 @@ def photo(path: Path, colour: str = "red") -> Path:
     return path
 
 
+def three_friends(album: Path) -> None:
+    """Bo, Mi Mi and Kim, with two photos each."""
+    for number, name in enumerate(("Bo", "Mi Mi", "Kim")):
+        for i in range(2):
+            photo(album / name / f"{i}.png", f"rgb({40 * number},{90 * i},7)")
+
+
 def about(folder: Path, text: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "about.yaml").write_text(text, encoding="utf-8")

@@ -11,15 +11,13 @@ from repic.data.album_changes import remove_friend
 from repic.data.corrections import CORRECTIONS, PHOTOS, put_right, read_corrections, save_correction
 from repic.data.folder import FolderDataset
 from repic.metrics.names import Lexicon
-from tests.unit.data.test_album import about, photo
+from tests.unit.data.test_album import about, photo, three_friends
 from tests.unit.data.test_folder import make
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for number, name in enumerate(("Bo", "Mi Mi", "Kim")):
-        for i in range(2):
-            photo(tmp_path / "album" / name / f"{i}.png", f"rgb({40 * number},{90 * i},7)")
+    three_friends(tmp_path / "album")
     about(tmp_path / "album" / "Kim", "info: a mug\naliases: [the mug]")
     return tmp_path
 

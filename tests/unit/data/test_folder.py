@@ -5,14 +5,12 @@ from pathlib import Path
 import pytest
 
 from repic.data.folder import FolderCorpus, FolderDataset, prompt_of
-from tests.unit.data.test_album import about, photo
+from tests.unit.data.test_album import about, photo, three_friends
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for number, name in enumerate(("Bo", "Mi Mi", "Kim")):
-        for i in range(2):
-            photo(tmp_path / "album" / name / f"{i}.png", f"rgb({40 * number},{90 * i},7)")
+    three_friends(tmp_path / "album")
     about(tmp_path / "album" / "Kim", "info: a mug\naliases: [the mug]\ncategory: mug")
     for number in range(4):
         photo(tmp_path / "photos" / "trip" / f"{number}.png", f"rgb(200,{number},9)")

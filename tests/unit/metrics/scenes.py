@@ -9,7 +9,7 @@ from repic.types import Mention, Scene
 
 PLACES = ("left", "middle", "right")
 
-_looks = st.fixed_dictionaries(
+LOOKS = st.fixed_dictionaries(
     {
         **{slot: st.sampled_from(values) for slot, values in VALUES.items()},
         "position": st.sampled_from(PLACES),
@@ -21,7 +21,7 @@ _looks = st.fixed_dictionaries(
 def scenes(draw: st.DrawFn, most: int = 4) -> Scene:
     """Toys that all differ, some of whom have a name."""
     looks = draw(
-        st.lists(_looks, min_size=1, max_size=most, unique_by=lambda look: tuple(look.items())[:5])
+        st.lists(LOOKS, min_size=1, max_size=most, unique_by=lambda look: tuple(look.items())[:5])
     )
     names = draw(st.permutations(["<bo>", "<mi>", "<zu>", "<ta>", *[None] * len(looks)]))
     mentions = (Mention(look, name) for look, name in zip(looks, names, strict=False))

@@ -8,11 +8,11 @@ import pytest
 
 from repic.metrics.captions.bleu import Bleu, bleu_scores
 from repic.metrics.captions.diversity import SelfBleu
-from repic.metrics.captions.metric import Captions, means
+from repic.metrics.captions.metric import means
 from repic.metrics.captions.scorer import CaptionScorer
-from repic.metrics.captions.tokens import words
 from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import FILE, CaptionScores, Measured, read_scores, write_scores
+from tests.scores import read_captions
 
 TEXTS = ["a red bear sits", "a blue cat", "two grey owls"]
 
@@ -23,7 +23,7 @@ def scores(**more: Measured) -> CaptionScores:
         scorers={"bleu": Bleu(), "self_bleu": SelfBleu()},
         tokenizer="words",
     )
-    captions = Captions.read(TEXTS, [[text] for text in TEXTS], [[]] * 3, tokenize=words)
+    captions = read_captions(TEXTS, [[text] for text in TEXTS])
     parts = {"names": np.array([1.0, 0.5, np.nan])}
     keys = (("test/ä", 1), ("test/2", 1), ("test/3", 3))
     return CaptionScores(keys, ("p", "p", "q"), {**found.measure(captions), **more}, parts)

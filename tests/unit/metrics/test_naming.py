@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from repic.metrics.captions.metric import CaptionKey, Captions
-from repic.metrics.cider import words
 from repic.metrics.naming import KnownNames, PaperNames, Recognition, name_shares
 from repic.metrics.paper_names import VARIANTS
 from repic.metrics.rescoring import score_captions
 from repic.metrics.suite import Cell, MetricSuite
 from repic.types import Prediction
+from tests.scores import read_captions
 
 POOL = ("<momi>", "<tavo>", "<black widow>")
 
@@ -49,9 +49,7 @@ def cells(group: list[Prediction], num_samples: int = 50) -> dict[str, Cell]:
 
 def read(group: list[Prediction]) -> Captions:
     keys = [CaptionKey(p.images[-1], p.present) for p in group]
-    nothing = [()] * len(group)
-    texts, pools = [p.caption for p in group], [p.pool for p in group]
-    return Captions.read(texts, nothing, nothing, tokenize=words, keys=keys, pools=pools)
+    return read_captions([p.caption for p in group], keys=keys, pools=[p.pool for p in group])
 
 
 def test_both_protocols_worked_by_hand() -> None:

@@ -9,6 +9,7 @@ from repic.metrics.naming import KnownNames, Recognition
 from repic.metrics.paper_names import variant_for
 from repic.metrics.rescoring import CaptionRecord, score_captions
 from repic.metrics.statistics import Score, bootstrap_intervals, cluster_sums
+from tests.scores import read_captions
 from tests.unit.metrics.hand import FILES, PAPER, ROBUST
 
 
@@ -19,7 +20,7 @@ def records_of(rows: list) -> list[CaptionRecord]:
 def read(records: list[CaptionRecord]) -> Captions:
     references, infos = [r.references for r in records], [r.infos for r in records]
     about = {"keys": [r.key for r in records], "pools": [r.pool for r in records]}
-    return Captions.read([r.text for r in records], references, infos, tokenize=words, **about)
+    return read_captions([r.text for r in records], references, infos, **about)
 
 
 def score(records: list[CaptionRecord], protocol: str, **changes) -> Score:

@@ -3,6 +3,8 @@ import logging
 import re
 import shutil
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,18 @@ def spoil(weights: dict[str, Tensor], kind: str) -> None:
         del weights[NAME]
 
 
+@contextmanager
+def changed(file: Path, change: Callable[[dict[str, Tensor]], object]) -> Iterator[None]:
+    """Other weights in a file, for a while."""
+    sound, weights, notes = file.read_bytes(), load_file(file), read_header(file).metadata
+    change(weights)
+    save_file(weights, file, notes)
+    try:
+        yield
+    finally:
+        file.write_bytes(sound)
+
+
 @pytest.fixture(scope="module")
 def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build_qwen(tmp_path_factory.mktemp("spoiled") / "model")
@@ -110,41 +124,27 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_weights_that_are_none_are_not_loaded(
     spoiled: Path, kind: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = spoiled / "model.safetensors"
-    sound = file.read_bytes()
-    weights = load_file(file)
-    spoil(weights, kind)
-    save_file(weights, file, {"format": "pt"})
-    try:
+    with changed(spoiled / "model.safetensors", lambda weights: spoil(weights, kind)):
         with pytest.raises(ValueError, match=said) as caught:
             tiny.load(spoiled)
         assert str(spoiled) in str(caught.value)
         assert caplog.messages == []  # the sentence is all there is to read
-    finally:
-        file.write_bytes(sound)
 
 
 def test_a_weight_that_is_too_large_for_a_precision_is_named(spoiled: Path) -> None:
-    file = spoiled / "model.safetensors"
-    sound, weights = file.read_bytes(), load_file(file)
-    save_file({**weights, NAME: weights[NAME] + 1e5}, file, {"format": "pt"})
-    try:
+    with changed(spoiled / "model.safetensors", lambda w: w.update({NAME: w[NAME] + 1e5})):
         assert tiny.load(spoiled, dtype="bfloat16").network.dtype == torch.bfloat16
         with pytest.raises(ValueError, match=r"in float16; .* or load it with another dtype"):
             tiny.load(spoiled, dtype="float16")
-    finally:
-        file.write_bytes(sound)
 
 
 def test_other_precisions_and_forgotten_buffers_are_loaded(spoiled: Path) -> None:
-    file = spoiled / "model.safetensors"
-    sound, weights = file.read_bytes(), load_file(file)
-    weights |= {NAME: weights[NAME].double(), "lm_head.weight": weights["lm_head.weight"].half()}
-    save_file(weights, file, {"format": "pt"})
-    try:
+    def mix(weights: dict[str, Tensor]) -> None:
+        weights[NAME] = weights[NAME].double()
+        weights["lm_head.weight"] = weights["lm_head.weight"].half()
+
+    with changed(spoiled / "model.safetensors", mix):
         assert tiny.load(spoiled).network.dtype == torch.float32
-    finally:
-        file.write_bytes(sound)
 
 
 @pytest.fixture(scope="module")
@@ -177,17 +177,10 @@ DOWN = "base_model.model.model.language_model.layers.0.mlp.down_proj.lora_A.weig
     ],
 )
 def test_adapters_that_are_none_are_not_merged(adapters: Path, change: Any, said: str) -> None:
-    file = adapters / "adapter_model.safetensors"
-    sound, notes = file.read_bytes(), read_header(file).metadata
-    weights = load_file(file)
-    change(weights)
-    save_file(weights, file, notes)
-    try:
+    with changed(adapters / "adapter_model.safetensors", change):
         with pytest.raises(ValueError, match=said) as caught:
             tiny.load(adapters)
         assert str(adapters) in str(caught.value)
-    finally:
-        file.write_bytes(sound)
 
 
 def test_what_adapters_are_added_to_is_in_their_fingerprint(adapters: Path, spoiled: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from repic.rewards.claims import ClaimsReward, Findings, Share
 from repic.rewards.grammar_claims import GrammarClaims
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
-from repic.toybox.world import BACKGROUNDS, VALUES
+from repic.toybox.world import BACKGROUNDS
 from repic.types import Box, Example, Mention, Rollout, Scene
+from tests.unit.metrics.scenes import LOOKS
 
 BO = {"pattern": "striped", "colour": "red", "species": "bear", "position": "left"}
 BO |= {"accessory": "hat", "accessory_colour": "blue"}
@@ -75,15 +76,9 @@ def test_the_truth_is_worth_1_in_each_of_its_forms() -> None:
 
 
 # Toys of one scene differ from each other, as in the dataset.
-looks = st.fixed_dictionaries(
-    {
-        **{slot: st.sampled_from(values) for slot, values in VALUES.items()},
-        "position": st.sampled_from(["left", "middle", "right"]),
-    }
-)
 names = st.sampled_from(["<bo>", "<mi>", "<ta>", "<ru>", None])
 beings = st.lists(
-    st.builds(Mention, looks, names), min_size=1, max_size=4, unique_by=lambda m: str(m.attributes)
+    st.builds(Mention, LOOKS, names), min_size=1, max_size=4, unique_by=lambda m: str(m.attributes)
 )
 worlds = st.builds(Scene, beings.map(tuple), st.sampled_from(BACKGROUNDS))
 REMARKS = ["This adds depth to the scene.", "A cosy atmosphere!", "Joy, warmth and peace."]

@@ -14,7 +14,6 @@ from repic.metrics.captions.copying import AgainstInfo, Copied
 from repic.metrics.captions.diversity import Distinct, Length, SelfBleu
 from repic.metrics.captions.metric import CaptionMetric, Captions, Metric, ValuesOf, means
 from repic.metrics.captions.rouge import RougeL
-from repic.metrics.cider import words
 from repic.metrics.column import ScoreColumn
 from repic.metrics.statistics import exchange_p_values
 from repic.metrics.suite import MetricSuite
@@ -26,7 +25,7 @@ from repic.tables.paired import NOT_MEASURED, OF_ANOTHER, OF_THE_WHOLE, Term
 from repic.tables.runs import Run
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.types import Prediction
-from tests.scores import column_scores, corpus
+from tests.scores import column_scores, corpus, read_captions
 from tests.unit.tables.saved import compare, save_run
 
 ACC = MetricColumn("acc@1", "", "accuracy", "1")
@@ -76,13 +75,8 @@ def saved_toys(folder: Path, **more: int) -> tuple[Run, list[Prediction]]:
 
 def total(name: str, metric: CaptionMetric, captions: Sequence[Prediction]) -> float:
     """A metric of captions of one number of concepts, from nothing but the texts."""
-    read = Captions.read(
-        [p.caption for p in captions],
-        [p.answers for p in captions],
-        [p.infos for p in captions],
-        tokenize=words,
-    )
-    return corpus(metric, read)[name]
+    texts, answers = [p.caption for p in captions], [p.answers for p in captions]
+    return corpus(metric, read_captions(texts, answers, [p.infos for p in captions]))[name]
 
 
 PAIRED = ("cider_r", "bleu_1", "bleu_4", "rouge_l", "words", "copied", "copy_bleu_1")
@@ -201,11 +195,9 @@ def rejections(metric: CaptionMetric, name: str, *, trials: int, scenes: int) ->
     found = 0
     for _ in range(trials):
         told = [
-            Captions.read(
+            read_captions(
                 [" ".join(rng.choices(vocabulary, frequency, k=12)) for _ in range(scenes)],
                 [["w0 w1 w2 w3 w4 w5 w6 w7 w8 w9"]] * scenes,
-                [[]] * scenes,
-                tokenize=words,
             )
             for _ in range(2)
         ]

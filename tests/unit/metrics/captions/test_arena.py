@@ -13,10 +13,9 @@ from repic.metrics.captions.arena import Arena
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.pairs import GrammarPairs
 from repic.metrics.captions.same_picture import partners
-from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses
 from tests.properties import at_most
-from tests.scores import corpus
+from tests.scores import corpus, read_captions
 from tests.unit.metrics.scenes import say, scenes
 from tests.unit.tables.test_runs import PREDICTION
 
@@ -59,7 +58,7 @@ def arena(*baselines: str, source: str = "grammar") -> Arena:
 def read(*texts: str, references: tuple[str, ...] = REFERENCES, keys: bool = True) -> Captions:
     number = len(texts)
     names = [CaptionKey(f"{i}.jpg", ("<bo>",), "Who?") for i in range(number)] if keys else None
-    return Captions.read(texts, [references] * number, [()] * number, tokenize=words, keys=names)
+    return read_captions(texts, [references] * number, keys=names)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.metrics.captions.capscore import CapScore, num_right
-from repic.metrics.captions.metric import Captions
-from repic.metrics.captions.tokens import words
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
-from repic.toybox.world import BACKGROUNDS, VALUES
+from repic.toybox.world import BACKGROUNDS
 from repic.types import Mention, Scene
-from tests.scores import corpus
+from tests.scores import corpus, read_captions
+from tests.unit.metrics.scenes import LOOKS
 
-looks = st.fixed_dictionaries(
-    {
-        **{slot: st.sampled_from(values) for slot, values in VALUES.items()},
-        "position": st.sampled_from(["left", "middle", "right"]),
-    }
-)
-mentions = st.builds(Mention, looks, st.sampled_from(["<bo>", "<mi>", None]))
+mentions = st.builds(Mention, LOOKS, st.sampled_from(["<bo>", "<mi>", None]))
 scenes = st.builds(
     Scene,
     st.lists(mentions, min_size=1, max_size=4).map(tuple),
@@ -28,17 +21,12 @@ scenes = st.builds(
 )
 
 
-def read(*pairs: tuple[str, tuple[str, ...]]) -> Captions:
-    texts, references = [text for text, _ in pairs], [found for _, found in pairs]
-    return Captions.read(texts, references, [()] * len(pairs), tokenize=words)
-
-
 def metric() -> CapScore:
     return CapScore(parser=parse_caption, unread=unread_clauses)
 
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    return corpus(metric(), read(*pairs))
+    return corpus(metric(), read_captions(*zip(*pairs, strict=True)))
 
 
 # A red bear with a name on the left, a cat on the right, a meadow: 2 + 1 + 1 + 2 + 1 = 7 facts.
@@ -81,7 +69,7 @@ def test_what_the_grammar_cannot_read_is_not_judged() -> None:
     one = ("A red bear, <bo>.", REFERENCES)
     assert cell(one, photo, bare) == pytest.approx(cell(one))
     assert metric().missing() is None
-    assert metric().statistics(read()).shape == (0, 4)
+    assert metric().statistics(read_captions([])).shape == (0, 4)
 
 
 @given(scenes, scenes)

@@ -18,12 +18,11 @@ from repic.metrics.captions.caption_qa import (
 )
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
 from repic.metrics.captions.quiz import NO_NAME, Quiz, SceneQuizzes, answer_by_grammar, read_quizzes
-from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
 from tests.properties import at_most
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 QUIZZES = SceneQuizzes(parser=parse_caption, unread=unread_clauses, values=SLOT_VALUES)
@@ -53,7 +52,7 @@ def metric(source: str = "grammar", reader: Any = None, **changes: Any) -> Capti
 
 
 def score(caption: str, references: Sequence[str], **changes: Any) -> float:
-    captions = Captions.read([caption], [tuple(references)], [()], tokenize=words)
+    captions = read_captions([caption], [tuple(references)])
     chosen = metric(**changes)
     rows = chosen.statistics(captions)
     return column_scores(chosen, rows)["caption_qa"].item()
@@ -175,9 +174,7 @@ def file(tmp_path: Path) -> Path:
 
 def of(*images: str) -> Captions:
     keys = [CaptionKey(image, ()) for image in images]
-    return Captions.read(
-        ["A bear."] * len(images), [()] * len(images), [()] * len(images), tokenize=words, keys=keys
-    )
+    return read_captions(["A bear."] * len(images), keys=keys)
 
 
 def test_a_files_questions_all_count_alike(file: Path) -> None:
@@ -213,7 +210,7 @@ def test_fewer_questions_are_always_the_same_ones() -> None:
             seen.append([one.quiz.question for one in asked])
             return super().answers(asked)
 
-    captions = Captions.read(["A bear."], [REFERENCES], [()], tokenize=words)
+    captions = read_captions(["A bear."], [REFERENCES])
     for _ in range(2):
         metric("judge", Noting(CANNOT), most=2).statistics(captions)
     assert seen[0] == seen[1]

@@ -13,22 +13,16 @@ from repic.metrics.captions.dcscore import (
     precision_recall,
     trial_scores,
 )
-from repic.metrics.captions.metric import Captions, MetricFailed
-from repic.metrics.captions.tokens import words
+from repic.metrics.captions.metric import MetricFailed
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Scene
 from tests.properties import at_most
-from tests.scores import column_scores, corpus
+from tests.scores import column_scores, corpus, read_captions
 from tests.unit.metrics.scenes import renamed, say, scenes
 
 verdicts = st.lists(
     st.builds(Verdict, st.booleans(), st.booleans(), st.none() | st.integers(0, 3)), max_size=8
 )
-
-
-def read(*pairs: tuple[str, tuple[str, ...]]) -> Captions:
-    texts, references = [text for text, _ in pairs], [found for _, found in pairs]
-    return Captions.read(texts, references, [()] * len(pairs), tokenize=words)
 
 
 def metric() -> DCScore:
@@ -37,7 +31,7 @@ def metric() -> DCScore:
 
 
 def cell(*pairs: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    return corpus(metric(), read(*pairs))
+    return corpus(metric(), read_captions(*zip(*pairs, strict=True)))
 
 
 def test_the_formula_by_hand() -> None:
@@ -147,10 +141,10 @@ def test_what_the_grammar_cannot_read_is_not_judged() -> None:
     photo = ("A red bear on the left.", ("A red bear on the left looks happy.",))
     one = ("A red bear, <bo>.", REFERENCES)
     assert cell(one, photo) == pytest.approx(cell(one))
-    assert not metric().statistics(read(photo, one))[0].any()
+    assert not metric().statistics(read_captions(*zip(photo, one, strict=True)))[0].any()
     with pytest.raises(MetricFailed, match="no caption has references that the grammar reads"):
-        metric().statistics(read(photo))
-    assert metric().statistics(read()).shape == (0, 6)
+        metric().statistics(read_captions([photo[0]], [photo[1]]))
+    assert metric().statistics(read_captions([])).shape == (0, 6)
     assert metric().missing() is None
 
 

@@ -8,12 +8,10 @@ import pytest
 
 from repic.metrics.captions.caption_qa import CANNOT, Asked, GrammarReader
 from repic.metrics.captions.friend_qa import FriendQA, FriendQuizzes
-from repic.metrics.captions.metric import Captions
-from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses
 from repic.toybox.world import COLOURS, SPECIES
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 
 QUIZZES = FriendQuizzes(parser=parse_caption, unread=unread_clauses, values=SLOT_VALUES)
 TRUTH = "A red bear, <bo>. A blue cat, <mi>. A green pig."
@@ -42,9 +40,7 @@ def scored(captions: Sequence[str], reader: object = None, each: int = 3) -> dic
     reader = reader or GrammarReader(parser=parse_caption)
     metric = FriendQA(quizzes=QUIZZES, each=each, source="a", sources={"a": reader})
     number = len(captions)
-    read = Captions.read(
-        captions, [(TRUTH,)] * number, [()] * number, tokenize=words, pools=[POOL] * number
-    )
+    read = read_captions(captions, [(TRUTH,)] * number, pools=[POOL] * number)
     columns = column_scores(metric, metric.statistics(read))
     return {name: float(columns[name].mean()) for name in ("friend_qa_present", "friend_qa_absent")}
 
@@ -96,5 +92,5 @@ def test_captions_without_an_absent_friend_have_no_share_of_them() -> None:
     metric = FriendQA(
         quizzes=QUIZZES, each=3, source="a", sources={"a": GrammarReader(parser=parse_caption)}
     )
-    read = Captions.read([TRUTH], [(TRUTH,)], [()], tokenize=words, pools=[("<bo>", "<mi>")])
+    read = read_captions([TRUTH], [(TRUTH,)], pools=[("<bo>", "<mi>")])
     assert metric.statistics(read)[0, :4].tolist() == [100.0, 1.0, 0.0, 0.0]

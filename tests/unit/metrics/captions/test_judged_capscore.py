@@ -7,10 +7,9 @@ import pytest
 
 from repic.metrics.captions.judged_capscore import JudgedCapScore
 from repic.metrics.captions.metric import CaptionKey, Captions, MetricFailed
-from repic.metrics.captions.tokens import words
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge, text_of
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 
 CLAIMS = {
     "A bear, <mi>. It is cosy.": ["There is a bear.", "It is called <mi>.", "It is cosy."],
@@ -40,7 +39,7 @@ def captions(*texts: str) -> Captions:
     number = len(texts)
     keys = [CaptionKey("a.jpg", ("<bo>",))] * number
     references = [("A bear.", "A bear, <bo>.")] * number
-    read = Captions.read(texts, references, [()] * number, tokenize=words, keys=keys)
+    read = read_captions(texts, references, keys=keys)
     return replace(read, images=[Noise(0)] * number)
 
 

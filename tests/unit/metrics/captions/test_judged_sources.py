@@ -18,14 +18,13 @@ from repic.metrics.captions.judging import JudgedMetric
 from repic.metrics.captions.metric import Captions, MetricFailed
 from repic.metrics.captions.pairs import GrammarPairs, JudgedPairs
 from repic.metrics.captions.quiz import SceneQuizzes
-from repic.metrics.captions.tokens import words
 from repic.toybox.cells import SLOT_VALUES
 from repic.toybox.grammar import parse_caption, unread_clauses, write_captions
 from repic.types import Mention, Scene
 from tests.exact_judge import ExactJudge
 from tests.fakes import Noise
 from tests.judge_server import Act, Server, judge_server, make_judge
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 
 GRAMMAR: Any = {"parser": parse_caption, "unread": unread_clauses}
 QUIZZES = SceneQuizzes(**GRAMMAR, values=SLOT_VALUES)
@@ -54,11 +53,9 @@ PICTURES = (Noise(0), Noise(1))
 
 def captions() -> Captions:
     rows = [(text, i) for i, texts in enumerate(TEXTS) for text in texts]
-    return Captions.read(
+    return read_captions(
         [text for text, _ in rows],
         [REFERENCES[i] for _, i in rows],
-        [()] * len(rows),
-        tokenize=words,
         images=[PICTURES[i] for _, i in rows],
     )
 
@@ -149,8 +146,7 @@ def test_trials_are_asked_with_other_seeds_and_averaged() -> None:
 
         return spoiled
 
-    one = Captions.read(["A red bear, <bo>."], [REFERENCES[0]], [()], tokenize=words,
-                        images=[PICTURES[0]])  # fmt: skip
+    one = read_captions(["A red bear, <bo>."], [REFERENCES[0]], images=[PICTURES[0]])
     with exact(wrap) as (judge, server):
         metric = dcscore(judge, "judge", match=2, verify=3)
         values = column_scores(metric, metric.statistics(one))

@@ -3,8 +3,7 @@ import pytest
 
 from repic.metrics.captions.meteor import Meteor, meteor, without_whole
 from repic.metrics.captions.metric import Captions, MetricFailed
-from repic.metrics.cider import words
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 
 # "a cat sits" with "the cat is here", as the jar aligns them: cat exactly, "sits" and "is" by
 # paraphrase.
@@ -31,10 +30,6 @@ def test_a_whole_match_has_no_penalty_and_nothing_has_nothing() -> None:
     assert meteor(rows) == pytest.approx([1, 1 - 0.6 * (1 / 4) ** 0.2, 0, 0])
 
 
-def captions(references: list[list[str]]) -> Captions:
-    return Captions.read(["a cat"], references, [[]], tokenize=words)
-
-
 class Jar:
     def __init__(self, answer: str) -> None:
         self.answer, self.asked = answer, []
@@ -46,7 +41,7 @@ class Jar:
 
 def test_without_references_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("repic.metrics.captions.meteor.judge.Meteor", None)
-    rows = Meteor().statistics(captions([[]]))
+    rows = Meteor().statistics(read_captions(["a cat"]))
     assert np.isnan(column_scores(Meteor(), rows)["meteor"]).all()
 
 
@@ -54,7 +49,7 @@ def test_without_references_nothing_is_started(monkeypatch: pytest.MonkeyPatch) 
 def test_an_answer_that_is_none_is_a_failure(monkeypatch, answer: str) -> None:
     monkeypatch.setattr("repic.metrics.captions.meteor._start", cached(Jar(answer)))
     with pytest.raises(MetricFailed, match="its jar failed"):
-        Meteor().statistics(captions([["a cat"]]))
+        Meteor().statistics(read_captions(["a cat"], [["a cat"]]))
 
 
 def test_what_the_jar_takes_for_its_own_marks_is_taken_out(monkeypatch) -> None:

@@ -10,24 +10,19 @@ from hypothesis import strategies as st
 
 from repic.metrics.captions.bleu import Bleu
 from repic.metrics.captions.cider_r import CiderR, penalty
-from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.rouge import RougeL, longest_common, rouge_l
 from repic.metrics.cider import cider_scores, words
-from tests.scores import column_scores, corpus
+from tests.scores import column_scores, corpus, read_captions
 
 TEXTS = st.lists(st.sampled_from("a b c d <bo> \n 🐶".split(" ")), max_size=9).map(" ".join)
 PAIRS = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=2, max_size=6)
 METRICS = (Bleu(), RougeL(), CiderR())
 
 
-def captions(texts, references) -> Captions:
-    return Captions.read(texts, references, [()] * len(texts), tokenize=words)
-
-
 def test_bleu_worked_by_hand() -> None:
     texts = ["a red bear sits here now", "a cat"]
     references = [["a red bear sits", "the bear sits here now yes"], ["a cat is on a mat"]]
-    found = corpus(Bleu(), captions(texts, references))
+    found = corpus(Bleu(), read_captions(texts, references))
     # Matches by order 6+2, 4+1, 2+0 and 1+0 of 6+2, 5+1, 4+0, 3+0. Without "the" and "yes" all
     # words are matched, over both references; the pairs are a-red, red-bear, bear-sits, sits-here,
     # here-now; 8 words against 6 + 6 of the closest references.
@@ -39,7 +34,7 @@ def test_bleu_worked_by_hand() -> None:
 
 
 def test_bleu_of_a_corpus_is_no_mean() -> None:
-    found = captions(["a b c d e f", "x"], [["a b c d e f"], ["y"]])
+    found = read_captions(["a b c d e f", "x"], [["a b c d e f"], ["y"]])
     rows = Bleu().statistics(found)
     each = column_scores(Bleu(), rows)["bleu_1"]
     assert each == pytest.approx([100, 0], abs=1e-3)
@@ -73,7 +68,7 @@ def test_bits_count_what_the_table_counts(left: str, right: str) -> None:
 
 
 def test_cider_r_worked_by_hand() -> None:
-    found = captions(["a a bear", "cat sits"], [["a bear"], ["cat sits here"]])
+    found = read_captions(["a a bear", "cat sits"], [["a bear"], ["cat sits here"]])
     same = found.cosines
     # "a" once too often: (1/2 · 1)^(1/2); 3 words for 2.  Then nothing wrong; 2 words for 3.
     first = math.sqrt(1 / 2) ** 0.8 * math.exp(-((1 / 2) ** 2)) ** 0.2
@@ -104,8 +99,8 @@ BARE = str.maketrans("", "", "<>")
 def test_long_references_survive_cider_r() -> None:
     """What it is for: a text of a hundred words that says half of it again is not worth nothing."""
     long = " ".join(f"w{i}" for i in range(100))
-    found = captions([long + " w100 w101", "b"], [[long], ["c"]])
-    half = captions([" ".join(long.split()[:70]), "b"], [[long], ["c"]])
+    found = read_captions([long + " w100 w101", "b"], [[long], ["c"]])
+    half = read_captions([" ".join(long.split()[:70]), "b"], [[long], ["c"]])
     assert corpus(CiderR(), found)["cider_r"] > 450
     gaussian = cider_scores(half.words, half.reference_words)[0]
     ours = column_scores(CiderR(), CiderR().statistics(half))["cider_r"][0]
@@ -115,17 +110,17 @@ def test_long_references_survive_cider_r() -> None:
 @given(PAIRS)
 def test_scores_do_not_depend_on_the_order_of_captions(pairs) -> None:
     texts, references = zip(*pairs, strict=True)
-    turned = captions(texts[::-1], references[::-1])
+    turned = read_captions(texts[::-1], references[::-1])
     for metric in METRICS:
-        there, back = metric.statistics(captions(texts, references)), metric.statistics(turned)
+        there, back = metric.statistics(read_captions(texts, references)), metric.statistics(turned)
         np.testing.assert_allclose(there, back[::-1], atol=1e-9)
 
 
 @given(PAIRS)
 def test_a_caption_that_is_its_reference_is_best(pairs) -> None:
     texts, references = zip(*pairs, strict=True)
-    found = captions([group[0] for group in references], [[group[0]] for group in references])
-    given = captions(texts, references)
+    found = read_captions([group[0] for group in references], [[group[0]] for group in references])
+    given = read_captions(texts, references)
     for metric in (Bleu(), RougeL()):
         for name, best in corpus(metric, found).items():
             assert -1e-9 <= corpus(metric, given)[name] <= 100 + 1e-9
@@ -136,7 +131,7 @@ def test_a_caption_that_is_its_reference_is_best(pairs) -> None:
 @given(PAIRS)
 def test_without_references_there_is_no_score(pairs) -> None:
     texts = [text for text, _ in pairs]
-    found = captions(texts, [[]] * len(texts))
+    found = read_captions(texts, [[]] * len(texts))
     for metric in METRICS:
         rows = metric.statistics(found)
         assert not rows.any()

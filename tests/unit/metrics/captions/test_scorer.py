@@ -13,10 +13,10 @@ from repic.metrics.captions.metric import Captions, Metric, MetricFailed
 from repic.metrics.captions.rouge import RougeL
 from repic.metrics.captions.scorer import CaptionScorer
 from repic.metrics.captions.spice import Spice
-from repic.metrics.captions.tokens import one_line, ptb, words
+from repic.metrics.captions.tokens import one_line, ptb
 from repic.metrics.column import ScoreColumn
 from repic.metrics.kept import score
-from tests.scores import column_scores
+from tests.scores import column_scores, read_captions
 
 SETTINGS = {"num_samples": 400, "confidence": 0.95, "seed": 0}
 
@@ -53,7 +53,7 @@ REFERENCES = [["a red bear sits here"], ["the blue cat"], ["an owl"], ["a bear t
 
 
 def read(texts=TEXTS, references=REFERENCES) -> Captions:
-    return Captions.read(texts, references, [[]] * len(texts), tokenize=words)
+    return read_captions(texts, references)
 
 
 def test_columns_stand_in_the_order_they_were_asked_for() -> None:

@@ -5,9 +5,8 @@ import pytest
 
 from repic.metrics.captions.metric import Captions
 from repic.metrics.captions.when import When, pair_shares, seen
-from repic.metrics.cider import words
 from repic.metrics.names import Lexicon
-from tests.scores import corpus
+from tests.scores import corpus, read_captions
 
 POOL = ("<Bo>", "<Mi>", "<Zu>")
 # Bo at 1 and 3 s, Mi at 5 s; nobody at 7 s.
@@ -18,10 +17,7 @@ ANSWERS = (
 
 
 def captions(*texts: str, answers: tuple[str, ...] = ANSWERS) -> Captions:
-    none = [()] * len(texts)
-    return Captions.read(
-        texts, [answers] * len(texts), none, tokenize=words, pools=[POOL] * len(texts)
-    )
+    return read_captions(texts, [answers] * len(texts), pools=[POOL] * len(texts))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.properties import at_most
 SCALE = 0.3
 
 
-def row_of(groups: list[tuple[int, list[int]]]) -> PackedRow:
+def row_of(groups: list[tuple[int, list[int]]], device: str = "cpu") -> PackedRow:
     """Lay out groups of given prompt and caption lengths."""
     return pack(
         [
@@ -28,7 +28,7 @@ def row_of(groups: list[tuple[int, list[int]]]) -> PackedRow:
             for prompt, lengths in groups
         ],
         image_token_id=-1,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
 
 
@@ -155,17 +155,7 @@ def test_packing_by_hand():
 @pytest.mark.parametrize("heads", [(4, 4), (8, 2)])
 def test_the_gpu_s_kernel_attends_as_the_mask_says(heads):
     groups = [(70, [9, 40, 1]), (130, [16, 16])]
-    row = pack(
-        [
-            Group(
-                EncodedPrompt("", torch.arange(prompt), torch.arange(prompt)[None], ()),
-                tuple(torch.arange(n) for n in lengths),
-            )
-            for prompt, lengths in groups
-        ],
-        image_token_id=-1,
-        device=torch.device("cuda"),
-    )
+    row = row_of(groups, device="cuda")
     exact = [x.detach().cuda() for x in tensors(row.input_ids.shape[1], *heads, size=64)]
     half = [x.bfloat16().requires_grad_() for x in exact]
     assert attention.kernel_for(half[0]) is not None
