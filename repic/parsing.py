@@ -102,6 +102,24 @@ def parse_yes_no(text: str) -> str | None:
     return found.group(1).lower() if found else None
 
 
+def check_words(key: str, words: str, *required: str, optional: Collection[str] = ()) -> None:
+    """Refuse words with a field that nothing fills, or without one that they need.
+
+    >>> check_words("asks", "Is {nmae} there?", "name")
+    Traceback (most recent call last):
+    ValueError: asks: 'Is {nmae} there?' may have the fields {name}
+    """
+    fields = dict.fromkeys([*required, *optional], "")
+    try:
+        words.format(**fields)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        known = ", ".join(f"{{{name}}}" for name in fields)
+        raise ValueError(f"{key}: {words!r} may have the fields {known}") from None
+    for name in required:
+        if f"{{{name}}}" not in words:
+            raise ValueError(f"{key}: {words!r} lacks {{{name}}}")
+
+
 def check_asks(asks: str, key: str) -> None:
     """Refuse words of a prompt that do not ask: they need ``{question}`` and ``{options}``."""
     for field in ("{question}", "{options}"):

@@ -31,6 +31,7 @@ from repic.models.engine.packing import Group, pack
 from repic.models.images import Followed
 from repic.models.policy import Policy
 from repic.models.soft_tokens import SoftTokens
+from repic.parsing import check_words
 from repic.retrieval.parts import Embedder, Proposer
 from repic.types import Example, Friend, ImageSource, picture_content
 from repic.values import Coefficient, Count, NonNegative, Positive, Seed, Text
@@ -85,7 +86,7 @@ class MyVlm(System):
     _features: FeatureCache | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self.check_words("asks", self.asks, names="")
+        check_words(f"{self.label}: asks", self.asks, optional=["names"])
 
     def check(self, friend: Friend) -> None:
         for shot in friend.shots:

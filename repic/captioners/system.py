@@ -106,27 +106,6 @@ class System(ABC):
         found = self.model.added_tokens(shown, bare, friends)
         return {} if found is None else {"prompt_tokens": found}
 
-    def check_words(self, key: str, words: str, *required: str, **others: str) -> None:
-        """Refuse words with a field that nothing fills, or without one that they need.
-
-        Args:
-            key: of the configuration, below the captioner.
-            words: with ``{fields}``.
-            required: fields that have to be there.
-            others: fields that may be.
-        """
-        fields = {**dict.fromkeys(required, ""), **others}
-        try:
-            words.format(**fields)
-        except (KeyError, IndexError, ValueError):
-            known = ", ".join(f"{{{name}}}" for name in fields)
-            raise ValueError(
-                f"{self.label}: {key}: {words!r} may have the fields {known}"
-            ) from None
-        for name in required:
-            if f"{{{name}}}" not in words:
-                raise ValueError(f"{self.label}: {key}: {words!r} lacks {{{name}}}")
-
     def missing(self, name: str) -> ValueError:
         """What is said of somebody who was never enrolled."""
         return ValueError(

@@ -26,7 +26,7 @@ from repic.captioners.system import System
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.models.soft_tokens import SoftTokens, refuse_known
-from repic.parsing import parse_yes_no
+from repic.parsing import check_words, parse_yes_no
 from repic.types import Example, Friend, ImageSource, picture_content
 from repic.values import Count, NonNegative, Positive, Questions, Seed, Text, Whole
 
@@ -141,11 +141,11 @@ class YoLlava(System):
     _room: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
-        self.check_words("asks", self.asks, "name", "tokens")
+        check_words(f"{self.label}: asks", self.asks, "name", "tokens")
         lessons = self.lessons
         said = [*lessons.recognize, *lessons.yes, *lessons.no, *lessons.describe]
         for words in (*said, *(part for pair in lessons.about for part in pair)):
-            self.check_words("lessons", words, name="", info="", Info="")
+            check_words(f"{self.label}: lessons", words, optional=["name", "info", "Info"])
 
     def enroll(self, friend: Friend) -> Enrolled:
         (enrolled,) = self.enroll_group([friend])

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from repic.captioners.captioner import Cost
 from repic.captioners.system import System
+from repic.parsing import check_words
 from repic.types import Example, ImageSource, Reference, picture_content
 from repic.values import Text
 
@@ -31,7 +32,7 @@ class ZeroShot(System):
     asks: Text = "{question}"
 
     def __post_init__(self) -> None:
-        self.check_words("asks", self.asks, "question", names="")
+        check_words(f"{self.label}: asks", self.asks, "question", optional=["names"])
 
     def cost(self) -> Cost:
         """A montage shows a picture of each."""

@@ -17,6 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from repic.files import as_shape, read_json
+from repic.parsing import check_words
 from repic.types import Example, Friend, ImageSource, Shot
 from repic.values import Count, Missing, Seed, Text, Whole
 
@@ -56,9 +57,11 @@ def photo_friends(
         negatives: pictures of look-alikes, and as many of any others.
 
     Raises:
-        ValueError: there is no such folder; or a file of captions, the database or the queries are
-            malformed.
+        ValueError: there is no such folder; or a caption, a file of captions, the database or the
+            queries are malformed.
     """
+    for caption in captions:
+        check_words("data.friends.captions", caption, optional=["name", "info", "category"])
     place = data_root(root, how_to_get)
     places = Folders(place, folders, leave_root)
     with telling(how_to_get):
@@ -171,8 +174,7 @@ class PhotoQuestions:
         question: Text,
         leave_root: bool = False,
     ) -> None:
-        if "{name}" not in question:
-            raise ValueError(f"data.recognize.questions.question: {question!r} lacks {{name}}")
+        check_words("data.recognize.questions.question", question, "name")
         photos = PhotoDataset(
             root, name=name, database=database, queries=queries, folders=folders,
             questions=[question], num_absent=0, missing=missing, counts=[1], size=None, seed=0,

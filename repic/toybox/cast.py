@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
+from repic.parsing import check_words
 from repic.toybox import scene as stage
 from repic.toybox.dataset import CaptionDataset, SceneRules, being, scene_example
 from repic.toybox.grammar import describe
@@ -202,8 +203,7 @@ class CastQuestions:
     scale: Scale
 
     def __post_init__(self) -> None:
-        if "{name}" not in self.question:
-            raise ValueError(f"data.recognize.questions.question: {self.question!r} lacks {{name}}")
+        check_words("data.recognize.questions.question", self.question, "name")
 
     def __len__(self) -> int:
         return len(KINDS) * self.per_kind

@@ -143,5 +143,11 @@ def test_questions_are_about_photos_that_nobody_has_learnt_from(collection: Coll
         assert example.task == f"recognize/{kind}"
     assert {example.pool for example in found[:5]} == {(name,) for name in folders}
     assert questions(collection, seed=1) != found
-    with pytest.raises(ValueError, match=r"questions.question: 'Is it\?' lacks \{name\}"):
-        questions(collection, question="Is it?")
+    for wrong, said in (
+        ("Is it?", r"lacks \{name\}"),
+        ("Is {name} {there}?", r"may have the fields \{name\}"),
+    ):
+        with pytest.raises(ValueError, match=rf"questions\.question: '.*' {said}"):
+            questions(collection, question=wrong)
+    with pytest.raises(ValueError, match=r"data\.friends\.captions: '.*' may have the fields"):
+        learn(collection, captions=["A photo of {nmae}."])

@@ -126,8 +126,9 @@ def test_questions_of_four_kinds_have_their_answers_by_what_is_shown() -> None:
         assert example.question == f"Is this {name}?"
     assert kinds == dict.fromkeys(KINDS, 20)
     assert ASKED > 1
-    with pytest.raises(ValueError, match=r"data.recognize.questions.question: 'Who\?' lacks"):
-        questions(question="Who?")
+    for wrong, said in (("Who?", "lacks"), ("{name} {there}?", "may have"), ("{name", "may have")):
+        with pytest.raises(ValueError, match=rf"data.recognize.questions.question: '.*' {said}"):
+            questions(question=wrong)
 
 
 def choices(**changes: object) -> CastChoices:
