@@ -438,17 +438,10 @@ def saved_examples(
     # Whom a retriever found has a picture, and stands before those whom it did not find.
     found = {(p.id, p.num_concepts): p.pool[: len(p.images) - 1] for p in predictions}
     try:
+        dataset = dataset_maker(OmegaConf.create(saved.data))
         for count in saved.metrics.counts:
-            examples = evaluated_examples(
-                dataset_maker(OmegaConf.create(saved.data)),
-                split=asked.split,
-                count=count,
-                per_count=asked.per_count,
-                seed=asked.seed,
-                demonstrations=asked.demonstrations,
-                scale=scale,
-                missing="skip",  # a photo that is gone takes no other with it
-            )
+            # A photo that is gone takes no other with it.
+            examples = evaluated_examples(dataset, asked, count, scale=scale, missing="skip")
             if retrieval and found:
                 names = [found[examples[i].id, count] for i in range(len(examples))]
                 size = retrieval.scenes_per_album

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -15,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from repic.errors import explain
 from repic.models.costs import SCHEMES, ModelCosts, Scheme, Workload, scoring_work
 from repic.models.families import family_of
+from repic.models.loading import Adapters, make_trainable
 from repic.models.memory import Training, step_memory
 from repic.values import Amount, Count, Side, Text, nearest
 
@@ -134,12 +134,10 @@ def make_network(dimensions: Mapping[str, Any], *, lora_rank: int | None) -> Any
     """
     config = model_config(dimensions)
     family = family_of(config)
+    lora = None if lora_rank is None else Adapters(r=lora_rank, alpha=lora_rank, dropout=0.0)
     with torch.device("meta"):
         network: Any = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
-        for name, weight in network.named_parameters():
-            weight.requires_grad = family.is_language(name)
-        if lora_rank is not None:
-            get_peft_model(network, LoraConfig(r=lora_rank, target_modules=family.adapter_targets))
+        make_trainable(network, family, lora=lora, train_vision=False)
     if family.quicken is not None:
         family.quicken(network)
     return network

@@ -155,8 +155,7 @@ class MyVlm(System):
     def noticed(self, example: Example) -> list[str]:
         """Those of the prompt's references, or else of all friends, whose head fires."""
         names = list(example.pool or self.learnt)
-        if strangers := [name for name in names if name not in self.learnt]:
-            raise self.missing(strangers[0])
+        self.refuse_strangers(names)
         if example.query is None or not names:
             return []
         kinds = sorted({friend.category for friend in self.friends.values()})

@@ -67,8 +67,7 @@ class Rap(System):
 
     def _pool(self, example: Example) -> list[str]:
         pool = list(example.pool) if self.among == "prompt" and example.pool else list(self.learnt)
-        if strangers := [name for name in pool if name not in self.learnt]:
-            raise self.missing(strangers[0])
+        self.refuse_strangers(pool)
         return pool
 
     def _introduced(self, example: Example, names: Sequence[str]) -> Example:

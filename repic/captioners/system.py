@@ -106,11 +106,12 @@ class System(ABC):
         found = self.model.added_tokens(shown, bare, friends)
         return {} if found is None else {"prompt_tokens": found}
 
-    def missing(self, name: str) -> ValueError:
-        """What is said of somebody who was never enrolled."""
-        return ValueError(
-            f"{self.label} has never learnt {name}; enrolled are {', '.join(self.learnt) or 'none'}"
-        )
+    def refuse_strangers(self, names: Sequence[str]) -> None:
+        """Refuse somebody who was never enrolled."""
+        for name in names:
+            if name not in self.learnt:
+                enrolled = ", ".join(self.learnt) or "none"
+                raise ValueError(f"{self.label} has never learnt {name}; enrolled are {enrolled}")
 
 
 def _told(value: Any) -> Any:

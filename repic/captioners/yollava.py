@@ -259,8 +259,8 @@ class YoLlava(System):
     def _introduced(self, example: Example, *names: str) -> Example:
         """The example's question behind a sentence about each friend."""
         said = names or example.pool or tuple(self.learnt)
-        if strangers := [name for name in said if not names and name not in self.learnt]:
-            raise self.missing(strangers[0])
+        if not names:
+            self.refuse_strangers(said)
         sentences = [
             self.asks.format(name=name, tokens="".join(tokens_of(name, self.num_tokens)))
             for name in said

@@ -76,6 +76,8 @@ def headline(runs: Sequence[Run]) -> list[Fact]:
     facts = []
     for i, column in enumerate(columns):
         found = [(row.label, cell) for row in rows if (cell := row.cells[i])]
+        if not found:
+            continue
         label, estimate = max(found, key=lambda pair: pair[1].mean)
         what = f"Highest recognition, %, {counted(int(column.count), 'concept')}"
         value, _, interval = cell_text(estimate).partition(" ")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import torch
 from annotated_types import Predicate
@@ -48,28 +48,38 @@ class Evaluated:
 TOLD = ("accuracy", "precision", "recall", "f1", "cider")  # in the log
 
 
+class Asked(Protocol):
+    """Which scenes are captioned, as an ``Evaluation`` or a saved run says it."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def per_count(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def demonstrations(self) -> str: ...
+
+
 def evaluated_examples(
-    dataset: Callable[..., Examples],
-    *,
-    split: str,
-    count: int,
-    per_count: int,
-    seed: int,
-    demonstrations: str,
-    **changes: Any,
+    dataset: Callable[..., Examples], asked: Asked, count: int, **changes: Any
 ) -> Examples:
-    """What an evaluation captions of one number of concepts; see ``Evaluation`` for the keys.
+    """What an evaluation captions of one number of concepts.
 
     Args:
         dataset: gives the examples of a split.
-        split, per_count, seed, demonstrations: the evaluation's.
-        count: the number of concepts.
+        asked: which scenes.
+        count: the number of concepts; of real photos with so many there may be few, or none.
         changes: keys of the data that shall have other values, such as a ``scale``.
     """
-    examples = dataset(split=split, counts=[count], size=per_count, seed=seed, **changes)
-    if demonstrations == RIGHT:
+    changes |= {"split": asked.split, "size": asked.per_count, "seed": asked.seed}
+    examples = dataset(counts=[count], **changes)
+    if asked.demonstrations == RIGHT:
         return examples
-    return WrongReferences(examples, kind=demonstrations, seed=seed)
+    return WrongReferences(examples, kind=asked.demonstrations, seed=asked.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,39 +138,27 @@ class Evaluation:
         Raises:
             ValueError: there are none, or no such split.
         """
-        sets = {count: self.dataset(context, count) for count in self.metrics.counts}
+        sets = {c: evaluated_examples(context.dataset, self, c) for c in self.metrics.counts}
         if not any(map(len, sets.values())):
             counts = " or ".join(map(str, sets))
             raise ValueError(f"data.{self.split}: no example has {counts} concepts")
         return sets
 
-    def dataset(self, context: Context, count: int, **drawn: float) -> Examples:
-        """The examples of one number of concepts; of real photos there may be few, or none.
+    def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
+        """The examples of one number of concepts as the prompts show them.
 
         Args:
             context: the run.
             count: the number of concepts.
             drawn: ``scale``, if the pictures shall have another resolution.
         """
-        return evaluated_examples(
-            context.dataset,
-            split=self.split,
-            count=count,
-            per_count=self.per_count,
-            seed=self.seed,
-            demonstrations=self.demonstrations,
-            **drawn,
-        )
-
-    def scenes(self, context: Context, count: int, **drawn: float) -> list[Example]:
-        """Those examples, listed, as the prompts show them."""
-        dataset = self.dataset(context, count, **drawn)
+        dataset = evaluated_examples(context.dataset, self, count, **drawn)
         if self.retrieval is None or not len(dataset):
             return [dataset[i] for i in range(len(dataset))]
         chosen = None
         if distributed.rank() == 0:  # by the pictures that a model sees, whatever is drawn here
-            seen, folder = self.dataset(context, count), context.cache / "retrieval"
-            chosen = self.retrieval.choose(seen, folder=folder)
+            seen = evaluated_examples(context.dataset, self, count)
+            chosen = self.retrieval.choose(seen, folder=context.cache / "retrieval")
         chosen = distributed.from_main(chosen)
         assert chosen is not None
         return self.retrieval.introduce(dataset, chosen)
@@ -187,7 +185,7 @@ class Evaluation:
 
     def content(self, context: Context) -> str:
         """Hash the scenes and what is right of them, by what files hold; see ``repic.data``."""
-        sets = [self.dataset(context, count) for count in self.metrics.counts]
+        sets = [evaluated_examples(context.dataset, self, c) for c in self.metrics.counts]
         read = [s for s in sets if not getattr(s, "follows_from_settings", False)]
         return files.key_of(
             [

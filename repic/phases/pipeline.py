@@ -168,6 +168,7 @@ def check(parts: RunParts) -> None:
         part.check(parts.context)
     if parts.questions is not None:
         parts.questions.check()
+    refuse_equal_labels(parts)
     models = [*([parts.start.phase] if parts.start else []), *parts.phases]
     for name, captioner in parts.captioners.items():
         on = getattr(captioner, "on", None)
@@ -180,6 +181,21 @@ def check(parts: RunParts) -> None:
         if isinstance(captioner, System) and captioner.needs:
             for friend in parts.context.friends():
                 captioner.check(friend)
+
+
+def refuse_equal_labels(parts: RunParts) -> None:
+    """Raise for two who are evaluated under one label: a page would show one of them alone."""
+    labels = {name: phase.label for name, phase in parts.phases.items()}
+    labels |= {name: captioner.labels.label for name, captioner in parts.captioners.items()}
+    if parts.start is not None:
+        labels[parts.start.phase] = STARTS[parts.start.phase].label
+    called: dict[str, str] = {}
+    for name in (name for name in parts.evaluated if name in labels):
+        if (other := called.setdefault(labels[name], name)) != name:
+            raise ValueError(
+                f"method.evaluated: {other} and {name} are both called {labels[name]!r}, and tables"
+                " and pages tell them apart by that; give one of them another label"
+            )
 
 
 def evaluate_all(

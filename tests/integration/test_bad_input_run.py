@@ -51,13 +51,9 @@ def last_line(text: str) -> str:
     ("override", "said"),
     [
         ("concepts.counts=[6]", "concepts.counts[0]: 6 is not a whole number from 1 to 5"),
-        ("phase.sft.counts=[0]", "phase.sft.counts[0]: 0 is not a whole number from 1"),
-        ("metrics.counts=[7]", "metrics.counts[0]: 7 is not a whole number from 1 to 5"),
         ("reward.rubric.weights.recognition=high", "weights.recognition: 'high' is not a number"),
-        ("reward.rubric.weights.recognition=nan", "weights.recognition: NaN is not a number"),
         ("phase.evaluate.split=tset", "phase.evaluate.split: 'tset' is not val or test"),
         ("outputs=", "outputs: '' is not text that is not empty"),
-        ("name=../../x", "name: '../../x' is not the name of a folder"),
         ("phase.grpo.group_size=1", "phase.grpo.group_size"),
         ("phase.grpo=abc", "phase.grpo: "),
         ("~phase.grpo._target_", "phase.grpo: has no _target_"),
@@ -67,7 +63,6 @@ def last_line(text: str) -> str:
         ("+studdy=kl", "did you mean +study=kl?"),
         ("model.path=/no/such/folder", "/no/such/folder"),
         ("phase.sft.micro_batch=3", "not a multiple of micro_batch 3"),
-        ("loss.aggregation=mean", "aggregation: 'mean' is not sequence_mean, token_mean or"),
         ("model.dtype=float31", "model.dtype"),
         ("trainer=ddp", "ddp is for several processes; start them with torchrun"),
         ("data.reward_corpus=null", "data.reward_corpus: null leaves"),
@@ -79,23 +74,6 @@ def test_a_wrong_value_is_named(command, tmp_path: Path, override: str, said: st
     assert code == 1
     assert said in last_line(text)
     assert not list((tmp_path / "outputs").rglob("*.resume.pt")), "told only after some training"
-
-
-def test_a_typo_in_an_experiment_file_is_named_with_the_likely_key(
-    command,
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "mine" / "experiment"
-    folder.mkdir(parents=True)
-    (folder / "typo.yaml").write_text(
-        "# @package _global_\nname: typo\nphase: {grpo: {grup_size: 4}}\n"
-    )
-    code, text = command("--config-dir", str(folder.parent), "+experiment=typo", *SMALL)
-    assert code == 1
-    said = last_line(text)
-    assert "experiment/typo.yaml: phase.grpo.grup_size is not a key" in said
-    assert "did you mean phase.grpo.group_size?" in said
-    assert not list((tmp_path / "outputs").rglob("summary.json"))
 
 
 def test_an_interruption_that_code_raises_is_told_in_a_line(capsys: Any) -> None:
@@ -117,8 +95,9 @@ def test_an_interruption_that_code_raises_is_told_in_a_line(capsys: Any) -> None
             "phase.grpo.grad_clip: -1 is not a number",
         ),
         (
-            "name: x\nkl: {coeff: 1}\n",
-            "kl.coeff is not a key of the configuration; did you mean kl",
+            "name: x\nphase: {grpo: {grup_size: 4}}\n",
+            "experiment/x.yaml: phase.grpo.grup_size is not a key of the configuration; did you"
+            " mean phase.grpo.group_size?",
         ),
         (
             "name: x\nphase: {pretrain: {dataset: {stages: [{untl: 1.0, groups: [{who: 1}]}]}}}\n",
@@ -142,6 +121,7 @@ def test_mistakes_in_an_experiment_file_are_named(
     code, told = command("--config-dir", str(folder.parent), "+experiment=x", *SMALL)
     assert code == 1
     assert said in last_line(told)
+    assert not list((tmp_path / "outputs").rglob("summary.json"))
 
 
 @pytest.mark.parametrize(
@@ -151,16 +131,13 @@ def test_mistakes_in_an_experiment_file_are_named(
         ("judge=[[1]]", "judge: [[1]] is not one of local, none, openai"),
         ("kl=0.1", "kl: 0.1 is not one of adaptive, default"),
         ("+kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
-        ("+phase.grpo.grup_size=4", "did you mean phase.grpo.group_size?"),
         ("+phase.sfft.iterations=4", 'phase.sfft: {"iterations": 4} is not a part'),
         ("+debug.overrides.kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
-        ("reward.naming=abc", "reward.naming: nothing reads it"),  # with length=none
         ("~phase.pretrain", "optimizer: refers to phase.pretrain.optimizer, which is not there"),
         (
             "metrics.cuonts=[1]",
             "metrics.cuonts is neither a key nor a group; did you mean metrics.c",
         ),
-        ("~phase.sft.grad_clip", "phase.sft.grad_clip: is missing; it should be a number above 0"),
         ("method.phases=[sfft]", "method.phases: there is no phase 'sfft'; did you mean sft?"),
         ("method.evaluated=[bas]", "method.evaluated: 'bas' is not one of"),
         ("debug.overrides=-0.5", "debug.overrides: -0.5 is not a mapping"),

@@ -35,6 +35,9 @@ def test_a_file_of_captions_is_scored_as_its_own_run_scored_it(
         start(finished, tmp_path, *given, *others, name="others")
     with pytest.raises(Exception, match="say captions=<a caption file>"):
         start(finished, tmp_path, *NAMES_ALONE, evaluated, name="none")
+    same = ("captioner.file.system=grpo", "captioner.file.label=names everybody")
+    with pytest.raises(ValueError, match="name_everybody and file are both called 'names everyb"):
+        start(finished, tmp_path, *given, *same, name="same")
 
 
 def test_a_captioner_of_one_s_own_needs_no_name_anywhere(tmp_path: Path) -> None:

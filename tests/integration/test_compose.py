@@ -15,7 +15,6 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from repic import assembly, run, settings
@@ -286,11 +285,6 @@ def test_what_is_optimized_is_checked_before_anything_is_trained(
     # What is known, and what only the end can tell.
     for key in (None, "test/all/cider", "grpo/1/accuracy", "grpo/reward/letters", "time/step_s"):
         run.refuse_unknown_number(key, parts)
-
-
-def test_a_typo_on_the_command_line_is_refused() -> None:
-    with pytest.raises(HydraException, match="iteratoins"):
-        compose_run("phase.sft.iteratoins=3")
 
 
 def test_debug_wins_over_experiments_and_not_over_the_command_line() -> None:

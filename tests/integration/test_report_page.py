@@ -1,6 +1,5 @@
 """The page over several runs, from nothing but what the runs left in their folders."""
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ import yaml
 from repic.assembly import DATA_CLASSES, SPLITS, saved_examples
 from repic.data.personal import PhotoDataset
 from repic.report import main
-from repic.tables.test_set import describe_test_set
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.types import Example, Prediction
 from tests.photos import draw_collection
-from tests.unit.tables.saved import AUTHORS, PHASES
+from tests.unit.tables.saved import PHASES, caption_of, leave
 
 RULES = {
     "absent": [1, 2],
@@ -62,19 +60,8 @@ def captions(examples: Sequence[Example], phase: str, skill: int) -> Iterator[Pr
         names = " and ".join(example.present)
         if i % skill == 0:
             names = f"{example.pool[0]}, {EVIL}" if i % 2 else ""
-        yield Prediction(
-            id=example.id,
-            phase=phase,
-            task="caption",
-            num_concepts=example.num_concepts,
-            prompt="",
-            images=tuple(image.key for image in example.images),
-            caption=f"{phase}: here are {names}.",
-            answers=example.answers,
-            present=example.present,
-            pool=example.pool,
-            finished=i % skill != 0,
-        )
+        said = f"{phase}: here are {names}."
+        yield caption_of(example, phase, said, finished=i % skill != 0)
 
 
 def write_run(
@@ -103,29 +90,23 @@ def write_run(
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     cells = {str(count): {"accuracy": 10.0 * skill + seed, "cider": 1.0} for count in examples}
-    summary = {
-        "name": "study",
-        "seed": seed,
-        "overrides": [f"reward={reward}", f"seed={seed}"],
-        "choices": {"reward": reward},
-        "git_commit": None,
-        "time_s": 1.0,
-        "phases": [asdict(phase) for phase in PHASES],
-        "captioners": {name: asdict(AUTHORS[name]) for name in ("base", "grpo")},
-        "metrics": {"base": {c: {"accuracy": 1.0, "cider": 1.0} for c in cells}, "grpo": cells},
-    }
     said = [
         prediction
         for phase, wrong in (("base", 2), ("grpo", skill))
         for of_count in examples.values()
         for prediction in captions(of_count, phase, wrong)
     ]
-    summary["test_set"] = describe_test_set(said, {})
-    (folder / "summary.json").write_text(json.dumps(summary))
-    rows = [{"phase": "grpo", "iteration": i, "grpo/reward/total": i / 9} for i in (1, 2, 3)]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    lines = [json.dumps(asdict(prediction)) for prediction in said]
-    (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    leave(
+        folder,
+        {"base": {c: {"accuracy": 1.0, "cider": 1.0} for c in cells}, "grpo": cells},
+        said,
+        [{"phase": "grpo", "iteration": i, "grpo/reward/total": i / 9} for i in (1, 2, 3)],
+        name="study",
+        seed=seed,
+        overrides=[f"reward={reward}", f"seed={seed}"],
+        choices={"reward": reward},
+        phases=[asdict(phase) for phase in PHASES],
+    )
     return folder
 
 

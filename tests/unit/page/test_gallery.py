@@ -18,7 +18,7 @@ from repic.page.gallery import (
 )
 from repic.tables.runs import Run
 from repic.types import Example, Prediction, Reference
-from tests.unit.tables.saved import RUN
+from tests.unit.tables.saved import RUN, caption_of
 
 
 def make_run(
@@ -42,18 +42,8 @@ def predict(
     pool: tuple[str, ...] = ("<bo>", "<mi>"),
     answers: tuple[str, ...] = ("<bo> sits.",),
 ) -> Prediction:
-    return Prediction(
-        id=f"s{number}",
-        phase=phase,
-        task="caption",
-        num_concepts=count,
-        prompt="",
-        images=(),
-        caption=f"{phase} {number}",
-        answers=answers,
-        present=("<bo>",),
-        pool=pool,
-    )
+    said = caption_of(make_example(number, count), phase, f"{phase} {number}")
+    return replace(said, answers=answers, pool=pool)
 
 
 def make_example(number: int, count: int = 1) -> Example:

@@ -1,6 +1,5 @@
 import base64
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from repic.page.run_page import headline, opening, scene_cards, write_run_report
 from repic.tables.runs import read_run
 from repic.tables.table import Column, Row, Table
 from repic.types import Box, Example, Mention, Prediction, Reference, Scene
-from tests.unit.tables.saved import AUTHORS, PHASES, RUN
+from tests.unit.tables.saved import AUTHORS, PHASES, RUN, caption_of, leave
 
 EVIL = "<script>alert('&')</script>"
 VOID = {"meta", "img", "br", "line", "circle", "polyline", "input"}
@@ -273,18 +272,7 @@ def make_example(number: int, count: int) -> Example:
 def predictions(examples: list[Example]) -> Iterator[Prediction]:
     for phase in ("base", "name_everybody", "sft", "grpo"):
         for example in examples:
-            yield Prediction(
-                id=example.id,
-                phase=phase,
-                task="caption",
-                num_concepts=example.num_concepts,
-                prompt="",
-                images=(),
-                caption=f"{phase} says {example.id}",
-                answers=example.answers,
-                present=example.present,
-                pool=example.pool,
-            )
+            yield caption_of(example, phase, f"{phase} says {example.id}")
 
 
 EXAMPLES = [make_example(number, count) for count in (1, 3) for number in range(3)]
@@ -295,23 +283,18 @@ def folder(tmp_path: Path) -> Path:
     cell = {"accuracy": 40.0, "accuracy_ci": [35, 45], "cider": 80.0, "num_examples": 3}
     cells = {count: cell for count in ("1", "3", "all")}
     better = {count: {**cell, "accuracy": 62.5} for count in ("1", "3", "all")}
-    summary = {
-        "name": "multi_concept_3",
-        "seed": 0,
-        "overrides": ["reward=combined"],
-        "choices": {"reward": "combined"},
-        "git_commit": "abc123",
-        "time_s": 90,
-        "phases": [asdict(phase) for phase in PHASES],
-        "captioners": {name: asdict(author) for name, author in AUTHORS.items()},
-        "metrics": {"base": cells, "sft": cells, "grpo": better},
-        "test_set": {"scenes": "ab", "prompts": "cd", "settings": {}},
-    }
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    lines = [json.dumps(asdict(p)) for p in predictions(EXAMPLES)]
-    (tmp_path / "predictions.jsonl").write_text("\n".join(lines))
-    rows = [{"phase": "grpo", "iteration": i, "grpo/reward/total": i / 9} for i in range(9)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    leave(
+        tmp_path,
+        {"base": cells, "sft": cells, "grpo": better},
+        list(predictions(EXAMPLES)),
+        [{"phase": "grpo", "iteration": i, "grpo/reward/total": i / 9} for i in range(9)],
+        name="multi_concept_3",
+        overrides=["reward=combined"],
+        git_commit="abc123",
+        time_s=90,
+        phases=[asdict(phase) for phase in PHASES],
+        captioners={name: asdict(author) for name, author in AUTHORS.items()},
+    )
     return tmp_path
 
 

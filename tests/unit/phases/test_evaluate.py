@@ -19,12 +19,18 @@ class Drawn(list[Example]):
 
 def content(examples: Sequence[Example]) -> str:
     """Of a validation on one set of examples."""
-    metrics = SimpleNamespace(counts=[1])
-    evaluation = SimpleNamespace(metrics=metrics, dataset=lambda context, count: examples)
+    evaluation = SimpleNamespace(
+        metrics=SimpleNamespace(counts=[1]),
+        split="val",
+        per_count=1,
+        seed=0,
+        demonstrations="right",
+    )
     prompt = SimpleNamespace(
         messages=lambda e: [{"content": [{"type": "image", "image": e.query}]}]
     )
-    return Evaluation.content(cast(Any, evaluation), cast(Any, SimpleNamespace(prompt=prompt)))
+    context = SimpleNamespace(prompt=prompt, dataset=lambda **_: examples)
+    return Evaluation.content(cast(Any, evaluation), cast(Any, context))
 
 
 def test_controls_are_of_clips() -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from repic.files import write_lines
 from repic.metrics.column import as_rows
 from repic.metrics.kept import FILE, write_scores
 from repic.metrics.suite import MetricSuite
@@ -13,7 +14,7 @@ from repic.phases.summary import plain
 from repic.tables.paired import Comparison
 from repic.tables.runs import Curve, Labels, Phase, Run, read_run
 from repic.tables.test_set import describe_test_set
-from repic.types import Prediction
+from repic.types import Example, Prediction
 
 AUTHORS = {
     "name_everybody": Labels("names everybody", "names everybody", is_shared=True, has_model=False),
@@ -90,6 +91,36 @@ def predictions(
     return found
 
 
+def caption_of(example: Example, phase: str, text: str, **changes: Any) -> Prediction:
+    """What a model says of an example."""
+    return Prediction(
+        id=example.id, phase=phase, task=example.task, num_concepts=example.num_concepts, prompt="",
+        images=tuple(image.key for image in example.images), caption=text, answers=example.answers,
+        present=example.present, pool=example.pool, **changes,
+    )  # fmt: skip
+
+
+def leave(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    captions: Sequence[Prediction],
+    rows: Sequence[Mapping[str, Any]] = (),
+    **said: Any,
+) -> None:
+    """Write a run's summary, what ``said`` says of it included, its captions, and its numbers."""
+    summary = {
+        "name": "toys", "seed": 0, "git_commit": None, "time_s": 1.0, "phases": [],
+        "overrides": [], "choices": {"reward": "combined"},
+        "captioners": {name: asdict(AUTHORS[name]) for name in metrics},
+        "metrics": plain(metrics), "test_set": describe_test_set(captions, {}), **said,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write_lines(folder / "predictions.jsonl", [asdict(caption) for caption in captions])
+    if rows:
+        write_lines(folder / "metrics.jsonl", [dict(row) for row in rows])
+
+
 def save_run(
     folder: Path,
     captions: Sequence[Prediction],
@@ -110,19 +141,13 @@ def save_run(
         for phase in dict.fromkeys(caption.phase for caption in captions)
     }
     metrics = {phase: suite.cells(found) for phase, found in scores.items()}
-    summary = {
-        "name": "toys", "seed": seed, "git_commit": None, "time_s": 1.0, "phases": [],
-        "overrides": [*overrides, f"seed={seed}"],
-        "choices": {"reward": "combined", **(choices or {})},
-        "captioners": {name: asdict(AUTHORS[name]) for name in metrics},
-        "metrics": plain(metrics), "columns": as_rows(suite.columns),
-        "test_set": describe_test_set(captions, settings),
-    }  # fmt: skip
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps(summary))
+    leave(
+        folder, metrics, captions,
+        seed=seed, overrides=[*overrides, f"seed={seed}"],
+        choices={"reward": "combined", **(choices or {})},
+        columns=as_rows(suite.columns), test_set=describe_test_set(captions, settings),
+    )  # fmt: skip
     write_scores(folder / FILE, scores)
-    lines = [json.dumps(asdict(p)) for p in captions]
-    (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     return read_run(folder)
 
 
