@@ -34,6 +34,8 @@ def job(cfg: DictConfig) -> None:
     with checked(cfg, USAGE):
         if cfg.question is None:
             raise ValueError(USAGE)
+        if cfg.watch:
+            raise ValueError("watch: photos are asked about once; repic.caption waits for others")
         album = read_album(Path(cfg.album), largest=cfg.data.largest)
         folder, photos = captions_folder(cfg), photos_of(cfg)
         with files.only_one(folder / ".lock", wanted=True):

@@ -127,8 +127,10 @@ def tables_of(runs: list[Any], options: argparse.Namespace) -> dict[str, Any]:
         tables[first] = layouts.with_column(tables[first], column, note)
     comparison = Comparison(**draws, weights=weights, conditions=conditions)
     if options.against is not None:
-        for name, table in list(tables.items()):
-            found = differences(table, options.against, comparison)
+        # Not all have captioned and answered; where nobody is called so, it is told of the first.
+        have = [n for n, t in tables.items() if any(options.against in r.label for r in t.rows)]
+        for name in have or list(tables)[:1]:
+            found = differences(tables[name], options.against, comparison)
             if found.has_values:
                 tables[f"{name}_against"] = found
     if options.orderings:

@@ -135,8 +135,8 @@ def smooth(line: Line, num_points: int = MAX_POINTS) -> Line:
     )
 
 
-def nice_ticks(low: float, high: float, num_steps: int = 4) -> list[float]:
-    """Round numbers, evenly spaced, that enclose a range.
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Some five round numbers, evenly spaced, that enclose a range.
 
     Example:
         >>> nice_ticks(0.13, 0.88)
@@ -145,7 +145,7 @@ def nice_ticks(low: float, high: float, num_steps: int = 4) -> list[float]:
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
         margin = abs(low) / 2
         low, high = low - margin, high + (margin or 1.0)
-    rough = (high - low) / num_steps
+    rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     # The tolerance forgives 0.3 / 0.1 for being a little less than 3.
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))

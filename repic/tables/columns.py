@@ -13,10 +13,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class MetricColumn(Column):
-    """A metric at a number of concepts ("1" to "5", or "all")."""
+    """A metric at a number of concepts ("1" to "5", or "all").
+
+    Attributes:
+        is_of_captions: whether captions are what it measures, so that those of two rows may be
+            paired; what friends cost, and answers to questions, are not kept one by one.
+    """
 
     metric: str = ""
     count: str = ALL
+    is_of_captions: bool = field(default=True, kw_only=True)
     direction: Direction = field(default="up", kw_only=True)
 
 

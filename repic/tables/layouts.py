@@ -19,6 +19,8 @@ from repic.tables.runs import Cell, Run
 from repic.tables.table import Column
 from repic.words import counted
 
+Layout = Callable[[Sequence[Run]], list[Ablation]]
+
 SINGLE = (
     MetricColumn("accuracy@1", "recognition accuracy % at 1 concept", "accuracy", "1"),
     MetricColumn("CIDEr@1", "CIDEr × 100 at 1 concept", "cider", "1"),
@@ -76,38 +78,31 @@ COSTS_NOTE = (
 _NAMES = [c for c in (*PaperNames().columns, *Recognition().columns) if "accuracy" not in c.name]
 
 
-def accuracy(runs: Sequence[Run]) -> list[Ablation]:
-    """Accuracy by number of concepts, and CIDEr over all scenes."""
-    title = "Recognition accuracy (%) by number of concepts, and CIDEr"
-    return [ablation(runs, accuracy_columns(runs), title=title)]
+def of_columns(title: str, columns: Callable[[Sequence[Run]], Sequence[MetricColumn]]) -> Layout:
+    """A layout of one table; the runs say which of its columns there are."""
+
+    def make(runs: Sequence[Run]) -> list[Ablation]:
+        return [ablation(runs, columns(runs), title=title)]
+
+    return make
 
 
-def founding(runs: Sequence[Run]) -> list[Ablation]:
-    """Single concept | multi concept (3) | caption quality."""
-    title = "Ablation: recognition accuracy (%) and caption quality (CIDEr over all scenes)"
-    return [ablation(runs, FOUNDING, title=title)]
-
-
-def single(runs: Sequence[Run]) -> list[Ablation]:
-    """Accuracy, CIDEr and their mean at one concept."""
-    title = (
-        "Single concept: recognition accuracy (%), CIDEr × 100, and overall, the mean of the two"
-    )
-    return [ablation(runs, SINGLE, title=title)]
-
-
-def multi(runs: Sequence[Run]) -> list[Ablation]:
-    """Accuracy at two to five concepts, as many as were evaluated."""
-    columns = [column for column in MULTI if column.count in counts_of(runs)]
-    title = "Several concepts: recognition accuracy (%) by their number"
-    return [ablation(runs, columns, title=title)]
-
-
-def cider(runs: Sequence[Run]) -> list[Ablation]:
-    """CIDEr at each number of concepts."""
-    return [
-        ablation(runs, count_columns(runs, "cider", "CIDEr"), title="CIDEr by number of concepts")
-    ]
+accuracy = of_columns("Recognition accuracy (%) by number of concepts, and CIDEr", accuracy_columns)
+founding = of_columns(
+    "Ablation: recognition accuracy (%) and caption quality (CIDEr over all scenes)",
+    lambda runs: FOUNDING,
+)
+single = of_columns(
+    "Single concept: recognition accuracy (%), CIDEr × 100, and overall, the mean of the two",
+    lambda runs: SINGLE,
+)
+multi = of_columns(
+    "Several concepts: recognition accuracy (%) by their number",
+    lambda runs: [column for column in MULTI if column.count in counts_of(runs)],
+)
+cider = of_columns(
+    "CIDEr by number of concepts", lambda runs: count_columns(runs, "cider", "CIDEr")
+)
 
 
 def names_table(runs: Sequence[Run], count: str, *, note: str = NAMES_NOTE) -> Ablation:
@@ -142,12 +137,24 @@ def clips(runs: Sequence[Run]) -> list[Ablation]:
 
 def recognition(runs: Sequence[Run]) -> list[Ablation]:
     """Yes-or-no questions, of whoever answered any."""
-    kinds = dict.fromkeys(
-        kind for run in runs for cell in run.recognition.values() for kind in cell
-    )
-    columns = [MetricColumn(kind, metric=kind, direction=direction_of(kind)) for kind in kinds]
     found = [_with_cells(run, run.recognition) for run in runs]
-    return [ablation(found, columns, title=RECOGNITION, note=RECOGNITION_NOTE)] if kinds else []
+    return _by_kind(found, RECOGNITION, RECOGNITION_NOTE)
+
+
+def questions(runs: Sequence[Run]) -> list[Ablation]:
+    """Questions with options, of whoever answered any, with what controls get right."""
+    return _by_kind([_with_controls(run) for run in runs], QUESTIONS, QUESTIONS_NOTE)
+
+
+def _by_kind(runs: Sequence[Run], title: str, note: str) -> list[Ablation]:
+    """A table with a column for each kind of question that was answered; none without any."""
+    cells = (by_count[ALL] for run in runs for by_count in run.metrics.values())
+    kinds = dict.fromkeys(kind for cell in cells for kind in cell)
+    columns = [
+        MetricColumn(kind, metric=kind, direction=direction_of(kind), is_of_captions=False)
+        for kind in kinds
+    ]
+    return [ablation(runs, columns, title=title, note=note)] if kinds else []
 
 
 def direction_of(kind: str) -> Direction:
@@ -155,21 +162,15 @@ def direction_of(kind: str) -> Direction:
     return "none" if kind in ("neither", NO_CHOICE) else "up"
 
 
-def questions(runs: Sequence[Run]) -> list[Ablation]:
-    """Questions with options, of whoever answered any, with what controls get right."""
-    answered = [controls for run in runs for controls in run.questions.values()]
-    kinds = dict.fromkeys(k for controls in answered for cell in controls.values() for k in cell)
-    columns = [MetricColumn(kind, metric=kind, direction=direction_of(kind)) for kind in kinds]
-    found = [_with_controls(run) for run in runs]
-    return [ablation(found, columns, title=QUESTIONS, note=QUESTIONS_NOTE)] if kinds else []
-
-
 def costs(runs: Sequence[Run]) -> list[Ablation]:
     """What a friend costs, where anybody has learnt one."""
     if not any(cell.get("seconds") for run in runs for cell in run.costs.values()):
         return []
     columns = [
-        MetricColumn(c.label, metric=c.name, direction="none", digits=c.digits) for c in COSTS
+        MetricColumn(
+            c.label, metric=c.name, direction="none", digits=c.digits, is_of_captions=False
+        )
+        for c in COSTS
     ]
     found = [_with_cells(run, run.costs) for run in runs]
     return [ablation(found, columns, title="What a friend costs", note=COSTS_NOTE)]
@@ -255,7 +256,7 @@ def left_out_note(left_out: Mapping[str, str]) -> str:
     return f"Left out: {'; '.join(f'{name} ({why})' for name, why in left_out.items())}."
 
 
-LAYOUTS: Mapping[str, Callable[[Sequence[Run]], list[Ablation]]] = {
+LAYOUTS: Mapping[str, Layout] = {
     "accuracy": accuracy,
     "founding": founding,
     "single": single,

@@ -74,18 +74,20 @@ class Comparison:
             return _as_estimate(mean_difference(list(by_seed.values()), CONFIDENCE))
         for seed in by_seed:
             sources = (_run(row, seed), row.phase), (_run(other, seed), other.phase)
-            if pair := self.measured(sources, column.metric):
+            if pair := self.measured(sources, column):
                 found = self._paired(sources, pair, column)[column.metric]
                 return None if math.isnan(found.value) else _as_estimate(found, num_seeds=1)
         return None
 
-    def measured(self, sources: Sequence[Source], metric: str) -> list[Measured] | None:
+    def measured(self, sources: Sequence[Source], column: MetricColumn) -> list[Measured] | None:
         """What gives a metric, of each source's captions; None, and ``unpaired`` says why.
 
         Raises:
             ValueError: a run has no such captions.
         """
-        found = [self.scores(*source).owner(metric) for source in sources]
+        metric, found = column.metric, [None]
+        if column.is_of_captions:
+            found = [self.scores(*source).owner(metric) for source in sources]
         there = [each for each in found if each is not None]
         if len(there) < len(found):
             self.unpaired[metric] = NOT_MEASURED
@@ -105,7 +107,7 @@ class Comparison:
         for seed in by_seed:
             sources = [(_run(term.row, seed), term.row.phase) for term in terms]
             pairs = zip(terms, sources, strict=True)
-            found = [self.measured([source], term.column.metric) for term, source in pairs]
+            found = [self.measured([source], term.column) for term, source in pairs]
             if all(found):
                 parts = [part for one in found if one for part in one]
                 return _as_estimate(self._bootstrapped(terms, sources, parts), num_seeds=1)

@@ -85,13 +85,24 @@ def test_a_question_is_asked_by_the_names_that_a_model_knows(
     assert not (tmp_path / "captions" / "album" / "captions.csv").exists()
 
 
-def test_no_question_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(sys, "argv", ["repic.ask", "album", "photo.jpg", ""])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([""], "question: '' is not text that is not empty, or null"),
+        (
+            ["Is Bo here?", "--watch"],
+            "watch: photos are asked about once; repic.caption waits for others",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], says: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["repic.ask", "album", "photo.jpg", *words])
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
         ask.main()
-    said = capsys.readouterr().err
-    assert said == "repic.ask: question: '' is not text that is not empty, or null\n"
+    assert capsys.readouterr().err == f"repic.ask: {says}\n"
 
 
 def test_what_stands_behind_an_option_is_no_question(

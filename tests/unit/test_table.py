@@ -1,6 +1,7 @@
 """The command itself, on runs that lie in folders."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,19 @@ def test_everything_at_once_is_printed_and_written(
     assert float(last["acc@1"]) == 50
     assert float(last["acc@1_p"]) == 0.25  # three scenes: two of eight exchanges
     assert float(last["reward"]) == pytest.approx(0.5)
+
+
+def test_a_table_without_the_row_is_not_compared_and_keeps_no_other_from_it(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only one of the two has answered questions."""
+    path = copied / "combined" / "seed_0" / "summary.json"
+    answers = {"recognition": {"grpo": {"positive": 80.0}}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **answers}))
+    shown(capsys, path.parent, "--form", "all", "--against", "SFT only", "--out", tmp_path)
+    stems = {file.stem for file in tmp_path.glob("*.csv")}
+    assert {"accuracy_against", "recognition"} <= stems
+    assert "recognition_against" not in stems
 
 
 def test_runs_on_other_test_sets_stand_apart(

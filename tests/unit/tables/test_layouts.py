@@ -9,10 +9,12 @@ from repic.metrics.captions.when import When
 from repic.metrics.suite import MetricSuite
 from repic.page.run_page import run_tables
 from repic.tables.ablation import RETRIEVER
+from repic.tables.differences import differences
 from repic.tables.estimates import Estimate
 from repic.tables.layouts import LAYOUTS, NAMES_NOTE, names_table, tables_of
+from repic.tables.paired import NOT_MEASURED
 from repic.tables.runs import Run, read_run
-from tests.unit.tables.saved import predictions, save_run
+from tests.unit.tables.saved import compare, predictions, save_run
 from tests.unit.tables.test_write import shown
 
 RIGHT = [True, False, True, True]
@@ -163,6 +165,13 @@ def test_answers_of_runs_stand_with_their_controls_and_on_the_page(tmp_path: Pat
         *(30.0, None, None),
     ]
     assert table.title in [shown.title for shown in run_tables(runs[0])]
+    # Seeds tell whether answers differ; of one run's, none are kept to be paired.
+    (row,) = differences(table, "+ RL", compare()).rows
+    assert [cell and cell.mean for cell in row.cells] == [-35.0, None, None]
+    (one,) = tables_of("questions", runs[:1]).values()
+    found = differences(one, "+ RL", compare())
+    assert found.rows[0].cells == (None, None, None)
+    assert found.note.endswith(f"Not paired: visual ({NOT_MEASURED}).")
     with pytest.raises(ValueError, match=r'questions.grpo.whole.text: "all" is not a number'):
         with_summary(runs[0].folder, questions={"grpo": {"whole": {"text": "all"}}})
 
