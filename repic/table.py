@@ -122,7 +122,11 @@ def tables_of(runs: list[Any], options: argparse.Namespace) -> dict[str, Any]:
         runs = weighting.with_weighted_rewards(runs, weights, confidence=CONFIDENCE, **draws)
     tables = layouts.tables_of(options.form, runs)
     if weights:
-        first = next(iter(tables))
+        of_captions = [n for n, t in tables.items() if all(c.is_of_captions for c in t.columns)]
+        if not of_captions:
+            told = f"--form {options.form} shows nothing of captions, which rewards are of"
+            raise ValueError(f"--weights: {told}; choose another form")
+        first = of_captions[0]
         column, note = weighting.column(weights), weighting.note(weights, conditions)
         tables[first] = layouts.with_column(tables[first], column, note)
     comparison = Comparison(**draws, weights=weights, conditions=conditions)

@@ -95,6 +95,9 @@ def test_a_table_without_the_row_is_not_compared_and_keeps_no_other_from_it(
     stems = {file.stem for file in tmp_path.glob("*.csv")}
     assert {"accuracy_against", "recognition"} <= stems
     assert "recognition_against" not in stems
+    weighed = ("--form", "recognition", "--weights", "names=1")
+    told = "--weights: --form recognition shows nothing of captions, which rewards are of"
+    assert told in refused(capsys, path.parent, *weighed)
 
 
 def test_runs_on_other_test_sets_stand_apart(
