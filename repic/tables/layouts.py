@@ -293,11 +293,11 @@ def tables_of(layout: str, runs: Sequence[Run]) -> dict[str, Ablation]:
     Raises:
         ValueError: no run has what the layout shows.
     """
-    if layout == EVERY:
-        found = {name: make(runs) for name, make in {**LAYOUTS, "cider": cider}.items()}
-        found["captions"] = caption_tables(runs)
-        return {k: table for name, ts in found.items() for k, table in _named(name, ts).items()}
-    found = _named(layout, LAYOUTS[layout](runs))
+    every = {**LAYOUTS, "cider": cider, "captions": caption_tables}
+    makers = every if layout == EVERY else {layout: LAYOUTS[layout]}
+    found: dict[str, Ablation] = {}
+    for name, make in makers.items():
+        found |= _named(name, make(runs))
     if not found:
         there = ", ".join(counts_of(runs)) or "none"
         raise ValueError(

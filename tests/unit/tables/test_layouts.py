@@ -209,6 +209,9 @@ def test_a_score_that_is_no_number_is_absent(run: Run) -> None:
     (table,) = tables_of("accuracy", [run]).values()
     assert table.rows[1].cells[0] is None
     assert not table.is_best(table.rows[1], table.columns[0])
+    nothing = replace(run, metrics={"grpo": {"1": {"accuracy": math.nan}}})
+    with pytest.raises(ValueError, match="--form all: no run has a value for it"):
+        tables_of("all", [nothing])
 
 
 def test_clips_have_names_by_clip_and_by_frame(tmp_path: Path) -> None:
