@@ -308,7 +308,7 @@ class PhotoCaptioner:
         for start, end, name in reversed(self._lexicon.spans(said)):
             box = box_beside(said, start, end) if "times" not in row else None
             if box is not None and "size" in row:
-                boxes[name] = _shares(row, box)
+                boxes[name] = _shares(row, box) or boxes.get(name)
         found = {_bare(name): box for name, box in boxes.items() if box is not None}
         return Captioned(
             photo=str(path),

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from repic.assembly import check_values, dataset_maker, make
@@ -154,11 +153,6 @@ def test_every_bench_passes_and_what_it_reads_is_checked() -> None:
     }.items():
         with pytest.raises(ValueError, match=re.escape(told)):
             check_values(compose_bench("bench=paper", override), [override], read=main.READ)
-
-
-def test_a_typo_is_refused() -> None:
-    with pytest.raises(HydraException, match="group_sise"):
-        compose_bench("group_sise=4")
 
 
 def test_without_the_peer_the_others_go_on(

@@ -154,7 +154,13 @@ def test_a_retriever_chooses_whom_the_prompt_introduces(root: Path) -> None:
     assert first.introduced == {"Bo": 0.5}
     assert first.left_out == {"friend 0": 0.25}
     assert first.names == ("Bo",)
-    assert first.boxes == {"Bo": (0.25, 0.5, 0.5, 1.0)}  # of 8 x 6 pixels
+    crop = {"Bo": (0.25, 0.5, 0.5, 1.0)}  # of 8 x 6 pixels
+    assert first.boxes == crop
+    # A box of the model's own goes before it, if it is one.
+    for said, boxes in (("[0, 0, 4, 3]", {"Bo": (0, 0, 0.5, 0.5)}), ("[4, 3, 2, 6]", crop)):
+        first, *_ = caption(root, Says(f"<Bo> {said}"), FindsFirst(), key=said)
+        assert isinstance(first, Captioned)
+        assert first.boxes == boxes
     # Somebody new whom the retriever does not find changes no prompt.
     photo(root / "album" / "Zoe" / "1.png", "rgb(1,1,99)")
     writer = NamesAll()
