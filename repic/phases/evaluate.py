@@ -1,8 +1,8 @@
 """Write captions with a model, or without one, and score them for each number of concepts."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import torch
@@ -307,8 +307,3 @@ def brief(cell: Cell) -> str:
     """A line for the log; the tables have the rest."""
     numbers = {name: cell[name] for name in TOLD if isinstance(cell.get(name), float)}
     return "  ".join(f"{name} {value:.1f}" for name, value in numbers.items())
-
-
-def prediction_rows(predictions: Sequence[Prediction]) -> Iterator[dict[str, Any]]:
-    """As they stand in ``predictions.jsonl``."""
-    return (asdict(prediction) for prediction in predictions)

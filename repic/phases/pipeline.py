@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from repic import distributed, files
@@ -27,7 +27,7 @@ from repic.models.generation import describe as describe_sampling
 from repic.models.generation import left_out
 from repic.page.run_page import write_run_report
 from repic.phases.context import Context, TrainedModel
-from repic.phases.evaluate import Evaluated, Evaluation, prediction_rows
+from repic.phases.evaluate import Evaluated, Evaluation
 from repic.phases.loggers import log_images
 from repic.phases.phase import Phase
 from repic.phases.summary import plain
@@ -130,7 +130,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
     found, answered = evaluate_all(parts, captioners)
     if distributed.rank() == 0:
         predictions = [prediction for part in found.values() for prediction in part.predictions]
-        files.write_lines(context.folder / "predictions.jsonl", list(prediction_rows(predictions)))
+        files.write_lines(context.folder / "predictions.jsonl", list(map(asdict, predictions)))
         measured = {name: part.measured for name, part in found.items() if part.measured}
         write_scores(context.folder / SCORES, measured)
         summary = {

@@ -100,12 +100,8 @@ def terminal(table: Table) -> rich.console.Group:
     return rich.console.Group(*parts)
 
 
-def markdown(*tables: Table) -> str:
-    """Pipe tables, each with its title above and its note below."""
-    return "\n".join(map(_markdown, tables))
-
-
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A pipe table with its title above and its note below."""
     columns = _columns(table)
     sides = [":--" if column.kind == "text" else "--:" for column in columns]
     lines = [_pipes([column.label for column in columns]), _pipes(sides)]
@@ -117,12 +113,8 @@ def _markdown(table: Table) -> str:
     return text
 
 
-def latex(*tables: Table) -> str:
-    r"""Booktabs tables, ready for ``\input``; they need ``\usepackage{booktabs}``."""
-    return "\n".join(map(_latex, tables))
-
-
-def _latex(table: Table) -> str:
+def latex(table: Table) -> str:
+    r"""A booktabs table, ready for ``\input``; it needs ``\usepackage{booktabs}``."""
     columns = _columns(table)
     caption = ". ".join(filter(None, (table.title, table.note)))
     sides = "".join("l" if column.kind == "text" else "r" for column in columns)
@@ -140,7 +132,7 @@ def _latex(table: Table) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def csv_text(table: Table, *_others: Table) -> str:
+def csv_text(table: Table) -> str:
     """For programs: value, low and high of every estimate, with six digits; empty where absent."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -162,7 +154,7 @@ def csv_text(table: Table, *_others: Table) -> str:
     return out.getvalue()
 
 
-def json_text(table: Table, *_others: Table) -> str:
+def json_text(table: Table) -> str:
     """Everything, in full; null where there is no number. An interval is a metric's ``_ci``."""
     rows = []
     for row in _data_rows(table):
@@ -182,12 +174,13 @@ def json_text(table: Table, *_others: Table) -> str:
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
-FORMS: dict[str, Callable[..., str]] = {
+FORMS: dict[str, Callable[[Table], str]] = {
     ".md": markdown,
     ".csv": csv_text,
     ".tex": latex,
     ".json": json_text,
 }
+FOR_PROGRAMS = (".csv", ".json")
 
 
 def write_tables(
@@ -199,8 +192,9 @@ def write_tables(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{stem}{form}" for form in forms]
-    for path in paths:
-        write_text(path, FORMS[path.suffix](*tables))
+    for form, path in zip(forms, paths, strict=True):
+        shown = tables[:1] if form in FOR_PROGRAMS else tables
+        write_text(path, "\n".join(map(FORMS[form], shown)))
     return paths
 
 

@@ -57,7 +57,7 @@ def test_caption_metrics_have_a_row_a_set_whatever_the_protocols() -> None:
     assert [row.label for row in first.rows] == ["a|b", "c"]
     assert [c.key for c in first.columns] == ["bleu_1"]  # CIDEr and words are in the first table
     assert [c.key for c in second.columns] == ["copied"]
-    text = markdown(whole, first, second)
+    text = "\n".join(map(markdown, (whole, first, second)))
     assert "| set of captions | B-1 |\n| :-- | --: |\n| a\\|b | 40.0 [39.0, 41.0] |\n| c |" in text
     assert text.count("Left out: spice (no jar).") == 1
     # Programs find every metric in one table.
