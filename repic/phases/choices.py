@@ -22,9 +22,9 @@ from repic.tables.layouts import (
     NO_CHOICE,
     QUESTIONS,
     QUESTIONS_NOTE,
-    direction_of,
+    answers_table,
 )
-from repic.tables.table import Column, Row, Table
+from repic.tables.table import Table
 from repic.types import Choice, Example, Reference, picture_content
 from repic.values import Amount
 
@@ -90,17 +90,13 @@ class ChoiceQuestions:
             labels: what captioners are called.
         """
         guessed = guessing(self._all())
-        columns = [Column(key, kind="number", direction=direction_of(key)) for key in guessed]
-        rows = [Row("guessing", tuple(guessed.values()))]
+        rows = [("guessing", guessed)]
         for name, cells in found.items():
             rows += [
-                Row(
-                    ", ".join(filter(None, [labels[name], CONTROLS[control]])),
-                    tuple(cell.get(key) for key in guessed),
-                )
+                (", ".join(filter(None, [labels[name], CONTROLS[control]])), cell)
                 for control, cell in (cells or {}).items()
             ]
-        return Table(QUESTIONS, columns, rows, QUESTIONS_NOTE, Column("answers of", kind="text"))
+        return answers_table(QUESTIONS, QUESTIONS_NOTE, guessed, rows)
 
     def _all(self) -> list[Choice]:
         return [self.questions[i] for i in range(len(self.questions))]

@@ -10,8 +10,8 @@ from typing import ClassVar
 from repic.captioners.captioner import Answering, Caption
 from repic.parsing import parse_yes_no
 from repic.phases.context import Context
-from repic.tables.layouts import RECOGNITION, RECOGNITION_NOTE, direction_of
-from repic.tables.table import Column, Row, Table
+from repic.tables.layouts import RECOGNITION, RECOGNITION_NOTE, answers_table
+from repic.tables.table import Table
 from repic.types import Example, Examples
 from repic.values import Amount
 
@@ -67,11 +67,9 @@ class Recognition:
             labels: what captioners are called.
         """
         answered = {name: cell for name, cell in found.items() if cell is not None}
-        keys = dict.fromkeys(key for cell in answered.values() for key in cell)
-        columns = [Column(key, kind="number", direction=direction_of(key)) for key in keys]
-        rows = [Row(labels[name], tuple(map(cell.get, keys))) for name, cell in answered.items()]
-        who = Column("answers of", kind="text")
-        return Table(RECOGNITION, columns, rows, RECOGNITION_NOTE, who)
+        kinds = dict.fromkeys(kind for cell in answered.values() for kind in cell)
+        rows = [(labels[name], cell) for name, cell in answered.items()]
+        return answers_table(RECOGNITION, RECOGNITION_NOTE, kinds, rows)
 
 
 def accuracies(

@@ -16,7 +16,7 @@ from repic.tables.columns import (
     counts_of,
 )
 from repic.tables.runs import Cell, Run
-from repic.tables.table import Column
+from repic.tables.table import Column, Row, Table
 from repic.words import counted
 
 Layout = Callable[[Sequence[Run]], list[Ablation]]
@@ -160,6 +160,15 @@ def _by_kind(runs: Sequence[Run], title: str, note: str) -> list[Ablation]:
 def direction_of(kind: str) -> Direction:
     """Which share of a kind of question is the best one."""
     return "none" if kind in ("neither", NO_CHOICE) else "up"
+
+
+def answers_table(
+    title: str, note: str, kinds: Iterable[str], rows: Iterable[tuple[str, Mapping[str, float]]]
+) -> Table:
+    """What one run's questions gave: a label and percentages by kind of question for each row."""
+    columns = [Column(kind, kind="number", direction=direction_of(kind)) for kind in kinds]
+    cells = [Row(label, tuple(cell.get(c.label) for c in columns)) for label, cell in rows]
+    return Table(title, columns, cells, note, Column("answers of", kind="text"))
 
 
 def costs(runs: Sequence[Run]) -> list[Ablation]:

@@ -53,7 +53,7 @@ HOMES = {
         "repic.bench.paper",
         "repic.bench.peer",
     ),
-    "peft": ("repic.models", "repic.bench.paper", "repic.bench.peer"),
+    "peft": ("repic.models", "repic.bench.peer"),
     # What is measured against is nowhere used.
     "trl": ("repic.bench.peer",),
     "datasets": ("repic.bench.peer",),
