@@ -1,9 +1,11 @@
 """Ask something about your own photos: ``python -m repic.ask album photo.jpg "Is Bo here?"``.
 
-The last word is the question; all else is as for ``repic.caption``. An answer is kept as a caption
-is, and given again without the model as long as nothing that decides it has changed.
+The last word is the question, unless ``question=`` says it; all else is as for ``repic.caption``.
+An answer is kept as a caption is, and given again without the model as long as nothing that decides
+it has changed.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -48,7 +50,8 @@ def main() -> None:
     """Run from the command line."""
     words = sys.argv[1:]
     places = [place for place, kind in enumerate(kinds_of(words)) if kind == "place"]
-    if len(places) > 2:
+    is_said = any(word.startswith("question=") for word in words)
+    if len(places) > 2 and not is_said and not os.path.exists(words[places[-1]]):
         words[places[-1]] = f"question={quoted(words[places[-1]])}"
     sys.argv[1:] = arguments(words)
     again = "the same command goes on"

@@ -104,6 +104,7 @@ def checked(cfg: DictConfig, usage: str) -> Iterator[None]:
     if not is_known:
         quieten()  # what is imported now would tell about itself
         check_values(cfg, overrides, read=READ)
+    refuse_outputs_in_album(cfg)
     yield
     files.write_text(captions_folder(cfg) / CHECKED, key)
 
@@ -189,7 +190,21 @@ def photos_of(cfg: DictConfig) -> list[Path]:
 
 def captions_folder(cfg: DictConfig) -> Path:
     """Where an album's captions are kept."""
-    return Path(cfg.outputs) / "captions" / (cfg.name or Path(cfg.album).absolute().name)
+    return (
+        Path(cfg.outputs) / "captions" / (cfg.name or os.path.basename(os.path.abspath(cfg.album)))
+    )
+
+
+def refuse_outputs_in_album(cfg: DictConfig) -> None:
+    """Raise where the captions' folder would be taken for a friend by the next command."""
+    folder, album = captions_folder(cfg).resolve(), Path(cfg.album).resolve()
+    if folder.is_relative_to(album):
+        inside = folder.relative_to(album).parts
+        if not inside or not inside[0].startswith("."):
+            raise ValueError(
+                f"outputs: {folder} lies in the album, where each folder is a friend; take another,"
+                f" as in outputs={album.parent / 'outputs'}"
+            )
 
 
 def question_of(cfg: DictConfig, album: Any, *, film: bool = False) -> str:

@@ -271,6 +271,28 @@ def stamp(path: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def files_below(folder: Path, *, hidden: bool) -> Iterator[Path]:
+    """Yield what lies below a folder and is none, in any order; also behind links to folders.
+
+    A folder that several ways lead to is entered once, by that without a link if there is one.
+
+    Args:
+        folder: where to begin.
+        hidden: also what is hidden.
+    """
+    waiting, entered = [str(folder)], set()
+    while waiting:
+        for home, folders, names in os.walk(waiting.pop(0)):
+            if (place := os.path.realpath(home)) in entered:
+                folders.clear()
+                continue
+            entered.add(place)
+            folders[:] = sorted(name for name in folders if hidden or name[0] != ".")
+            inside = (os.path.join(home, name) for name in folders)
+            waiting += filter(os.path.islink, inside)
+            yield from (Path(home, name) for name in names if hidden or name[0] != ".")
+
+
 def adopt_lines(source: Path, target: Path, *, phase: str) -> None:
     """Take a phase's rows over from a shared stage's file; doing it twice changes nothing."""
     others = [row for row in read_lines(target, phase=str) if row["phase"] != phase]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from repic.files import as_shape, key_of, read_json, read_text
+from repic.files import as_shape, files_below, key_of, read_json, read_text
 from repic.values import leaves, nearest
 
 FILE = "config.yaml"  # in a run's folder
@@ -53,6 +53,8 @@ OF_PROMPT = {"retrieval": "skip", "phase.evaluate.demonstrations": "right"}
 
 # Phases that do their work alone and give a table of their own, not a run to compare.
 WITHOUT_MODEL = ("rescore", "check_data", "compare", "write_album")
+# The last words of keys whose values may be folders that are read; any key's may be a file.
+PLACES = ("path", "root", "photos", "train_photos", "captions", "against", "images")
 
 _MEND = "mend the file, or remove it"
 _DEEPEST = 100  # lists and mappings within each other in a run's configuration
@@ -239,7 +241,7 @@ def refuse_other_settings(folder: Path, settings: Mapping[Any, Any]) -> None:
 def inputs_of(settings: Mapping[Any, Any]) -> dict[str, str]:
     """Hash the state of all files that settings name, by key: names, sizes and times.
 
-    That is whatever lies at a ``path`` or ``root``, single files that any key names, and the code
+    That is whatever lies at a key of ``PLACES``, single files that any key names, and the code
     of one's own that a dotted path names. Contents would take minutes for a large model; a folder
     that was only copied counts as another.
     """
@@ -262,7 +264,7 @@ def is_summed_up(folder: Path, settings: Mapping[Any, Any]) -> bool:
 
 
 def _state_of(place: Path, outputs: Path) -> str:
-    held = [place] if place.is_file() else sorted(place.rglob("*"))
+    held = [place] if place.is_file() else sorted(files_below(place, hidden=True))
     stats = [
         (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
         for file in held
@@ -280,7 +282,7 @@ def _place_of(key: str, value: str) -> Path | None:
         return _code_of(value)
     place = Path(value).expanduser().absolute()
     try:
-        is_there = place.exists() if last in ("path", "root") else place.is_file()
+        is_there = place.exists() if last in PLACES else place.is_file()
     except (OSError, ValueError):  # too long for a name, or with a NUL
         return None
     return place if is_there else _code_of(value) if last == "path" else None

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
         help="accuracy: by number of concepts, and CIDEr (default); founding: single concept,"
         " several (3), caption quality; single: accuracy, CIDEr and their mean at 1 concept; multi:"
         " accuracy at 2 to 5; names: precision, recall and F1 by two protocols; clips: the same by"
-        " clip and by frame; all: these, and the caption metrics",
+        " clip and by frame; recognition, questions: answers about friends; costs: of a friend, to"
+        " systems that learn one; all: these, and the caption metrics",
     )
     add("--out", type=place, help="a folder to write Markdown, CSV and LaTeX into")
     add(

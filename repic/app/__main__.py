@@ -31,6 +31,7 @@ from repic.caption import (
     model_captioner,
     photo_captioner,
     question_of,
+    refuse_outputs_in_album,
 )
 from repic.errors import not_served
 from repic.run import guarded
@@ -54,6 +55,7 @@ def job(cfg: DictConfig) -> None:
         raise ValueError("takes an album alone; photos are chosen on the page")
     quieten()
     check_values(cfg, hydra_cfg.overrides.task, read=READ | OWN)
+    refuse_outputs_in_album(cfg)
     serve(cfg)
 
 

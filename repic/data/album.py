@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from repic.files import as_shape
+from repic.files import as_shape, files_below
 from repic.metrics.names import Lexicon, key_of
 from repic.settings import read_yaml
 from repic.types import Reference
@@ -123,7 +123,7 @@ def read_album(root: Path, *, largest: int | None, may_be_empty: bool = False) -
 
 
 def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) -> Iterator[Path]:
-    """All picture files of some files and folders, folders within folders too, each once.
+    """All picture files of some files and folders, folders (and links to some) in them, each once.
 
     What is named is taken whatever it is called; in folders, what is hidden is passed over.
 
@@ -140,9 +140,8 @@ def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) ->
             raise ValueError(f"{place}: there is no such photo or folder; mend the path")
         found = [place]
         if place.is_dir():
-            inside = (path.relative_to(place) for path in sorted(place.rglob("*")))
-            found = [place / p for p in inside if not any(x.startswith(".") for x in p.parts)]
-            found = [path for path in found if _is_picture(path, kinds)]
+            inside = sorted(files_below(place, hidden=False))
+            found = [path for path in inside if _is_picture(path, kinds)]
         for path in found:
             if path not in seen:
                 seen.add(path)
@@ -155,6 +154,7 @@ def _is_picture(path: Path, kinds: Collection[str] = PICTURES) -> bool:
 
 def _read_friend(folder: Path, largest: int | None) -> Friend:
     about = folder / ABOUT
+    refuse_misnamed(about)
     said = Naming()
     if about.exists():
         said = as_shape(Naming, read_yaml(about) or {}, str(about), is_closed=True)
@@ -242,7 +242,22 @@ def _refuse_namesakes(friends: Sequence[Friend]) -> None:
                 )
 
 
+def refuse_misnamed(file: Path) -> None:
+    """Raise where a file is not there, and one beside it is called almost so, which nobody reads.
+
+    Example:
+        >>> refuse_misnamed(Path("nowhere/about.yaml"))
+    """
+    if file.exists() or not file.parent.is_dir():
+        return
+    endings = {file.suffix, file.suffix.replace("yaml", "yml")}
+    for other in sorted(file.parent.iterdir()):
+        if other.stem.casefold() == file.stem and other.suffix.casefold() in endings:
+            raise ValueError(f"{other}: is not read under this name; call it {file.name}")
+
+
 def _read_settings(file: Path) -> tuple[PromptTemplate | None, tuple[str, ...]]:
+    refuse_misnamed(file)
     if not file.exists():
         return None, ()
     said = as_shape(_Settings, read_yaml(file) or {}, str(file), is_closed=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from repic.data.images import FileImage, UnreadableError
+from repic.data.images import FileImage
+from repic.pixels import UnreadableError
 from repic.types import Clip, Example, Frame
 
 FILMS = frozenset(".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .mts".split())

@@ -23,8 +23,15 @@ def prompt_content(example: Example, messages: Messages) -> list[object]:
     return shown
 
 
+def example_content(example: Example, messages: Messages) -> list[object]:
+    """Return what a model is shown, and all that is known to be right or wrong of it."""
+    shown = prompt_content(example, messages)
+    said = [example.target, *example.answers, example.rejected]
+    return [*shown, example.task, said, example.present, example.num_concepts, repr(example.scene)]
+
+
 def dataset_content(examples: Examples, messages: Messages) -> str | None:
-    """Hash what is trained on; None where the settings of the dataset say it all.
+    """Hash what is trained on, and rewarded; None where the settings of the dataset say it all.
 
     Args:
         examples: a dataset; ``follows_from_settings`` is true of one that reads no file.
@@ -34,7 +41,5 @@ def dataset_content(examples: Examples, messages: Messages) -> str | None:
         return None
     digest = hashlib.sha256()
     for example in (examples[i] for i in range(len(examples))):
-        row = [*prompt_content(example, messages), example.target]
-        row += [example.rejected] if example.rejected else []
-        digest.update(repr(row).encode())
+        digest.update(repr(example_content(example, messages)).encode())
     return digest.hexdigest()

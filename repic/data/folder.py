@@ -21,9 +21,17 @@ import csv
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from repic.data.album import Album, Friend, in_brackets, pictures_in, read_album
+from repic.data.album import (
+    Album,
+    Friend,
+    in_brackets,
+    pictures_in,
+    read_album,
+    refuse_misnamed,
+)
 from repic.data.corrections import CORRECTIONS, read_corrections
 from repic.data.images import FileImage
 from repic.data.inventory import DATABASE, LEAVE, QUERY, Inventory, data_root
@@ -250,6 +258,7 @@ def who_is_where(
             nobody tells of any photo.
     """
     table = folder / WHO
+    refuse_misnamed(table)
     if table.exists():
         return _read_table(table, album, largest, leave_root)
     known = []
@@ -273,6 +282,10 @@ def _read_table(table: Path, album: Album, largest: int | None, leave_root: bool
         columns = rows.fieldnames or []
         if missing := [column for column in ("photo", "names") if column not in columns]:
             raise ValueError(f"{table}: has no column {missing[0]!r}; need photo and names")
+        if "caption" not in columns:
+            like = (c for c in columns if get_close_matches(c.casefold(), ["caption"], cutoff=0.8))
+            if (other := next(like, None)) is not None:
+                raise ValueError(f"{table}: nothing reads the column {other!r}; call it caption")
         for row in rows:
             place = f"{table}, line {rows.line_num}"
             if None in row or None in row.values():

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from repic.files import hash_file
+from repic.pixels import UnreadableError, as_seen
 
 # What cameras, phones and the web write. Pillow knows forty others, which have more to go wrong
 # with: an EPS is a program, and run.
@@ -18,19 +18,6 @@ _HEIF = (".heic", ".heif")
 # The kinds of ``PICTURES``, as Pillow calls them, and how a file of each is called.
 _SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
 _SUFFIXES |= {"BMP": ".bmp", "TIFF": ".tif", "AVIF": ".avif", "HEIF": ".heic"}
-_WIDE = 2**16 - 1  # the largest level of 16 bits
-_EIGHT = "save it with 8 bits a channel"  # other levels would have to be guessed
-
-# EXIF orientation -> what makes it upright; 1 is.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -115,16 +102,7 @@ class FileImage:
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
             raise UnreadableError("is no file; mend the path")  # a pipe would be waited for
         with Image.open(self.path, formats=self._formats) as file:
-            if self.largest is not None:
-                file.draft(None, (self.largest, self.largest))  # JPEG decodes fewer pixels
-            # Opening reads the header only: a truncated file fails here, where it decodes.
-            picture = _narrow(_upright(file))
-        if self.largest is not None:
-            picture.thumbnail((self.largest, self.largest))
-        is_solid = not picture.has_transparency_data
-        pixels = picture.convert("RGB") if is_solid else _on_white(picture)
-        pixels.info.clear()  # place, time, comments: an encoder would write them down
-        return pixels
+            return as_seen(file, largest=self.largest)
 
 
 @cache
@@ -136,36 +114,3 @@ def _add_heif() -> bool:
         return False
     register_heif_opener()
     return True
-
-
-class UnreadableError(Exception):
-    """What is wrong with a picture or a film, and the mend."""
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says.
-
-    ``ImageOps.exif_transpose`` does the same and writes the other fields of EXIF anew, in which it
-    fails on values that can be read and not written.
-    """
-    picture.load()  # some formats keep EXIF behind the pixels
-    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _narrow(picture: Image.Image) -> Image.Image:
-    """Bring grey levels of 16 bits to 8; Pillow's own conversion makes all above 255 white."""
-    if picture.mode[0] not in "IF":
-        return picture
-    if picture.mode == "F":
-        raise UnreadableError(f"its levels are no whole numbers; {_EIGHT}")
-    levels = np.asarray(picture.convert("I"))
-    if levels.min() < 0 or levels.max() > _WIDE:
-        raise UnreadableError(f"its levels have more than 16 bits; {_EIGHT}")
-    return Image.fromarray((levels * (255 / _WIDE)).round().astype(np.uint8))
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    layer = picture.convert("RGBA")
-    paper = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(paper, layer).convert("RGB")

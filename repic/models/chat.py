@@ -24,6 +24,7 @@ from repic.errors import explain
 from repic.models.engine.base import Engine
 from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
+from repic.pixels import as_seen
 from repic.types import Example, Rollout
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class SentPicture:
     def load(self) -> Image.Image:
         try:
             with Image.open(io.BytesIO(self.data), formats=_FORMATS) as image:
-                return image.convert("RGB")
+                return as_seen(image, largest=None)
         except Exception as error:  # a decoder that a broken file leads astray may raise anything
             raise ValueError(f"a picture cannot be read ({error}); send PNG or JPEG") from None
 

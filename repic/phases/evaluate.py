@@ -12,7 +12,7 @@ from repic import distributed, files
 from repic.captioners.captioner import Caption, Captioner
 from repic.captioners.model import sample_captions
 from repic.data.clips import CONTROLS, controlled
-from repic.data.contents import prompt_content
+from repic.data.contents import example_content
 from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
 from repic.metrics.kept import CaptionScores
 from repic.metrics.suite import Cell, MetricSuite
@@ -189,11 +189,7 @@ class Evaluation:
         read = [s for s in sets if not getattr(s, "follows_from_settings", False)]
         return files.key_of(
             [
-                [
-                    *prompt_content(example, context.prompt.messages),
-                    example.answers,
-                    example.present,
-                ]
+                example_content(example, context.prompt.messages)
                 for examples in read
                 for example in (examples[i] for i in range(len(examples)))
             ]

@@ -62,6 +62,7 @@ class Monitor:
         checkpoint: where the state to resume from is kept.
         checkpoint_every: iterations between checkpoints.
         val_every: iterations between validations; 0 has none.
+        learns_from: hash of what the phase's data hold; None where its settings say it all.
         validate: returns ``{"3/accuracy": ...}`` of the policy as it is.
         loggers: receive (numbers, iteration); empty on all ranks but the first.
         show: short label → key of the numbers on the progress bar.
@@ -79,9 +80,11 @@ class Monitor:
         validate: Callable[[Policy], Mapping[str, float]] | None,
         loggers: Sequence[Logger],
         show: Mapping[str, str],
+        learns_from: str | None = None,
     ) -> None:
         self.phase, self.started_from, self.iterations = phase, started_from, iterations
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
+        self.learns_from = learns_from
         self.val_every, self.validate = val_every, validate
         self.loggers = loggers
         self.progress = ProgressLine(phase, iterations, show)
@@ -184,6 +187,7 @@ class Monitor:
                 "iteration": module.iteration,
                 "time_s": self.time_s,
                 "started_from": self.started_from,
+                "learns_from": self.learns_from,
                 "ranks": distributed.world_size(),
                 "owes_validation": self.owes_validation,
                 "weights": weights,
@@ -241,8 +245,8 @@ def trained_weights(policy: nn.Module) -> dict[str, torch.Tensor]:
 def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | None:
     """Put a phase back to where its last good checkpoint was taken.
 
-    One that is damaged, or of another model, is set aside with a word, and the one before it is
-    taken. All ranks call this together.
+    One that is damaged, or of another model or other data, is set aside with a word, and the one
+    before it is taken. All ranks call this together.
 
     Returns:
         The optimizer's state, for when there is an optimizer; None without a checkpoint.
@@ -254,7 +258,7 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
     for path in (monitor.checkpoint, before(monitor.checkpoint)):
         if not distributed.from_main(path.exists()):
             continue
-        state, complaint = _read_checkpoint(path, module.policy, monitor.started_from)
+        state, complaint = _read_checkpoint(path, module.policy, monitor)
         distributed.barrier()  # all have read it
         if state is not None:
             break
@@ -275,7 +279,7 @@ def load_checkpoint(monitor: Monitor, module: Resumable) -> dict[str, Any] | Non
 
 
 def _read_checkpoint(
-    path: Path, policy: nn.Module, started_from: str
+    path: Path, policy: nn.Module, monitor: Monitor
 ) -> tuple[dict[str, Any] | None, str]:
     """Return a checkpoint's state, or None and why it is of no use."""
     try:
@@ -288,8 +292,10 @@ def _read_checkpoint(
         return None, f"is of another release: it has no {', '.join(sorted(missing))}"
     if shapes != {name: value.shape for name, value in trained_weights(policy).items()}:
         return None, "was written for other trainable weights than there are now"
-    if state["started_from"] != started_from:
+    if state["started_from"] != monitor.started_from:
         return None, "was written for another model to start from than there is now"
+    if state.get("learns_from") != monitor.learns_from:
+        return None, "was written for other data to learn from than there are now"
     return state, ""
 
 

@@ -186,7 +186,7 @@ class SupervisedPhase(TrainingPhase):
         *,
         validate: Callable[[Policy], Mapping[str, float]] | None,
         module: Callable[..., SftModule] = SftModule,
-        content: Callable[[], object] | None = None,
+        content: Callable[[], str | None] | None = None,
         folder: Path | None = None,
         metrics: Path | None = None,
     ) -> TrainedModel:

@@ -43,7 +43,7 @@ def train(
     micro_batch: int,
     validate: Callable[[Policy], Mapping[str, float]] | None,
     show: Mapping[str, str],
-    content: Callable[[], object] | None = None,
+    content: Callable[[], str | None] | None = None,
     folder: Path | None = None,
     metrics: Path | None = None,
     **trainer: Any,
@@ -65,10 +65,14 @@ def train(
     """
     name, iterations = phase.name, phase.iterations
     folder = folder or context.folder / "checkpoints" / name
+    is_main = distributed.rank() == 0
+    # Now, and not when it ends: what is changed meanwhile was not learnt from.
+    holds = distributed.from_main(content() if content and is_main else None)
     jsonl = JsonlLogger(metrics or context.folder / "metrics.jsonl", name)
     monitor = Monitor(
         name,
         started_from=start.fingerprint,
+        learns_from=holds,
         iterations=iterations,
         checkpoint=folder.with_name(f"{folder.name}.resume.pt"),
         checkpoint_every=phase.checkpoint_every,
@@ -80,9 +84,8 @@ def train(
 
     def asked() -> str:
         """What a model has to be made of, to be the one that is asked for."""
-        return files.key_of([name, start.fingerprint, content() if content else None])
+        return files.key_of([name, start.fingerprint, holds])
 
-    is_main = distributed.rank() == 0
     done = finished(folder, asked, context.fingerprint) if is_main else None
     if (done := distributed.from_main(done)) is not None:
         log.info("%s: already done, %s", name, folder)

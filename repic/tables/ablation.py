@@ -6,6 +6,7 @@ one row.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from repic.tables.columns import MetricColumn
 from repic.tables.estimates import CONFIDENCE, Estimate, over_seeds
 from repic.tables.runs import Cell, Labels, Run
 from repic.tables.table import Column, Row, Table
+from repic.words import counted
 
 # Who sees nothing and names everybody that a retriever found says what the retriever says.
 RETRIEVER = "the retriever itself (upper bound)"
@@ -91,7 +93,8 @@ def ablation(
     blocks = list(dict.fromkeys(row.block for row in rows))
     rows.sort(key=lambda row: blocks.index(row.block))
     marks = _note(rows, {column.direction for column in columns})
-    note = " ".join(filter(None, (note, _fewer_seeds(rows, columns), marks)))
+    parts = (note, _versions(runs), _fewer_seeds(rows, columns), marks)
+    note = " ".join(filter(None, parts))
     return Ablation(title, columns, tuple(rows), note)
 
 
@@ -239,6 +242,18 @@ def _values(result: _Result, keys: Sequence[str]) -> tuple[str | None, ...]:
 
 def _natural(values: Iterable[str | None]) -> tuple[tuple[int, str], ...]:
     return tuple((ORDER.get(v or "", len(ORDER)), v or "") for v in values)
+
+
+def _versions(runs: Sequence[Run]) -> str:
+    """Of which versions of the code the runs are, where of several; it may be what differs."""
+    counts = Counter(run.git_commit or "unknown" for run in runs if run.metrics)
+    if len(counts) < 2:
+        return ""
+    told = (
+        f"{code[:10]}{code[40:]} ({counted(number, 'run')})"  # -dirty, behind the whole hash
+        for code, number in counts.items()
+    )
+    return f"Runs of different versions of the code: {', '.join(told)}."
 
 
 def _fewer_seeds(rows: Sequence[Configuration], columns: Sequence[MetricColumn]) -> str:

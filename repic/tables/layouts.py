@@ -276,6 +276,13 @@ LAYOUTS: Mapping[str, Layout] = {
     "questions": questions,
     "costs": costs,
 }
+# What gives a run the values of a layout that are not of captions of any scenes.
+COME_FROM = {
+    "clips": "it is about clips: data=toybox_clips",
+    "recognition": "it is about yes-or-no questions: task=recognize",
+    "questions": "it is about questions with options: task=ask",
+    "costs": "it is about systems that learn a friend: captioner=systems",
+}
 EVERY = "all"
 CHOICES = (*LAYOUTS, EVERY)
 
@@ -309,9 +316,10 @@ def tables_of(layout: str, runs: Sequence[Run]) -> dict[str, Ablation]:
         found |= _named(name, make(runs))
     if not found:
         there = ", ".join(counts_of(runs)) or "none"
+        counts = "Evaluate others with metrics.counts=[…], or choose another form"
+        counts = f"numbers of concepts that were evaluated: {there}. {counts}"
         raise ValueError(
-            f"--form {layout}: no run has a value for it; numbers of concepts that were evaluated:"
-            f" {there}. Evaluate others with metrics.counts=[…], or choose another form"
+            f"--form {layout}: no run has a value for it; {COME_FROM.get(layout, counts)}"
         )
     return found
 

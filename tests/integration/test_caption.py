@@ -105,6 +105,33 @@ def test_what_cannot_be_asked_is_told(
     assert capsys.readouterr().err == f"repic.ask: {says}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "photos", "question"),
+    [
+        (["a.png", "b.png", "question=Is Bo here?"], ["a.png", "b.png"], "Is Bo here?"),
+        (["question=Is Bo here?", "a.png", "b.png"], ["a.png", "b.png"], "Is Bo here?"),
+        (["a.png", "there"], ["a.png", "there"], "null"),  # a folder: the question was forgotten
+        (["a.png", "b.png", "Is Bo here?"], ["a.png", "b.png"], "Is Bo here?"),
+    ],
+)
+def test_a_photo_is_not_taken_for_the_question(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    words: list[str],
+    photos: list[str],
+    question: str,
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["repic.ask", "album", *words, "--cfg", "job"])
+    GlobalHydra.instance().clear()
+    ask.main()
+    said = capsys.readouterr().out
+    assert "\n- ".join(["photos:", *photos, ""]).removesuffix("- ") in said
+    assert f"\nquestion: {question}\n" in said
+
+
 def test_what_stands_behind_an_option_is_no_question(
     monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -145,6 +172,7 @@ def test_a_setting_may_be_longer_than_a_file_s_name() -> None:
         (["album", "empty"], "empty: holds no photos"),
         (["album", "bad"], "none of 1 photos could be captioned; see above"),
         (["album", "photos", "modl=tiny"], "modl"),
+        (["album", "photos", "outputs=album/out"], "lies in the album, where each folder is a"),
         (["album", "photos", "model.path=nowhere"], "model.path: there is no directory nowhere"),
     ],
 )

@@ -3,7 +3,7 @@
 __main__ -> {bench, {ask, app, serve} -> caption} -> {run, table, report} -> {assembly, sweep}
 -> phases -> {page -> tables, captioners -> retrieval -> detectors} -> {models, data}
 -> {rewards, metrics, rl, toybox} -> judges -> {parsing, distributed, progress, settings}
--> {types, values, files, local, words, errors, time_limit, weights, signals, ranks}.
+-> {types, values, files, pixels, local, words, errors, time_limit, weights, signals, ranks}.
 """
 
 import ast
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    tuple("types values files local words errors time_limit weights signals ranks".split()),
+    tuple("types values files pixels local words errors time_limit weights signals ranks".split()),
     ("parsing", "distributed", "progress", "settings"),
     ("judges",),
     ("rewards", "metrics", "rl", "toybox"),

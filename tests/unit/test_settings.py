@@ -217,6 +217,22 @@ def test_files_that_change_after_a_run_are_noticed(tmp_path: Path) -> None:
     assert settings.changed_inputs(run, asked) == ["file.path"]
 
 
+@pytest.mark.parametrize("key", ["data.photos", "data.train_photos", "captions"])
+def test_folders_of_photos_and_captions_are_inputs(tmp_path: Path, key: str) -> None:
+    (tmp_path / "far" / "Bo").mkdir(parents=True)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "Bo").symlink_to(tmp_path / "far" / "Bo")
+    asked: dict[str, Any] = {"name": "docs", "data": {}}
+    (asked["data"] if "." in key else asked)[key.rpartition(".")[2]] = str(folder)
+    states = [settings.inputs_of(asked)]
+    for new in (folder / "who.csv", folder / "Bo" / "1.jpg"):
+        new.touch()
+        states.append(settings.inputs_of(asked))
+    assert [state.keys() for state in states] == [{key}] * 3
+    assert len({state[key] for state in states}) == 3
+
+
 def test_code_of_one_s_own_and_single_files_are_inputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,3 +163,12 @@ def test_folders_that_lead_in_circles_come_to_an_end(tmp_path: Path) -> None:
     photo(tmp_path / "photos" / "1.png")
     (tmp_path / "photos" / "again").symlink_to(tmp_path / "photos")
     assert [path.name for path in pictures_in([tmp_path / "photos"])] == ["1.png"]
+
+
+def test_photos_in_folders_that_are_links_are_found_once(tmp_path: Path) -> None:
+    for place in ("far/trip/1.png", "photos/b/2.png", "far/.hidden/3.png"):
+        photo(tmp_path / place)
+    photos = tmp_path / "photos"
+    for name, place in (("c", "far"), (".d", "far"), ("a", "photos/b"), ("e", "gone")):
+        (photos / name).symlink_to(tmp_path / place)
+    assert list(pictures_in([photos])) == [photos / "b" / "2.png", photos / "c" / "trip" / "1.png"]

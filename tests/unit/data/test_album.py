@@ -130,6 +130,17 @@ def test_names_of_every_kind(name: str, kept: str) -> None:
         (lambda root: about(root / "a", "aliases: bo"), "about.yaml, key 'aliases': is \"bo\""),
         (lambda root: about(root / "a", "[1, 2]"), "about.yaml.*: is "),
         (lambda root: about(root / "a", "a: [b"), "about.yaml: not YAML"),
+        (
+            lambda root: (
+                about(root / "a", "info: x"),
+                (root / "a" / "about.yaml").rename(root / "a" / "about.yml"),
+            ),
+            "about.yml: is not read under this name; call it about.yaml",
+        ),
+        (
+            lambda root: (about(root / "a", "info: x"), (root / "album.yml").touch()),
+            "album.yml: is not read under this name; call it album.yaml",
+        ),
         (lambda root: about(root / "a", "name: <a<b>\ninfo: x"), "about.yaml, key 'name'"),
     ],
 )

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from repic.data.montages import MontageImage
 from repic.toybox.dataset import CaptionDataset, SceneRules
 from repic.toybox.scene import portrait
 from repic.toybox.world import toys
-from repic.types import Example, Reference, picture_content
+from repic.types import Example, Mention, Reference, Scene, picture_content
 
 
 def messages(example: Example) -> list[dict]:
@@ -70,6 +71,12 @@ def test_a_dataset_is_known_by_its_files_unless_it_reads_none(photo: Path) -> No
     )
     assert dataset_content(drawn, messages) is None
     before = dataset_content([about(photo)], messages)
-    assert dataset_content([replace(about(photo), target="<bo>!")], messages) != before
+    changes: dict[str, Any] = {
+        "target": "<bo>!", "answers": ("<bo>!",), "present": (), "num_concepts": 2,
+        "rejected": "<mi>", "task": "locate", "scene": Scene((Mention({}, "<bo>"),)),
+    }  # fmt: skip
+    for key, value in changes.items():
+        other = replace(about(photo), **{key: value})
+        assert dataset_content([other], messages) != before, key
     Image.new("RGB", (4, 4), "blue").save(photo)
     assert dataset_content([about(photo)], messages) != before

@@ -107,6 +107,7 @@ def test_a_photo_is_not_its_own_reference(root: Path) -> None:
         ("photo,names\ntrip/0.png,Bo,Kim\n", "line 2: has not 2 columns"),
         ("photo,names\n../x.png,Bo\n", "leads out of .*data.leave_root=true"),
         ("photo,names\n", "says nothing of any photo"),
+        ("photo,names,Captions\n", "who.csv: nothing reads the column 'Captions'; call it caption"),
         ("", "has no column 'photo'"),
         ('photo,names\n"trip/0.png,Bo\n', r"line \d: unexpected end of data; mend the line"),
         ("photo,names\ngone.png,Bo\n", r"files are missing .*gone.png"),
@@ -123,6 +124,15 @@ def test_nobody_says_who_is_where(root: Path) -> None:
         make(root)
     with pytest.raises(ValueError, match=r"data.photos: nothing is no folder. An album is"):
         make(root, photos=None)
+
+
+def test_a_table_under_another_name_is_not_passed_over(root: Path) -> None:
+    who(root, "photo,names\ntrip/0.png,Bo\n")
+    (root / "photos" / "who.csv").rename(root / "photos" / "Who.CSV")
+    if (root / "photos" / "who.csv").exists():
+        pytest.skip("capitals make no difference to this disk")
+    with pytest.raises(ValueError, match=r"Who.CSV: is not read under this name; call it who.csv"):
+        make(root)
 
 
 def corpus(root: Path, *photos: Path | None) -> FolderCorpus:

@@ -235,6 +235,14 @@ def test_a_large_photo_is_shrunk_while_it_is_read(tmp_path: Path, kind: str) -> 
     assert FileImage(path, largest=100).content != FileImage(path).content
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_what_is_shrunk_is_mixed_whatever_its_mode(tmp_path: Path, mode: str) -> None:
+    stripes = np.tile(np.array([[0, 255]], np.uint8), (64, 32))
+    Image.fromarray(stripes).convert(mode).save(tmp_path / "a.png")
+    shrunk = np.asarray(FileImage(tmp_path / "a.png", largest=16).load())
+    assert np.allclose(shrunk, 127, atol=8)
+
+
 def test_a_strip_keeps_a_pixel_of_its_height(tmp_path: Path) -> None:
     Image.new("RGB", (50_000, 1), "red").save(tmp_path / "strip.png")
     assert FileImage(tmp_path / "strip.png", largest=1600).load().size == (1600, 1)

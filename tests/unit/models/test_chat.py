@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import ExifTags, Image
 
-from repic.models.chat import ChatModel, Talks, chat_server
+from repic.models.chat import ChatModel, SentPicture, Talks, chat_server
 from repic.models.engine.packed import PackedEngine
 from repic.types import Example
 from tests import tiny
@@ -57,6 +58,19 @@ def messages(shown: Example = EXAMPLE) -> list[dict[str, Any]]:
     (turn,) = tiny.Prompt().messages(shown)
     content = [picture(i["image"]) if i["type"] == "image" else i for i in turn["content"]]
     return [{"role": "user", "content": content}]
+
+
+def test_a_picture_that_is_sent_is_seen_as_one_in_a_file() -> None:
+    def sent(picture: Image.Image, kind: str, **more: Any) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **more)
+        return SentPicture(buffer.getvalue()).load()
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a telephone's that was held upright
+    assert sent(Image.new("RGB", (40, 20), "red"), "JPEG", exif=exif).size == (20, 40)
+    assert sent(Image.new("RGBA", (1, 1), (255, 0, 0, 0)), "PNG").getpixel((0, 0)) == (255,) * 3
+    assert sent(Image.new("I;16", (1, 1), 2**15), "PNG").getpixel((0, 0)) == (128,) * 3
 
 
 def test_a_caption_is_the_engine_s(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -13,10 +13,13 @@ from repic.phases.loggers import JsonlLogger
 from repic.phases.monitor import Monitor, combine, load_checkpoint, refuse_other_ranks
 
 
-def monitor_of(folder: Path, *, loggers: list[Any], started_from: str = "sft") -> Monitor:
+def monitor_of(
+    folder: Path, *, loggers: list[Any], started_from: str = "sft", learns_from: str | None = None
+) -> Monitor:
     return Monitor(
         "grpo",
         started_from=started_from,
+        learns_from=learns_from,
         iterations=9,
         checkpoint=folder / "resume.pt",
         checkpoint_every=5,
@@ -110,6 +113,18 @@ def test_a_checkpoint_is_of_the_model_that_the_phase_started_from(
     assert load_checkpoint(monitor, module(nn.Linear(2, 2, bias=False))) is None
     assert caplog.text.count("was written for other trainable weights") == 2
     assert len([p for p in tmp_path.iterdir() if "set_aside" in p.name]) == 4
+
+
+def test_a_checkpoint_is_of_the_data_that_the_phase_learns_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved_twice(tmp_path)
+    other = monitor_of(tmp_path, loggers=[], learns_from="an album that was edited")
+    assert load_checkpoint(other, module(nn.Linear(2, 2))) is None
+    assert caplog.text.count("was written for other data to learn from than there are now") == 2
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters())
+    other.save(module(nn.Linear(2, 2)), optimizer)
+    assert load_checkpoint(other, module(nn.Linear(2, 2))) is not None
 
 
 def test_another_number_of_ranks_is_refused_where_masks_are_drawn(tmp_path: Path) -> None:

@@ -218,6 +218,15 @@ def test_a_seed_without_a_value_does_not_count() -> None:
     assert "where not all have" not in ablation(runs[:2], FOUNDING).note
 
 
+def test_runs_of_different_versions_of_the_code_are_told() -> None:
+    runs = [make_run(seed, grpo=50 + seed) for seed in range(3)]
+    assert "versions" not in ablation(runs, FOUNDING).note
+    old, new = "a" * 40, "b" * 40 + "-dirty"
+    mixed = [replace(r, git_commit=c) for r, c in zip(runs, (old, new, old), strict=True)]
+    said = f"Runs of different versions of the code: {'a' * 10} (2 runs), {'b' * 10}-dirty (1 run)."
+    assert said in ablation(mixed, FOUNDING).note
+
+
 def test_no_runs_no_table() -> None:
     with pytest.raises(ValueError, match="at least one finished run"):
         ablation([])
