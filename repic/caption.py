@@ -11,6 +11,7 @@ import csv
 import io
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -306,8 +307,11 @@ def write(folder: Path, album: Any, results: Sequence[Any], cfg: DictConfig) -> 
         row["when"] = "; ".join(there)
         rows.writerow(row | {"similarity": "; ".join(map(str, values))})
     table, page = folder / TABLE, folder / PAGE
-    is_new = not table.exists() or table.read_text(encoding="utf-8") != text.getvalue()
+    # As bytes: somebody's spreadsheet may have saved it in another encoding.
+    is_new = not table.exists() or table.read_bytes() != text.getvalue().encode()
     files.write_json(folder / LIST, [asdict(result) for result in results])
+    if is_new and not cfg.page:
+        page.unlink(missing_ok=True)  # it shows what was in the table before
     if cfg.page and (is_new or not page.exists()):
         from repic.page.photos_page import write_photos_page
 
@@ -353,8 +357,8 @@ def kinds_of(words: Sequence[str]) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """A text as Hydra reads it back, whatever is in it."""
-    return "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text as Hydra reads it back: backslashes count there only in front of a quotation mark."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\'", re.sub(r"(\\+)$", r"\1\1", word)) + "'"
 
 
 def main() -> None:

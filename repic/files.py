@@ -271,14 +271,11 @@ def stamp(path: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def files_below(folder: Path, *, hidden: bool) -> Iterator[Path]:
-    """Yield what lies below a folder and is none, in any order; also behind links to folders.
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield what lies below a folder and is none, in any order; what is hidden is passed over.
 
-    A folder that several ways lead to is entered once, by that without a link if there is one.
-
-    Args:
-        folder: where to begin.
-        hidden: also what is hidden.
+    Links to folders are followed. One that several ways lead to is entered once, by that without a
+    link if there is one.
     """
     waiting, entered = [str(folder)], set()
     while waiting:
@@ -287,10 +284,10 @@ def files_below(folder: Path, *, hidden: bool) -> Iterator[Path]:
                 folders.clear()
                 continue
             entered.add(place)
-            folders[:] = sorted(name for name in folders if hidden or name[0] != ".")
+            folders[:] = sorted(name for name in folders if name[0] != ".")
             inside = (os.path.join(home, name) for name in folders)
             waiting += filter(os.path.islink, inside)
-            yield from (Path(home, name) for name in names if hidden or name[0] != ".")
+            yield from (Path(home, name) for name in names if name[0] != ".")
 
 
 def adopt_lines(source: Path, target: Path, *, phase: str) -> None:

@@ -264,7 +264,7 @@ def is_summed_up(folder: Path, settings: Mapping[Any, Any]) -> bool:
 
 
 def _state_of(place: Path, outputs: Path) -> str:
-    held = [place] if place.is_file() else sorted(files_below(place, hidden=True))
+    held = [place] if place.is_file() else sorted(files_below(place))
     stats = [
         (str(file.relative_to(place)), file.stat().st_size, file.stat().st_mtime_ns)
         for file in held

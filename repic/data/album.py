@@ -140,7 +140,7 @@ def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) ->
             raise ValueError(f"{place}: there is no such photo or folder; mend the path")
         found = [place]
         if place.is_dir():
-            inside = sorted(files_below(place, hidden=False))
+            inside = sorted(files_below(place))
             found = [path for path in inside if _is_picture(path, kinds)]
         for path in found:
             if path not in seen:

@@ -22,6 +22,7 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from repic.data.album import (
@@ -139,10 +140,21 @@ class FolderDataset:
         self.photos = wanted if repeat else spread(wanted, size)
         self.size = (size or len(wanted)) if repeat and wanted else len(self.photos)
 
-    @property
+    @cached_property
     def database(self) -> tuple[Reference, ...]:
-        """Everybody in the album of whom there is a photo."""
-        return tuple(friend.reference for friend in self.album.friends if friend.photos)
+        """Everybody in the album of whom there is a photo: the first that is not asked about.
+
+        Raises:
+            ValueError: there is only one, and it is; a retriever would find it by itself.
+        """
+        asked = {photo.image.content: photo.image for photo in self.photos}
+        found = []
+        for friend in self.album.friends:
+            others = [image for image in friend.photos if image.content not in asked]
+            if friend.photos and not others:
+                raise _only_one(asked[friend.photos[0].content], friend)
+            found += [Reference(friend.name, friend.info, image) for image in others[:1]]
+        return tuple(found)
 
     @property
     def kinds(self) -> list[str]:
@@ -185,12 +197,17 @@ class FolderDataset:
         """A friend with a photo, which is another than the one that is asked about."""
         others = [image for image in friend.photos if image.content != photo.image.content]
         if friend.photos and not others:
-            raise ValueError(
-                f"{photo.image.path}: is also the only photo of {friend.name} in the album; take"
-                " another photo for one of them"
-            )
+            raise _only_one(photo.image, friend)
         image = (rng.choice(others) if self.repeat else others[0]) if others else None
         return Reference(friend.name, friend.info, image)
+
+
+def _only_one(image: FileImage, friend: Friend) -> ValueError:
+    """What is wrong with asking about somebody's reference."""
+    return ValueError(
+        f"{image.path}: is also the only photo of {friend.name} in the album; take another photo"
+        " for one of them"
+    )
 
 
 def prompt_of(

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,3 +121,22 @@ def tell_left_out(name: str, num_left_out: int, num_prompts: int) -> None:
         num_prompts,
         name,
     )
+
+
+def tell_other_counts(examples: object, key: str, counts: Collection[int]) -> None:
+    """Log how many photos of a data set show other numbers of names than are wanted.
+
+    Args:
+        examples: the data set; of one that reads no files nothing is said.
+        key: the setting that says which are wanted.
+        counts: those.
+    """
+    if isinstance(examples, HasInventory):
+        numbers = [len(names) for names in examples.inventory.targets]
+        if others := [number for number in numbers if number not in counts]:
+            shown = ", ".join(map(str, sorted(set(others))))
+            wanted = ", ".join(map(str, sorted(set(counts))))
+            log.warning(
+                "%s: %d of %d photos are left out, as the number of those in them (%s) is not %s",
+                key, len(others), len(numbers), shown, wanted,
+            )  # fmt: skip

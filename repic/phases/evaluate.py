@@ -13,6 +13,7 @@ from repic.captioners.captioner import Caption, Captioner
 from repic.captioners.model import sample_captions
 from repic.data.clips import CONTROLS, controlled
 from repic.data.contents import example_content
+from repic.data.inventory import tell_other_counts
 from repic.data.wrong_references import DEMONSTRATIONS, RIGHT, WrongReferences
 from repic.metrics.kept import CaptionScores
 from repic.metrics.suite import Cell, MetricSuite
@@ -123,6 +124,7 @@ class Evaluation:
             )
         sets = self.sets(context)
         found = {count: len(examples) for count, examples in sets.items()}
+        tell_other_counts(next(iter(sets.values())), "metrics.counts", self.metrics.counts)
         if min(found.values()) < self.per_count:
             there = ", ".join(f"{number or 'none'} with {count}" for count, number in found.items())
             log.info("data.%s: examples by number of concepts: %s", self.split, there)

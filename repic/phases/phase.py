@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from repic import distributed
 from repic.captioners.captioner import Labels
+from repic.data.inventory import tell_other_counts
 from repic.models.engine.base import Engine
 from repic.phases.context import Context, TrainedModel
 from repic.tables.runs import Curve
@@ -95,7 +96,9 @@ class TrainingPhase(Phase):
         self, context: Context, counts: ConceptCounts | Sequence[int], **changes: object
     ) -> None:
         """Refuse data in which there is nothing to train on, or to validate with."""
-        if not len(context.dataset(split="train", counts=counts, size=1, seed=0, **changes)):
+        examples = context.dataset(split="train", counts=counts, size=1, seed=0, **changes)
+        tell_other_counts(examples, f"phase.{self.name}.counts", counts)
+        if not len(examples):
             wanted = " or ".join(map(str, sorted(set(counts))))
             raise ValueError(f"data.train: no example has {wanted} concepts")
         if self.val_every:

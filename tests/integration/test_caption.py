@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from repic import __main__ as command
 from repic import ask
-from repic.caption import arguments, caption, main
+from repic.caption import arguments, caption, main, write
+from repic.captioners.photos import Captioned
+from repic.data.album import read_album
 from repic.toybox.album import write_album
 from tests.unit.data.test_album import photo
 
@@ -53,6 +56,25 @@ def test_captions_are_a_table_a_file_for_programs_and_a_page(
     page = (folder / "captions.html").stat().st_mtime_ns
     assert start(*asked, f"outputs={tmp_path}") == folder
     assert (folder / "captions.html").stat().st_mtime_ns == page  # it shows the same
+
+
+def test_the_page_is_of_the_table_beside_it(tmp_path: Path) -> None:
+    paths = [photo(tmp_path / "album" / "Bo" / f"{n}.png") for n in (1, 2)]
+    album = read_album(tmp_path / "album", largest=None)
+    said = [Captioned(str(p), f"Bé {p.stem}", "", (), {}, {}, {}, 0.1, True) for p in paths]
+    table, page = tmp_path / "captions.csv", tmp_path / "captions.html"
+
+    def shown(results: list[Captioned], *, with_page: bool) -> str:
+        write(tmp_path, album, results, OmegaConf.create({"page": with_page}))
+        return page.read_text(encoding="utf-8") if page.exists() else ""
+
+    assert "Bé 2" not in shown(said[:1], with_page=True)
+    assert shown(said, with_page=False) == ""  # and not that of one photo
+    assert "Bé 2" in shown(said, with_page=True)
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text, encoding="cp1252")  # a spreadsheet has saved it
+    assert "Bé 2" in shown(said, with_page=True)
+    assert table.read_text(encoding="utf-8") == text
 
 
 def test_the_toybox_s_retriever_introduces_whom_it_sees(toys: Path, tmp_path: Path) -> None:
@@ -256,10 +278,11 @@ def test_where_nothing_is_new_the_model_s_code_is_not_even_imported(
 
 def test_words_that_hydra_would_read_otherwise(tmp_path: Path) -> None:
     odd = photo(tmp_path / "a=b, [c] 'd'.png")
+    words = [str(odd), r"C:\photos\1.png", r"it\'s", "ends with \\"]
     with initialize_config_module("repic.conf", version_base="1.3"):
-        cfg = compose("caption", overrides=arguments(["my album", str(odd), "watch=1"]))
-    assert cfg.album == "my album"
-    assert cfg.photos == [str(odd)]
+        cfg = compose("caption", overrides=arguments(["my album\\", *words, "watch=1"]))
+    assert cfg.album == "my album\\"
+    assert cfg.photos == words
 
 
 def test_one_command_has_all(monkeypatch: pytest.MonkeyPatch) -> None:

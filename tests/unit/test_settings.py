@@ -229,6 +229,8 @@ def test_folders_of_photos_and_captions_are_inputs(tmp_path: Path, key: str) -> 
     for new in (folder / "who.csv", folder / "Bo" / "1.jpg"):
         new.touch()
         states.append(settings.inputs_of(asked))
+    (folder / ".DS_Store").touch()  # of who has only looked
+    assert settings.inputs_of(asked) == states[-1]
     assert [state.keys() for state in states] == [{key}] * 3
     assert len({state[key] for state in states}) == 3
 

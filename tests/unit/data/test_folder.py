@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from repic.data.folder import FolderCorpus, FolderDataset, prompt_of
+from repic.data.inventory import tell_other_counts
 from tests.unit.data.test_album import about, photo, three_friends
 
 
@@ -92,9 +93,11 @@ def test_a_photo_is_not_its_own_reference(root: Path) -> None:
     who(root, "photo,names\nagain.png,Bo\n")
     (example,) = make(root)
     assert example.references[0].image.path.name == "1.png"
+    assert make(root).database[0].image == example.references[0].image  # a retriever's, too
     (root / "album" / "Bo" / "1.png").unlink()
-    with pytest.raises(ValueError, match=r"again.png: is also the only photo of <Bo>"):
-        make(root)[0]
+    for use in (lambda data: data[0], lambda data: data.database):
+        with pytest.raises(ValueError, match=r"again.png: is also the only photo of <Bo>"):
+            use(make(root))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,21 @@ def test_the_corpus_is_the_captions_that_there_are(root: Path) -> None:
     who(root, "photo,names\ntrip/0.png,bo\n")
     with pytest.raises(ValueError, match=r"photos/who.csv: CIDEr .* two captions or more"):
         list(corpus(root, root / "photos"))
+
+
+def test_photos_of_other_numbers_of_friends_are_left_out_aloud(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    who(root, TABLE)  # two friends, one, nobody
+    tell_other_counts(make(root, counts=[0, 1, 2]), "metrics.counts", [0, 1, 2])
+    assert caplog.text == ""
+    data = make(root, counts=[1])
+    assert len(data) == 1
+    tell_other_counts(data, "metrics.counts", [1, 1])
+    said = (
+        "metrics.counts: 2 of 3 photos are left out, as the number of those in them (0, 2) is not 1"
+    )
+    assert said in caplog.text
 
 
 def test_what_is_imitated_has_a_caption(root: Path) -> None:
