@@ -218,4 +218,11 @@ def _explain_os_error(error: OSError) -> str:
     }
     file = f"{error.filename}: " if error.filename else ""
     mend = mends.get(error.errno or 0)
+    if error.errno == errno.EACCES and error.filename and not _may_be_read(error.filename):
+        mend = "let it be read"
     return f"{file}{error.strerror}" + (f"; {mend}" if mend else "")
+
+
+def _may_be_read(place: str | bytes | os.PathLike) -> bool:
+    """Whether something that is there may be read; of what is not there nothing is known."""
+    return not os.path.exists(place) or os.access(place, os.R_OK)

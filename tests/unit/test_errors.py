@@ -1,13 +1,15 @@
 """Whose mistake an error is, and what is said of it."""
 
+import errno
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from repic.errors import FAULT, explain_fault, is_told, tell
+from repic.errors import FAULT, explain, explain_fault, is_told, tell
 from repic.parsing import parse_yes_no
 
 
@@ -67,3 +69,14 @@ def test_a_fault_s_traceback_is_kept_where_the_line_says(
     path.unlink()
     assert tell("repic.table", ValueError("no runs"), program="repic.table") == 1
     assert capsys.readouterr().err == "repic.table: no runs\n"
+
+
+def test_what_may_not_be_read_is_no_matter_of_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(place: Path) -> str:
+        return explain(PermissionError(errno.EACCES, "Permission denied", str(place)))
+
+    assert told(tmp_path / "new").endswith("you may write to with outputs=<folder>")
+    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.R_OK)
+    assert told(tmp_path) == f"{tmp_path}: Permission denied; let it be read"
