@@ -34,6 +34,7 @@ PROMPT = {
 QUESTIONS = ["Describe this picture."]
 SPLIT = "test"
 MOST_IN_PHOTO, MOST_IN_CLIP = 5, 3
+WHO = "who.csv"
 CLIP_FRAMES, RATE = 4, 10  # times at which toys stand still; pictures a second
 
 
@@ -62,11 +63,40 @@ def write_album(
 
     Raises:
         ImportError: it is missing.
+        ValueError: an album of other arguments lies there.
     """
     rng = random.Random(f"album/{seed}")
     cast = rng.sample(toys(SPLIT), friends)
     called = draw_names(SPLIT, friends, rng)
-    album, shown = folder / "album", folder / "photos"
+    others = [toy for toy in toys(SPLIT) if toy not in cast]
+    known = dict(zip(cast, called, strict=True))
+    scenes, films = [], []
+    for number in range(photos):
+        count = min(number % MOST_IN_PHOTO + 1, friends)
+        beings: list[Toy] = rng.sample(cast, count)
+        beings += rng.sample(others, rng.randint(*strangers))
+        rng.shuffle(beings)
+        picture, poses = stage.arrange(beings, f"album/{seed}/photo/{number}", scale=scale)
+        truth = stage.ground_truth(beings, [known.get(toy) for toy in beings], poses, picture)
+        file = f"{number + 1:0{len(str(photos))}}.png"
+        scenes.append((picture, (file, truth, write_captions(truth)[0])))
+    for number in range(clips):
+        beings = rng.sample(cast, min(number % MOST_IN_CLIP + 1, friends))
+        beings += rng.sample(others, rng.randint(0, 1))
+        rng.shuffle(beings)
+        film = make_film(beings, f"album/{seed}/clip/{number}", num_frames=CLIP_FRAMES, scale=scale)
+        truth = film.truth([known.get(toy) for toy in beings])
+        file = f"{number + 1:0{len(str(clips))}}.mp4"
+        films.append((film, (file, truth, write_clip_captions(truth, film.seconds)[0])))
+    album, shown, moving = folder / "album", folder / "photos", folder / "clips"
+    tables = {shown: _who([row for _, row in scenes])}
+    tables |= {moving: _who([row for _, row in films])} if films else {}
+    for place, text in tables.items():
+        if (place / WHO).exists() and files.read_text(place / WHO) != text:
+            raise ValueError(
+                f"{place}: holds other pictures, between which these would lie; remove {folder}, or"
+                " name another folder"
+            )
     for toy, name in zip(cast, called, strict=True):
         home = album / name.strip("<>")
         home.mkdir(parents=True, exist_ok=True)
@@ -77,44 +107,26 @@ def write_album(
         files.write_text(home / "about.yaml", yaml.safe_dump(about, sort_keys=False))
     said = {"prompt": PROMPT, "questions": QUESTIONS}
     files.write_text(album / "album.yaml", yaml.safe_dump(said, sort_keys=False))
-    shown.mkdir(parents=True, exist_ok=True)
-    rows = []
-    others = [toy for toy in toys(SPLIT) if toy not in cast]
-    known = dict(zip(cast, called, strict=True))
-    for number in range(photos):
-        count = min(number % MOST_IN_PHOTO + 1, friends)
-        beings: list[Toy] = rng.sample(cast, count)
-        beings += rng.sample(others, rng.randint(*strangers))
-        rng.shuffle(beings)
-        picture, poses = stage.arrange(beings, f"album/{seed}/photo/{number}", scale=scale)
-        truth = stage.ground_truth(beings, [known.get(toy) for toy in beings], poses, picture)
-        file = f"{number + 1:0{len(str(photos))}}.png"
+    for place in tables:
+        place.mkdir(parents=True, exist_ok=True)
+    files.write_text(shown / WHO, tables[shown])
+    for picture, (file, *_) in scenes:
         picture.load().save(shown / file)
-        rows.append((file, truth, write_captions(truth)[0]))
-    _write_who(shown, rows)
-    films = []
-    for number in range(clips):
-        beings = rng.sample(cast, min(number % MOST_IN_CLIP + 1, friends))
-        beings += rng.sample(others, rng.randint(0, 1))
-        rng.shuffle(beings)
-        film = make_film(beings, f"album/{seed}/clip/{number}", num_frames=CLIP_FRAMES, scale=scale)
-        truth = film.truth([known.get(toy) for toy in beings])
-        (folder / "clips").mkdir(exist_ok=True)
-        file = f"{number + 1:0{len(str(clips))}}.mp4"
-        film.write(folder / "clips" / file, rate=RATE)
-        films.append((file, truth, write_clip_captions(truth, film.seconds)[0]))
+    for film, (file, *_) in films:
+        film.write(moving / file, rate=RATE)
     if films:
-        _write_who(folder / "clips", films)
+        files.write_text(moving / WHO, tables[moving])
 
 
-def _write_who(folder: Path, rows: Sequence[tuple[str, Scene, str]]) -> None:
+def _who(rows: Sequence[tuple[str, Scene, str]]) -> str:
+    """A table of who is in which picture, with a caption."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("photo", "names", "caption"))
     for file, truth, caption in rows:
         inside = [mention.name.strip("<>") for mention in truth.mentions if mention.name]
         table.writerow((file, ";".join(inside), caption))
-    files.write_text(folder / "who.csv", text.getvalue())
+    return text.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,6 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             "repic.toybox.album: films need a package: pip install 'repic[video]'", file=sys.stderr
         )
+        return 1
+    except ValueError as error:
+        print(f"repic.toybox.album: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"repic.toybox.album: {asked.folder}: {error.strerror}", file=sys.stderr)

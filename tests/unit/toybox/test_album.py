@@ -48,6 +48,12 @@ def test_equal_arguments_give_equal_files(tmp_path: Path) -> None:
     }
     assert files["a"] == files["b"] != files["c"]
     assert len(files["a"]) == 4 * 3 + 1 + 6 + 1
+    write_album(tmp_path / "a", **SIZES, seed=0)  # again is no other
+    with pytest.raises(ValueError, match=r"a/photos: holds other pictures, .* name another folder"):
+        write_album(tmp_path / "a", **SIZES, seed=1)
+    assert {p.name for p in (tmp_path / "a" / "album").iterdir()} == {
+        p.name for p in (tmp_path / "b" / "album").iterdir()
+    }
 
 
 def test_the_command_line(tmp_path: Path, capsys) -> None:
