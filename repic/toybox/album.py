@@ -14,7 +14,7 @@ import csv
 import io
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -91,12 +91,7 @@ def write_album(
     album, shown, moving = folder / "album", folder / "photos", folder / "clips"
     tables = {shown: _who([row for _, row in scenes])}
     tables |= {moving: _who([row for _, row in films])} if films else {}
-    for place, text in tables.items():
-        if (place / WHO).exists() and files.read_text(place / WHO) != text:
-            raise ValueError(
-                f"{place}: holds other pictures, between which these would lie; remove {folder}, or"
-                " name another folder"
-            )
+    _refuse_others(tables)
     for toy, name in zip(cast, called, strict=True):
         home = album / name.strip("<>")
         home.mkdir(parents=True, exist_ok=True)
@@ -116,6 +111,20 @@ def write_album(
         film.write(moving / file, rate=RATE)
     if films:
         files.write_text(moving / WHO, tables[moving])
+
+
+def _refuse_others(tables: Mapping[Path, str]) -> None:
+    """Raise where an album of other arguments lies; its pictures would stay between the new ones.
+
+    Args:
+        tables: folder -> what its table will say.
+    """
+    for place, text in tables.items():
+        if (place / WHO).exists() and files.read_text(place / WHO) != text:
+            raise ValueError(
+                f"{place}: holds other pictures, between which these would lie; remove"
+                f" {place.parent}, or name another folder"
+            )
 
 
 def _who(rows: Sequence[tuple[str, Scene, str]]) -> str:
