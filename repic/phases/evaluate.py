@@ -124,7 +124,7 @@ class Evaluation:
             )
         sets = self.sets(context)
         found = {count: len(examples) for count, examples in sets.items()}
-        tell_other_counts(next(iter(sets.values())), "metrics.counts", self.metrics.counts)
+        tell_other_counts(next(iter(sets.values())), "metrics.counts", sets)
         if min(found.values()) < self.per_count:
             there = ", ".join(f"{number or 'none'} with {count}" for count, number in found.items())
             log.info("data.%s: examples by number of concepts: %s", self.split, there)

@@ -240,7 +240,7 @@ def test_what_is_shrunk_is_mixed_whatever_its_mode(tmp_path: Path, mode: str) ->
     stripes = np.tile(np.array([[0, 255]], np.uint8), (64, 32))
     Image.fromarray(stripes).convert(mode).save(tmp_path / "a.png")
     shrunk = np.asarray(FileImage(tmp_path / "a.png", largest=16).load())
-    assert np.allclose(shrunk, 127, atol=8)
+    assert np.allclose(shrunk[:, 1:-1], 127, atol=3)
 
 
 def test_a_strip_keeps_a_pixel_of_its_height(tmp_path: Path) -> None:
