@@ -1,29 +1,36 @@
 """What a GPU shows that a CPU cannot, in nine minutes: ``make gpu-check``.
 
-Needs torch, transformers and peft, whatever versions the machine has, and no package besides. Each
-part is a process of its own with a time limit; what it finds is in ``gpu_check.jsonl`` as soon as
-it is known, a line each, and a part that fails leaves the others their turn.
+Needs torch, transformers and peft, whatever versions the machine has, and neither other packages
+of ours nor a network. Each part is a process of its own with a time limit, the most telling first;
+what it finds is in ``gpu_check.jsonl`` as soon as it is known, a line each. Neither a part that
+fails nor an engine that fails within one takes the others' turn.
 
 - correctness: log-probabilities packed = plain = the library's whole forward pass, for each
-  attention and precision; greedy captions packed = plain, with recorded steps and without
+  attention and precision; greedy captions of the library's ``generate`` = plain = packed, with
+  recorded steps and without
 - step: a step of Qwen2.5-VL-7B's size, random weights, engine against engine in turns
-- toybox: supervised steps of the tiny model, for as long as time is left
+- prediction: the memory of its update, as ``bench=full`` counts it
+- toybox: supervised steps of the tiny model
 """
 
 import argparse
+import faulthandler
+import gc
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LIMITS = {"correctness": 120, "step": 270, "toybox": 120}  # seconds, 510 in all
+LIMITS = {"correctness": 120, "step": 230, "prediction": 60, "toybox": 100}  # seconds: 510 in all
 FULL: dict[str, Any] = {
     "model": "qwen2_5_vl_7b",
     "pixels": 500,
@@ -33,7 +40,7 @@ FULL: dict[str, Any] = {
     "caption_tokens": 128,
     "lora": {"r": 64, "alpha": 128, "dropout": 0.05},
     "rounds": 3,
-    "seconds": 75,  # of toybox steps
+    "seconds": 60,  # of toybox steps
 }
 KL = 0.04
 
@@ -48,25 +55,29 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.part is not None:
+        faulthandler.dump_traceback_later(LIMITS[given.part] - 2)  # where it was when it was ended
         stand_in_for_annotations()
         run_part(given.part, given.device, {**FULL, **given.sizes}, given.out)
         return
     for part, limit in LIMITS.items():
-        said = run_process([*sys.argv[1:], "--part", part], limit)
+        said = run_process([*sys.argv[1:], "--part", part], limit, given.out / f"{part}.log")
         if said:
             note(given.out, part, failed=said)
 
 
-def run_process(arguments: Sequence[str], limit: float) -> str:
-    """Run a part; return why it failed, or nothing."""
+def run_process(arguments: Sequence[str], limit: float, log: Path) -> str:
+    """Run a part, what it complains of in a file; return why it failed, or nothing."""
     command = [sys.executable, "-m", "repic.bench.gpu_check", *arguments]
-    try:
-        done = subprocess.run(
-            command, stderr=subprocess.PIPE, text=True, timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"not done after {limit:g} s"
-    return "" if done.returncode == 0 else done.stderr.strip()[-2000:]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}  # rather than wait for a network
+    status: int | None = None
+    with log.open("w", encoding="utf-8") as complaints, suppress(subprocess.TimeoutExpired):
+        status = subprocess.run(
+            command, stderr=complaints, env=offline, timeout=limit, check=False
+        ).returncode
+    said = log.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
+    if status is None:
+        return f"not done after {limit:g} s\n{said}".strip()
+    return "" if status == 0 else said or f"ended by signal {-status}"
 
 
 def note(out: Path, part: str, **found: Any) -> None:
@@ -78,11 +89,10 @@ def note(out: Path, part: str, **found: Any) -> None:
 
 
 def stand_in_for_annotations() -> None:
-    """Do without ``annotated_types``, whose bounds nobody checks here."""
+    """Do without ``annotated_types``, whose bounds nobody checks here: any of its names is one."""
     if find_spec("annotated_types") is None:
         module: Any = ModuleType("annotated_types")
-        for name in ("Ge", "Gt", "Le", "Lt", "MinLen", "Predicate"):
-            setattr(module, name, lambda *_: None)
+        module.__getattr__ = lambda _: lambda *_: None
         sys.modules["annotated_types"] = module
 
 
@@ -91,128 +101,187 @@ def run_part(part: str, device: str, sizes: dict[str, Any], out: Path) -> None:
     import torch
 
     torch.manual_seed(0)
+    # float32 means float32: a GPU's convolutions would round to TF32.
+    torch.backends.cudnn.allow_tf32 = False
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     note(out, part, device=name, torch=torch.__version__, transformers=version("transformers"))
-    for found in {"correctness": correctness, "step": step, "toybox": toybox}[part](device, sizes):
+    parts = {"correctness": correctness, "step": step, "prediction": prediction, "toybox": toybox}
+    for found in parts[part](device, sizes):
         note(out, part, **found)
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Find something out, or why it cannot be; what a failure held is freed."""
+    import torch
+
+    try:
+        return work()
+    except Exception as error:  # whatever it is, others have their turn
+        found = {"failed": f"{type(error).__name__}: {error}"[:1000]}
+    gc.collect()
+    torch.cuda.empty_cache()
+    return found
 
 
 def correctness(device: str, sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Compare engines on the embedded model, and on the toybox's prompts."""
+    from repic.models.engine.packed import PackedEngine
+
+    examples = toy_examples(4)
+    for dtype, attention in (
+        ("float32", "sdpa"),
+        ("bfloat16", "sdpa"),
+        ("bfloat16", "flash_attention_2"),
+    ):
+        case = {"dtype": dtype, "attention": attention}
+        if attention == "flash_attention_2" and not find_spec("flash_attn"):
+            yield {**case, "skipped": "flash_attn is not installed"}
+            continue
+        policy = tiny(device, dtype=dtype, attention=attention)
+        yield {**case, **attempt(partial(scores_apart, policy, examples))}
+        engines = {"packed": packed()}
+        if device == "cuda":
+            engines["packed, CUDA graphs"] = PackedEngine(feature_cache=256, cuda_graphs=True)
+        for name, engine in engines.items():
+            found = attempt(partial(greedy_equal, policy, examples, engine))
+            yield {**case, "engine": name, **found}
+
+
+def scores_apart(policy: Any, examples: Sequence[Any]) -> dict[str, Any]:
+    """Score drawn captions: differences of a token's log-probability, and of all gradients."""
     import torch
 
     from repic.models.engine.library import score_rows
-    from repic.models.engine.packed import PackedEngine
     from repic.models.engine.plain import PlainEngine
 
-    examples = toy_examples(4)
-    for dtype in ("float32", "bfloat16"):
-        for attention in ("sdpa", "flash_attention_2"):
-            if attention == "flash_attention_2" and (
-                dtype == "float32" or not find_spec("flash_attn")
-            ):
-                yield {
-                    "dtype": dtype,
-                    "attention": attention,
-                    "skipped": "not installed, or float32",
-                }
-                continue
-            policy = tiny(device, dtype=dtype, attention=attention)
-            engines: dict[str, Any] = {"plain": PlainEngine(), "packed": packed()}
-            if device == "cuda":
-                engines["packed, CUDA graphs"] = PackedEngine(feature_cache=256, cuda_graphs=True)
-            greedy = {}
-            for name, engine in engines.items():
-                sampling = sampled(16, temperature=0.0)
-                drawn = engine.sample(policy, examples, group_size=2, sampling=sampling, seed=0)
-                greedy[name] = [rollout.completion_ids.tolist() for rollout in drawn]
-            rollouts = engines["plain"].sample(
-                policy, examples, group_size=4, sampling=sampled(16), seed=0
-            )
-            ids = [rollout.completion_ids for rollout in rollouts]
-            shown = [rollout.example for rollout in rollouts]
-            with torch.no_grad():
-                plain = engines["plain"].logprobs(policy, rollouts)
-                library = score_rows(policy, shown, ids, entropy=False)
-                ours = engines["packed"].logprobs(policy, rollouts)
-            yield {
-                "dtype": dtype,
-                "attention": attention,
-                "tokens": int(plain.mask.sum()),
-                "packed_from_plain": (ours.logprobs - plain.logprobs).abs().max().item(),
-                "plain_from_library": (plain.logprobs - library.logprobs).abs().max().item(),
-                "greedy_equal": {
-                    name: sum(a == b for a, b in zip(found, greedy["plain"], strict=True))
-                    / len(found)
-                    for name, found in greedy.items()
-                },
-            }
+    rollouts = PlainEngine().sample(policy, examples, group_size=4, sampling=sampled(16), seed=0)
+    scores, gradients = [], []
+    for engine in (PlainEngine(), packed()):
+        policy.zero_grad()
+        tokens = engine.logprobs(policy, rollouts)
+        tokens.logprobs.sum().backward()
+        given = [p.grad.float().flatten() for p in policy.parameters() if p.grad is not None]
+        scores.append(tokens.logprobs.detach())
+        gradients.append(torch.cat(given))
+    ids = [rollout.completion_ids for rollout in rollouts]
+    with torch.no_grad():
+        library = score_rows(policy, [one.example for one in rollouts], ids, entropy=False)
+    (plain, ours), (gradient, our_gradient) = scores, gradients
+    return {
+        "tokens": sum(map(len, ids)),
+        "packed_from_plain": (ours - plain).abs().max().item(),
+        "plain_from_library": (plain - library.logprobs).abs().max().item(),
+        "gradient_apart": ((our_gradient - gradient).norm() / gradient.norm()).item(),
+    }
+
+
+def greedy_equal(policy: Any, examples: Sequence[Any], engine: Any) -> dict[str, Any]:
+    """Compare an engine's likeliest captions; the share that others say as well."""
+    import torch
+
+    from repic.models.engine.library import draw_rows
+    from repic.models.engine.plain import PlainEngine
+
+    sampling = sampled(16, temperature=0.0)
+
+    def said(engine: Any) -> list[list[int]]:
+        drawn = engine.sample(policy, examples, group_size=2, sampling=sampling, seed=0)
+        return [rollout.completion_ids.tolist() for rollout in drawn]
+
+    with torch.no_grad(), policy.evaluating():
+        drawn = draw_rows(policy, examples, torch.rand(2 * len(examples), 16), sampling)
+    lengths = drawn.lengths.tolist()
+    others = {
+        "plain": said(PlainEngine()),
+        "generate": [x[:n].tolist() for x, n in zip(drawn.tokens, lengths, strict=True)],
+    }
+    ours = said(engine)
+    return {
+        f"greedy_as_{name}": sum(map(list.__eq__, ours, theirs)) / len(ours)
+        for name, theirs in others.items()
+    }
 
 
 def step(device: str, sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Time steps of full size: the engines in turns, each round's parts."""
     import torch
 
-    from repic.bench.full import full_table, sized_policy
-    from repic.bench.paper import model_config
     from repic.models.costs import PACKED, ModelCosts, Workload
     from repic.models.engine.packed import PackedEngine
     from repic.models.engine.plain import PlainEngine
-    from repic.models.memory import StepPlan, training_of
     from repic.models.peaks import peak_flops, utilization
 
-    if find_spec("trl") is None:
-        yield {"trl": "not importable: repic's own engines are compared"}
-    shape = {name: sizes[name] for name in ("pixels", "pictures", "text_tokens", "lora")}
-    make = {"dtype": torch.bfloat16, "gradient_checkpointing": True, **shape}
-    config = model_config(dimensions(sizes))
-    bare = sized_policy(config, **make)
-    prompt = bare.encoder.prompts([example(0)])[0]
-    plan = StepPlan(
-        prompts=1,
-        group_size=sizes["group_size"],
-        prompt_tokens=len(prompt.input_ids),
-        caption_tokens=sizes["caption_tokens"],
-        micro_batch_tokens=10**6,
-        training=training_of(bare, has_reference=True),
-        scheme=PACKED,
-    )
-    rows = {row["part"]: row for row in full_table(bare, plan, packed)}
-    predicted = rows["update peak"]["counted"]
-    yield {"prompt_tokens": plan.prompt_tokens, "predicted_update_peak_gib": predicted}
-    policy = sized_policy(config, **make, device=device)
+    begun = time.perf_counter()
+    policy, plan = sized(sizes, device)
+    yield {"prompt_tokens": plan.prompt_tokens, "model_s": time.perf_counter() - begun}
     policy.freeze_reference()
     optimizer = torch.optim.AdamW(policy.trainable_parameters(), lr=1e-6)
-    costs = ModelCosts(policy.network, policy.family)
-    vision: Any = rows["vision TFLOP"]["counted"]
-    work = Workload(1, plan.group_size, plan.prompt_tokens, plan.caption_tokens, int(vision * 1e12))
-    flops, _ = costs.step(work, PACKED, has_reference=True, is_checkpointed=True)
+    work = Workload(1, plan.group_size, plan.prompt_tokens, plan.caption_tokens, vision_flops=0)
+    flops, _ = ModelCosts(policy.network, policy.family).step(
+        work, PACKED, has_reference=True, is_checkpointed=True
+    )
     engines: dict[str, Any] = {"packed": packed, "plain": PlainEngine}
     if device == "cuda":
         engines["packed, CUDA graphs"] = lambda: PackedEngine(feature_cache=256, cuda_graphs=True)
     peak = peak_flops(torch.cuda.get_device_name(), "bfloat16") if device == "cuda" else None
     for round_ in range(sizes["rounds"] + 1):  # the first warms up
-        for name, make_engine in engines.items():
-            try:
-                found = one_step(policy, make_engine(), optimizer, plan, device, round_)
-            except torch.OutOfMemoryError as error:
-                yield {"round": round_, "engine": name, "failed": str(error)[:300]}
-                continue
-            if name.startswith("packed") and peak:
-                found["mfu_update"] = utilization(flops.update, found["update_s"], peak) or 0.0
+        for name, make_engine in list(engines.items()):
+            found = attempt(partial(one_step, policy, make_engine, optimizer, plan, device, round_))
+            if "failed" in found:  # as it would again
+                del engines[name]
+                optimizer.zero_grad()
+            elif name.startswith("packed") and peak:
+                found["mfu_update"] = utilization(flops.update, found["update_s"], peak)
             yield {"round": round_, "engine": name, **found}
 
 
+def prediction(device: str, sizes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Count the update's memory, of the part before, without a GPU."""
+    from repic.bench.full import full_table
+
+    for row in full_table(*sized(sizes, "meta"), packed):
+        numbers = {name: row[name] for name in ("counted", "arithmetic")}
+        yield {"of": row["part"], **{k: x for k, x in numbers.items() if x == x}}  # not NaN
+
+
+def sized(sizes: dict[str, Any], device: str) -> tuple[Any, Any]:
+    """Make a policy of random weights, and say what a step of it is."""
+    import torch
+
+    from repic.bench.full import sized_policy
+    from repic.bench.paper import model_config
+    from repic.models.costs import PACKED
+    from repic.models.memory import StepPlan, training_of
+
+    shape = {name: sizes[name] for name in ("pixels", "pictures", "text_tokens", "lora")}
+    policy = sized_policy(
+        model_config(dimensions(sizes)),
+        dtype=torch.bfloat16,
+        gradient_checkpointing=True,
+        device=device,
+        **shape,
+    )
+    return policy, StepPlan(
+        prompts=1,
+        group_size=sizes["group_size"],
+        prompt_tokens=len(policy.encoder.prompts([example(0)])[0].input_ids),
+        caption_tokens=sizes["caption_tokens"],
+        micro_batch_tokens=10**6,
+        training=training_of(policy, has_reference=True),
+        scheme=PACKED,
+    )
+
+
 def one_step(
-    policy: Any, engine: Any, optimizer: Any, plan: Any, device: str, seed: int
-) -> dict[str, float]:
+    policy: Any, make_engine: Any, optimizer: Any, plan: Any, device: str, seed: int
+) -> dict[str, Any]:
     """Rollout, reference, update and the optimizer's step of one prompt; seconds and GiB."""
     import torch
 
     from repic.rl.kl import kl_penalty
     from repic.rl.losses import grpo_loss, token_weights
 
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
 
     @contextmanager
     def timed(part: str) -> Iterator[None]:
@@ -226,35 +295,34 @@ def one_step(
             found[f"{part}_peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
         found[f"{part}_s"] = time.perf_counter() - begun
 
-    group, length = plan.group_size, plan.caption_tokens
-    with timed("step"):
-        with timed("rollout"):
-            rollouts = engine.sample(
-                policy, [example(seed)], group_size=group, sampling=sampled(length), seed=seed
-            )
-        with timed("reference"):
-            reference = engine.reference_logprobs(policy, rollouts)
-        with timed("update"):
-            tokens = engine.logprobs(policy, rollouts, entropy=True)
-            weights = token_weights(
-                tokens.mask,
-                aggregation="sequence_mean",
-                num_sequences=group,
-                num_tokens=group * length,
-                max_tokens=length,
-            )
-            advantages = torch.linspace(-1, 1, group, device=device)
-            loss = grpo_loss(
-                tokens.logprobs, None, advantages, weights, clip_eps_low=0.2, clip_eps_high=0.2
-            ).loss
-            loss = (
-                loss + KL * kl_penalty(tokens.logprobs, reference, weights, estimator="k3").penalty
-            )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(policy.trainable_parameters(), 1.0)
-        with timed("optimizer"):
-            optimizer.step()
-            optimizer.zero_grad()
+    engine, group, length = make_engine(), plan.group_size, plan.caption_tokens
+    begun = time.perf_counter()
+    with timed("rollout"):
+        rollouts = engine.sample(
+            policy, [example(seed)], group_size=group, sampling=sampled(length), seed=seed
+        )
+    with timed("reference"):
+        reference = engine.reference_logprobs(policy, rollouts)
+    with timed("update"):
+        tokens = engine.logprobs(policy, rollouts, entropy=True)
+        weights = token_weights(
+            tokens.mask,
+            aggregation="sequence_mean",
+            num_sequences=group,
+            num_tokens=group * length,
+            max_tokens=length,
+        )
+        advantages = torch.linspace(-1, 1, group, device=device)
+        loss = grpo_loss(
+            tokens.logprobs, None, advantages, weights, clip_eps_low=0.2, clip_eps_high=0.2
+        ).loss
+        loss = loss + KL * kl_penalty(tokens.logprobs, reference, weights, estimator="k3").penalty
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.trainable_parameters(), 1.0)
+    with timed("optimizer"):
+        optimizer.step()
+        optimizer.zero_grad()
+    found["step_s"] = time.perf_counter() - begun
     parts = engine.meter.take()
     found |= {name.replace("time/", ""): x for name, x in parts.items() if "time/" in name}
     found["decode_tokens_per_s"] = group * length / found["decode_s"]

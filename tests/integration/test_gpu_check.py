@@ -1,12 +1,20 @@
 """Everything of the GPU check up to the kernels, at a size that a CPU takes in seconds."""
 
+import ast
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from repic.bench import gpu_check
+from repic.models.engine.plain import PlainEngine
+from tests.unit.test_layering import imports_of
+
+ROOT = Path(__file__).parents[2]
 
 SMALL: dict[str, Any] = {
     **gpu_check.FULL,
@@ -45,18 +53,21 @@ def found(part: str, out: Path) -> list[dict[str, Any]]:
 
 
 def test_engines_and_library_agree(tmp_path: Path) -> None:
-    first, *_, second, skipped = found("correctness", tmp_path)
+    first, greedy, second, _, skipped = found("correctness", tmp_path)
     assert first["packed_from_plain"] < 1e-4
     assert first["plain_from_library"] < 1e-4
-    assert first["greedy_equal"] == {"plain": 1, "packed": 1}
+    assert 0 < first["gradient_apart"] < 1e-4
+    assert (greedy["engine"], greedy["dtype"]) == ("packed", "float32")
+    assert greedy["greedy_as_plain"] == greedy["greedy_as_generate"] == 1
     assert (second["dtype"], second["attention"]) == ("bfloat16", "sdpa")
     assert 0 < second["packed_from_plain"] < 0.2
+    assert skipped["attention"] == "flash_attention_2"
     assert "skipped" in skipped
 
 
 def test_a_step_is_taken_apart(tmp_path: Path) -> None:
-    *_, prediction, warm, plain_warm, packed, plain = found("step", tmp_path)
-    assert prediction["predicted_update_peak_gib"] > 0
+    size, warm, plain_warm, packed, plain = found("step", tmp_path)
+    assert size["prompt_tokens"] == 20
     assert [warm["round"], plain_warm["round"], packed["round"], plain["round"]] == [0, 0, 1, 1]
     assert [packed["engine"], plain["engine"]] == ["packed", "plain"]
     parts = ("rollout_s", "reference_s", "update_s", "optimizer_s")
@@ -64,11 +75,70 @@ def test_a_step_is_taken_apart(tmp_path: Path) -> None:
     assert packed["decode_tokens_per_s"] == pytest.approx(6 / packed["decode_s"])
 
 
+def test_an_engine_that_fails_is_left_out_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: PlainEngine, *_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(PlainEngine, "draw", full)
+    _, *rows = found("step", tmp_path)
+    assert [(row["engine"], row.get("failed")) for row in rows] == [
+        ("packed", None),
+        ("plain", "OutOfMemoryError: CUDA out of memory"),
+        ("packed", None),
+    ]
+
+
+def test_memory_is_predicted(tmp_path: Path) -> None:
+    rows = {row.pop("of"): row for row in found("prediction", tmp_path)}
+    assert rows["update peak"]["counted"] > 0
+    assert list(rows["rollout peak"]) == ["part", "arithmetic"]
+
+
 def test_the_toybox_is_learnt_from(tmp_path: Path) -> None:
     assert found("toybox", tmp_path)[-1]["steps"] == 1
 
 
 def test_a_part_has_its_time(tmp_path: Path) -> None:
-    arguments = ["--part", "toybox", "--device", "cpu", "--out", str(tmp_path)]
-    assert gpu_check.run_process(arguments, 0.01) == "not done after 0.01 s"
-    assert "--part: invalid choice" in gpu_check.run_process(["--part", "none"], 60)
+    arguments, log = ["--part", "toybox", "--device", "cpu", "--out", str(tmp_path)], tmp_path / "x"
+    assert gpu_check.run_process(arguments, 0.01, log) == "not done after 0.01 s"
+    assert "--part: invalid choice" in gpu_check.run_process(["--part", "none"], 60, log)
+    assert sum(gpu_check.LIMITS.values()) <= 520  # and nine minutes are 540
+
+
+def test_it_needs_no_package_that_a_machine_for_training_lacks() -> None:
+    needed: set[str] = set()
+    names, seen = ["repic.bench.gpu_check"], set()
+    while names:
+        path = ROOT / f"{(module := names.pop()).replace('.', '/')}.py"
+        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        if module in seen or not path.exists():  # or is no module, but something in one
+            continue
+        seen.add(module)
+        late = set() if module == "repic.bench.gpu_check" else late_lines(path)
+        for line, name in imports_of(path, module):
+            if line not in late:
+                ours = name.startswith("repic.")
+                names += [name, name.rpartition(".")[0]] if ours else []
+                needed |= set() if ours else {name.split(".")[0]}
+    there = "torch transformers peft PIL regex safetensors jaxtyping filelock jinja2 yaml".split()
+    there += ["huggingface_hub", "numpy", "annotated_types"]  # for the last something stands in
+    assert needed - sys.stdlib_module_names <= {*there}
+    assert len(seen) > 30
+
+
+def late_lines(path: Path) -> set[int]:
+    """Lines inside functions, which run when they are called."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [x for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)]
+    return {line for x in functions for line in range(x.lineno, (x.end_lineno or 0) + 1)}
+
+
+def test_values_are_read_without_annotated_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "annotated_types", None)
+    gpu_check.stand_in_for_annotations()
+    spec: Any = importlib.util.find_spec("repic.values")
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.Number.__metadata__ == (None, None)
