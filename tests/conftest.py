@@ -1,5 +1,6 @@
 """One thread, one seed, no network: what every test may count on."""
 
+import functools
 import gc
 import inspect
 import logging
@@ -10,9 +11,13 @@ import shutil
 import signal
 import typing
 from collections.abc import Callable
-from functools import cache
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
+
+# What is imported stays to the end, and the collector would go through it again and again.
+if gc.isenabled():
+    gc.disable()
 
 # Before any test imports a library that reads these on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,6 +35,8 @@ import numpy as np
 import omegaconf.base
 import pytest
 import torch
+from _pytest.logging import catching_logs
+from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from omegaconf import OmegaConf
 
@@ -54,18 +61,40 @@ def states_shapes(annotation: object) -> bool:
     return any(map(states_shapes, typing.get_args(annotation)))
 
 
-def jaxtyped_if_shaped(*, typechecker: object, check: Callable = jaxtyping.jaxtyped) -> Callable:
+checked_types = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
+
+
+def checked(function: Callable, *, jaxtyped: Callable = jaxtyping.jaxtyped) -> Callable:
+    """Check arguments once; jaxtyping's own way binds them and checks them twice, to say more."""
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        return jaxtyped(function, typechecker=beartype)  # what they do comes after the call
+    with_types = checked_types(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jaxtyped("context"):  # in which a letter stands for one size
+            return with_types(*args, **kwargs)
+
+    return call
+
+
+def checked_if_shaped(*, typechecker: object) -> Callable:
     """What jaxtyping's hook puts before every function and class of a module; others cost time."""
 
     def decorate(thing: Callable | type) -> Callable | type:
-        stated = inspect.get_annotations(thing.__init__ if isinstance(thing, type) else thing)
-        is_shaped = any(map(states_shapes, stated.values()))
-        return check(thing, typechecker=typechecker) if is_shaped else thing
+        function = thing.__init__ if isinstance(thing, type) else thing
+        if not any(map(states_shapes, inspect.get_annotations(function).values())):
+            return thing
+        if not isinstance(thing, type):
+            return checked(function)
+        if is_dataclass(thing):
+            thing.__init__ = checked(function)
+        return thing
 
     return decorate
 
 
-jaxtyping.jaxtyped = jaxtyped_if_shaped
+jaxtyping.jaxtyped = checked_if_shaped
 jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
 torch.set_num_threads(1)
@@ -86,7 +115,32 @@ def load_once(file: Any, *, load: Callable[[Any], Any] = OmegaConf.load) -> Any:
 
 
 OmegaConf.load = load_once
-omegaconf.base.parse = cache(omegaconf.base.parse)
+omegaconf.base.parse = functools.cache(omegaconf.base.parse)
+
+
+# pytest looks through all loggers, a thousand of them and six times a test, for those that keep
+# their lines to themselves.
+@functools.cache
+def keeping_their_lines(_: int) -> list[logging.Logger]:
+    """Those there are among so many."""
+    loggers = logging.root.manager.loggerDict.values()
+    return [x for x in loggers if isinstance(x, logging.Logger) and not x.propagate]
+
+
+def catch_logs(self: catching_logs) -> logging.Handler:
+    """Attach a handler as pytest does; look for loggers only where there are more of them."""
+    keeping = keeping_their_lines(len(logging.root.manager.loggerDict))
+    self.attached_loggers += [logging.root, *keeping]
+    for logger in self.attached_loggers:
+        logger.addHandler(self.handler)
+    if self.level is not None:
+        self.handler.setLevel(self.level)
+        self.orig_level = logging.root.level
+        logging.root.setLevel(min(self.orig_level, self.level))
+    return self.handler
+
+
+catching_logs.__enter__ = catch_logs
 
 
 @pytest.fixture(autouse=True)
@@ -105,10 +159,12 @@ def pytest_collection_finish() -> None:
     # The garbage collector passes over what stays to the end, and comes by less often.
     gc.freeze()
     gc.set_threshold(50_000)
+    gc.enable()
     # pytest takes hold of each logger that keeps its lines to itself; torch has fifty, for itself.
     for name, logger in logging.root.manager.loggerDict.items():
         if name.split(".")[0] == "torch" and isinstance(logger, logging.Logger):
             logger.propagate = True
+    keeping_their_lines.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

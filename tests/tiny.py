@@ -1,7 +1,9 @@
 """Small random models on disk, laid out as the hub lays out the real ones."""
 
+import copy
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -254,6 +256,18 @@ def load(folder: Path, **changes: Any) -> Policy:
             torch.manual_seed(0)
             _LOADED[key] = load_policy(str(folder), **settings)
     return deepcopy(_LOADED[key])
+
+
+def _copy_ordered(original: OrderedDict, memo: dict[int, Any]) -> OrderedDict:
+    copied = memo[id(original)] = OrderedDict()
+    for key, value in original.items():
+        copied[deepcopy(key, memo)] = deepcopy(value, memo)
+    return copied
+
+
+# A small model is mostly dictionaries and sets for hooks that nobody has registered.
+copy._deepcopy_dispatch[OrderedDict] = _copy_ordered
+copy._deepcopy_dispatch[set] = lambda original, memo: {deepcopy(x, memo) for x in original}
 
 
 def packed_engine() -> PackedEngine:

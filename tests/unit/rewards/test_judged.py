@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from repic.judges.client import Judge
@@ -15,6 +15,7 @@ from repic.rewards.rubric import Rubric
 from repic.types import Example
 from tests.fakes import Noise
 from tests.judge_server import Act, judge_server, make_judge
+from tests.properties import at_most
 from tests.unit.rewards.test_claims import rollout
 
 CAPTION = "A red bear, <bo>, on a cosy sofa. A cat, <mi>."
@@ -148,7 +149,7 @@ ACTS = [*map(Act, WORDS), Act(content=None), Act(content=[1]), Act(raw=b"null"),
 ACTS += [Act(status=status) for status in (400, 401, 429, 500)]
 
 
-@settings(max_examples=25)
+@at_most(25)
 @given(st.lists(st.sampled_from(ACTS), min_size=1, max_size=6))
 def test_whatever_a_judge_answers_a_component_is_a_share_or_failed_and_counted(
     acts: list[Act],
