@@ -182,6 +182,10 @@ class PhotoCaptioner:
                 yield self._result(path, self._kept[key])
             else:
                 new.append((key, image))
+        # For files that cannot be read no model is loaded, time and again, to say that of them.
+        while new and (passed := _unreadable(new[0][1])) is not None:
+            yield passed
+            del new[0]
         if new:
             self._prepare()
         for first in range(0, len(new), self.portion):
@@ -224,8 +228,7 @@ class PhotoCaptioner:
                 for photo in photos:
                     yield from self._caption_anew([photo])
             else:
-                path = str(photos[0][1].path)
-                yield PassedOver(path, str(error).removeprefix(f"{path}: "))
+                yield _passed_over(photos[0][1], error)
             return
         for row, (_, image) in zip(rows, photos, strict=True):
             yield self._result(image.path, row)
@@ -332,6 +335,20 @@ class PhotoCaptioner:
             for name in self.album.by_name
         }
         return {name: found for name, found in times.items() if found}
+
+
+def _unreadable(image: FileImage | FilmFile) -> PassedOver | None:
+    """What is wrong with a file; None if it can be read."""
+    try:
+        image.load()
+    except ValueError as error:
+        return _passed_over(image, error)
+    return None
+
+
+def _passed_over(image: FileImage | FilmFile, error: ValueError) -> PassedOver:
+    path = str(image.path)
+    return PassedOver(path, str(error).removeprefix(f"{path}: "))
 
 
 def as_people_write(

@@ -256,6 +256,8 @@ def find_runs(root: Path) -> list[Run]:
     found = [read_run(path.parent) for path in sorted(root.rglob("summary.json"))]
     if not found and not root.exists():
         raise ValueError(f"{root}: no such folder")
+    if root.is_file():
+        raise ValueError(f"{root}: is a file; name the folder that it lies in")
     if not found:
         begun = find_unfinished([root])
         more = f"; {begun[0]} has not ended: the same command goes on with it" if begun else ""

@@ -257,6 +257,15 @@ def test_what_cannot_be_read_is_passed_over_and_named(root: Path) -> None:
     assert isinstance(results["2.png"], Captioned)
 
 
+def test_for_files_that_cannot_be_read_no_model_is_loaded(root: Path) -> None:
+    first = caption(root, NamesAll())
+    (root / "photos" / "6.png").write_bytes(b"no picture")
+    again = caption(root, NamesAll(), captioner=lambda: pytest.fail("asked for"))
+    assert again[:-1] == first
+    assert isinstance(again[-1], PassedOver)
+    assert again[-1].problem.startswith("is not an image")
+
+
 def test_a_friend_s_broken_photo_is_no_photo_s_fault(root: Path) -> None:
     (root / "album" / "Bo" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"album/Bo/1.png: is not an image"):

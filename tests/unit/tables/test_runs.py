@@ -130,6 +130,8 @@ def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
     assert [run.folder.parent.name for run in find_runs(tmp_path)] == ["a", "b"]
     with pytest.raises(ValueError, match="nowhere: no such folder"):
         find_runs(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"summary.json: is a file; name the folder that it lies"):
+        find_runs(tmp_path / "b" / "seed_0" / "summary.json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no finished run.*at any depth\)$"):
         find_runs(tmp_path / "empty")
