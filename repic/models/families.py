@@ -130,7 +130,9 @@ class Family:
         """Cut the tower's output into pictures: [tokens, H], with injected ones [tokens, n H]."""
         parts = [torch.cat(list(output.pooler_output))]
         if self.injected is not None:
-            parts += [torch.cat(list(layer)) for layer in output[self.injected[0]]]
+            # The library's 5.17 gives a layer's features whole, 5.22 picture by picture.
+            layers = output[self.injected[0]]
+            parts += [x if isinstance(x, Tensor) else torch.cat(list(x)) for x in layers]
         return torch.cat(parts, dim=-1).split([image.num_tokens for image in images])
 
 

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as library
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
+from repic.models.families import FAMILIES, EncodedImage
 from repic.models.vision import attention_by_length, batch_vision_attention
 from tests.properties import at_most
 
@@ -120,3 +122,16 @@ def test_applying_twice_and_copying_is_safe() -> None:
     twin = copy.deepcopy(model)
     # The copy must attend with its own weights.
     assert twin.blocks[0].attn.forward.__self__ is twin.blocks[0].attn
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_features_of_lower_layers_are_cut_into_pictures_however_they_come(is_whole):
+    images = [EncodedImage({}, "", number) for number in (2, 3)]
+    own, *layers = (torch.rand(5, 4) for _ in range(3))
+    output = BaseModelOutputWithDeepstackFeatures(
+        pooler_output=own.split([2, 3]),
+        deepstack_features=layers if is_whole else [layer.split([2, 3]) for layer in layers],
+    )
+    found = FAMILIES["qwen3_vl"].features(output, images)
+    assert [len(features) for features in found] == [2, 3]
+    torch.testing.assert_close(torch.cat(found), torch.cat([own, *layers], dim=1))

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from repic.models.encoder import EncodedPrompt
-from repic.models.engine import attention
+from repic.models.engine import attention, kernels
 from repic.models.engine.attention import group_attention, install
 from repic.models.engine.packing import Group, PackedRow, pack
 from tests.properties import at_most
@@ -149,6 +149,20 @@ def test_packing_by_hand():
     assert row.spans[0].lengths == (2, 1)
     # An only caption is a piece with its prompt.
     assert (row.spans[1].prompt, row.spans[1].lengths) == (slice(6, 8), ())
+
+
+@pytest.mark.parametrize("lengths", [[9, 40, 1], [16, 16]])
+def test_the_gpu_s_kernel_is_called_with_what_it_takes(lengths, monkeypatch):
+    # Without a GPU and without numbers torch holds calls to the kernels' signatures and shapes.
+    kernel = kernels.Kernel(kernels._cuda_forward, kernels._cuda_backward)
+    monkeypatch.setattr(attention, "kernel_for", lambda _: kernel)
+    row = row_of([(70, lengths)], device="meta")
+    length, kind = row.input_ids.shape[1], {"dtype": torch.bfloat16, "device": "meta"}
+    given = [torch.empty(1, n, length, 64, **kind, requires_grad=True) for n in (8, 2, 2)]
+    found = group_attention(*given, row.spans, scale=SCALE)
+    assert found.shape == (1, length, 8, 64)
+    gradients = torch.autograd.grad(found.sum(), given)
+    assert [x.shape for x in gradients] == [x.shape for x in given]
 
 
 @pytest.mark.gpu

@@ -7,13 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from repic.models.engine import cache as cache_module
 from repic.models.engine import packed
 from repic.models.engine.cache import GroupCache
 from repic.models.engine.kernels import attend_by_products
 from repic.models.engine.packed import PackedEngine
-from repic.models.engine.packed_decoder import CapturedStep
+from repic.models.engine.packed_decoder import CapturedStep, PackedDecoder
 from tests import tiny
 from tests.fakes import Noise, example, mixed_examples
 from tests.properties import at_most
@@ -114,6 +116,44 @@ def test_steps_of_one_shape_draw_the_same(
     monkeypatch.setattr(packed, "GroupCache", fixed)
     assert drawn() == growing
     assert capacities == [40]
+
+
+class Devices(TorchDispatchMode):
+    """Notes where tensors are that operations take and return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        self.seen |= {x.device.type for x in tensors}
+        return out
+
+
+def test_a_step_that_is_recorded_asks_nothing_of_the_cpu(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On the meta device, who asks for a number fails, as while a GPU records.
+    policy = tiny.load(directory).to("meta")
+    engine, prompts = tiny.packed_engine(), policy.encoder.prompts(mixed_examples())
+    engine.prepare(policy)
+    cache = GroupCache([len(prompt.input_ids) for prompt in prompts], 2, capacity=4)
+    tokens = torch.ones(2 * len(prompts), dtype=torch.long, device="meta")
+    made: list[object] = []  # of Python's numbers, on the CPU first
+    make = torch.tensor
+    with torch.no_grad(), policy.evaluating():
+        last = engine._prefill(policy, prompts, cache, 0)
+        decoder = PackedDecoder(policy, prompts, cache, last, captures=False)
+        monkeypatch.setattr(torch, "tensor", lambda *a, **k: (made.append(a), make(*a, **k))[1])
+        decoder._compute(tokens, decoder.next_position)
+        assert made  # the first call, which is not recorded
+        made.clear()
+        with Devices() as recorded:
+            decoder._compute(tokens, decoder.next_position)
+    assert made == []
+    assert recorded.seen == {"meta"}
 
 
 @pytest.mark.gpu
