@@ -20,8 +20,6 @@ C_GDPO = partial(gdpo_advantages, is_whitened=False, min_std=0.0, eps=0.0)
 
 FUNCTIONS = {option: load("advantage", option) for option in options("advantage")}
 
-every = pytest.mark.parametrize("option", FUNCTIONS)
-# Every function draws batches of its own, so that fewer each will do.
 few = at_most(20)
 
 
@@ -60,13 +58,13 @@ def test_scale_matters_to_a_sum_and_not_where_each_is_normalized() -> None:
     assert diagnose(C_GDPO, rewards, weights)["grpo/advantage_share/c1"] == pytest.approx(1 / 2)
 
 
-@every
 @few
 @given(batch=batches())
-def test_components_add_up_to_the_advantages(option: str, batch: Any) -> None:
-    advantages = FUNCTIONS[option](*batch)
-    sums = advantages.components.sum(dim=2).float()
-    torch.testing.assert_close(sums, advantages.values, atol=1e-6, rtol=1e-5)
+def test_components_add_up_to_the_advantages(batch: Any) -> None:
+    for function in FUNCTIONS.values():
+        advantages = function(*batch)
+        sums = advantages.components.sum(dim=2).float()
+        torch.testing.assert_close(sums, advantages.values, atol=1e-6, rtol=1e-5)
 
 
 def test_shares_of_a_function_of_one_s_own_are_its_own() -> None:
@@ -86,20 +84,19 @@ def test_shares_of_a_function_of_one_s_own_are_its_own() -> None:
     assert unknown == {key: numbers[key] for key in ["grpo/reward_corr/c0/c1"]}
 
 
-@every
 @few
 @given(batch=batches(), factor=st.sampled_from([0.25, 8.0]), shift=st.sampled_from([-1.0, 4.0]))
-def test_shares_add_up_to_one(option: str, batch: Any, factor: float, shift: float) -> None:
+def test_shares_add_up_to_one(batch: Any, factor: float, shift: float) -> None:
     rewards, weights = batch
-    function = FUNCTIONS[option]
-    numbers = diagnose(function, rewards, weights)
-    shares = {key: value for key, value in numbers.items() if "share" in key}
-    assert not shares or sum(shares.values()) == pytest.approx(1, abs=1e-6)
-    assert shares or function(rewards, weights).values.abs().max() < 1e-3
-    # Neither a shift of all rewards nor a scale of all advantages changes them.
-    again = advantage_shares(function(rewards + shift, weights).components * factor).tolist()
-    for key, value in shares.items():
-        assert again[int(key[-1])] == pytest.approx(value, abs=1e-3)
+    for option, function in FUNCTIONS.items():
+        numbers = diagnose(function, rewards, weights)
+        shares = {key: value for key, value in numbers.items() if "share" in key}
+        assert not shares or sum(shares.values()) == pytest.approx(1, abs=1e-6), option
+        assert shares or function(rewards, weights).values.abs().max() < 1e-3, option
+        # Neither a shift of all rewards nor a scale of all advantages changes them.
+        again = advantage_shares(function(rewards + shift, weights).components * factor).tolist()
+        for key, value in shares.items():
+            assert again[int(key[-1])] == pytest.approx(value, abs=1e-3), option
 
 
 def test_correlations_by_hand() -> None:
