@@ -140,3 +140,18 @@ def tell_other_counts(examples: object, key: str, counts: Collection[int]) -> No
                 "%s: %d of %d photos are left out, as the number of those in them (%s) is not %s",
                 key, len(others), len(numbers), shown, wanted,
             )  # fmt: skip
+
+
+def tell_shared_photos(learnt: object, asked: object) -> None:
+    """Log how many photos two data sets have in common, of which one is for training."""
+    if isinstance(learnt, HasInventory) and isinstance(asked, HasInventory):
+        trained, scored = (
+            {path.resolve(): path for path in examples.inventory.files.get(QUERY, ())}
+            for examples in (learnt, asked)
+        )
+        if shared := [path for place, path in scored.items() if place in trained]:
+            log.warning(
+                "data.train and data.test have %d of %d photos in common, as %s: scores on those"
+                " say nothing of photos that were not learnt from",
+                len(shared), len(scored), shared[0],
+            )  # fmt: skip

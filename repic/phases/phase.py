@@ -1,5 +1,6 @@
 """What a phase declares of itself, so that whoever runs or shows it needs to know no name."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from typing import Any, ClassVar
 
 from repic import distributed
 from repic.captioners.captioner import Labels
-from repic.data.inventory import tell_other_counts
+from repic.data.inventory import HasInventory, tell_other_counts, tell_shared_photos
 from repic.models.engine.base import Engine
 from repic.phases.context import Context, TrainedModel
 from repic.tables.runs import Curve
@@ -98,6 +99,10 @@ class TrainingPhase(Phase):
         """Refuse data in which there is nothing to train on, or to validate with."""
         examples = context.dataset(split="train", counts=counts, size=1, seed=0, **changes)
         tell_other_counts(examples, f"phase.{self.name}.counts", counts)
+        if isinstance(examples, HasInventory):
+            with contextlib.suppress(Exception):  # the evaluation says what is wrong with them
+                asked = context.dataset(split="test", counts=[1, 2, 3, 4, 5], size=1, seed=0)
+                tell_shared_photos(examples, asked)
         if not len(examples):
             wanted = " or ".join(map(str, sorted(set(counts))))
             raise ValueError(f"data.train: no example has {wanted} concepts")

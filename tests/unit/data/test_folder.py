@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from repic.data.folder import FolderCorpus, FolderDataset, prompt_of
-from repic.data.inventory import tell_other_counts
+from repic.data.inventory import tell_other_counts, tell_shared_photos
 from tests.unit.data.test_album import about, photo, three_friends
 
 
@@ -166,6 +166,20 @@ def test_photos_of_other_numbers_of_friends_are_left_out_aloud(
         "metrics.counts: 2 of 3 photos are left out, as the number of those in them (0, 2) is not 1"
     )
     assert said in caplog.text
+
+
+def test_photos_to_learn_from_that_are_scored_as_well_are_told(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    who(root, TABLE)
+    (root / "mine").mkdir()
+    (root / "mine" / "who.csv").write_text("photo,names\nnew.png,Bo\n")
+    photo(root / "mine" / "new.png")
+    asked = make(root)
+    tell_shared_photos(make(root, photos=root / "mine", repeat=True), asked)
+    assert caplog.text == ""
+    tell_shared_photos(make(root, photos=root / "album" / ".." / "photos", repeat=True), asked)
+    assert "data.train and data.test have 3 of 3 photos in common, as " in caplog.text
 
 
 def test_what_is_imitated_has_a_caption(root: Path) -> None:
