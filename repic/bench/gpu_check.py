@@ -56,7 +56,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     if given.part is not None:
         faulthandler.dump_traceback_later(LIMITS[given.part] - 2)  # where it was when it was ended
-        stand_in_for_annotations()
+        stand_in()
         run_part(given.part, given.device, {**FULL, **given.sizes}, given.out)
         return
     for part, limit in LIMITS.items():
@@ -88,12 +88,24 @@ def note(out: Path, part: str, **found: Any) -> None:
         file.write(line + "\n")
 
 
-def stand_in_for_annotations() -> None:
-    """Do without ``annotated_types``, whose bounds nobody checks here: any of its names is one."""
-    if find_spec("annotated_types") is None:
+def stand_in() -> None:
+    """Do without ``annotated_types`` and ``pydantic``: nobody checks here what they check."""
+
+    def bound(name: str) -> Callable[..., None]:
+        if name.startswith("__"):  # as __file__, which torch asks all modules for
+            raise AttributeError(name)
+        return lambda *_: None
+
+    spec = find_spec("annotated_types")
+    if spec is None or spec.origin is None:  # or it left an empty folder, which is a namespace
         module: Any = ModuleType("annotated_types")
-        module.__getattr__ = lambda _: lambda *_: None
+        module.__getattr__ = bound
         sys.modules["annotated_types"] = module
+    spec = find_spec("pydantic")
+    if spec is None or spec.origin is None:
+        from repic import files
+
+        files.as_shape = lambda shape, value, place, **_: value
 
 
 def run_part(part: str, device: str, sizes: dict[str, Any], out: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from repic import files
 from repic.bench import gpu_check
 from repic.models.engine.plain import PlainEngine
 from tests.unit.test_layering import imports_of
@@ -118,12 +119,13 @@ def test_it_needs_no_package_that_a_machine_for_training_lacks() -> None:
         seen.add(module)
         late = set() if module == "repic.bench.gpu_check" else late_lines(path)
         for line, name in imports_of(path, module):
-            if line not in late:
-                ours = name.startswith("repic.")
-                names += [name, name.rpartition(".")[0]] if ours else []
-                needed |= set() if ours else {name.split(".")[0]}
+            if not name.startswith("repic."):
+                needed.add(name.split(".")[0])
+            elif line not in late:
+                names += [name, name.rpartition(".")[0]]
     there = "torch transformers peft PIL regex safetensors jaxtyping filelock jinja2 yaml".split()
-    there += ["huggingface_hub", "numpy", "annotated_types"]  # for the last something stands in
+    there += ["huggingface_hub", "numpy"]
+    there += ["annotated_types", "pydantic"]  # something stands in for them
     assert needed - sys.stdlib_module_names <= {*there}
     assert len(seen) > 30
 
@@ -135,10 +137,22 @@ def late_lines(path: Path) -> set[int]:
     return {line for x in functions for line in range(x.lineno, (x.end_lineno or 0) + 1)}
 
 
-def test_values_are_read_without_annotated_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "annotated_types", None)
-    gpu_check.stand_in_for_annotations()
-    spec: Any = importlib.util.find_spec("repic.values")
+@pytest.mark.parametrize("is_left_empty", [False, True])
+def test_values_are_read_without_what_checks_them(
+    is_left_empty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_left_empty:  # as where it was uninstalled
+        (tmp_path / "annotated_types").mkdir()
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+        monkeypatch.delitem(sys.modules, "annotated_types")
+    else:
+        monkeypatch.setitem(sys.modules, "annotated_types", None)
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    monkeypatch.setattr(files, "as_shape", files.as_shape)
+    gpu_check.stand_in()
+    assert files.as_shape(dict[str, str], {"a": "b"}, "a.json") == {"a": "b"}
+    spec: Any = importlib.util.spec_from_file_location("repic.values", ROOT / "repic/values.py")
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     assert again.Number.__metadata__ == (None, None)
+    assert not hasattr(sys.modules["annotated_types"], "__file__")
