@@ -147,8 +147,9 @@ def checkpoint_in(outputs: Path) -> Path:
 def read_in_slices(policy: Policy, outputs: Path) -> dict[str, Any]:
     """Go on from a checkpoint of one process; return what two have of it together."""
     state = torch.load(checkpoint_in(outputs), weights_only=True)
+    same = ("started_from", "learns_from")
     monitor: Any = SimpleNamespace(
-        checkpoint=checkpoint_in(outputs), started_from=state["started_from"]
+        checkpoint=checkpoint_in(outputs), **{name: state[name] for name in same}
     )
     module: Any = SimpleNamespace(policy=policy, load_extra_state=lambda extra: None)
     optimizer = torch.optim.AdamW(policy.trainable_parameters())
