@@ -56,7 +56,7 @@ class McLlava(YoLlava):
             rng = random.Random(f"{self.seed}/{friend.name}/centres")
             found = centres(self._features(policy, friend), self.num_tokens, rng)
             found = torch.nn.functional.normalize(found) * own.float().norm(dim=1).mean()
-            rows = torch.cat([found.mean(0, keepdim=True), found])
+            rows = torch.cat([found.mean(0, keepdim=True), found][1 - self.new_words :])
             state["rows"] = torch.cat([rows, state["rows"][len(rows) :]])
         return state
 

@@ -33,7 +33,7 @@ from repic.models.policy import Policy
 from repic.models.soft_tokens import SoftTokens
 from repic.parsing import check_words
 from repic.retrieval.parts import Embedder, Proposer
-from repic.types import Example, Friend, ImageSource, picture_content
+from repic.types import Example, Friend, ImageSource, Reference, picture_content
 from repic.values import Coefficient, Count, NonNegative, Positive, Seed, Text
 
 MOST = 1024  # vectors in the prompts of a batch
@@ -70,6 +70,7 @@ class MyVlm(System):
 
     Attributes:
         asks: the prompt where somebody was noticed, with ``{names}``; else the example's question.
+            Without ``{names}`` a reference, which says no more, names each of them.
         embedder: makes the features that heads read.
         proposer: where to look; None: at the whole picture, as the released code does.
         head, vector: how they learn.
@@ -130,7 +131,8 @@ class MyVlm(System):
                 rows += [_unit(self.learnt[n].state["vector"].to(norm)) * norm for n in names]
                 query = Followed(query, "".join(map(TOKEN.format, places)))
                 question = asks.format(names=", ".join(names)) if asks else question
-            asked.append(replace(example, references=(), query=query, question=question))
+            references = self._named(names) if asks else ()
+            asked.append(replace(example, references=references, query=query, question=question))
         if len(rows) > MOST:
             raise ValueError(
                 f"{self.label} has noticed {len(rows)} friends in {len(examples)} pictures, and can"
@@ -171,7 +173,7 @@ class MyVlm(System):
 
         Args:
             vector: of any length; it is put behind each example's picture.
-            examples: with pictures, and no references.
+            examples: with pictures, and no pictures of references.
         """
         soft, policy = self._ready()
         norms = torch.stack([self._norm(policy, e.query) for e in examples if e.query])
@@ -198,6 +200,11 @@ class MyVlm(System):
         scored = policy.score(hidden[0, row.sources], answers, entropy=False)
         return -scored.logprobs[scored.mask].mean(), watch.penalty
 
+    def _named(self, names: Sequence[str]) -> tuple[Reference, ...]:
+        """References that say a name alone, where the question says none."""
+        is_said = "{names}" in self.asks
+        return () if is_said else tuple(Reference(name, None, None) for name in names)
+
     def _learn(self, friend: Friend, seed: str) -> Float[Tensor, " H"]:
         """Learn the friend's vector, which is returned at length 1."""
         settings, rng = self.vector, random.Random(f"{seed}/vector")
@@ -216,6 +223,7 @@ class MyVlm(System):
                     query=settings.augmentation(shot.image, rng),
                     question=question,
                     target=rng.choice(shot.captions),
+                    references=self._named([friend.name]),
                     present=(friend.name,),
                     num_concepts=1,
                 )

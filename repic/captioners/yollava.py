@@ -7,7 +7,9 @@ are trained, and all but the new ones put back after every step, which comes to 
 treats every weight by itself. Its questions are recognition (of the friend, of look-alikes, of
 others) and text alone. Differences: the token in the place of "<sks>" is the friend's own name; and
 several friends at once, for which it has no form, have their sentences one after another, over one
-vocabulary with the tokens of all who were enrolled.
+vocabulary with the tokens of all who were enrolled. Without a sentence (``asks`` None) a friend is
+introduced as the model's own prompts introduce somebody: by a reference, whose info is the tokens,
+under the name in the model's own words. That is for a model that knows names from references.
 """
 
 import random
@@ -27,7 +29,7 @@ from repic.models.engine.sampling import Sampling
 from repic.models.policy import Policy
 from repic.models.soft_tokens import SoftTokens, refuse_known
 from repic.parsing import check_words, parse_yes_no
-from repic.types import Example, Friend, ImageSource, picture_content
+from repic.types import Example, Friend, ImageSource, Reference, picture_content
 from repic.values import Count, NonNegative, Positive, Questions, Seed, Text, Whole
 
 SKS = "<sks>"  # stands for the name while a friend is learnt
@@ -118,7 +120,8 @@ class YoLlava(System):
     """A captioner whose vocabulary has new tokens for each friend.
 
     Attributes:
-        asks: what a prompt says of each friend, with ``{name}`` and ``{tokens}``.
+        asks: what a prompt says of each friend, with ``{name}`` and ``{tokens}``, where the name is
+            a new token; None: a reference says it, and the name is no new token.
         num_tokens: beside the name.
         lessons: what a friend is learnt by.
         epochs, batch_size, lr, weight_decay: of the optimizer, AdamW at a constant rate.
@@ -129,7 +132,7 @@ class YoLlava(System):
     """
 
     needs_others = True
-    asks: Text
+    asks: Text | None
     num_tokens: Count
     lessons: Lessons
     epochs: Count
@@ -141,7 +144,8 @@ class YoLlava(System):
     _room: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
-        check_words(f"{self.label}: asks", self.asks, "name", "tokens")
+        if self.asks is not None:
+            check_words(f"{self.label}: asks", self.asks, "name", "tokens")
         lessons = self.lessons
         said = [*lessons.recognize, *lessons.yes, *lessons.no, *lessons.describe]
         for words in (*said, *(part for pair in lessons.about for part in pair)):
@@ -154,7 +158,7 @@ class YoLlava(System):
     def enroll_group(self, friends: Sequence[Friend]) -> list[Enrolled]:
         """Learn friends at the same time, under one prompt that introduces them all."""
         begun, policy = time.perf_counter(), self._ready(len(friends))
-        refuse_known(policy, [friend.name for friend in friends])
+        refuse_known(policy, [friend.name for friend in friends] if self.asks else [])
         for friend in friends:
             self.check(friend)
         states = self._learn(policy, friends)
@@ -173,18 +177,27 @@ class YoLlava(System):
 
     def reword(self, examples: Sequence[Example]) -> list[Example]:
         self._know(self.model.loaded())
-        return [self._introduced(example) for example in examples]
+        for example in examples:
+            self.refuse_strangers(example.pool)
+        return [
+            self._introduced(example, {name: name for name in example.pool or self.learnt})
+            for example in examples
+        ]
 
     def first_rows(self, policy: Policy, friend: Friend) -> dict[str, Tensor]:
-        """New rows as the library draws them, around 0; a head that is tied has none of its own."""
+        """New rows as the library draws them, around 0; a head that is tied has none of its own.
+
+        What is never said has no row of the head.
+        """
         network = policy.network
         generator = torch.Generator().manual_seed(
             random.Random(f"{self.seed}/{friend.name}/rows").getrandbits(32)
         )
-        shape = (1 + self.num_tokens, network.get_input_embeddings().embedding_dim)
+        size = network.get_input_embeddings().embedding_dim
+        shape = (self.new_words + self.num_tokens, size)
         spread = network.config.get_text_config().initializer_range
         is_tied = network.get_input_embeddings().weight is network.get_output_embeddings().weight
-        names = ("rows",) if is_tied else ("rows", "head")
+        names = ("rows",) if is_tied or not self.asks else ("rows", "head")
         return {
             name: (spread * torch.randn(shape, generator=generator)).to(policy.device)
             for name in names
@@ -193,7 +206,7 @@ class YoLlava(System):
     def batches(self, *friends: Friend) -> Iterator[list[list[Example]]]:
         """An epoch's batches, epoch by epoch: the same lessons in another order."""
         rng = random.Random(f"{self.seed}/{'/'.join(friend.name for friend in friends)}")
-        names = stand_ins(len(friends))
+        names = self._called(friends)
         lessons = [
             lesson
             for friend, name in zip(friends, names, strict=True)
@@ -205,7 +218,7 @@ class YoLlava(System):
             rng.shuffle(lessons)
             changed = [
                 replace(
-                    self._introduced(lesson, *names),
+                    self._introduced(lesson, names),
                     id=f"{lesson.id}/{epoch}",
                     query=lesson.query and self.lessons.augmentation(lesson.query, rng),
                 )
@@ -236,7 +249,7 @@ class YoLlava(System):
 
     def _accuracy(self, policy: Policy, friends: Sequence[Friend]) -> float:
         """The mean of the shares of the lessons' pictures that get a yes, or a no, rightly."""
-        names, right = stand_ins(len(friends)), []
+        names, right = self._called(friends), []
         for friend, name in zip(friends, names, strict=True):
             question = self.lessons.recognize[0].format(name=name)
             beside = _shown_of(friends, but=friend) if self.lessons.companions else []
@@ -246,7 +259,7 @@ class YoLlava(System):
                 asked = [
                     self._introduced(
                         Example(f"{friend.name}/{answer}/{i}", "", (), p, question, "", (), (), 1),
-                        *names,
+                        names,
                     )
                     for i, p in enumerate(pictures)
                 ]
@@ -256,17 +269,25 @@ class YoLlava(System):
                 right.append(sum(parse_yes_no(r.text) == answer for r in rollouts) / len(asked))
         return sum(right) / len(right)
 
-    def _introduced(self, example: Example, *names: str) -> Example:
-        """The example's question behind a sentence about each friend."""
-        said = names or example.pool or tuple(self.learnt)
-        if not names:
-            self.refuse_strangers(said)
-        sentences = [
-            self.asks.format(name=name, tokens="".join(tokens_of(name, self.num_tokens)))
-            for name in said
-        ]
-        question = " ".join([*sentences, example.question])
-        return replace(example, references=(), question=question)
+    @property
+    def new_words(self) -> int:
+        """New tokens for a friend's name."""
+        return int(self.asks is not None)
+
+    def _called(self, friends: Sequence[Friend]) -> dict[str, str]:
+        """Names of friends while they are learnt, and whose tokens are theirs meanwhile."""
+        known = stand_ins(len(friends))
+        names = known if self.asks else [friend.name for friend in friends]
+        return dict(zip(names, known, strict=True))
+
+    def _introduced(self, example: Example, known: Mapping[str, str]) -> Example:
+        """The example with each friend introduced, by name and by whose tokens are theirs."""
+        said = {n: "".join(tokens_of(key, self.num_tokens)) for n, key in known.items()}
+        if self.asks is None:
+            references = tuple(Reference(name, tokens, None) for name, tokens in said.items())
+            return replace(example, references=references)
+        sentences = [self.asks.format(name=name, tokens=tokens) for name, tokens in said.items()]
+        return replace(example, references=(), question=" ".join([*sentences, example.question]))
 
     def _know(self, policy: Policy) -> None:
         """Give the model the tokens of everybody who was learnt."""
@@ -287,20 +308,21 @@ class YoLlava(System):
 
     def _new_tokens(self, policy: Policy, names: Sequence[str]) -> SoftTokens:
         hidden = [token for name in names for token in tokens_of(name, self.num_tokens)]
-        return SoftTokens(policy, words=names, hidden=hidden)
+        return SoftTokens(policy, words=names if self.asks else [], hidden=hidden)
 
     def _place(self, policy: Policy, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Put rows where the model looks tokens up: names stand before all other new tokens."""
         assert self._soft is not None
-        self._soft.rows, self._soft.head = (
+        parts = slice(0, self.new_words), slice(self.new_words, None)
+        self._soft.rows, head = (
             torch.cat(
-                [state.get(key, state["rows"])[part] for part in _PARTS for state in states]
+                [state.get(key, state["rows"])[part] for part in parts for state in states]
             ).to(policy.device)
             for key in ("rows", "head")
         )
+        self._soft.head = head if self.asks else None
 
 
-_PARTS = (slice(0, 1), slice(1, None))
 _SHORT = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, max_new_tokens=8, stop=())
 
 

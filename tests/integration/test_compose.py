@@ -207,14 +207,15 @@ def test_every_option_composes(nth: int) -> None:
 
 def test_the_options_that_people_were_promised_are_there() -> None:
     promised = {
-        "reward": "recognition quality combined none balcaprl balcaprl_judge covip listener",
+        "reward": "recognition quality combined combined_questions none balcaprl balcaprl_judge covip"
+        " listener",
         "length": "none mask linear overlong minimum",
         "kl": "none low default high adaptive straight_through",
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",
         "advantage": "grpo dr_grpo rloo reinforce_pp reinforce_pp_baseline gdpo c_gdpo",
         "concepts": "one two three four five mixed repic",
-        "data": "toybox toybox_repic toybox_cast dreambooth myvlm yollava repic_2 repic_4 montages"
-        " repic_train noise",
+        "data": "toybox toybox_repic toybox_cast toybox_cast_questions dreambooth myvlm yollava"
+        " repic_2 repic_4 montages repic_train noise",
         "detector": "ground_truth text open_vocabulary",
         "guards": "default none",
         "retrieval": "skip toybox efficientnet yolo_world_clip open_vocabulary_clip",

@@ -113,3 +113,8 @@ def test_rows_start_at_what_is_seen_of_the_friend(qwen: Path, proposer: Corner |
     assert len(set(distances.argmin(1).tolist())) == len(seen)
     drawn = mcllava(qwen, num_tokens=len(seen) + 1, start="drawn").first_rows(policy, bo)
     assert torch.equal(rows[-1], drawn["rows"][-1])
+    # Where the name is no new token, there are the centres alone.
+    unnamed = mcllava(qwen, num_tokens=len(seen) + 1, proposer=proposer, asks=None)
+    alone = unnamed.first_rows(unnamed._ready(1), bo)
+    assert alone.keys() == {"rows"}
+    torch.testing.assert_close(alone["rows"][:-1], rows[1:-1])

@@ -278,6 +278,24 @@ def test_who_is_noticed_is_told_behind_the_picture_and_by_name(qwen: Path) -> No
         system.write([stranger])
 
 
+def test_where_the_question_says_no_name_a_reference_does(
+    qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, asked, loss = myvlm(qwen, asks="Describe it."), [], MyVlm.loss
+    monkeypatch.setattr(MyVlm, "loss", lambda *a: asked.extend(a[2]) or loss(*a))
+    learnt = system.enroll(friend())
+    named = (Reference("<bo>", None, None),)
+    assert {(e.question, e.references) for e in asked} == {("Describe it.", named)}
+    sure = torch.tensor([[0.0, 0, 0, 0], [0, 0, 0, 4.0]])
+    system.meet([friend()], {"<bo>": learnt._replace(state={**learnt.state, "head": sure})})
+    references = (Reference("<bo>", "a toy", portrait(BO, "<bo>", scale=1.0)),)
+    scene = portrait(BO, "scene", scale=1.0)
+    example = Example("a", "caption", references, scene, "What is it?", "", (), (), 1)
+    (told,) = system.reword([example])
+    assert (told.question, told.references) == ("Describe it.", named)
+    assert isinstance(told.query, Followed)
+
+
 def test_friends_who_cannot_be_learnt_are_named(qwen: Path) -> None:
     bare = friend(shots=(Shot(portrait(BO, "a", scale=1.0)),))
     with pytest.raises(ValueError, match=r"captions that name the friend, and .*, of <bo>, has"):

@@ -80,15 +80,18 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
     """New rows of embeddings and head, by the library alone, the published way."""
     theirs, reader = load(directory), load(directory)
     first, names = len(reader.encoder.tokenizer), stand_ins(len(known))
-    SoftTokens(reader, words=names, hidden=[t for n in names for t in tokens_of(n, 3)])
-    own = [[first + i, *range(first + len(names) + 3 * i, first + len(names) + 3 * i + 3)]
+    words = names if system.asks else []
+    SoftTokens(reader, words=words, hidden=[t for n in names for t in tokens_of(n, 3)])
+    behind = first + len(words)
+    own = [[*range(first, behind)[i : i + 1], *range(behind + 3 * i, behind + 3 * i + 3)]
            for i in range(len(names))]  # fmt: skip
     starts = [system.first_rows(system.model.loaded(), one) for one in known]
     network = theirs.network
-    network.resize_token_embeddings(first + 4 * len(known), mean_resizing=False)
+    network.resize_token_embeddings(behind + 3 * len(known), mean_resizing=False)
     matrices = network.get_input_embeddings().weight, network.get_output_embeddings().weight
     with torch.no_grad():
-        for matrix, key in zip(matrices, ("rows", "head"), strict=True):
+        matrices = matrices if words else matrices[:1]
+        for matrix, key in zip(matrices, ("rows", "head"), strict=False):
             for ids, rows in zip(own, starts, strict=True):
                 matrix[ids] = rows[key]
             matrix.requires_grad_()
@@ -105,6 +108,7 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
             }
             inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             logits = network(**inputs, use_cache=False).logits[0, len(prompt.input_ids) - 1 : -1]
+            logits = logits if words else logits[:, :first]
             optimizer.zero_grad()
             cross_entropy(logits, answer).backward()
             optimizer.step()
@@ -112,19 +116,22 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
                 for matrix, kept in zip(matrices, old, strict=True):
                     matrix[:first] = kept
     return [
-        {key: matrix[ids].detach() for matrix, key in zip(matrices, ("rows", "head"), strict=True)}
+        {key: matrix[ids].detach() for matrix, key in zip(matrices, ("rows", "head"), strict=False)}
         for ids in own
     ]
 
 
-def test_the_new_rows_are_those_that_the_released_way_of_training_gives(directory: Path) -> None:
-    system, known = yollava(directory), friend()
+@pytest.mark.parametrize("asks", [SETTINGS["asks"], None])
+def test_the_new_rows_are_those_that_the_released_way_of_training_gives(
+    directory: Path, asks: str | None
+) -> None:
+    system, known = yollava(directory, asks=asks), friend()
     learnt = system.enroll(known)
     (theirs,) = released(system, directory, known)
     start = system.first_rows(system.model.loaded(), known)
     assert not torch.allclose(learnt.state["rows"], start["rows"], atol=1e-3)
     torch.testing.assert_close(learnt.state, theirs, atol=1e-4, rtol=1e-3)
-    assert learnt.cost.parameters == 2 * 4 * 32
+    assert learnt.cost.parameters == (2 * 4 * 32 if asks else 3 * 32)
 
 
 def test_no_row_moves_that_was_there_and_the_same_friend_gives_the_same_state(
@@ -179,6 +186,40 @@ def test_the_prompt_introduces_everybody_by_their_tokens(qwen: Path) -> None:
 
 
 OTHER_PICTURE = portrait(OTHER, "scene", scale=1.0)
+
+
+def test_a_reference_introduces_a_friend_where_no_sentence_does(qwen: Path) -> None:
+    system = yollava(qwen, epochs=1, asks=None)
+    (epoch,) = system.batches(friend())
+    (introduced,) = {example.references for batch in epoch for example in batch}
+    assert introduced == (Reference("<bo>", "".join(tokens_of(SKS, 3)), None),)
+    said = {(example.question, example.target) for batch in epoch for example in batch}
+    assert ("Is this <bo>?", "yes") in said
+    assert ("Who is it?", "Red, <bo>.") in said
+    word = next(w for w in load(qwen).encoder.tokenizer.get_vocab() if w.isalpha())
+    known = [friend(), friend("<ti>"), friend(word)]  # a word that is known is no harm
+    learnt = {one.name: system.enroll(one) for one in known}
+    system.meet(known, learnt)
+    references = tuple(Reference(one.name, None, one.shots[0].image) for one in known[:2])
+    example = Example("a", "caption", references, OTHER_PICTURE, "Who?", "", (), (), 2)
+    (told,) = system.reword([example])
+    assert told == replace(
+        example,
+        references=(
+            Reference("<bo>", "<|bo 0|><|bo 1|><|bo 2|>", None),
+            Reference("<ti>", "<|ti 0|><|ti 1|><|ti 2|>", None),
+        ),
+    )
+    policy, first = system.model.loaded(), len(load(qwen).encoder.tokenizer)
+    ids = vocabulary(policy, "<bo> <|bo 0|><|ti 2|>")
+    assert [i for i in ids if i >= first] == [first, first + 5]
+    found = policy.embed_tokens(torch.tensor([[first, first + 5]]))[0]
+    rows = [learnt[name].state["rows"] for name in ("<bo>", "<ti>")]
+    assert torch.equal(found, torch.stack([rows[0][0], rows[1][2]]))
+    assert torch.equal(policy.logits(hidden := torch.randn(32)), load(qwen).logits(hidden))
+    stranger = replace(example, references=(Reference("<mo>", "a toy", None),))
+    with pytest.raises(ValueError, match=r"never learnt <mo>; enrolled are <bo>, <ti>"):
+        system.write([stranger])
 
 
 def test_the_rows_that_answer_best_are_kept(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
