@@ -46,7 +46,7 @@ KL = 0.04
 
 
 def main() -> None:
-    """Run every part, or one."""
+    """Run every part, or one; what failed is named at the end, and the status is 1."""
     parser = argparse.ArgumentParser(prog="repic.bench.gpu_check", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu_check"))
     parser.add_argument("--device", default="cuda", help="cpu: to try the script itself")
@@ -59,10 +59,15 @@ def main() -> None:
         stand_in()
         run_part(given.part, given.device, {**FULL, **given.sizes}, given.out)
         return
+    found = given.out / "gpu_check.jsonl"
+    known = len(read_notes(found))  # of an earlier check
     for part, limit in LIMITS.items():
         said = run_process([*sys.argv[1:], "--part", part], limit, given.out / f"{part}.log")
         if said:
             note(given.out, part, failed=said)
+    failed = dict.fromkeys(line["part"] for line in read_notes(found)[known:] if "failed" in line)
+    if failed:
+        sys.exit(f"failed in part or whole: {', '.join(failed)}; why stands in {found}")
 
 
 def run_process(arguments: Sequence[str], limit: float, log: Path) -> str:
@@ -78,6 +83,11 @@ def run_process(arguments: Sequence[str], limit: float, log: Path) -> str:
     if status is None:
         return f"not done after {limit:g} s\n{said}".strip()
     return "" if status == 0 else said or f"ended by signal {-status}"
+
+
+def read_notes(path: Path) -> list[dict[str, Any]]:
+    """What was found so far."""
+    return [json.loads(x) for x in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def note(out: Path, part: str, **found: Any) -> None:

@@ -207,8 +207,8 @@ def test_every_option_composes(nth: int) -> None:
 
 def test_the_options_that_people_were_promised_are_there() -> None:
     promised = {
-        "reward": "recognition quality combined combined_questions none balcaprl balcaprl_judge covip"
-        " listener",
+        "reward": "recognition quality combined combined_questions none balcaprl balcaprl_judge"
+        " covip listener",
         "length": "none mask linear overlong minimum",
         "kl": "none low default high adaptive straight_through",
         "loss": "grpo dr_grpo dapo gspo cispo reinforce",

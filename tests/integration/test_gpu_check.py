@@ -108,6 +108,30 @@ def test_a_part_has_its_time(tmp_path: Path) -> None:
     assert sum(gpu_check.LIMITS.values()) <= 520  # and nine minutes are 540
 
 
+@pytest.mark.parametrize("said", ["", "not done after 5 s"])
+def test_what_failed_is_named_and_is_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    gpu_check.note(tmp_path, "step", failed="in an earlier check")
+    answers = dict.fromkeys(gpu_check.LIMITS, "") | {"step": said}
+
+    def run(arguments: list[str], limit: float, log: Path) -> str:
+        assert arguments[-2] == "--part"
+        assert limit == gpu_check.LIMITS[arguments[-1]]
+        return answers.pop(arguments[-1])
+
+    monkeypatch.setattr(gpu_check, "run_process", run)
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--out", str(tmp_path)])
+    if said:
+        with pytest.raises(
+            SystemExit, match=r"failed in part or whole: step; why stands in .*ck.j"
+        ):
+            gpu_check.main()
+    else:
+        gpu_check.main()
+    assert not answers
+
+
 def test_it_needs_no_package_that_a_machine_for_training_lacks() -> None:
     needed: set[str] = set()
     names, seen = ["repic.bench.gpu_check"], set()
