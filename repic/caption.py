@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 COLUMNS: tuple[str, ...] = ("photo", "caption", "names", "boxes", "introduced", "similarity")
 COLUMNS += ("left_out", "seconds", "finished", "when")
 CHECKED = "checked.txt"  # which settings were found to be sound, for whom they are as they were
+ALBUM = "album.txt"  # whose captions they are
 KINDS = ("place", "setting", "option")  # of a command line's words
 # Hydra's options that have a word behind them.
 WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd")
@@ -208,6 +209,22 @@ def refuse_outputs_in_album(cfg: DictConfig) -> None:
             )
 
 
+def claim(folder: Path, album: Path) -> None:
+    """Make a folder of captions an album's, so that no other of its name writes over them.
+
+    Raises:
+        ValueError: it is another's.
+    """
+    place, own = folder / ALBUM, str(album.resolve())
+    if not place.exists():
+        files.write_text(place, own)
+    elif (other := place.read_text("utf-8")) != own:
+        raise ValueError(
+            f"name: {folder} has the captions of {other}; take another, as in"
+            f" name={album.resolve().name}_2, or delete {place} if it is this album that has moved"
+        )
+
+
 def question_of(cfg: DictConfig, album: Any, *, film: bool = False) -> str:
     """What is asked about every photo, or film, with names as the album has them."""
     from repic.data.album import in_brackets
@@ -225,10 +242,14 @@ def photo_captioner(cfg: DictConfig, album: Any, folder: Path, **parts: Any) -> 
         album: the friends.
         folder: of the captions.
         parts: of ``PhotoCaptioner``, where they are there already.
+
+    Raises:
+        ValueError: the folder has another album's captions.
     """
     from repic.captioners.photos import PhotoCaptioner
     from repic.models.directory import fingerprint
 
+    claim(folder, Path(cfg.album))
     prompt, path = album.prompt or make(cfg.data.prompt), str(cfg.model.path)
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     decides = {name: values[name] for name in ("model", "engine", "sampling", "retrieval")}

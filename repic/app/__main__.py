@@ -27,6 +27,7 @@ from repic.caption import READ as READ_CAPTION
 from repic.caption import (
     arguments,
     captions_folder,
+    claim,
     make_retriever,
     model_captioner,
     photo_captioner,
@@ -113,7 +114,7 @@ def live_album(cfg: DictConfig) -> Any:
     root = Path(cfg.album)
     if not root.exists():
         log.info("%s is new", root)
-    folder = captions_folder(cfg)
+    claim(folder := captions_folder(cfg), root)
     asked = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in OWN])
     asked.photos = [cfg.album]  # ``repic.caption``'s, which checks them again with the model
     makers = [Maker(asked, folder)]

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from repic import __main__ as command
-from repic import ask
+from repic import ask, files
 from repic.caption import arguments, caption, main, write
 from repic.captioners.photos import Captioned
 from repic.data.album import read_album
@@ -194,6 +194,10 @@ def test_a_setting_may_be_longer_than_a_file_s_name() -> None:
         (["album", "empty"], "empty: holds no photos"),
         (["album", "bad"], "none of 1 photos could be captioned; see above"),
         (["album", "photos", "modl=tiny"], "modl"),
+        (
+            ["album", "photos", "name=others"],
+            "captions/others has the captions of /another/others",
+        ),
         (["album", "photos", "outputs=album/out"], "lies in the album, where each folder is a"),
         (["album", "photos", "model.path=nowhere"], "model.path: there is no directory nowhere"),
     ],
@@ -206,6 +210,7 @@ def test_mistakes_are_told_in_a_line(
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "1.png").write_bytes(b"no picture")
+    files.write_text(tmp_path / "outputs/captions/others/album.txt", "/another/others")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["repic.caption", *words])
     GlobalHydra.instance().clear()
