@@ -136,14 +136,12 @@ class Together(Enrolling, Protocol):
         ...
 
 
-def cost_table(captioners: Mapping[str, Captioner]) -> Table:
-    """What a friend costs each of them."""
-    rows = [
-        Row(one.labels.label, tuple(asdict(one.cost()).values())) for one in captioners.values()
-    ]
+def cost_table(costs: Mapping[str, Cost]) -> Table:
+    """What a friend costs each captioner, by its label."""
+    rows = [Row(label, tuple(asdict(cost).values())) for label, cost in costs.items()]
     return Table("What a friend costs", COSTS, rows, COSTS_NOTE, Column("captions of", kind="text"))
 
 
-def describe(captioner: Captioner) -> dict[str, Any]:
+def describe(captioner: Captioner, cost: Cost) -> dict[str, Any]:
     """What ``summary.json`` says of a captioner."""
-    return {**asdict(captioner.labels), "cost": asdict(captioner.cost())}
+    return {**asdict(captioner.labels), "cost": asdict(cost)}

@@ -79,6 +79,10 @@ class ModelCaptioner:
         self.policy = self.policy or self.load()
         return self.policy
 
+    def release(self) -> None:
+        """Let go of the model, which takes memory; it is loaded again if more is wanted."""
+        self.policy = None
+
     def cost(self) -> Cost:
         """A reference in the prompt."""
         bare = [replace(example, references=()) for example in self._asked]

@@ -94,8 +94,13 @@ class System(ABC):
     def answer(self, examples: Sequence[Example]) -> list[Caption]:
         return self.write(examples)
 
+    def release(self) -> None:
+        """Let go of the model and of what was added to it; both are made again if wanted."""
+        self.model.release()
+        self._soft = None
+
     def cost(self) -> Cost:
-        """Of one friend, on average."""
+        """Of one friend, on average; prompts are counted by the model, as long as it is there."""
         return replace(mean_cost(list(self.learnt.values()), self.needs), **self.tokens())
 
     def tokens(self) -> dict[str, float | None]:

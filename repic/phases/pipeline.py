@@ -1,5 +1,6 @@
 """A method from its first phase to its summary."""
 
+import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from repic import distributed, files
 from repic.captioners.captioner import (
     Answering,
     Captioner,
+    Cost,
     Enrolling,
     Labels,
     cost_table,
@@ -127,7 +129,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
         model = phase.run(context, model)
         captioners[name] = captioner_of(model, phase.caption_labels, context, evaluation)
         models.append({**model.record(), **phase.describe()})
-    found, answered = evaluate_all(parts, captioners)
+    found, answered, costs = evaluate_all(parts, captioners)
     if distributed.rank() == 0:
         predictions = [prediction for part in found.values() for prediction in part.predictions]
         files.write_lines(context.folder / "predictions.jsonl", list(map(asdict, predictions)))
@@ -144,7 +146,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
             },
             "test_set": describe_test_set(predictions, evaluation.settings()),
             "phases": models,
-            "captioners": {name: describe(captioners[name]) for name in found},
+            "captioners": {name: describe(captioners[name], costs[name]) for name in found},
             "metrics": plain({name: part.cells for name, part in found.items()}),
             **({parts.questions.name: plain(answered)} if parts.questions else {}),
             "columns": as_rows(evaluation.metrics.columns),
@@ -155,7 +157,7 @@ def run_method(parts: RunParts, record: Mapping[str, Any]) -> None:
             table = parts.questions.table(answered, labels)
             show_table(context.folder, parts.questions.name, table)
         if any(isinstance(captioners[name], System) for name in found):
-            table = cost_table({name: captioners[name] for name in found})
+            table = cost_table({captioners[name].labels.label: costs[name] for name in found})
             show_table(context.folder, "costs", table)
         files.write_json(context.folder / "summary.json", summary)
 
@@ -200,17 +202,19 @@ def refuse_equal_labels(parts: RunParts) -> None:
 
 def evaluate_all(
     parts: RunParts, captioners: dict[str, Any]
-) -> tuple[dict[str, Evaluated], dict[str, Any]]:
+) -> tuple[dict[str, Evaluated], dict[str, Any], dict[str, Cost]]:
     """Let everybody who is evaluated meet the friends, caption, and answer what is asked.
+
+    A model is let go of before the next one is loaded.
 
     Args:
         parts: the run.
         captioners: by name; systems get their models.
 
     Returns:
-        Captions and scores, and what was answered, by captioner.
+        Captions and scores, what was answered, and what a friend costs, by captioner.
     """
-    context, found, answered = parts.context, {}, {}
+    context, found, answered, costs = parts.context, {}, {}, {}
     for name, captioner in captioners.items():
         if isinstance(captioner, System):
             assert parts.start is not None  # whoever stands on a model wants one
@@ -233,7 +237,13 @@ def evaluate_all(
                 key = f"{name}_{control}"
                 captioners[key] = less
                 found[key] = parts.evaluation.evaluate(key, less, context, control=control)
-    return found, answered
+                costs[key] = less.cost()
+                less.release()
+        costs[name] = captioner.cost()
+        if isinstance(captioner, ModelCaptioner | System):
+            captioner.release()
+            gc.collect()  # a model with new tokens and these refer to each other
+    return found, answered, costs
 
 
 def captioner_of(

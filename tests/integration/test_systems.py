@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
+from repic.captioners.model import ModelCaptioner
 from repic.metrics.caption_files import read_predictions
+from repic.models.policy import Policy
 from repic.toybox import cast
 from tests.integration.small import start, summary_of
 from tests.tiny import build_llava
@@ -15,10 +18,22 @@ CAST = ("method=zero_shot", "data=toybox_cast", "reward=none", "phase.evaluate.p
 FORMS = "no_references,as_text,montage"
 
 
-def test_three_forms_of_zero_shot_are_rows_like_others(model: Path, tmp_path: Path) -> None:
+def test_three_forms_of_zero_shot_are_rows_like_others(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = ("captioner=systems", f"method.evaluated=[base,{FORMS}]")
     questions = ("task=recognize", "data.recognize.questions.per_kind=2")
+    alive, loaded = WeakSet[Policy](), ModelCaptioner.loaded
+    most: list[int] = []
+
+    def counted(self: ModelCaptioner) -> Policy:
+        alive.add(policy := loaded(self))
+        most.append(len(alive))
+        return policy
+
+    monkeypatch.setattr(ModelCaptioner, "loaded", counted)
     folder = start(model, tmp_path, *CAST, *given, *questions)
+    assert set(most) == {1}  # models at a time
     summary = summary_of(folder)
     assert list(summary["metrics"]) == ["base", *FORMS.split(",")]
     assert summary["captioners"]["montage"]["label"] == "zero-shot, montage"
