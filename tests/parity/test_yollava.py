@@ -80,6 +80,7 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
     """New rows of embeddings and head, by the library alone, the published way."""
     theirs, reader = load(directory), load(directory)
     first, names = len(reader.encoder.tokenizer), stand_ins(len(known))
+    keys = ("rows", "head") if system.asks else ("rows",)
     words = names if system.asks else []
     SoftTokens(reader, words=words, hidden=[t for n in names for t in tokens_of(n, 3)])
     behind = first + len(words)
@@ -90,8 +91,8 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
     network.resize_token_embeddings(behind + 3 * len(known), mean_resizing=False)
     matrices = network.get_input_embeddings().weight, network.get_output_embeddings().weight
     with torch.no_grad():
-        matrices = matrices if words else matrices[:1]
-        for matrix, key in zip(matrices, ("rows", "head"), strict=False):
+        matrices = matrices if words else matrices[:1]  # what is never said has no row of the head
+        for matrix, key in zip(matrices, keys, strict=True):
             for ids, rows in zip(own, starts, strict=True):
                 matrix[ids] = rows[key]
             matrix.requires_grad_()
@@ -116,7 +117,7 @@ def released(system: YoLlava, directory: Path, *known: Friend) -> list[dict[str,
                 for matrix, kept in zip(matrices, old, strict=True):
                     matrix[:first] = kept
     return [
-        {key: matrix[ids].detach() for matrix, key in zip(matrices, ("rows", "head"), strict=False)}
+        {key: matrix[ids].detach() for matrix, key in zip(matrices, keys, strict=True)}
         for ids in own
     ]
 
