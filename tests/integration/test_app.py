@@ -188,12 +188,12 @@ def test_two_models_of_the_command_line_side_by_side(
     assert all(maker.retriever is None for maker in album.models.values())
     *grown, last = album.caption(str(second), root / "uploads" / "0.png")
     assert isinstance(last, Captioned)
+    assert last.introduced == {"Bo": None}
     words[0] = str(tmp_path / "elsewhere" / "album")  # another album, whose uploads these are not
     with initialize_config_module("repic.conf", version_base="1.3"):
         cfg = compose("app", overrides=command.arguments(words))
     with pytest.raises(ValueError, match=r"name: .*/captions/album has the captions of .*; take"):
         command.live_album(cfg)
-    assert last.introduced == {"Bo": None}
 
 
 @pytest.mark.parametrize(
