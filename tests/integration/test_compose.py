@@ -19,12 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from repic import assembly, run, settings
 from repic.phases.pipeline import RunParts
+from repic.toybox.album import write_album
 from tests import photos
 from tests.integration.small import FEW, compose_run, start
 from tests.unit.tables.saved import predictions, save_run
 
 CONF = Path(__file__).parents[2] / "repic/conf"
 ON_PHOTOS = {"repic_7b": [], "systems_photos": ["data.friends.pictures=1"]}
+TOYS = {"friends": 5, "per_friend": 2, "photos": 5, "strangers": (0, 0), "scale": 1.0, "seed": 0}
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
@@ -106,6 +108,10 @@ def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_
     real = []
     if name in ON_PHOTOS:
         real = [*photos.overrides(tmp_path / "photos"), *ON_PHOTOS[name]]
+    if name == "own_photos":
+        write_album(tmp_path / "toys", **TOYS)
+        folders = {"root": "album", "photos": "photos", "train_photos": "photos"}
+        real = [f"data.{key}={tmp_path}/toys/{folder}" for key, folder in folders.items()]
     cfg, choices = composed(f"+experiment={name}", *real)
     assert choices["experiment"] == name
     assert cfg.name == name
@@ -115,6 +121,10 @@ def test_every_experiment_composes_and_instantiates(name: str, model: Path, tmp_
     for phase in parts.phases.values():
         phase.check(parts.context)
     assert parts.evaluation.scenes(parts.context, 1)[0].num_concepts == 1
+    if name == "own_photos":  # all of them are learnt from, however many friends they show
+        for counts in (parts.phases["sft"].counts, cfg.concepts.counts):
+            learnt = parts.context.dataset(split="train", counts=counts, size=60, seed=0)
+            assert {len(example.present) for example in learnt} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -231,7 +241,7 @@ def test_the_options_that_people_were_promised_are_there() -> None:
         "experiment": "multi_concept_1 multi_concept_2 multi_concept_3 multi_concept_4"
         " multi_concept_5 quickstart pretrain_tiny skills rescore check_data compare"
         " balcaprl_toybox balcaprl_qwen_3b balcaprl_llava_7b repic_toybox repic_7b repic_seed"
-        " systems systems_llava_7b systems_photos rap_toybox",
+        " systems systems_llava_7b systems_photos rap_toybox own_photos",
     }
     for group, options in promised.items():
         there = {path.stem for path in (CONF / group).glob("*.yaml")}
