@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from repic.files import as_shape, files_below
-from repic.metrics.names import Lexicon, key_of
+from repic.metrics.names import END_MARKS, Lexicon, key_of
 from repic.settings import read_yaml
 from repic.types import Reference
+from repic.words import normal
 
 from .concepts import Naming
 from .images import PICTURES, FileImage
@@ -190,10 +191,10 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
     name = unicodedata.normalize("NFC", " ".join(name.split()))
     if name.startswith("<") and name.endswith(">"):
         name = name[1:-1].strip()
-    problem = None
-    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in name):
+    problem, seen = None, normal(name).text
+    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in seen):
         problem = "holds no letter"
-    elif any(character in "<>" for character in name):
+    elif any(character in "<>" for character in seen):
         problem = "has an angle bracket, which in prompts and captions marks where a name ends"
     elif ";" in name:
         problem = "has a semicolon, which parts names in tables"
@@ -203,8 +204,8 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
         problem = "holds a character that cannot be seen"
     elif len(name) > LONGEST_NAME:
         problem = f"has {len(name)} characters; {LONGEST_NAME} are the most"
-    elif PLACEHOLDER.fullmatch(f"<{name}>"):
-        problem = "stands for a picture in many prompts"
+    elif PLACEHOLDER.fullmatch(f"<{name}>") or END_MARKS.fullmatch(f"<{name}>"):
+        problem = "stands for a picture, or a text's end, in many prompts"
     if problem is not None:
         raise ValueError(f"{place}: {name[:40]!r} {problem}; {mend}")
     return f"<{name}>"

@@ -84,6 +84,10 @@ def test_album_yaml_says_how_a_model_is_asked(tmp_path: Path) -> None:
         ("x" * 101, "101 characters; 100 are the most"),
         ("image", "stands for a picture"),
         ("b\x07o", "cannot be seen"),
+        ("\u3164", "no letter"),
+        ("＜bo＞", "an angle bracket"),
+        ("s", "a text's end, in many prompts"),
+        ("|bo|", "a text's end, in many prompts"),
     ],
 )
 def test_names_that_cannot_be_one(name: str, problem: str) -> None:
