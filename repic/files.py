@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -477,6 +478,8 @@ def as_shape(
         complaint += f"; need {need}" if need else ""
     elif first["type"] == "unexpected_keyword_argument":
         complaint = f"unknown key {keys.pop()!r}"
+        if not keys and is_dataclass(shape):
+            complaint += f"; the keys are {', '.join(field.name for field in fields(shape))}"
     else:
         need = need or _NEEDS.get(first["msg"].rpartition(" ")[2]) or f"other: {first['msg']}"
         complaint = f"is {shown(first['input'])}, need {need}"

@@ -143,6 +143,10 @@ class Lexicon:
         self._most_words = 2 + max((len(s.breaks) for s in self._spellings.values()), default=0)
         self._signs = [s for key, s in self._spellings.items() if key != _letters(key)]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether somebody is called so, in any spelling."""
+        return key_of(name) in self._spellings
+
     def said(self, caption: str) -> frozenset[str]:
         """Return the keys of the names in a caption, and inventions in brackets.
 
