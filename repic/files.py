@@ -359,12 +359,15 @@ def below(root: Path, path: str, *, may_leave: bool, key: str) -> Path:
         key: what lets it, for the complaint.
 
     Raises:
-        ValueError: it is absolute, goes up, or passes a link, and so ends outside of ``root``.
+        ValueError: it is empty; it is absolute, goes up, or passes a link, and so ends outside of
+            ``root``.
 
     Example:
         >>> below(Path("data"), "cats\\bo.jpg", may_leave=False, key="leave").as_posix()
         'data/cats/bo.jpg'
     """
+    if not path.strip():
+        raise ValueError("is empty, need a path")
     place = root / path.replace("\\", "/")
     try:
         is_inside = Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))

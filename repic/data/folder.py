@@ -298,9 +298,7 @@ def _read_table(table: Path, album: Album, largest: int | None, leave_root: bool
     known: dict[Path, Known] = {}
     lexicon = album.lexicon()
     for place, row in _rows(table):
-        if not row["photo"].strip():
-            raise ValueError(f"{place}: says of no photo; write one, or remove the line")
-        with at(place):
+        with at(f"{place}, column 'photo'"):
             path = below(table.parent, row["photo"], may_leave=leave_root, key=LEAVE)
         if path in known:
             raise ValueError(f"{place}: {row['photo']!r} stands there twice; remove one")
