@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -358,12 +359,15 @@ def below(root: Path, path: str, *, may_leave: bool, key: str) -> Path:
         key: what lets it, for the complaint.
 
     Raises:
-        ValueError: it is absolute, goes up, or passes a link, and so ends outside of ``root``.
+        ValueError: it is empty; it is absolute, goes up, or passes a link, and so ends outside of
+            ``root``.
 
     Example:
         >>> below(Path("data"), "cats\\bo.jpg", may_leave=False, key="leave").as_posix()
         'data/cats/bo.jpg'
     """
+    if not path.strip():
+        raise ValueError("is empty, need a path")
     place = root / path.replace("\\", "/")
     try:
         is_inside = Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
@@ -477,6 +481,8 @@ def as_shape(
         complaint += f"; need {need}" if need else ""
     elif first["type"] == "unexpected_keyword_argument":
         complaint = f"unknown key {keys.pop()!r}"
+        if not keys and is_dataclass(shape):
+            complaint += f"; the keys are {', '.join(field.name for field in fields(shape))}"
     else:
         need = need or _NEEDS.get(first["msg"].rpartition(" ")[2]) or f"other: {first['msg']}"
         complaint = f"is {shown(first['input'])}, need {need}"

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import regex
+
 from repic.types import Box
 from repic.words import Words, normal
 
@@ -36,7 +38,8 @@ _TIME = re.compile(
     rf"{_SECONDS}{_UNIT}",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(rf"{_NAME.pattern}|\w+(?:['’-]\w+)*")
+# regex: re takes a word's accents and vowel signs, which are marks, for its end.
+_TOKEN = regex.compile(rf"{_NAME.pattern}|[\w\p{{M}}\p{{N}}]+(?:['’-][\w\p{{M}}\p{{N}}]+)*")
 
 
 def find_names(text: str, known: Collection[str] = ()) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sysconfig
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -65,6 +66,13 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class _Loader(_Safe):
     """Reads what JSON can hold as well, and nothing else: a date is a text."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """As the library does, which would keep the last of two equal keys without a word."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key, number in Counter(keys).items() if number > 1]:
+            raise ValueError(f"the key {twice[0]!r} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {

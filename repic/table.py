@@ -36,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add(
-        "runs", nargs="+", type=Path, help="folders of runs, or folders that hold some at any depth"
+        "runs",
+        nargs="+",
+        type=place,
+        help="folders of runs, or folders that hold some at any depth",
     )
     add(
         "--form",

@@ -2,13 +2,15 @@
 
 1. Signs of one meaning are one: apostrophes (U+2019, U+02BC, U+FF07, ...), hyphens, full-width
    forms, composed and decomposed letters, HTML's entities. What is not seen at all (soft hyphens,
-   zero-width spaces, variation selectors) is nothing.
+   zero-width spaces, variation selectors) is nothing, and so are Arabic's and Hebrew's vowel
+   points, which a writer may leave out, and the stroke that stretches an Arabic word.
 2. Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, ...)
    have a word boundary wherever no syllable is cut: between a letter with its vowel signs, tones
    and final consonant and the next. Katakana is the exception: a run of it is one word.
 3. Elsewhere a word is a run of letters, digits and the marks on them. What a hyphen, an
    apostrophe or a "_" joins to other letters is no whole word: "bo-peep", "un-bo", "bo_2",
-   "O'Brien". Markdown's marks join nothing: *bo*, _bo_, _with bo_.
+   "O'Brien", "don't". Markdown's marks join nothing: *bo*, _bo_, _with bo_; nor does what French
+   and Italian elide: "d'Anna", "dell'Anna".
 4. Korean particles, and Arabic's and Hebrew's one-letter prefixes, are written on the word.
 """
 
@@ -23,17 +25,21 @@ import regex
 _APOSTROPHES = "\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u00b4\u0060\u2032"
 _APOSTROPHES += "\u055a\u05f3\u07f4\u07f5\u1fbd\u1fbf\u275b\u275c\ua78c"
 _HYPHENS = "\u2010\u2011\u2043\ufe63\u058a\u05be\u1806"
+_DOTS = "\u2027\u2219\u22c5\u30fb\uff65"  # that part the words of a foreign name
 _ONE_FOR_ALL = str.maketrans(
     {
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full width
         **dict.fromkeys(_APOSTROPHES, "'"),
         **dict.fromkeys(_HYPHENS, "-"),
+        **dict.fromkeys(_DOTS, "\u00b7"),
+        "\u05f4": '"',
         "\u3000": " ",
     }
 )
 _UNIT = regex.compile(r"&#?\w{2,8};|\X", regex.DOTALL)
 _VARIANTS = regex.compile(r"[\uFE00-\uFE0F\U000E0100-\U000E01EF]")
-_UNSEEN = regex.compile(r"[\p{Cf}\uFE00-\uFE0F\U000E0100-\U000E01EF]")
+_POINTS = r"\u0640\u064B-\u0652\u0670\u0591-\u05BD\u05BF\u05C1\u05C2\u05C4\u05C5\u05C7"
+_UNSEEN = regex.compile(rf"[\p{{Cf}}\p{{Default_Ignorable_Code_Point}}{_POINTS}]")
 _EMOJI = regex.compile(r"\p{Extended_Pictographic}")
 
 _SCRIPTS = (
@@ -53,8 +59,11 @@ _WORD = regex.compile(rf"(?V1){_KATAKANA}|{_SYLLABLE}|{_LETTERS}")
 
 _IS_UNSPACED = regex.compile(rf"(?V1)[{_UNSPACED}]")
 _SPACED = rf"[[\w|]--[_{_UNSPACED}]]"
-_JOINED_BEFORE = regex.compile(rf"(?V1)(?<={_SPACED}[-']|[[{_SPACED}]--[|]]_+)")
-_JOINED_AFTER = regex.compile(rf"(?V1)-{_SPACED}|_+[[{_SPACED}]--[|]]|'(?!S(?!\w))\p{{Lu}}")
+_ELIDED = r"(?<![\p{L}\p{N}'-])(?:[dlL]|(?:jus|lors|puis)?qu|(?:a|da|de|ne|su)ll)'"
+_JOINED_BEFORE = regex.compile(rf"(?V1)(?<={_SPACED}[-']|[[{_SPACED}]--[|]]_+)(?<!{_ELIDED})")
+_JOINED_AFTER = regex.compile(
+    rf"(?V1)-{_SPACED}|_+[[{_SPACED}]--[|]]|'(?:(?!S(?!\w))\p{{Lu}}|t(?!\w))"
+)
 _OPENS_EMPHASIS = regex.compile(r"(?<!\w)_+(?=[^\s_])")
 _CLOSES_EMPHASIS = regex.compile(r"(?<=[^\s_])_+(?!\w)")
 _LETTER = regex.compile(r"\p{L}")
@@ -185,11 +194,11 @@ def _clean(unit: str) -> str:
     if len(unit) > 3 and unit[0] == "&":
         unit = html.unescape(unit)
     unit = unit.translate(_ONE_FOR_ALL)
+    # Signs stay as they are: the letters of a trade mark belong to no name.
+    unit = "".join(unicodedata.normalize("NFKC", c) if c.isalpha() else c for c in unit)
     # A joint between emoji makes another emoji of them.
     unit = _VARIANTS.sub("", unit) if _EMOJI.search(unit) else _UNSEEN.sub("", unit)
-    # Signs stay as they are: the letters of a trade mark belong to no name.
-    folded = (unicodedata.normalize("NFKC", c) if c.isalpha() else c for c in unit)
-    return unicodedata.normalize("NFC", "".join(folded))
+    return unicodedata.normalize("NFC", unit)
 
 
 def _is_of_word(character: str) -> bool:

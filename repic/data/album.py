@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from repic.files import as_shape, files_below
-from repic.metrics.names import Lexicon, key_of
+from repic.metrics.names import END_MARKS, Lexicon, key_of
 from repic.settings import read_yaml
 from repic.types import Reference
+from repic.words import normal
 
 from .concepts import Naming
 from .images import PICTURES, FileImage
@@ -167,9 +168,13 @@ def _read_friend(folder: Path, largest: int | None) -> Friend:
         )
     return Friend(
         name=bracketed(said.name or folder.name, place),
-        info=" ".join(said.info.split()) or None,
+        info=one_line(said.info, f"{about}, key 'info'") or None,
         category=said.category.strip(),
-        aliases=tuple(alias.strip() for alias in said.aliases if alias.strip()),
+        aliases=tuple(
+            bracketed(alias, f"{about}, key 'aliases.{number}'", mend="take another alias")[1:-1]
+            for number, alias in enumerate(said.aliases)
+            if alias.strip()
+        ),
         folder=folder,
         photos=tuple(FileImage(photo, largest) for photo in photos),
     )
@@ -190,10 +195,10 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
     name = unicodedata.normalize("NFC", " ".join(name.split()))
     if name.startswith("<") and name.endswith(">"):
         name = name[1:-1].strip()
-    problem = None
-    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in name):
+    problem, seen = None, normal(name).text
+    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in seen):
         problem = "holds no letter"
-    elif any(character in "<>" for character in name):
+    elif any(character in "<>" for character in seen):
         problem = "has an angle bracket, which in prompts and captions marks where a name ends"
     elif ";" in name:
         problem = "has a semicolon, which parts names in tables"
@@ -203,11 +208,25 @@ def bracketed(name: str, place: str, *, mend: str = f"take another name in {ABOU
         problem = "holds a character that cannot be seen"
     elif len(name) > LONGEST_NAME:
         problem = f"has {len(name)} characters; {LONGEST_NAME} are the most"
-    elif PLACEHOLDER.fullmatch(f"<{name}>"):
-        problem = "stands for a picture in many prompts"
+    elif PLACEHOLDER.fullmatch(f"<{name}>") or END_MARKS.fullmatch(f"<{name}>"):
+        problem = "stands for a picture, or a text's end, in many prompts"
     if problem is not None:
         raise ValueError(f"{place}: {name[:40]!r} {problem}; {mend}")
     return f"<{name}>"
+
+
+def one_line(info: str, place: str) -> str:
+    """A sentence as prompts have it.
+
+    Raises:
+        ValueError: it has a mark that stands for a picture there.
+    """
+    info = " ".join(info.split())
+    if mark := PLACEHOLDER.search(info):
+        raise ValueError(
+            f"{place}: {mark[0]} stands for a picture in prompts; write it without its brackets"
+        )
+    return info
 
 
 def in_brackets(text: str, lexicon: Lexicon) -> str:
@@ -218,8 +237,12 @@ def in_brackets(text: str, lexicon: Lexicon) -> str:
         "<Bo>'s hat and <Bo>"
         >>> in_brackets("Here is Bo (2)!", Lexicon(["<Bo (2)>"]))
         'Here is <Bo (2)>!'
+        >>> in_brackets("<bo> and <Zaza>", Lexicon(["<Bo>"]))
+        '<Bo> and <Zaza>'
     """
     for start, end, name in reversed(lexicon.spans(text)):
+        if name not in lexicon:
+            continue  # an invention stays as it is written
         bare = name.strip("<>")  # as it stands there it may have signs that are not looked for
         whole = text.find(bare, max(0, end - len(bare)), start + len(bare))
         if whole >= 0 and text[start] != "<":
@@ -252,7 +275,9 @@ def refuse_misnamed(file: Path) -> None:
         return
     endings = {file.suffix, file.suffix.replace("yaml", "yml")}
     for other in sorted(file.parent.iterdir()):
-        if other.stem.casefold() == file.stem and other.suffix.casefold() in endings:
+        # Editors may write another ending behind the one that is said, and desktops hide it.
+        called = Path(other.name.casefold().removesuffix(".txt"))
+        if called.stem == file.stem and called.suffix in endings:
             raise ValueError(f"{other}: is not read under this name; call it {file.name}")
 
 
@@ -265,6 +290,10 @@ def _read_settings(file: Path) -> tuple[PromptTemplate | None, tuple[str, ...]]:
     if prompt.keys() - {"system", "reference", "query"}:
         unknown = min(prompt.keys() - {"system", "reference", "query"})
         raise ValueError(f"{file}, key 'prompt.{unknown}': need system, reference and query")
+    for number, question in enumerate(said.questions):
+        if not question.strip():
+            empty = f"{file}, key 'questions.{number}'"
+            raise ValueError(f"{empty}: is empty; write a question, or take it out")
     if not said.prompt:
         return None, said.questions
     if missing := [key for key in ("reference", "query") if not isinstance(prompt.get(key), str)]:

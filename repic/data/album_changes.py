@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from repic import files
-from repic.data.album import ABOUT, Album, Friend, bracketed, read_album
+from repic.data.album import ABOUT, Album, Friend, bracketed, one_line, read_album
 from repic.data.corrections import forget_corrections
 from repic.data.images import FileImage
 
@@ -42,7 +42,7 @@ def add_friend(
             the photos is none that can be read; nothing has changed then.
     """
     called = bracketed(name, "the name", mend=_OTHER)
-    info = " ".join(info.split())
+    info = one_line(info, "the sentence")
     if not photos and not info:
         raise ValueError(f"{called.strip('<>')} has no photo; add one, or a sentence about them")
     if len(photos) > MOST_PHOTOS:

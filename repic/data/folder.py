@@ -18,6 +18,8 @@ model took them for.
 """
 
 import csv
+import io
+import os
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ from repic.data.images import FileImage
 from repic.data.inventory import DATABASE, LEAVE, QUERY, Inventory, data_root
 from repic.data.personal import spread
 from repic.data.prompts import PromptTemplate
-from repic.files import below, read_text
+from repic.files import at, below, read_text
 from repic.types import Example, Reference
 from repic.values import Count, Missing, Questions, Seed, Side, Text, Whole
 
@@ -179,7 +181,8 @@ class FolderDataset:
         absent = max(self.num_absent - len(inside) + len(photo.names), 0)
         shown = inside + rng.sample(others, min(absent, len(others)))
         rng.shuffle(shown)
-        name = photo.image.path.relative_to(self.folder).as_posix()
+        # relpath: with data.leave_root it may lie elsewhere.
+        name = Path(os.path.relpath(photo.image.path, self.folder)).as_posix()
         return Example(
             id=f"folder/{index}/{name}" if self.repeat else f"folder/{name}",
             task="caption",
@@ -292,32 +295,55 @@ def who_is_where(
 
 
 def _read_table(table: Path, album: Album, largest: int | None, leave_root: bool) -> list[Known]:
-    rows = csv.DictReader(read_text(table).splitlines(keepends=True), strict=True)
     known: dict[Path, Known] = {}
     lexicon = album.lexicon()
-    try:
-        columns = rows.fieldnames or []
-        if missing := [column for column in ("photo", "names") if column not in columns]:
-            raise ValueError(f"{table}: has no column {missing[0]!r}; need photo and names")
-        if "caption" not in columns:
-            like = (c for c in columns if get_close_matches(c.casefold(), ["caption"], cutoff=0.8))
-            if (other := next(like, None)) is not None:
-                raise ValueError(f"{table}: nothing reads the column {other!r}; call it caption")
-        for row in rows:
-            place = f"{table}, line {rows.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{place}: has not {len(columns)} columns; put texts into quotes")
+    for place, row in _rows(table):
+        with at(f"{place}, column 'photo'"):
             path = below(table.parent, row["photo"], may_leave=leave_root, key=LEAVE)
-            if path in known:
-                raise ValueError(f"{place}: {row['photo']!r} stands there twice; remove one")
-            names = [_named(name, album, place) for name in row["names"].split(";") if name.strip()]
-            caption = in_brackets(row.get("caption", ""), lexicon).strip()
-            known[path] = Known(FileImage(path, largest), tuple(dict.fromkeys(names)), caption)
-    except csv.Error as error:
-        raise ValueError(f"{table}, line {rows.line_num}: {error}; mend the line") from None
+        if path in known:
+            raise ValueError(f"{place}: {row['photo']!r} stands there twice; remove one")
+        names = [_named(name, album, place) for name in row["names"].split(";") if name.strip()]
+        caption = in_brackets(row.get("caption", ""), lexicon).strip()
+        known[path] = Known(FileImage(path, largest), tuple(dict.fromkeys(names)), caption)
     if not known:
         raise ValueError(f"{table}: says nothing of any photo; add a line, or remove the file")
     return list(known.values())
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows that are not empty, each with its place."""
+    # newline: a caption may hold what Python takes for the end of a line, and CSV does not.
+    lines = csv.reader(io.StringIO(read_text(table), newline=""), strict=True)
+    columns: list[str] = []
+    end = 0
+    try:
+        for cells in lines:
+            place, end = f"{table}, line {end + 1}", lines.line_num
+            if not columns:
+                columns = cells
+                _check_columns(table, columns)
+            elif any(cell.strip() for cell in cells):
+                if len(cells) != len(columns):
+                    raise ValueError(
+                        f"{place}: has not {len(columns)} columns; put texts into quotes"
+                    )
+                yield place, dict(zip(columns, cells, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{table}, line {end + 1}: {error}; mend the line") from None
+    _check_columns(table, columns)
+
+
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    if missing := [column for column in ("photo", "names") if column not in columns]:
+        there = f"; the columns are {', '.join(map(repr, columns))}" if columns else ""
+        raise ValueError(f"{table}: has no column {missing[0]!r}; need photo and names{there}")
+    for column in ("photo", "names", "caption"):
+        if columns.count(column) > 1:
+            raise ValueError(f"{table}: has the column {column!r} twice; remove one")
+    if "caption" not in columns:
+        like = (c for c in columns if get_close_matches(c.casefold(), ["caption"], cutoff=0.8))
+        if (other := next(like, None)) is not None:
+            raise ValueError(f"{table}: nothing reads the column {other!r}; call it caption")
 
 
 def corrected(
@@ -330,7 +356,8 @@ def corrected(
     """
     known = []
     for place, one in read_corrections(file):
-        path = below(file.parent, one.photo, may_leave=leave_root, key=LEAVE)
+        with at(place):
+            path = below(file.parent, one.photo, may_leave=leave_root, key=LEAVE)
         names = tuple(_named(name, album, place) for name in one.names)
         rejected = one.said if one.said != one.caption else ""
         image = FileImage(path, largest)
@@ -343,6 +370,6 @@ def corrected(
 def _named(name: str, album: Album, place: str) -> str:
     friend = album.find(name)
     if friend is None:
-        names = ", ".join(f.name.strip("<>") for f in album.friends[:10])
+        names = "; ".join(f.name.strip("<>") for f in album.friends[:10])
         raise ValueError(f"{place}: nobody in the album is called {name.strip()!r}, only {names}")
     return friend.name

@@ -38,7 +38,7 @@ from repic.data.inventory import (
 )
 from repic.data.prompts import PLACEHOLDER
 from repic.files import Texts, as_shape, at, below, read_json
-from repic.parsing import find_names
+from repic.parsing import find_names, parse_box
 from repic.types import Example, Reference
 from repic.values import Count, Missing, Seed, Text
 
@@ -172,7 +172,19 @@ def read_samples(file: Path, images: Path, *, may_leave: bool = False) -> list[S
             marked,
             len(found),
         )
+    if flat := [str(sample.row) for sample in found if not _has_area(sample)]:
+        log.warning(
+            "%s: the boxes of rows %s have no area ([x0, y0, x1, y1]), so no answer is right; mend"
+            " them, or take them out",
+            file,
+            ", ".join(flat[:10]) + ", ..." * (len(flat) > 10),
+        )
     return found
+
+
+def _has_area(sample: Sample) -> bool:
+    box = parse_box(sample.target) if sample.method == "iou" else None
+    return box is None or (box.x0 < box.x1 and box.y0 < box.y1)
 
 
 def _files_of(sample: Sample) -> list[Path]:

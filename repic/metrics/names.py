@@ -34,16 +34,19 @@ import regex
 
 from repic.words import Words, normal, stems
 
-_END_MARKS = re.compile(r"</?s>|<\|[^<>|\n]*\|>")
+END_MARKS = re.compile(r"</?s>|<\|[^<>|\n]*\|>")
 _BRACKETED = re.compile(r"<([^\s<>](?:[^<>\n]*[^\s<>])?)>")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # SpongeBob
 _POSSESSIVE = re.compile(r"'s?$")
-_PARTED = re.compile(r"[\s_-]+")
+_PARTED = re.compile(r"[\s_·-]+")
 _SHORTEST_PIECE = 3
 LONGEST = 200  # letters of a name, of which every beginning is kept
 _OTHER_CLITIC = regex.compile(r"'(?!s(?!\w))\p{L}", regex.IGNORECASE)  # of a name of one letter
 _INTRODUCED = re.compile(r"\b(?:named|called)\s+[\"'“*_]*$", re.IGNORECASE)
-_OPENING = " \t\"'“«([{*_~#>•|-–—"
+# The last that is no bracket, quote, dash, emoji or mark of Markdown: they may begin a sentence.
+_TELLING = regex.compile(
+    r"(?r)[^\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Pd}\p{So}\p{Sk}\p{Zs}\t\"'*_~#>•|¿¡\u200d]"
+)
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _SIGN = regex.compile(r"(?V1)[\p{S}--\p{ASCII}]")
 _JOINT, _SKIN_TONES = "\u200d", "🏻🏼🏽🏾🏿"  # they make another emoji of one
@@ -101,7 +104,7 @@ def key_of(name: str) -> str:
     """
     inside = _inside(name)
     letters = _letters(inside)
-    return letters if len(letters) > 1 or letters == inside.casefold() else _signs(inside)
+    return letters if len(letters) > 1 or letters == _folded(inside) else _signs(inside)
 
 
 class Lexicon:
@@ -140,6 +143,10 @@ class Lexicon:
         self._most_words = 2 + max((len(s.breaks) for s in self._spellings.values()), default=0)
         self._signs = [s for key, s in self._spellings.items() if key != _letters(key)]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether somebody is called so, in any spelling."""
+        return key_of(name) in self._spellings
+
     def said(self, caption: str) -> frozenset[str]:
         """Return the keys of the names in a caption, and inventions in brackets.
 
@@ -165,7 +172,7 @@ class Lexicon:
 
     def _found(self, text: str) -> list[tuple[int, int, str]]:
         """Names in a normal text: start, end, and the key or the invention. None overlap."""
-        text = _END_MARKS.sub(lambda mark: " " * len(mark[0]), text)
+        text = END_MARKS.sub(lambda mark: " " * len(mark[0]), text)
         found = [(*m.span(), self._in_brackets(m[1])) for m in _BRACKETED.finditer(text)]
         text = _BRACKETED.sub(_blank, text)
         for spelling in self._signs:
@@ -203,7 +210,7 @@ class Lexicon:
         before, found = "", (None, 1)
         for length in range(1, min(self._most_words, len(whole.words) - first) + 1):
             words = whole.words[first : first + length]
-            folded = words[-1][0].casefold()
+            folded = _folded(words[-1][0])
             for stem in stems(folded):
                 spelling = self._spellings.get(before + stem)
                 if spelling and self._fits(whole, words, before + stem, spelling):
@@ -279,8 +286,8 @@ def _spelling(name: str, owner: str) -> _Spelling:
         if end is not None:
             breaks[letters] = inside[end : word.start()].strip()
         for hump in _HUMP.finditer(word[0]):
-            breaks[letters + len(word[0][: hump.start()].casefold())] = ""
-        letters += len(word[0].casefold())
+            breaks[letters + len(_folded(word[0][: hump.start()]))] = ""
+        letters += len(_folded(word[0]))
         end = word.end()
     return _Spelling(owner, name, any(map(str.isupper, inside)), breaks)
 
@@ -289,11 +296,11 @@ def _gaps_fit(text: str, words: Sequence[regex.Match[str]], spelling: _Spelling)
     """Whether words are parted only where the name may be."""
     letters, num_foreign = 0, 0
     for left, right in pairwise(words):
-        letters += len(left[0].casefold())
+        letters += len(_folded(left[0]))
         gap = text[left.end() : right.start()]
         is_parted = _PARTED.fullmatch(gap) is not None
         if letters in spelling.breaks:
-            if not is_parted and gap.strip() != spelling.breaks[letters]:
+            if not is_parted and gap.strip() not in ("", spelling.breaks[letters]):
                 return False
         else:
             num_foreign += 1
@@ -305,11 +312,10 @@ def _gaps_fit(text: str, words: Sequence[regex.Match[str]], spelling: _Spelling)
 
 def _is_clear(text: str, start: int, said: str) -> bool:
     """Whether a word can only be a name: by its "_", by "named", by a capital that tells."""
-    before = text[:start]
-    if "_" in said or _INTRODUCED.search(before):
+    if "_" in said or _INTRODUCED.search(text[:start]):
         return True
-    before = before.rstrip(_OPENING)
-    is_inside = before != "" and before[-1] not in ".!?:;\n…。！？"
+    before = _TELLING.search(text, 0, start)
+    is_inside = before is not None and before[0] not in ".!?:;\n…。！？"
     return said[0].isupper() and said != "I" and is_inside and not _is_titled(text)
 
 
@@ -341,11 +347,16 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _letters(inside: str) -> str:
-    return "".join(word[0] for word in Words(inside).words).casefold()
+    return _folded("".join(word[0] for word in Words(inside).words))
 
 
 def _signs(inside: str) -> str:
-    return "".join(inside.casefold().split())
+    return "".join(_folded(inside).split())
+
+
+def _folded(text: str) -> str:
+    """In small letters: Turkish's four letters i are one, since the capital of each may be "I"."""
+    return text.casefold().replace("i\u0307", "i").replace("ı", "i")
 
 
 def _inside(name: str) -> str:

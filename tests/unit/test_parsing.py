@@ -69,6 +69,11 @@ def test_mentions_name_of_several_words() -> None:
     assert not mentions_name("meet mrs krab", "<mr. krab>")  # a dot is a dot
 
 
+def test_marks_are_letters_of_their_word() -> None:
+    assert tokenize_caption("Zoe\u0308’s hat") == ["zoe\u0308’s", "hat"]
+    assert tokenize_caption("नेहा बैठी है।") == ["नेहा", "बैठी", "है"]
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [

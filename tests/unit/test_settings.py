@@ -284,6 +284,7 @@ def test_results_are_of_the_files_that_there_were(tmp_path: Path) -> None:
         ("a: " + "[" * 200 + "]" * 200, "nested too deeply"),
         ("a: !!python/name:os.system\n", "could not determine a constructor"),
         ("a: !!set {b, c}\n", "could not determine a constructor"),
+        ("a: {b: 1, c: 2, b: 3}\n", "the key 'b' stands there twice"),
     ],
 )
 def test_a_configuration_that_no_run_writes_is_refused(

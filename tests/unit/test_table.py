@@ -100,6 +100,15 @@ def test_a_table_without_the_row_is_not_compared_and_keeps_no_other_from_it(
     assert told in refused(capsys, path.parent, *weighed)
 
 
+def test_an_empty_word_is_no_folder(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copied)
+    with pytest.raises(SystemExit):
+        table.main([""])
+    assert "runs: it is empty" in capsys.readouterr().err
+
+
 def test_runs_on_other_test_sets_stand_apart(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

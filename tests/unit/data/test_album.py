@@ -47,7 +47,7 @@ def test_about_yaml_says_more(tmp_path: Path) -> None:
     about(
         tmp_path / "cat1",
         "name: <Bo>\ninfo: >\n  a black cat\n  with one ear\n"
-        "aliases: [Bobo, the boss]\ncategory: cat",
+        "aliases: [Bobo, <the boss>, '']\ncategory: cat",
     )
     album = read_album(tmp_path, largest=None)
     (bo,) = album.friends
@@ -84,6 +84,10 @@ def test_album_yaml_says_how_a_model_is_asked(tmp_path: Path) -> None:
         ("x" * 101, "101 characters; 100 are the most"),
         ("image", "stands for a picture"),
         ("b\x07o", "cannot be seen"),
+        ("\u3164", "no letter"),
+        ("＜bo＞", "an angle bracket"),
+        ("s", "a text's end, in many prompts"),
+        ("|bo|", "a text's end, in many prompts"),
     ],
 )
 def test_names_that_cannot_be_one(name: str, problem: str) -> None:
@@ -125,7 +129,10 @@ def test_names_of_every_kind(name: str, kept: str) -> None:
             lambda root: (photo(root / "a" / "1.png"), about(root / "b", "info: x\naliases: [A]")),
             "b: 'A' is a name of a as well",
         ),
-        (lambda root: about(root / "a", "nick: x"), "about.yaml: unknown key 'nick'"),
+        (
+            lambda root: about(root / "a", "nick: x"),
+            "about.yaml: unknown key 'nick'; the keys are name, ",
+        ),
         (lambda root: about(root / "a", "info: 7"), "about.yaml, key 'info': is 7, need"),
         (lambda root: about(root / "a", "aliases: bo"), "about.yaml, key 'aliases': is \"bo\""),
         (lambda root: about(root / "a", "[1, 2]"), "about.yaml.*: is "),
@@ -141,7 +148,37 @@ def test_names_of_every_kind(name: str, kept: str) -> None:
             lambda root: (about(root / "a", "info: x"), (root / "album.yml").touch()),
             "album.yml: is not read under this name; call it album.yaml",
         ),
+        (
+            lambda root: (
+                photo(root / "a" / "1.png"),
+                (root / "a" / "about.yaml.txt").write_text("name: Bo"),
+            ),
+            "about.yaml.txt: is not read under this name; call it about.yaml",
+        ),
         (lambda root: about(root / "a", "name: <a<b>\ninfo: x"), "about.yaml, key 'name'"),
+        (
+            lambda root: about(root / "a", f"info: x\naliases: [b, {'y' * 101}]"),
+            "about.yaml, key 'aliases.1': 'y+' has 101 characters; 100 are the most",
+        ),
+        (
+            lambda root: about(root / "a", "info: x\naliases: ['!?']"),
+            "about.yaml, key 'aliases.0': '!\\?' holds no letter",
+        ),
+        (
+            lambda root: about(root / "a", "info: x <image> y"),
+            "about.yaml, key 'info': <image> stands for a picture in prompts; write it without",
+        ),
+        (
+            lambda root: about(root / "a", "info: x\ninfo: y"),
+            "about.yaml: not YAML .the key 'info' stands there twice.; mend the file",
+        ),
+        (
+            lambda root: (
+                about(root / "a", "info: x"),
+                (root / "album.yaml").write_text("questions: [Who?, ' ']"),
+            ),
+            "album.yaml, key 'questions.1': is empty; write a question, or take it out",
+        ),
     ],
 )
 def test_albums_that_are_refused(tmp_path: Path, make, says: str) -> None:

@@ -76,6 +76,7 @@ def test_any_name_stays_inside_the_album(root: Path, upload: Path, name: str) ->
         ("..", "", "holds no letter"),
         ("x" * 101, "", "has 101 characters; 100 are the most"),
         ("image", "", "stands for a picture"),
+        ("Bo", "a <image>", "the sentence: <image> stands for a picture in prompts"),
         ("Bo", "x" * 501, "the sentence has 501 characters, and may have 500"),
     ],
 )

@@ -108,11 +108,17 @@ def test_a_photo_is_not_its_own_reference(root: Path) -> None:
         ("photo,names\ntrip/0.png,Bo\ntrip/0.png,Bo\n", "line 3: 'trip/0.png' stands there twice"),
         ("photo,names\ntrip/0.png\n", "line 2: has not 2 columns; put texts into quotes"),
         ("photo,names\ntrip/0.png,Bo,Kim\n", "line 2: has not 2 columns"),
-        ("photo,names\n../x.png,Bo\n", "leads out of .*data.leave_root=true"),
+        ("photo,names\n../x.png,Bo\n", "line 2, .* leads out of .*data.leave_root=true"),
+        ("photo;names\na.png;Bo\n", "has no column 'photo'.*; the columns are 'photo;names'"),
+        ("photo,names,names\n0.png,Bo,Kim\n", "who.csv: has the column 'names' twice; remove one"),
+        ("photo,names\n,Bo\n", "line 2, column 'photo': is empty, need a path"),
+        ('photo,names\n0.png,"Bo, Kim"\n', "line 2: .* called 'Bo, Kim', only Bo; Kim; Mi Mi"),
+        ('photo,names\n\n0.png,"Bo"x\n1.png,\n', "line 3: ',' expected"),
         ("photo,names\n", "says nothing of any photo"),
         ("photo,names,Captions\n", "who.csv: nothing reads the column 'Captions'; call it caption"),
         ("", "has no column 'photo'"),
         ('photo,names\n"trip/0.png,Bo\n', r"line \d: unexpected end of data; mend the line"),
+        ('photo,names\n1.png,"Bo\n2.png,\n', "line 2: unexpected end of data"),
         ("photo,names\ngone.png,Bo\n", r"files are missing .*gone.png"),
     ],
 )
@@ -120,6 +126,23 @@ def test_tables_that_are_refused(root: Path, text: str, says: str) -> None:
     who(root, text)
     with pytest.raises(ValueError, match=says):
         make(root)
+
+
+def test_tables_as_spreadsheets_and_people_write_them(root: Path) -> None:
+    text = "Bo, <Zaza>\u2028and\x0b<the MUG>."
+    who(root, f'photo,names,caption,,\ntrip/0.png,Bo,"{text}",,\n,,,,\ntrip/1.png,,{text[4:]},,\n')
+    one, none = make(root)
+    assert one.target == "<Bo>, <Zaza>\u2028and\x0b<Kim>."
+    assert none.target == one.target[6:]
+
+
+def test_photos_may_lie_elsewhere_if_that_is_said(root: Path) -> None:
+    new, photos = photo(root / "new.png"), root / "photos"
+    who(root, f"photo,names\n{new},Bo\ntrip/0.png,Bo\n")
+    found = make(root, leave_root=True)
+    assert [e.id for e in found] == ["folder/../new.png", "folder/trip/0.png"]
+    assert found[0].query is not None
+    assert found[0].query.path.samefile(photos / "../new.png")
 
 
 def test_nobody_says_who_is_where(root: Path) -> None:

@@ -114,6 +114,7 @@ def test_a_mark_in_a_picture_s_place_is_no_name_and_no_words(
     ("change", "message"),
     [
         ({"image": []}, r"row 2, key 'image': is \[\], need a path or a list"),
+        ({"image": ["a.png", ""]}, "row 2, key 'image': is empty, need a path"),
         ({"image": [1]}, "row 2, key 'image.0': is 1, need a path or a list"),
         ({"problem": " "}, "row 2, key 'problem': is empty, need a question"),
         ({"accu_reward_method": "iuo"}, "row 2, key 'accu_reward_method': 'iuo' is not one of"),
@@ -143,6 +144,14 @@ def test_missing_pictures_are_refused_together_or_skipped(root: Path) -> None:
         f"repic/{row}" for row in (1, 2, 3, 4)
     }
     assert len(load(root, records, missing="skip")) == 4
+
+
+def test_boxes_that_no_answer_meets_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    box = {**GOOD[0], "accu_reward_method": "iou", "solution": [1, 2, 3, 4]}
+    load(root, [box])
+    assert "no area" not in caplog.text
+    load(root, [box, {**box, "solution": [3, 2, 1, 4]}, {**box, "solution": [1, 2, 9, 2.2]}])
+    assert "train.json: the boxes of rows 2, 3 have no area" in caplog.text
 
 
 def test_bad_files(root: Path) -> None:

@@ -209,6 +209,8 @@ def test_a_name_is_found_in_any_spelling_and_never_inside_another_word() -> None
         ("On a mat is Cat, and the _can_", "<cat> <can>", "<cat>"),
         ("A Big Dog Sits Near Flowers; THE DOG", "<dog>", ""),
         ("A PLAYFUL BOND", "<Bond>", ""),
+        ("🐶 Can is here! ¿Can? „Can“ (Here.) Can. “Hi.” Can. — Can", "<can>", ""),
+        ("With <bo>, Can and (here) Cat", "<bo> <can> <cat>", "<bo> <can> <cat>"),
         ("Thor and HULK.", "<thor> <hulk>", "<thor> <hulk>"),
         ("Bond waves", "<Bond>", "<Bond>"),
         ("There are 2 of them, and I see them.", "<2> <I> <There>", ""),
@@ -220,11 +222,28 @@ def test_a_name_is_found_in_any_spelling_and_never_inside_another_word() -> None
         ("Ayşe'nin kedisi", "<Ayşe>", "<Ayşe>"),
         ("T’was, T's", "<T>", "<T>"),
         ("O’Brien", "<O>", ""),
+        ("l’amie _d'Anna_, dell'Émile", "<Anna> <Émile>", "<Anna> <Émile>"),
+        ("L'Eva somriu", "<Eva>", "<Eva>"),
+        ("D'Artagnan and O'Brien", "<Artagnan> <Brien>", ""),
+        ("Don't ask Don’s cat", "<Don>", "<Don>"),
+        ("Don’t, DON'T", "<Don>", ""),
+        # The dots and the dotless of Turkish.
+        ("İrem gülüyor, Işıl da", "<irem> <ışıl>", "<irem> <ışıl>"),
+        ("<İREM>, DENİZ VE YILDIZ", "<irem> <Deniz> <Yıldız>", "<irem> <Deniz> <Yıldız>"),
+        # Vowel points that a writer may leave out, and a stretched letter.
+        ("مُحَمَّد و سـارة", "<محمد> <سارة>", "<محمد> <سارة>"),
+        ("محمد", "<مُحَمَّد>", "<مُحَمَّد>"),
+        ("שָׂרָה, דנה", "<שרה> <דָּנָה>", "<שרה> <דָּנָה>"),
+        # What parts a foreign name.
+        *((f"哈利{dot}波特在", "<哈利·波特>", "<哈利·波特>") for dot in ("·", "・", "‧", "･", "")),
+        ("WALL·E", "<Wall-E>", "<Wall-E>"),
+        ("רש״י", '<רש"י>', '<רש"י>'),
         # Composed and decomposed letters, full width, what is not seen.
         ("Zoe\u0308 smiles", "<Zoë>", "<Zoë>"),
         ("Zoë smiles", "<Zoe\u0308>", "<Zoe\u0308>"),
         ("Zoe smiles", "<Zoë>", ""),
         ("Ｂｏ ＜ｍｉ＞, l\u00adu", "<bo> <mi> <lu>", "<bo> <mi> <lu>"),
+        ("b\u034fo \u3164mi", "<bo> <mi>", "<bo> <mi>"),
         ("bo™ waves", "<bo>", "<bo>"),
         # Scripts without spaces, each syllable whole.
         *(
