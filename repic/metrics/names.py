@@ -42,7 +42,7 @@ _PARTED = re.compile(r"[\s_·-]+")
 _SHORTEST_PIECE = 3
 LONGEST = 200  # letters of a name, of which every beginning is kept
 _OTHER_CLITIC = regex.compile(r"'(?!s(?!\w))\p{L}", regex.IGNORECASE)  # of a name of one letter
-_INTRODUCED = re.compile(r"\b(?:named|called)\s+[\"'“*_]*$", re.IGNORECASE)
+_INTRODUCED = regex.compile(r"(?r)\b(?:named|called)\s+[\"'“*_]*", regex.IGNORECASE)
 # The last that is no bracket, quote, dash, emoji or mark of Markdown: they may begin a sentence.
 _TELLING = regex.compile(
     r"(?r)[^\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Pd}\p{So}\p{Sk}\p{Zs}\t\"'*_~#>•|¿¡\u200d]"
@@ -312,13 +312,14 @@ def _gaps_fit(text: str, words: Sequence[regex.Match[str]], spelling: _Spelling)
 
 def _is_clear(text: str, start: int, said: str) -> bool:
     """Whether a word can only be a name: by its "_", by "named", by a capital that tells."""
-    if "_" in said or _INTRODUCED.search(text[:start]):
+    if "_" in said or _INTRODUCED.match(text, 0, start):
         return True
     before = _TELLING.search(text, 0, start)
     is_inside = before is not None and before[0] not in ".!?:;\n…。！？"
     return said[0].isupper() and said != "I" and is_inside and not _is_titled(text)
 
 
+@lru_cache(maxsize=8)
 def _is_titled(text: str) -> bool:
     """Whether all long words have a capital, which then says nothing of one of them."""
     words = _LONG_WORD.findall(text)
