@@ -4,13 +4,15 @@
     album/<name>/about.yaml      may say name (in any script), info, aliases and category
     album/album.yaml             may say how a model is asked about the album: prompt, questions
 
-Hidden files, and files that are no pictures, are passed over.
+Hidden files, and files that are no pictures, are passed over; pictures in other places, too, with a
+word in the log.
 """
 
+import logging
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from repic.files import as_shape, files_below
 from repic.metrics.names import END_MARKS, Lexicon, key_of
 from repic.settings import read_yaml
 from repic.types import Reference
-from repic.words import normal
+from repic.words import counted, normal
 
 from .concepts import Naming
 from .images import PICTURES, FileImage
 from .prompts import PLACEHOLDER, PromptTemplate
+
+log = logging.getLogger(__name__)
 
 ABOUT, SETTINGS = "about.yaml", "album.yaml"
 LONGEST_NAME = 100  # characters; a prompt says it, and every caption should
@@ -120,7 +124,20 @@ def read_album(root: Path, *, largest: int | None, may_be_empty: bool = False) -
     if not friends and not may_be_empty:
         raise ValueError(f"{root}: nobody is in it; {LAYOUT}")
     _refuse_namesakes(friends)
+    read = {photo.path for friend in friends for photo in friend.photos}
+    there = [*root.iterdir(), *(file for folder in folders for file in files_below(folder))]
+    strays = [file for file in there if file.suffix.lower() in PICTURES and not file.is_dir()]
+    if unread := sorted({file for file in strays if file.name[0] != "."} - read):
+        _tell(
+            f"{root}: passes over {counted(len(unread), 'picture')}, {unread[0].relative_to(root)}"
+            " first; a friend's photos lie in the friend's own folder, and links lead to one"
+        )
     return Album(root, friends, *_read_settings(root / SETTINGS), largest)
+
+
+@cache  # an album is read again and again
+def _tell(complaint: str) -> None:
+    log.warning("%s", complaint)
 
 
 def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) -> Iterator[Path]:

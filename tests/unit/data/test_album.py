@@ -189,6 +189,21 @@ def test_albums_that_are_refused(tmp_path: Path, make, says: str) -> None:
         read_album(tmp_path, largest=None)
 
 
+def test_pictures_that_are_nobody_s_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    three_friends(tmp_path)
+    (tmp_path / ".thumbs.png").touch()
+    assert len(read_album(tmp_path, largest=None).friends) == 3
+    assert not caplog.messages
+    photo(tmp_path / "Kim" / "summer" / "1.png")
+    photo(tmp_path / "me.JPG")
+    (tmp_path / "Bo" / "gone.png").symlink_to("nowhere.png")
+    assert read_album(tmp_path, largest=None) == read_album(tmp_path, largest=None)
+    (said,) = caplog.messages
+    assert "passes over 3 pictures, Bo/gone.png first; a friend's photos lie in" in said
+
+
 def test_an_album_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere: there is no such folder; an album is"):
         read_album(tmp_path / "nowhere", largest=None)
