@@ -245,8 +245,9 @@ class SftPhase(SupervisedPhase):
         asked = {"counts": self.counts, "size": self.iterations * self.batch_size}
         seed = stream_seed(context.seed, "sft")
         dataset = context.dataset(split="train", seed=seed, captioned=True, **asked)
-        # Where the model lies decides nothing; what it holds is in its fingerprint.
-        parts = ("data", "model", "engine", "phase.sft")
+        # Where the model lies decides nothing; what it holds is in its fingerprint. Nor does what
+        # the data has beside training: systems on a cast share what toybox's runs have trained.
+        parts = ("data.train", "data.prompt", "model", "engine", "phase.sft")
         if self.val_every:  # whose numbers are kept with the model
             parts += ("phase.validate", "metrics")
         settings = context.settings_key(*parts, without=["model.path"])
