@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 STUDY = "study"  # the group of conf/study/, whose options say what a multirun tries
 TOLD = (HydraException, OmegaConfBaseException, YAMLError)  # of libraries, about what was given
+SEVERAL = ("captioner", "phase", "length", "experiment")  # groups of which a command may take more
 APPENDED = ("experiment", STUDY)  # groups that a command adds with a plus
 
 OmegaConf.register_new_resolver("repic.slug", settings.slug, replace=True)
@@ -74,6 +75,7 @@ def job(cfg: DictConfig) -> str | float:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         ranks.take_from_slurm()  # of a job that a launcher has queued
+        refuse_several(overrides)
         refuse_unknown_keys(cfg, choices, overrides)
         apply_debug(cfg, overrides)
         folder = run(cfg, output_dir, choices=choices, overrides=overrides)
@@ -352,6 +354,14 @@ def apply_debug(cfg: DictConfig, overrides: list[str]) -> None:
             is_left_out = is_known and name not in cfg.phase
             if key not in explicit and not is_left_out:
                 OmegaConf.update(cfg, str(key), value)
+
+
+def refuse_several(overrides: list[str]) -> None:
+    """Complain of two options where one is meant: Hydra merges them, and the last one wins."""
+    for group, told in map(settings.split_override, overrides):
+        if re.match(r"\[.*,", told) and options_of(group) and group not in SEVERAL:
+            each = f"to try each of them: -m {group}={told[1:-1]}"
+            raise ValueError(f"{group}={told}: takes one option; {each}")
 
 
 def refuse_unknown_keys(cfg: DictConfig, choices: dict[str, Any], overrides: list[str]) -> None:

@@ -18,7 +18,7 @@ from repic.phases.train import train
 from repic.rl.advantages import compute_advantages
 from repic.rl.conditions import read_conditions
 from repic.rl.kl import kl_penalty
-from repic.rl.losses import token_weights
+from repic.rl.losses import PolicyLoss, token_weights
 from repic.values import Amount, AmountOrNone, ConceptCounts
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,12 @@ class GrpoPhase(GrpoSettings, TrainingPhase):
         )
         kl_penalty(weights, weights, weights, estimator=self.kl_estimator)
         later = weights if self.num_updates > 1 else None
-        self.objective(weights, later, torch.ones(1), weights)
+        loss: object = self.objective(weights, later, torch.ones(1), weights)
+        if not isinstance(loss, PolicyLoss) or loss.loss.ndim:
+            raise ValueError(
+                "phase.grpo.objective: the function returns no repic.rl.losses.PolicyLoss of one"
+                " number: its tokens' terms times their weights, added up"
+            )
 
     def replacements(self, context: Context) -> ReplacementPrompts | None:
         """Prompts in place of those that teach nothing, apart from the iterations' own."""

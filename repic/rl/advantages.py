@@ -58,14 +58,25 @@ def compute_advantages(
     """Call an advantage function; of one that returns a plain tensor no components are known.
 
     Raises:
-        ValueError: the advantages are not [B, G], or their components do not add up to them.
+        ValueError: the advantages are no finite numbers [B, G], or their components do not add up
+            to them.
     """
     result = function(rewards, weights)
     values = result.values if isinstance(result, Advantages) else result
+    if not isinstance(values, Tensor):
+        raise ValueError(
+            f"advantage: the function returns {type(values).__name__}; return a tensor, [B, G], or"
+            " repic.rl.advantages.Advantages"
+        )
     if values.shape != rewards.shape[:2]:
         raise ValueError(
             f"advantage: the function returns {list(values.shape)} for rewards"
             f" {list(rewards.shape)}; return one number for each rollout, [B, G]"
+        )
+    if not values.isfinite().all():
+        raise ValueError(
+            "advantage: the function returns what is no finite number; a reward that does not apply"
+            " is NaN, and a rollout to which none applies gets 0"
         )
     advantages = result if isinstance(result, Advantages) else Advantages(values)
     components = advantages.components

@@ -129,6 +129,7 @@ def test_mistakes_in_an_experiment_file_are_named(
     [
         ("kl=null", "kl: null is not one of adaptive, default, high, low, none, straight_through"),
         ("judge=[[1]]", "judge: [[1]] is not one of local, none, openai"),
+        ("kl=[low,high]", "kl=[low,high]: takes one option; to try each of them: -m kl=low,high"),
         ("kl=0.1", "kl: 0.1 is not one of adaptive, default"),
         ("+kl.coeff=1", "kl.coeff: nothing reads it; did you mean kl.coef?"),
         ("+phase.sfft.iterations=4", 'phase.sfft: {"iterations": 4} is not a part'),

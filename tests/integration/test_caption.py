@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from repic import __main__ as command
 from repic import ask, files
+from repic.assembly import make
 from repic.caption import arguments, caption, main, write
 from repic.captioners.photos import Captioned
 from repic.data.album import read_album
@@ -315,3 +316,14 @@ def test_one_command_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
         *("repic.caption", ["a"], "repic.run", ["+experiment=x"], "repic.table", ["b"]),
         *("repic.bench.__main__", [], "repic.app.__main__", ["d"], "repic.run", ["c=d"]),
     ]
+
+
+def test_the_folder_of_published_sets_is_no_album(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dreambooth").mkdir()
+    monkeypatch.setenv("REPIC_DATA", str(tmp_path))
+    with initialize_config_module("repic.conf", version_base="1.3"):
+        for config in ("caption", "app"):
+            cfg = compose(config, overrides=arguments(["album", "photos"]))
+            make(cfg.data.prompt)  # refuses a folder that is no album

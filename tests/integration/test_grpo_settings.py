@@ -23,6 +23,7 @@ REFUSED = {
     "kl=none kl.target=0.1": "cannot leave 0",
     "kl.estimator=k4": "'k4' is not one of",
     "loss.aggregation=sum": "'sum' is not one of",
+    f"loss=reinforce loss.objective._target_={__name__}.plain_loss": "returns no repic.rl.losses.P",
     "kl.refresh_every=5 model.lora={r:4,alpha:8,dropout:0.0}": "with adapters the reference is",
     "+reward.rubric.conditions.c={component:cider,given:beauty,at_least:1}": "yields 'beauty'",
 }
@@ -46,6 +47,11 @@ def test_what_cannot_work_is_refused(overrides: str, tmp_path: Path) -> None:
 )
 def test_what_can_work_is_not(overrides: str, tmp_path: Path) -> None:
     check(tmp_path, *overrides.split())
+
+
+def plain_loss(logprobs: Tensor, old: Tensor | None, values: Tensor, weights: Tensor) -> Tensor:
+    """Somebody's own, which does not say how much was clipped."""
+    return -(logprobs * values[:, None] * weights).sum()
 
 
 def plain_advantages(rewards: Tensor, weights: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -308,3 +309,16 @@ def test_a_function_of_one_s_own_says_what_it_likes() -> None:
         compute_advantages(lambda r, w: (r @ w).flatten(), rewards, weights)
     with pytest.raises(ValueError, match="components do not add up to its values"):
         compute_advantages(lambda r, w: Advantages(r @ w, r.double()), rewards, 2 * weights)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ([[1.0, 2.0]], "returns list; return a tensor"),
+        (torch.tensor([[1.0, NAN]]), "returns what is no finite number"),
+        (torch.tensor([[1.0, float("inf")]]), "returns what is no finite number"),
+    ],
+)
+def test_advantages_of_one_s_own_are_finite_tensors(returned: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        compute_advantages(lambda r, w: returned, torch.zeros(1, 2, 1), ONE)
