@@ -231,7 +231,8 @@ def evaluated_runs(roots: Sequence[Path]) -> tuple[list[Run], list[str]]:
     Raises:
         ValueError: a folder holds no run, or one is malformed, or none was evaluated.
     """
-    found = {run.folder.resolve(): run for root in roots for run in find_runs(root)}
+    ended = [root for root in roots if not _has_only_begun(root)]
+    found = {run.folder.resolve(): run for root in ended or roots for run in find_runs(root)}
     passed_over = [
         f"passed over, as it has not ended (the same command goes on with it): {folder}"
         for folder in find_unfinished(roots)
@@ -269,6 +270,11 @@ def find_unfinished(roots: Iterable[Path]) -> list[Path]:
     """Folders in or under others of runs that were to evaluate something and have not ended."""
     configs = {path for root in roots for path in root.rglob(FILE)}
     return sorted(path.parent for path in configs if _is_unfinished(path.parent))
+
+
+def _has_only_begun(root: Path) -> bool:
+    """Whether a folder holds runs none of which has ended."""
+    return not any(root.rglob("summary.json")) and bool(find_unfinished([root]))
 
 
 def _is_unfinished(folder: Path) -> bool:

@@ -10,6 +10,7 @@ from repic.tables.runs import (
     Curve,
     EvaluatedOn,
     Phase,
+    evaluated_runs,
     find_runs,
     find_unfinished,
     read_metrics,
@@ -146,6 +147,17 @@ def test_runs_that_have_not_ended_are_told_from_work_without_a_table(tmp_path: P
     assert find_unfinished([tmp_path, tmp_path / "begun"]) == [tmp_path / "begun/seed_1"]
     with pytest.raises(ValueError, match=r"begun/seed_1 has not ended: the same command goes on"):
         find_runs(tmp_path / "begun")
+
+
+def test_a_folder_whose_runs_have_not_ended_is_passed_over_among_others(tmp_path: Path) -> None:
+    write_summary(tmp_path / "done", metrics={"sft": {"3": {"f1": 50.0}}})
+    (tmp_path / "begun/seed_1").mkdir(parents=True)
+    (tmp_path / "begun/seed_1/config.yaml").write_text("method: {evaluated: [sft]}")
+    runs, passed_over = evaluated_runs([tmp_path / "begun", tmp_path / "done"])
+    assert [run.folder for run in runs] == [tmp_path / "done"]
+    assert [told.rpartition(": ")[2] for told in passed_over] == [str(tmp_path / "begun/seed_1")]
+    with pytest.raises(ValueError, match="holds no finished run"):
+        evaluated_runs([tmp_path / "begun"])
 
 
 def test_metrics_are_read_line_by_line(tmp_path: Path) -> None:
