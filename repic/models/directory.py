@@ -191,6 +191,7 @@ def _check(folder: Path) -> None:
         raise ValueError(f"{folder}: config.json is missing; this is not a model's directory")
     for group in (
         ("tokenizer.json", "vocab.json", "tokenizer.model"),
+        ("tokenizer_config.json",),  # without it the library chooses what ends a turn
         ("preprocessor_config.json", "processor_config.json"),
     ):
         if not any((folder / name).is_file() for name in group):

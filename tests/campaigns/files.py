@@ -363,7 +363,7 @@ MODEL_KINDS = {
         "config.json": {},
         "generation_config.json": {"may_be_gone": True},
         "tokenizer.json": {},
-        "tokenizer_config.json": {"may_be_gone": True},
+        "tokenizer_config.json": {},
         "preprocessor_config.json": {},
         "chat_template.jinja": {"is_any_text": True},
     }.items()

@@ -75,7 +75,11 @@ def test_a_hub_id_is_downloaded(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"]
+    "name",
+    [
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        "preprocessor_config.json",
+    ],
 )
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
