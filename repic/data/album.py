@@ -124,20 +124,28 @@ def read_album(root: Path, *, largest: int | None, may_be_empty: bool = False) -
     if not friends and not may_be_empty:
         raise ValueError(f"{root}: nobody is in it; {LAYOUT}")
     _refuse_namesakes(friends)
-    read = {photo.path for friend in friends for photo in friend.photos}
-    there = [*root.iterdir(), *(file for folder in folders for file in files_below(folder))]
-    strays = [file for file in there if file.suffix.lower() in PICTURES and not file.is_dir()]
-    if unread := sorted({file for file in strays if file.name[0] != "."} - read):
-        _tell(
-            f"{root}: passes over {counted(len(unread), 'picture')}, {unread[0].relative_to(root)}"
-            " first; a friend's photos lie in the friend's own folder, and links lead to one"
-        )
+    if strays := _strays(root, friends):
+        _tell_of_strays(root, strays[0], len(strays))
     return Album(root, friends, *_read_settings(root / SETTINGS), largest)
 
 
+def _strays(root: Path, friends: Sequence[Friend]) -> list[Path]:
+    """Pictures that are no friend's photos, and links that lead to none."""
+    read = {photo.path for friend in friends for photo in friend.photos}
+    there = [*root.iterdir(), *(file for f in friends for file in files_below(f.folder))]
+    pictures = {p for p in there if p.suffix.lower() in PICTURES and p.name[0] != "."}
+    return sorted(path for path in pictures - read if not path.is_dir())
+
+
 @cache  # an album is read again and again
-def _tell(complaint: str) -> None:
-    log.warning("%s", complaint)
+def _tell_of_strays(root: Path, first: Path, number: int) -> None:
+    log.warning(
+        "%s: passes over %s, %s first; a friend's photos lie in the friend's own folder, and links"
+        " lead to one",
+        root,
+        counted(number, "picture"),
+        first.relative_to(root),
+    )
 
 
 def pictures_in(places: Iterable[Path], *, kinds: Collection[str] = PICTURES) -> Iterator[Path]:
